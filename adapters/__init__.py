@@ -1,0 +1,1 @@
+"""What fills a port: platforms, models, tools and the bus."""

@@ -1,0 +1,164 @@
+"""Composition of the terminal spoke: one `chat`, from its settings to an exit code.
+
+Imports come late here: a person waits for the prompt, and how Markdown is drawn can be learnt behind it.
+"""
+
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from secrets import token_hex
+
+from adapters.cli import sessions
+from adapters.cli.conversation import WAITING, Conversation
+from adapters.cli.normalize import PLATFORM, Speaker
+from adapters.cli.render import Paint
+from adapters.spoke import Screen, Spoke
+from factory_contracts import subjects
+from factory_nats.connect import Identity, connect
+from factory_nats.result import Ok
+from factory_nats.transport import Transport
+
+_FAILED = 1
+_USAGE = 2
+_RETRY = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class ChatSettings:
+    """What a terminal is told: where the bus is, who sits here, and what is wanted.
+
+    `session` names a scope, None a new one; `resume` an old one, by its name, the beginning of it or (empty) the last.
+    """
+
+    nats_url: str
+    identity: Identity
+    user_id: str
+    user_name: str
+    history_file: Path
+    sessions_file: Path
+    bot_id: str = "main"
+    session: str | None = None
+    resume: str | None = None
+    agent: str | None = None
+    prompt: str | None = None
+    is_json: bool = False
+    is_interactive: bool = False
+    use_color: bool = False
+    log_file: Path | None = None
+
+
+async def chat(settings: ChatSettings) -> int:
+    """Converse, or ask once; the exit code."""
+    _log_into(settings.log_file)
+    try:
+        scope = _scope(settings)
+        subjects.scope_token(scope)
+    except (sessions.UnknownSession, subjects.BadToken) as error:
+        _tell(str(error))
+        return _USAGE
+    prompt = settings.prompt
+    is_once = prompt is not None or settings.is_json or not settings.is_interactive
+    if prompt is None and is_once:
+        prompt = sys.stdin.read()
+    if prompt is not None and not prompt.strip():
+        _tell("nothing was asked")
+        return _USAGE
+    transport = await _join_bus(settings)
+    if transport is None:
+        return _FAILED
+    try:
+        if prompt is not None:
+            return await _ask(settings, transport, scope, prompt)
+        return await _converse(settings, transport, scope)
+    finally:
+        await transport.close()
+
+
+async def _converse(settings: ChatSettings, transport: Transport, scope: str) -> int:
+    from adapters.cli.bot import Bot, Terminal
+
+    terminal = Terminal(
+        scope=scope,
+        speaker=_speaker(settings),
+        agent=settings.agent,
+        history_file=settings.history_file,
+        sessions_file=settings.sessions_file,
+        use_color=settings.use_color,
+    )
+
+    def load_paint() -> Paint:
+        from adapters.cli.paint import painter
+
+        return painter(settings.use_color)
+
+    return await Bot(terminal, join=_spokes(settings, transport), load_paint=load_paint, stdout=sys.stdout).run()
+
+
+async def _ask(settings: ChatSettings, transport: Transport, scope: str, prompt: str) -> int:
+    from adapters.cli.once import Events, Once, Painted, Plain, Question, Writer
+
+    writer: Writer
+    if settings.is_json:
+        writer = Events(sys.stdout)
+    elif settings.use_color and sys.stdout.isatty():
+        from adapters.cli.paint import painter
+
+        writer = Painted(sys.stdout, _tell, painter(True))
+    else:
+        writer = Plain(sys.stdout, _tell)
+    sessions.add(settings.sessions_file, sessions.note(scope, prompt, datetime.now()))
+    question = Question(prompt, scope, _speaker(settings), settings.agent)
+    join = _spokes(settings, transport)
+    return await Once(
+        question, join=join, writer=writer, stdout=sys.stdout, stderr=sys.stderr, use_color=settings.use_color
+    ).run()
+
+
+async def _join_bus(settings: ChatSettings) -> Transport | None:
+    """The bus, however long it stays away; None where it does not want us."""
+    joined = await connect(settings.nats_url, settings.identity, name=f"{PLATFORM} terminal")
+    if not isinstance(joined, Ok) and joined.reason in ("disconnected", "timeout"):
+        _tell(WAITING)
+        while not isinstance(joined, Ok) and joined.reason in ("disconnected", "timeout"):
+            joined = await connect(settings.nats_url, settings.identity, name=f"{PLATFORM} terminal", patience=_RETRY)
+    if isinstance(joined, Ok):
+        return joined.value
+    _tell(f"the bus does not let this terminal in: {joined.detail}")
+    return None
+
+
+def _scope(settings: ChatSettings) -> str:
+    if settings.resume is not None:
+        return sessions.find(sessions.load(settings.sessions_file), settings.resume).name
+    if settings.session is not None:
+        return settings.session
+    return sessions.name_for(datetime.now(), token_hex(2))
+
+
+def _speaker(settings: ChatSettings) -> Speaker:
+    return Speaker(settings.bot_id, settings.user_id, settings.user_name)
+
+
+def _spokes(settings: ChatSettings, transport: Transport) -> Callable[[str, Screen], Conversation]:
+    return lambda scope, screen: Spoke(transport, PLATFORM, settings.bot_id, screen, scope=scope)
+
+
+def _log_into(file: Path | None) -> None:
+    """A log line on stderr would be written into the middle of an answer."""
+    root = logging.getLogger()
+    if root.handlers:
+        return
+    if file is None:
+        root.addHandler(logging.NullHandler())
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(file, encoding="utf-8", delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    root.addHandler(handler)
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,482 @@
+"""A terminal session: what is typed goes to the hub one line after another, what is answered appears in its order."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TextIO
+from uuid import uuid4
+
+from adapters.cli import normalize, sessions
+from adapters.cli.conversation import Conversation, Join, patiently
+from adapters.cli.normalize import PLATFORM, Exit, Help, Resume, Say, Sessions, Speaker, Unsayable
+from adapters.cli.render import Paint, advance, clean, fit, is_apart, live, paid_by, split, unstyled, usage_line
+from adapters.cli.surface import Surface
+from adapters.spoke import Reply
+from factory_contracts.messages import (
+    Exchange,
+    InboundMessage,
+    Refused,
+    Said,
+    Welcome,
+    turn_id,
+)
+
+# The hub repeats a final for longer than this; an answer whose end never came must not hold up the next for ever.
+_GIVE_UP = 20.0
+_QUEUE = 100
+# Of what was said before: enough to find back into it.
+_RECALLED = 4
+_EARLIER_LINES = 6
+_LAST_LINES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """Where a terminal begins and what it keeps between sessions."""
+
+    scope: str
+    speaker: Speaker
+    agent: str | None
+    history_file: Path
+    sessions_file: Path
+    use_color: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A message on its way to the hub; its ids are made before it is first sent, so a repetition is the same."""
+
+    message_id: str
+    turn: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Switch:
+    """Go on in another scope, once everything typed before is handed over."""
+
+    scope: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What was asked, not on the screen while another answer is being given."""
+
+    turn: str
+    text: str
+    asker: str
+
+
+@dataclass(slots=True)
+class _Answer:
+    """An answer that is being shown."""
+
+    turn: str
+    printed: str = ""
+    tail: str = ""
+    last_block: str = ""
+    activity: str | None = None
+
+
+class Bot:
+    """The terminal as a screen of the hub, and the person at it."""
+
+    def __init__(self, terminal: Terminal, *, join: Join, load_paint: Callable[[], Paint], stdout: TextIO) -> None:
+        self._terminal = terminal
+        self._scope = terminal.scope
+        self._join = join
+        self._load_paint = load_paint
+        self._paint: Paint = lambda text, width: text
+        self._ready = asyncio.Event()
+        self._free = asyncio.Event()
+        self._outgoing: asyncio.Queue[_Line | _Switch] = asyncio.Queue(_QUEUE)
+        self._unsent: list[_Line] = []
+        self._answer: _Answer | None = None
+        # In the order asked. Shown and ended turns are kept to recognise what is sent again.
+        self._running: dict[str, None] = {}
+        self._ended: dict[str, None] = {}
+        self._questions: list[_Question] = []
+        self._awaited: dict[str, asyncio.Future[Reply]] = {}
+        self._is_noted = False
+        self._status = ""
+        self._painted: tuple[tuple[str, int, int], list[str]] | None = None
+        self._surface = Surface(
+            stdout,
+            history_file=terminal.history_file,
+            use_color=terminal.use_color,
+            live=self._live,
+            on_line=self._on_line,
+            on_interrupt=self._on_interrupt,
+            complete=self._complete,
+            hint=self._hint,
+        )
+
+    async def run(self) -> int:
+        """Converse until the person leaves; the exit code."""
+        async with asyncio.TaskGroup() as group:
+            painter = group.create_task(asyncio.to_thread(self._load_paint))
+            talking = group.create_task(self._converse(painter))
+            code = await self._surface.run()
+            talking.cancel()
+        self._tell_unfinished()
+        return code
+
+    async def send(self, reply: Reply) -> str:
+        """The bubble's id is the turn's own, so every terminal of a session names it alike; edits show the words."""
+        return reply.turn
+
+    async def edit(self, message_id: str, reply: Reply) -> None:
+        """Print what is finished, keep the rest alive."""
+        await self._show(reply)
+
+    async def said(self, said: Said) -> None:
+        """Another terminal of this session asked."""
+        await self._ready.wait()
+        if said.turn not in self._running and said.turn not in self._ended:
+            self._running[said.turn] = None
+            self._ask(_Question(said.turn, said.text, said.user_name or "somebody"))
+
+    async def _show(self, reply: Reply) -> None:
+        if (awaited := self._awaited.get(reply.turn)) is not None:
+            if reply.is_final and not awaited.done():
+                awaited.set_result(reply)
+            return
+        await self._ready.wait()
+        answer = await self._take_turn(reply.turn)
+        if answer is not None:
+            self._draw(answer, reply)
+
+    async def _take_turn(self, turn: str) -> _Answer | None:
+        """Wait until this turn's answer is the one being shown; None where it was shown before."""
+        while turn not in self._ended:
+            if self._answer is None:
+                self._print_questions(turn)
+                self._running.setdefault(turn)
+                self._answer = _Answer(turn)
+                self._free.clear()
+            if self._answer.turn == turn:
+                return self._answer
+            # The next answer may begin before the last one's end has come again.
+            shown = self._answer
+            try:
+                async with asyncio.timeout(_GIVE_UP):
+                    await self._free.wait()
+            except TimeoutError:
+                if self._answer is shown:
+                    self._say("the end of this answer did not come")
+                    self._close(shown.turn)
+        return None
+
+    def _draw(self, answer: _Answer, reply: Reply) -> None:
+        step = advance(answer.printed, reply.text, is_final=reply.is_final)
+        if step.starts_over:
+            self._say("the answer starts over")
+            answer.last_block = ""
+        answer.printed, answer.tail, answer.activity = step.printed, step.tail, reply.activity
+        self._print_blocks(answer, step.blocks)
+        if reply.is_final:
+            self._end(reply)
+        self._surface.refresh()
+
+    def _print_blocks(self, answer: _Answer, blocks: Sequence[str]) -> None:
+        lines = self._drawn(answer.last_block, blocks)
+        if lines:
+            answer.last_block = blocks[-1]
+            self._surface.print("\n".join(lines))
+
+    def _drawn(self, before: str, blocks: Sequence[str]) -> list[str]:
+        """The lines of some blocks, and empty ones where they stand apart."""
+        lines: list[str] = []
+        for block in blocks:
+            if not block.strip():
+                continue
+            if is_apart(before, block):
+                lines.append("")
+            lines += self._paint(block, self._surface.columns).split("\n")
+            before = block
+        return lines
+
+    def _end(self, reply: Reply) -> None:
+        remarks = []
+        if reply.outcome == "stopped":
+            remarks.append("stopped")
+        elif not reply.text.strip():
+            remarks.append("no answer")
+        if reply.usage is not None and reply.usage.calls:
+            remarks.append(usage_line(reply.usage))
+        if remarks:
+            self._say(" · ".join(remarks))
+        # A scope's turns are answered in their order: the end of one asked before this was shown elsewhere.
+        while reply.turn in self._running and (earlier := next(iter(self._running))) != reply.turn:
+            del self._running[earlier]
+        self._close(reply.turn)
+
+    def _close(self, turn: str) -> None:
+        if self._answer is not None and self._answer.turn == turn:
+            self._answer = None
+            self._free.set()
+        self._running.pop(turn, None)
+        self._ended[turn] = None
+        if len(self._ended) > 10_000:
+            del self._ended[next(iter(self._ended))]
+        self._print_next_question()
+
+    def _on_line(self, line: str) -> bool:
+        match normalize.read(line):
+            case Unsayable(why):
+                if why:
+                    self._say(why)
+                return not why or why.startswith("no command")
+            case Help():
+                self._say(_help())
+            case Sessions():
+                self._say(self._list_sessions())
+            case Resume(name):
+                self._resume(name)
+            case Exit():
+                self._surface.leave(0)
+            case Say(text):
+                return self._submit(text)
+        return True
+
+    def _submit(self, text: str, *, is_quiet: bool = False) -> bool:
+        line = self._line(text)
+        turn = line.turn
+        try:
+            self._outgoing.put_nowait(line)
+        except asyncio.QueueFull:
+            self._say("too many lines wait for the hub; try again in a moment")
+            return False
+        self._unsent.append(line)
+        if is_quiet:
+            self._ended[turn] = None
+            return True
+        self._running[turn] = None
+        self._ask(_Question(turn, text, ""))
+        return True
+
+    def _on_interrupt(self) -> bool:
+        if not self._running:
+            return False
+        self._submit("/stop", is_quiet=True)
+        return True
+
+    def _resume(self, name: str) -> None:
+        known = [noted for noted in sessions.load(self._terminal.sessions_file) if noted.name != self._scope]
+        try:
+            found = sessions.find(known, name)
+        except sessions.UnknownSession as error:
+            self._say(str(error))
+            return
+        try:
+            self._outgoing.put_nowait(_Switch(found.name))
+        except asyncio.QueueFull:
+            self._say("too many lines wait for the hub; try again in a moment")
+
+    def _list_sessions(self) -> str:
+        known = sessions.load(self._terminal.sessions_file)
+        if not known:
+            return "no session yet"
+        return "\n".join(f"{noted.name}  {clean(noted.words)}" for noted in known[-20:])
+
+    def _complete(self, line: str) -> Sequence[str]:
+        if line.startswith("/resume "):
+            begun = line.removeprefix("/resume ")
+            known = sessions.load(self._terminal.sessions_file)
+            return [f"/resume {noted.name}" for noted in reversed(known) if noted.name.startswith(begun)]
+        return normalize.matching(line)
+
+    def _hint(self, line: str) -> str:
+        commands = normalize.matching(line)
+        if len(commands) == 1:
+            return f"{commands[0]}  {normalize.COMMANDS[commands[0]]}"
+        return "  ".join(commands)
+
+    async def _converse(self, painter: asyncio.Task[Paint]) -> None:
+        while True:
+            spoke = self._join(self._scope, self)
+            try:
+                with patiently(self._set_status):
+                    welcome = await spoke.start()
+                    welcome = await self._bind(spoke, welcome)
+                self._paint = await painter
+                self._greet(welcome)
+                self._ready.set()
+                self._print_next_question()
+                scope = await self._talk(spoke)
+            finally:
+                await spoke.close()
+            self._leave_scope(scope)
+
+    async def _talk(self, spoke: Conversation) -> str:
+        while True:
+            going = await self._outgoing.get()
+            if isinstance(going, _Switch):
+                return going.scope
+            self._note(going.text)
+            with patiently(self._set_status):
+                outcome = await spoke.submit(self._message(going))
+            self._unsent.remove(going)
+            if isinstance(outcome, Refused):
+                self._refused(going, outcome)
+
+    async def _bind(self, spoke: Conversation, welcome: Welcome) -> Welcome:
+        """Ask for the agent that the command line named, before anything else is said."""
+        agent = self._terminal.agent
+        if agent is None or agent == welcome.agent or self._scope != self._terminal.scope:
+            return welcome
+        line = self._line(f"/agent {agent}")
+        self._ended[line.turn] = None
+        self._awaited[line.turn] = asyncio.get_running_loop().create_future()
+        outcome = await spoke.submit(self._message(line))
+        if isinstance(outcome, Refused):
+            self._say(outcome.text or outcome.reason)
+            return welcome
+        reply = await self._awaited[line.turn]
+        if reply.outcome == "failed":
+            self._say(reply.text)
+        return await spoke.hello(self._scope)
+
+    def _line(self, text: str) -> _Line:
+        message_id = uuid4().hex
+        return _Line(message_id, turn_id(PLATFORM, self._terminal.speaker.bot_id, self._scope, message_id), text)
+
+    def _message(self, line: _Line) -> InboundMessage:
+        return normalize.message(
+            line.text,
+            speaker=self._terminal.speaker,
+            scope_id=self._scope,
+            message_id=line.message_id,
+            sent_at=datetime.now().timestamp(),
+        )
+
+    def _note(self, text: str) -> None:
+        """A session is worth a note from its first message on."""
+        if not self._is_noted:
+            self._is_noted = True
+            sessions.add(self._terminal.sessions_file, sessions.note(self._scope, text, datetime.now()))
+
+    def _refused(self, line: _Line, refused: Refused) -> None:
+        for question in self._questions:
+            if question.turn == line.turn:
+                self._questions.remove(question)
+                self._print_question(question)
+                break
+        self._say(clean(refused.text) or f"not sent: {refused.reason}")
+        self._close(line.turn)
+
+    def _leave_scope(self, scope: str) -> None:
+        self._ready.clear()
+        self._scope = scope
+        self._answer = None
+        self._free.set()
+        self._running.clear()
+        self._questions.clear()
+        self._is_noted = False
+
+    def _set_status(self, status: str) -> None:
+        self._status = status
+        self._surface.refresh()
+
+    def _greet(self, welcome: Welcome) -> None:
+        who = welcome.agent or "nobody answers here yet"
+        what = f" · {paid_by(welcome.model)}" if welcome.model else ""
+        self._surface.print(f"{self._bold('factory')} · {clean(who)}{clean(what)}")
+        self._surface.print(self._dim(f"session {self._scope} · /help tells what can be typed"))
+        self._ended.update((exchange.turn, None) for exchange in welcome.history)
+        for exchange in welcome.history[-_RECALLED:]:
+            self._recall(exchange, _LAST_LINES if exchange is welcome.history[-1] else _EARLIER_LINES)
+
+    def _recall(self, exchange: Exchange, most: int) -> None:
+        blocks, tail = split(exchange.answered)
+        lines = unstyled("\n".join(self._drawn("", (*blocks, tail)))).split("\n")[1:]
+        if len(lines) > most:
+            lines = ["…", *lines[-most:]]
+        asked = "\n  ".join(clean(exchange.asked).split("\n"))
+        self._surface.print("\n" + self._dim(f"> {asked}"))
+        self._surface.print("\n" + self._dim("\n".join(lines)))
+
+    def _ask(self, question: _Question) -> None:
+        self._questions.append(question)
+        self._print_next_question()
+
+    def _print_next_question(self) -> None:
+        """Print what is about to be answered; nothing, while another answer is or will be given before."""
+        next_turn = next(iter(self._running), None)
+        if self._ready.is_set() and self._answer is None and next_turn is not None:
+            self._print_questions(next_turn)
+        self._surface.refresh()
+
+    def _print_questions(self, turn: str) -> None:
+        """Print what was asked up to this turn."""
+        if all(question.turn != turn for question in self._questions):
+            return
+        while self._questions:
+            question = self._questions.pop(0)
+            self._print_question(question)
+            if question.turn == turn:
+                return
+
+    def _print_question(self, question: _Question) -> None:
+        text = "\n  ".join(clean(question.text).split("\n"))
+        asker = self._dim(f"{clean(question.asker)} ") if question.asker else ""
+        self._surface.print(f"\n{asker}{self._bold('>')} {text}")
+
+    def _say(self, text: str) -> None:
+        """A remark of the terminal's own."""
+        self._surface.print("\n" + self._dim(text))
+
+    def _live(self, columns: int, rows: int) -> list[str]:
+        """The lines above the prompt: an empty one, the tail, and what goes on."""
+        below = []
+        answer = self._answer
+        if answer is not None and answer.activity:
+            below.append(self._dim(fit(f"· {answer.activity}", columns)))
+        elif self._running and not (answer is not None and answer.tail.strip()):
+            below.append(self._dim("…"))
+        if self._questions:
+            more = f" (+{len(self._questions) - 1})" if len(self._questions) > 1 else ""
+            below.append(self._dim(fit(f"next: {self._questions[0].text}{more}", columns)))
+        if self._status:
+            below.append(self._dim(fit(self._status, columns)))
+        tail = self._tail(columns, max(1, rows - len(below)))
+        if tail and answer is not None and not is_apart(answer.last_block, answer.tail):
+            return [*tail, *([""] if below else []), *below, ""]
+        return ["", *tail, *below, *([""] if tail or below else [])]
+
+    def _tail(self, columns: int, rows: int) -> list[str]:
+        tail = self._answer.tail if self._answer is not None else ""
+        if not tail.strip():
+            return []
+        key = (tail, columns, rows)
+        if self._painted is None or self._painted[0] != key:
+            lines = self._paint(live(tail), columns).split("\n")
+            self._painted = (key, lines[-rows:])
+        return self._painted[1]
+
+    def _tell_unfinished(self) -> None:
+        if self._answer is not None and self._answer.tail.strip():
+            self._print_blocks(self._answer, (self._answer.tail,))
+        for line in self._unsent:
+            self._say(f"not sent, the hub is away: {clean(line.text)}")
+
+    def _dim(self, text: str) -> str:
+        return _styled(text, "2") if self._terminal.use_color else text
+
+    def _bold(self, text: str) -> str:
+        return _styled(text, "1") if self._terminal.use_color else text
+
+
+def _styled(text: str, code: str) -> str:
+    return "\n".join(f"\x1b[{code}m{line}\x1b[0m" if line else "" for line in text.split("\n"))
+
+
+def _help() -> str:
+    commands = "\n".join(f"{command:10} {what}" for command, what in normalize.COMMANDS.items())
+    return (
+        f"{commands}\n"
+        "Enter sends; Alt-Enter or a backslash at the end begins a new line; Ctrl-R searches what was typed;\n"
+        "Ctrl-C stops an answer, twice leaves; Ctrl-D leaves"
+    )

@@ -1,0 +1,117 @@
+"""A typed line -> what it asks for: a message to the hub, or a command that this terminal carries out itself."""
+
+import re
+from dataclasses import dataclass
+
+from factory_contracts.messages import MAX_TEXT, Address, InboundMessage
+
+PLATFORM = "cli"
+PACE_MS = 30
+
+# In the order in which /help tells them.
+COMMANDS = {
+    "/help": "what can be typed here",
+    "/new": "begin afresh; what was said is forgotten",
+    "/stop": "stop the answer; what was said stays",
+    "/sessions": "the sessions of this terminal",
+    "/resume": "go on with a session: /resume NAME",
+    "/agent": "who answers; /agent NAME asks another",
+    "/exit": "leave; the session waits",
+}
+
+_COMMAND = re.compile(r"/[a-z]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """Who types, and to which bot."""
+
+    bot_id: str
+    user_id: str
+    user_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """A message for the hub; /new, /stop and /agent are the hub's to understand."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Help:
+    """What can be typed here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sessions:
+    """Which sessions this terminal had."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Go on with another session: by name, by the beginning of one, or (empty) the one before."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """Leave."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unsayable:
+    """Nothing is sent; the sentence says why, and is empty where there was nothing to send."""
+
+    why: str = ""
+
+
+Typed = Say | Help | Sessions | Resume | Exit | Unsayable
+
+
+def read(line: str) -> Typed:
+    """What a line asks for."""
+    # A terminal may hand over half a surrogate pair, which is no text and cannot cross the bus.
+    text = line.encode("utf-8", "replace").decode("utf-8").strip("\n")
+    if not text.strip():
+        return Unsayable()
+    if len(text) > MAX_TEXT:
+        return Unsayable(f"too long: {len(text):,} characters, and {MAX_TEXT:,} are the limit")
+    word, _, rest = text.strip().partition(" ")
+    if not _COMMAND.fullmatch(word):
+        return Say(text)
+    match word:
+        case "/help":
+            return Help()
+        case "/sessions":
+            return Sessions()
+        case "/resume":
+            return Resume(rest.strip())
+        case "/exit":
+            return Exit()
+        case "/new" | "/stop" | "/agent":
+            return Say(text.strip())
+        case _:
+            return Unsayable(f"no command {word}; /help tells them")
+
+
+def message(
+    text: str, *, speaker: Speaker, scope_id: str, message_id: str, sent_at: float | None = None
+) -> InboundMessage:
+    """A person's words as the hub takes them."""
+    return InboundMessage(
+        message_id=message_id,
+        user_id=speaker.user_id,
+        user_name=speaker.user_name,
+        text=text,
+        address=Address(platform=PLATFORM, bot_id=speaker.bot_id, scope_id=scope_id, pace_ms=PACE_MS, echo=True),
+        sent_at=sent_at,
+    )
+
+
+def matching(text: str) -> tuple[str, ...]:
+    """The commands that a line may be on the way to."""
+    if not text.startswith("/") or " " in text or "\n" in text:
+        return ()
+    return tuple(command for command in COMMANDS if command.startswith(text))

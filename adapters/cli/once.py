@@ -1,0 +1,277 @@
+"""One question and its answer: results on stdout, talk on stderr, and nobody at the prompt."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol, TextIO
+from uuid import uuid4
+
+from adapters.cli import normalize
+from adapters.cli.conversation import INTERRUPTED, Conversation, Join, patiently
+from adapters.cli.normalize import PLATFORM, Speaker
+from adapters.cli.render import Paint, Told, advance, advance_plain, clean, events, fit, is_apart, usage_line
+from adapters.spoke import Reply
+from factory_contracts.messages import Refused, Said, turn_id
+from factory_contracts.render import RENDER, AnswerEnded, RenderEvent
+
+FAILED = 1
+# What is told here stays on the screen, and a system that has just been started takes a second.
+PATIENCE = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked, by whom and where."""
+
+    text: str
+    scope: str
+    speaker: Speaker
+    agent: str | None = None
+
+
+class Writer(Protocol):
+    """A way to put an answer on stdout as it grows."""
+
+    def show(self, reply: Reply) -> None:
+        """The answer as it stands now."""
+        ...
+
+    def refuse(self, turn: str, why: str) -> None:
+        """There will be no answer; the person is told elsewhere."""
+        ...
+
+
+class Plain:
+    """The Markdown itself, as it comes. A pipe gets it to the letter, a terminal without what it would obey."""
+
+    def __init__(self, stdout: TextIO, tell: Callable[[str], None]) -> None:
+        self._stdout = stdout
+        self._tell = tell
+        self._printed = ""
+
+    def show(self, reply: Reply) -> None:
+        """Write what is new."""
+        step = advance_plain(self._printed, reply.text, is_final=reply.is_final)
+        if step.starts_over:
+            self._stdout.write("" if self._printed.endswith("\n") else "\n")
+            self._tell("the answer starts over")
+        self._printed = step.printed
+        for text in step.blocks:
+            self._stdout.write(clean(text) if self._stdout.isatty() else text)
+        if reply.is_final and not self._printed.endswith("\n"):
+            self._stdout.write("\n")
+        self._stdout.flush()
+
+    def refuse(self, turn: str, why: str) -> None:
+        """Nothing: stdout is for answers."""
+
+
+class Painted:
+    """Finished blocks, drawn once, and below them one line that is drawn over."""
+
+    def __init__(self, stdout: TextIO, tell: Callable[[str], None], paint: Paint) -> None:
+        self._stdout = stdout
+        self._tell = tell
+        self._paint = paint
+        self._printed = ""
+        self._last_block = ""
+
+    def show(self, reply: Reply) -> None:
+        """Write what is finished, and over the last line what is not."""
+        columns = _columns(self._stdout)
+        step = advance(self._printed, reply.text, is_final=reply.is_final)
+        self._stdout.write("\r\x1b[K")
+        if step.starts_over:
+            self._stdout.flush()
+            self._tell("the answer starts over")
+        self._printed = step.printed
+        for block in step.blocks:
+            if not block.strip():
+                continue
+            if self._last_block and is_apart(self._last_block, block):
+                self._stdout.write("\n")
+            self._stdout.write(self._paint(block, columns) + "\n")
+            self._last_block = block
+        line = step.tail.strip().rpartition("\n")[2] or reply.activity or ""
+        if line and not reply.is_final:
+            self._stdout.write(f"\x1b[2m{fit(line, columns, is_end=True)}\x1b[0m")
+        self._stdout.flush()
+
+    def refuse(self, turn: str, why: str) -> None:
+        """Nothing: stdout is for answers."""
+
+
+class Events:
+    """One RenderEvent a line, as JSON, for a program."""
+
+    def __init__(self, stdout: TextIO) -> None:
+        self._stdout = stdout
+        self._told = Told()
+
+    def show(self, reply: Reply) -> None:
+        """Write what a program must be told now."""
+        ended = None
+        if reply.is_final:
+            ended = AnswerEnded(turn=reply.turn, text=reply.text, outcome=reply.outcome, usage=reply.usage)
+        self._told, news = events(self._told, reply.turn, reply.text, reply.activity, ended)
+        self._write(news)
+
+    def refuse(self, turn: str, why: str) -> None:
+        """An end without an answer, so that a program has not to read stderr."""
+        self._write((AnswerEnded(turn=turn, text=why, outcome="failed"),))
+
+    def _write(self, news: Iterable[RenderEvent]) -> None:
+        for event in news:
+            self._stdout.write(RENDER.encode(event).decode() + "\n")
+        self._stdout.flush()
+
+
+class Once:
+    """The screen of a single turn; other turns of the scope are for those who sit at it."""
+
+    def __init__(
+        self,
+        question: Question,
+        *,
+        join: Join,
+        writer: Writer,
+        stdout: TextIO,
+        stderr: TextIO,
+        use_color: bool = False,
+    ) -> None:
+        self._question = question
+        self._join = join
+        self._writer = writer
+        self._stdout = stdout
+        self._stderr = stderr
+        self._is_dim = use_color and stderr.isatty()
+        # Set while an answer is on its way, which /stop can end.
+        self._answering: Conversation | None = None
+        self._finals: dict[str, asyncio.Future[Reply]] = {}
+        self._turn = ""
+        self._stopping: asyncio.Task[None] | None = None
+        self._is_interrupted = False
+
+    async def run(self) -> int:
+        """Ask and answer; the exit code."""
+        loop = asyncio.get_running_loop()
+        work = asyncio.create_task(self._ask())
+        loop.add_signal_handler(signal.SIGINT, self._interrupt, work)
+        try:
+            await asyncio.wait({work})
+        finally:
+            loop.remove_signal_handler(signal.SIGINT)
+            work.cancel()
+            await asyncio.wait({work})
+        if work.cancelled() or self._is_interrupted:
+            return INTERRUPTED
+        return work.result()
+
+    async def send(self, reply: Reply) -> str:
+        """A terminal's bubble is known by its turn; the words come with the first edit."""
+        return reply.turn
+
+    async def edit(self, message_id: str, reply: Reply) -> None:
+        """Write what is new."""
+        self._show(reply)
+
+    async def said(self, said: Said) -> None:
+        """What others ask is not what was asked here."""
+
+    def tell(self, text: str) -> None:
+        """Talk, which never mixes with the result."""
+        if text:
+            line = clean(text)
+            self._stderr.write(f"\x1b[2m{line}\x1b[0m\n" if self._is_dim else f"{line}\n")
+            self._stderr.flush()
+
+    def _show(self, reply: Reply) -> None:
+        final = self._finals.get(reply.turn)
+        if final is None or final.done():
+            return
+        if reply.turn == self._turn:
+            try:
+                self._writer.show(reply)
+            except BrokenPipeError:
+                # Whoever read us has enough. What Python flushes at its end must go somewhere.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self._stdout.fileno())
+                final.set_exception(BrokenPipeError())
+                return
+        if reply.is_final:
+            final.set_result(reply)
+
+    async def _ask(self) -> int:
+        spoke = self._join(self._question.scope, self)
+        try:
+            with patiently(self.tell, PATIENCE):
+                welcome = await spoke.start()
+                agent = self._question.agent
+                if agent is not None and agent != welcome.agent:
+                    bound = await self._answer(spoke, f"/agent {agent}")
+                    if isinstance(bound, Refused) or bound.outcome == "failed":
+                        self.tell(bound.text)
+                        return FAILED
+            return await self._converse(spoke)
+        finally:
+            if self._stopping is not None:
+                await asyncio.wait({self._stopping}, timeout=1)
+                self._stopping.cancel()
+            await spoke.close()
+
+    async def _converse(self, spoke: Conversation) -> int:
+        try:
+            reply = await self._answer(spoke, self._question.text, is_shown=True)
+        except BrokenPipeError:
+            return FAILED
+        if isinstance(reply, Refused):
+            why = reply.text or f"not sent: {reply.reason}"
+            self._writer.refuse(self._turn, why)
+            self.tell(why)
+            return FAILED
+        if self._stderr.isatty() and reply.usage is not None and reply.usage.calls:
+            self.tell(usage_line(reply.usage))
+        return 0 if reply.outcome == "complete" else FAILED
+
+    async def _answer(self, spoke: Conversation, text: str, *, is_shown: bool = False) -> Reply | Refused:
+        question = self._question
+        message_id = uuid4().hex
+        turn = turn_id(PLATFORM, question.speaker.bot_id, question.scope, message_id)
+        final: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._finals[turn] = final
+        if is_shown:
+            self._turn = turn
+        with patiently(self.tell, PATIENCE):
+            outcome = await spoke.submit(
+                normalize.message(
+                    text,
+                    speaker=question.speaker,
+                    scope_id=question.scope,
+                    message_id=message_id,
+                    sent_at=datetime.now().timestamp(),
+                )
+            )
+        if isinstance(outcome, Refused):
+            return outcome
+        if is_shown:
+            self._answering = spoke
+        return await final
+
+    def _interrupt(self, work: asyncio.Task[int]) -> None:
+        if self._is_interrupted or self._answering is None:
+            work.cancel()
+        else:
+            self._stopping = asyncio.create_task(self._stop(self._answering))
+        self._is_interrupted = True
+
+    async def _stop(self, spoke: Conversation) -> None:
+        await self._answer(spoke, "/stop")
+
+
+def _columns(stdout: TextIO) -> int:
+    try:
+        return os.get_terminal_size(stdout.fileno()).columns or 80
+    except OSError:
+        return 80

@@ -1,0 +1,93 @@
+"""Who reigns: the readiness value that everyone may read, and the heartbeat that a standby listens to."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from factory_contracts import subjects
+from factory_contracts.envelope import Malformed
+from factory_contracts.lifecycle import HUB_HEARTBEAT, READY, HubHeartbeat, Ready
+from factory_nats.result import Err, Ok
+from factory_nats.transport import Delivery, Transport
+
+logger = logging.getLogger(__name__)
+
+BEAT = 0.5
+SILENCE = 2.0
+READY_KEY = "hub"
+READY_TTL = 10.0
+READY_EVERY = 3.0
+
+
+class NatsReadiness:
+    """This hub's word that it serves, and its ear for another's."""
+
+    def __init__(self, transport: Transport, hub: str, on_successor: Callable[[], None]) -> None:
+        self._transport = transport
+        self._hub = hub
+        self._on_successor = on_successor
+        self._epoch = 0
+        self._has_bucket = False
+        self._heard = asyncio.get_running_loop().time()
+        self._task: asyncio.Task[None] | None = None
+
+    async def listen(self) -> None:
+        """Hear the heartbeats of whoever reigns."""
+        subscribed = await self._transport.subscribe(subjects.heartbeat(subjects.HUB), self._on_heartbeat)
+        if isinstance(subscribed, Err):
+            raise RuntimeError(f"the hub cannot hear other hubs: {subscribed.detail}")
+
+    async def wait_for_silence(self) -> None:
+        """Return once no hub was heard for two seconds on a living connection."""
+        loop = asyncio.get_running_loop()
+        self._heard = loop.time()
+        while True:
+            now = loop.time()
+            since = max(self._heard, now - self._transport.connected_for(now))
+            if now - since >= SILENCE:
+                return
+            pause = max(0.05, SILENCE - (now - since))
+            await asyncio.sleep(pause)
+            # Who stood still itself has not yet read what came meanwhile.
+            if loop.time() - now > pause + BEAT:
+                self._heard = loop.time()
+
+    async def announce(self, epoch: int) -> None:
+        """Begin to say that this hub serves."""
+        self._epoch = epoch
+        self._task = asyncio.create_task(self._beat(), name="heartbeat")
+
+    async def close(self) -> None:
+        """Say no more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _beat(self) -> None:
+        loop = asyncio.get_running_loop()
+        heartbeat = HUB_HEARTBEAT.encode(HubHeartbeat(hub=self._hub, epoch=self._epoch))
+        ready = READY.encode(Ready(hub=self._hub, epoch=self._epoch))
+        due = loop.time()
+        while True:
+            await self._transport.publish(subjects.heartbeat(subjects.HUB), heartbeat)
+            if loop.time() >= due and await self._put(ready):
+                due = loop.time() + READY_EVERY
+            await asyncio.sleep(BEAT)
+
+    async def _put(self, ready: bytes) -> bool:
+        if not self._has_bucket:
+            self._has_bucket = isinstance(await self._transport.ensure_bucket(subjects.READY_BUCKET, ttl=READY_TTL), Ok)
+        return self._has_bucket and isinstance(await self._transport.put(subjects.READY_BUCKET, READY_KEY, ready), Ok)
+
+    def _on_heartbeat(self, delivery: Delivery) -> None:
+        try:
+            heartbeat = HUB_HEARTBEAT.decode(delivery.data)
+        except Malformed as error:
+            logger.error("a hub's heartbeat is refused: %s", error)
+            return
+        if heartbeat.hub == self._hub:
+            return
+        self._heard = asyncio.get_running_loop().time()
+        if self._epoch and heartbeat.epoch > self._epoch:
+            logger.error("hub %s has taken over with epoch %s", heartbeat.hub, heartbeat.epoch)
+            self._on_successor()

@@ -1,0 +1,66 @@
+"""`python -m bench turn|pools|start`: measure, say what was found, and fail when a gate does."""
+
+import argparse
+import asyncio
+import sys
+import tempfile
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import TypeVar
+
+from bench.figures import Report
+
+T = TypeVar("T")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The exit status: 0 when every gate holds."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description="What performance claims rest on.")
+    parser.add_argument("what", choices=("turn", "pools", "start"))
+    parser.add_argument("--json", action="store_true", help="every figure with n, spread and method")
+    parser.add_argument("--quick", action="store_true", help="fewer samples, wider intervals")
+    parser.add_argument("--smoke", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--profile", action="store_true", help="turn: where each process spends its time")
+    parser.add_argument("--cell", type=int, action="append", metavar="N", help="turn: only this cell, counted from 0")
+    parser.add_argument("--dir", type=Path, metavar="DIR", help="where the log lies (else a temporary folder)")
+    chosen = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=chosen.dir) as folder:
+        if chosen.what == "turn" and chosen.profile:
+            from bench.turn import plan, profile
+
+            print(_run(profile(plan(chosen.quick, chosen.smoke, chosen.cell), Path(folder))))
+            return 0
+        report = _run(_measure(chosen, Path(folder)))
+    print(report.to_json() if chosen.json else report.to_text())
+    return 0 if report.passed else 1
+
+
+async def _measure(chosen: argparse.Namespace, folder: Path) -> Report:
+    match chosen.what:
+        case "turn":
+            from bench.turn import plan as plan_turns
+            from bench.turn import run as run_turns
+
+            return await run_turns(plan_turns(chosen.quick, chosen.smoke, chosen.cell), folder)
+        case "pools":
+            from bench.pools import plan as plan_pools
+            from bench.pools import run as run_pools
+
+            return await run_pools(plan_pools(chosen.quick, chosen.smoke), folder)
+        case _:
+            from bench.start import plan as plan_starts
+            from bench.start import run as run_starts
+
+            return await run_starts(plan_starts(chosen.quick, chosen.smoke), folder)
+
+
+def _run(work: Coroutine[None, None, T]) -> T:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(work)
+    return uvloop.run(work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+"""The hub's composition root: the one place that names concrete adapters and wires them to the core."""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from adapters.nats.clipool import Keeper, NatsCliPool
+from adapters.nats.inbound import NatsInbound
+from adapters.nats.log import JetStreamLog
+from adapters.nats.outbound import NatsOutbox
+from adapters.nats.readiness import NatsReadiness
+from factory_nats.connect import Identity, connect
+from factory_nats.result import Err
+from factory_nats.transport import Transport
+from hub.delivery import Deliveries
+from hub.dispatch import Hub
+from hub.kernel.guards import BotPolicy
+from hub.kernel.ports import Fenced
+from hub.kernel.routing import Bindings
+from hub.pool import Crew, Pools, Ports
+from hub.recovery import keep_mark, recover
+from hub.turn import run_turn
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+SUPERSEDED = 75
+PATIENCE = 3600.0
+DRAIN = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class HubSettings:
+    """What the hub is told at its start."""
+
+    nats_url: str
+    identity: Identity
+    bindings: Bindings
+    policies: tuple[BotPolicy, ...]
+    max_pools: int = 1_000
+    standby: bool = False
+
+
+async def serve(
+    settings: HubSettings, stop: asyncio.Event | None = None, *, at: Callable[[str], None] = lambda point: None
+) -> int:
+    """Reign until told to stop (0) or until another hub takes over (75)."""
+    stop = stop or asyncio.Event()
+    fenced = asyncio.Event()
+    joining = connect(settings.nats_url, settings.identity, patience=PATIENCE, on_closed=lambda why: fenced.set())
+    connected = await _unless((stop,), joining)
+    if connected is None:
+        return 0
+    if isinstance(connected, Err):
+        logger.error("the hub cannot join the bus: %s", connected.detail)
+        return 1
+    transport = connected.value
+    try:
+        return await _reign(settings, transport, stop, fenced, at)
+    finally:
+        await transport.close()
+
+
+async def _reign(
+    settings: HubSettings,
+    transport: Transport,
+    stop: asyncio.Event,
+    fenced: asyncio.Event,
+    at: Callable[[str], None],
+) -> int:
+    name = f"hub-{secrets.token_hex(4)}"
+    readiness = NatsReadiness(transport, name, fenced.set)
+    log = JetStreamLog(transport, name, at=at)
+    clipool = NatsCliPool(transport, log.epoch, log.reigns)
+    inbound = NatsInbound(transport, at=at)
+    deliveries = Deliveries(fenced.set, at)
+    ports = Ports(
+        log=log, outbox=NatsOutbox(transport), clipool=clipool, bindings=settings.bindings, clock=time.time, at=at
+    )
+    crew = Crew(run_turn=run_turn, deliver=deliveries.deliver, settle=deliveries.settle, fenced=fenced.set)
+    pools = Pools(ports, crew, settings.max_pools, deliveries.flush)
+    hub = Hub(ports, pools, {(policy.platform, policy.bot_id): policy for policy in settings.policies})
+
+    async def begin() -> None:
+        await readiness.listen()
+        if settings.standby:
+            logger.info("standing by")
+            await readiness.wait_for_silence()
+        await log.create()
+        await log.take_over(time.time())
+        await clipool.start()
+        await inbound.open(hub.answer, fenced.set)
+        await readiness.announce(log.epoch(0))
+        await recover(log, pools)
+        clipool.serve(Keeper(hub.is_open, hub.record))
+        logger.info("%s reigns, epoch %s", name, log.epoch(0))
+        # From here on there is nothing to do but what others ask for; it ends when another hub has taken over.
+        await keep_mark(log, pools, deliveries.unwritten, time.time)
+
+    try:
+        await _unless((stop, fenced), begin())
+    except Fenced:
+        fenced.set()
+    await readiness.close()
+    if not fenced.is_set():
+        await _drain(inbound, deliveries, log)
+    await deliveries.close()
+    await pools.close()
+    await clipool.close()
+    return SUPERSEDED if fenced.is_set() else 0
+
+
+async def _drain(inbound: NatsInbound, deliveries: Deliveries, log: JetStreamLog) -> None:
+    """Finish what was taken at the door; running turns go on under the next hub, from the log and the workers."""
+    try:
+        async with asyncio.timeout(DRAIN):
+            await inbound.close()
+            await deliveries.flush()
+            await log.close()
+    except TimeoutError:
+        logger.warning("the drain took longer than %s s; the next hub does the rest", DRAIN)
+
+
+async def _unless(events: Sequence[asyncio.Event], work: Coroutine[None, None, T]) -> T | None:
+    """What the work comes to; None when one of the events came first, and then the work is called off."""
+    task = asyncio.create_task(work)
+    waits = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait([task, *waits], return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        for waiting in (task, *waits):
+            waiting.cancel()
+        await asyncio.gather(task, *waits, return_exceptions=True)

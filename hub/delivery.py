@@ -1,0 +1,131 @@
+"""Answers on their way to a screen: sent until there is a receipt, and the receipts noted many at a time."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from factory_contracts.messages import Final, Outcome, Usage
+from factory_contracts.records import ReplyShown, ReplyUndeliverable, TurnAnswered, TurnRefused
+from hub.kernel.ports import Fenced, Full
+from hub.kernel.session import OpenTurn
+from hub.pool import Pool
+
+logger = logging.getLogger(__name__)
+
+AGAIN = (1.0, 2.0, 4.0, 8.0)
+NOTE_AFTER = 0.5
+
+
+class Deliveries:
+    """Every answer that is on the log and not yet, for all the log knows, on a screen."""
+
+    def __init__(self, fenced: Callable[[], None], at: Callable[[str], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._fenced = fenced
+        self._at = at
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._notes: list[tuple[Pool, ReplyShown | ReplyUndeliverable]] = []
+        self._writing: asyncio.Task[None] | None = None
+        self._unwritten: dict[str, int] = {}
+        self._lock = asyncio.Lock()
+
+    async def deliver(self, pool: Pool, turn: OpenTurn) -> None:
+        """Publish the answer, and again while there is no receipt; after that the spoke's next hello counts."""
+        await self._publish(pool, turn)
+        self._schedule(pool, turn, 0)
+
+    def settle(self, pool: Pool, turn: OpenTurn, record: ReplyShown | ReplyUndeliverable) -> None:
+        """Note a final receipt; it goes to the log with others a little later."""
+        self._at("receipt-unlogged")
+        timer = self._timers.pop(record.turn, None)
+        if timer is not None:
+            timer.cancel()
+        self._notes.append((pool, record))
+        self._unwritten[record.turn] = turn.received
+        # Until it is on the log, no compacted view of the conversation may stand there that takes it for known.
+        pool.pending += 1
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write(), name="receipts")
+
+    async def flush(self) -> None:
+        """Every receipt noted so far is on the log."""
+        # Two writers at once would let the second return while the first still waits for the log.
+        async with self._lock:
+            notes, self._notes = self._notes, []
+            # Asked for in one go, they travel in one batch.
+            results = await asyncio.gather(
+                *(pool.ports.log.append(pool.key, [record], is_urgent=False) for pool, record in notes),
+                return_exceptions=True,
+            )
+        for note, result in zip(notes, results, strict=True):
+            if isinstance(result, Full):
+                self._notes.append(note)
+            elif isinstance(result, BaseException):
+                raise result
+            else:
+                pool, record = note
+                self._unwritten.pop(record.turn, None)
+                pool.pending -= 1
+                pool.kick()
+
+    def unwritten(self) -> tuple[int, ...]:
+        """Where the turns begin whose receipts are noted and not yet on the log."""
+        return tuple(self._unwritten.values())
+
+    async def close(self) -> None:
+        """Stop sending; what has no receipt is sent again by the next hub."""
+        for timer in self._timers.values():
+            timer.cancel()
+        tasks = {*self._tasks, *([self._writing] if self._writing is not None else [])}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _publish(self, pool: Pool, turn: OpenTurn) -> None:
+        match turn.answer:
+            case TurnAnswered(text=text, outcome=outcome, usage=usage):
+                final = _final(pool, turn, text, outcome, usage)
+            case TurnRefused(text=text):
+                final = _final(pool, turn, text, "failed", None)
+            case None:
+                return
+        await pool.ports.outbox.publish(final)
+
+    def _schedule(self, pool: Pool, turn: OpenTurn, round: int) -> None:
+        old = self._timers.pop(turn.turn, None)
+        if old is not None:
+            old.cancel()
+        if round < len(AGAIN):
+            self._timers[turn.turn] = self._loop.call_later(AGAIN[round], self._again, pool, turn, round)
+
+    def _again(self, pool: Pool, turn: OpenTurn, round: int) -> None:
+        self._timers.pop(turn.turn, None)
+        if turn.turn not in pool.session.turns:
+            return
+        task = self._loop.create_task(self._publish(pool, turn))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        self._schedule(pool, turn, round + 1)
+
+    async def _write(self) -> None:
+        try:
+            while self._notes:
+                await asyncio.sleep(NOTE_AFTER)
+                await self.flush()
+        except Fenced:
+            self._fenced()
+        finally:
+            self._writing = None
+
+
+def _final(pool: Pool, turn: OpenTurn, text: str, outcome: Outcome, usage: Usage | None) -> Final:
+    return Final(
+        turn=turn.turn,
+        text=text,
+        outcome=outcome,
+        usage=usage,
+        message_id=turn.bubble,
+        epoch=pool.epoch,
+        address=turn.message.address,
+    )

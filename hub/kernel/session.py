@@ -1,0 +1,335 @@
+"""The fold of a scope's log: what was said, what is open, who answers.
+
+`state = fold(records)`: the same records in the same order give the same session, whoever reads them and however often
+a record stands there, because a record whose fact is known already changes nothing.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from factory_contracts.messages import Attachment, Exchange, InboundMessage, Outcome, turn_id
+from factory_contracts.records import (
+    Bound,
+    Compacted,
+    HeadMoved,
+    Record,
+    ReplyOpened,
+    ReplyShown,
+    ReplyUndeliverable,
+    SessionOpened,
+    Start,
+    Tally,
+    ToolStarted,
+    Trust,
+    TurnAnswered,
+    TurnReceived,
+    TurnRefused,
+    TurnStarted,
+    TurnSuperseded,
+)
+from factory_contracts.work import Line
+
+SEEN_KEPT = 1_000
+COMPACT_AFTER = 25
+HISTORY_EXCHANGES = 50
+HISTORY_CHARACTERS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """One exchange of the conversation."""
+
+    turn: str
+    asked: str
+    answered: str
+    user_name: str = ""
+    attachments: tuple[Attachment, ...] = ()
+    outcome: Outcome = "complete"
+
+    @property
+    def size(self) -> int:
+        """Its length in characters."""
+        return len(self.asked) + len(self.answered)
+
+
+@dataclass(slots=True)
+class OpenTurn:
+    """A turn that lacks its answer or its receipt."""
+
+    message: InboundMessage
+    turn: str
+    trust: Trust
+    received: int
+    start: Start | None = None
+    bubble: str | None = None
+    answer: TurnAnswered | TurnRefused | None = None
+    begun_calls: tuple[str, ...] = ()
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether there is something to show for good."""
+        return self.answer is not None
+
+
+@dataclass(slots=True)
+class Session:
+    """Where a scope stands after the records applied so far."""
+
+    platform: str
+    bot_id: str
+    scope_id: str
+    sequence: int = 0
+    compacted: int = 0
+    answered_since: int = 0
+    agent: str | None = None
+    summary: str = ""
+    forgotten: int = 0
+    history: tuple[Passage, ...] = ()
+    seen: dict[str, str] = field(default_factory=dict)
+    turns: dict[str, OpenTurn] = field(default_factory=dict)
+    changes: tuple[str, ...] = ()
+    received: int = 0
+    answered: int = 0
+    refused: int = 0
+    superseded: int = 0
+
+    def apply(self, sequence: int, record: Record) -> None:
+        """Take one record of the log, in the log's order."""
+        is_late = sequence < self.sequence
+        self.sequence = max(self.sequence, sequence)
+        match record:
+            case TurnReceived():
+                self._received(sequence, record)
+            case TurnStarted():
+                self._started(record.turn, record.start)
+            case ReplyOpened():
+                turn = self.turns.get(record.turn)
+                if turn is not None and turn.bubble is None:
+                    turn.bubble = record.message_id
+            case ToolStarted():
+                # Also a call that is known to be done must not happen again: its result went with its attempt.
+                turn = self.turns.get(record.turn)
+                if turn is not None and record.call not in turn.begun_calls:
+                    turn.begun_calls = (*turn.begun_calls, record.call)
+            case TurnAnswered() | TurnRefused():
+                self._answered(record)
+            case TurnSuperseded():
+                turn = self.turns.get(record.turn)
+                if turn is not None and not turn.is_answered:
+                    del self.turns[record.turn]
+                    self.superseded += 1
+            case ReplyShown() | ReplyUndeliverable():
+                turn = self.turns.get(record.turn)
+                if turn is not None and turn.is_answered:
+                    del self.turns[record.turn]
+            case SessionOpened() | Bound() | HeadMoved():
+                # Nothing that these change tells a double from a second one, so their ids are kept.
+                if record.id not in self.changes:
+                    self.changes = (*self.changes, record.id)
+                    self._change(record)
+            case Compacted():
+                # A double names an older view than the one that stands.
+                if record.compacted >= self.compacted:
+                    self._compacted(sequence, record, is_late)
+            case _:
+                # Money and approvals are folded by those who keep budgets and questions.
+                pass
+
+    def known(self, message: InboundMessage) -> tuple[str, tuple[str, ...]] | None:
+        """The turn that already stands for some of these platform ids, and which of them."""
+        covered: list[str] = []
+        turn = None
+        for platform_id in message.ids:
+            found = self.seen.get(self._id(platform_id))
+            if found is not None:
+                covered.append(platform_id)
+                turn = turn or found
+        return None if turn is None else (turn, tuple(covered))
+
+    @property
+    def waiting(self) -> int:
+        """How many turns have no answer yet."""
+        return sum(1 for turn in self.turns.values() if not turn.is_answered)
+
+    @property
+    def queued(self) -> int:
+        """How many turns have neither an answer nor a worker."""
+        return sum(1 for turn in self.turns.values() if not turn.is_answered and turn.start is None)
+
+    def next_turn(self) -> OpenTurn | None:
+        """The turn whose time has come: the oldest unanswered one, once every bubble before it is on the log."""
+        for turn in self.turns.values():
+            if not turn.is_answered:
+                return turn
+            if turn.bubble is None:
+                return None
+        return None
+
+    def lines(self, turn: OpenTurn) -> tuple[Line, ...]:
+        """What the model is shown: as much of the conversation as fits, then the message."""
+        asked = _asked(turn.message)
+        room = HISTORY_CHARACTERS - len(asked)
+        chosen: list[Passage] = []
+        for passage in reversed(self.history):
+            room -= passage.size
+            if room < 0:
+                break
+            chosen.append(passage)
+        lines: list[Line] = []
+        if self.summary:
+            lines.append(Line(role="user", text=f"[What was said before, in short: {self.summary}]"))
+        for passage in reversed(chosen):
+            lines.append(Line(role="user", text=passage.asked, attachments=passage.attachments))
+            if passage.answered:
+                lines.append(Line(role="assistant", text=passage.answered))
+        lines.append(Line(role="user", text=asked, attachments=turn.message.attachments))
+        return tuple(lines)
+
+    @property
+    def is_long(self) -> bool:
+        """Whether so much was answered since the last compaction that the next refill would be slow."""
+        return self.answered_since >= COMPACT_AFTER and not self.turns
+
+    def compaction(self, id: str, turn: str, at: float) -> Compacted:
+        """Everything up to here as one record; what the model is shown does not change by it."""
+        return Compacted(
+            id=id,
+            turn=turn,
+            at=at,
+            compacted=self.compacted,
+            history=tuple(
+                Exchange(
+                    turn=passage.turn,
+                    asked=passage.asked,
+                    answered=passage.answered,
+                    user_name=passage.user_name,
+                    attachments=passage.attachments,
+                    outcome=passage.outcome,
+                )
+                for passage in self.history
+            ),
+            forgotten=self.forgotten,
+            summary=self.summary,
+            agent=self.agent,
+            seen=tuple(f"{key}>{value}" if key != value else key for key, value in self.seen.items())[-SEEN_KEPT:],
+            tally=self.tally,
+        )
+
+    @property
+    def tally(self) -> Tally:
+        """How many turns ended how."""
+        return Tally(received=self.received, answered=self.answered, refused=self.refused, superseded=self.superseded)
+
+    def _id(self, platform_id: str) -> str:
+        return turn_id(self.platform, self.bot_id, self.scope_id, platform_id)
+
+    def _received(self, sequence: int, record: TurnReceived) -> None:
+        if record.turn in self.seen:
+            return
+        for platform_id in record.message.ids:
+            self.seen.setdefault(self._id(platform_id), record.turn)
+        self.seen[record.turn] = record.turn
+        self.turns[record.turn] = OpenTurn(record.message, record.turn, record.trust, sequence, record.start)
+        self.received += 1
+
+    def _started(self, name: str, start: Start) -> None:
+        turn = self.turns.get(name)
+        if turn is not None and (turn.start is None or start.attempt > turn.start.attempt):
+            turn.start = start
+
+    def _answered(self, record: TurnAnswered | TurnRefused) -> None:
+        turn = self.turns.get(record.turn)
+        if turn is None or turn.is_answered:
+            return
+        turn.answer = record
+        if isinstance(record, TurnRefused):
+            self.refused += 1
+            return
+        self.answered += 1
+        self.answered_since += 1
+        # What the hub itself answered is no part of the conversation that a model is shown.
+        if record.agent is not None:
+            passage = Passage(
+                record.turn,
+                _asked(turn.message),
+                record.text,
+                turn.message.user_name,
+                turn.message.attachments,
+                record.outcome,
+            )
+            self._remember((*self.history, passage))
+
+    def _remember(self, history: tuple[Passage, ...]) -> None:
+        """Keep the newest passages within bounds; the same bounds hold at every reader, so every fold agrees."""
+        kept = history[-HISTORY_EXCHANGES:]
+        size = sum(passage.size for passage in kept)
+        while len(kept) > 1 and size > HISTORY_CHARACTERS:
+            size -= kept[0].size
+            kept = kept[1:]
+        self.forgotten += len(history) - len(kept)
+        self.history = kept
+
+    def _change(self, record: SessionOpened | Bound | HeadMoved) -> None:
+        match record:
+            case SessionOpened():
+                self.history, self.forgotten, self.summary = (), 0, ""
+            case Bound():
+                self.agent = record.agent
+            case HeadMoved():
+                self._head(record.after)
+
+    def _head(self, after: str | None) -> None:
+        if after is None:
+            self.history = ()
+            return
+        for index, passage in enumerate(self.history):
+            if passage.turn == after:
+                self.history = self.history[: index + 1]
+                return
+
+    def _compacted(self, sequence: int, record: Compacted, is_late: bool) -> None:
+        self.compacted = sequence
+        self.changes = ()
+        self.answered_since = 0
+        # Its writer already knows what came after it on the log, and all that the view holds.
+        if is_late:
+            return
+        self.agent = record.agent
+        self.summary = record.summary
+        self.forgotten = record.forgotten
+        self.history = tuple(
+            Passage(
+                exchange.turn,
+                exchange.asked,
+                exchange.answered,
+                exchange.user_name,
+                exchange.attachments,
+                exchange.outcome,
+            )
+            for exchange in record.history
+        )
+        self.seen = {}
+        for entry in record.seen:
+            key, _, value = entry.partition(">")
+            self.seen[key] = value or key
+        self.received, self.answered = record.tally.received, record.tally.answered
+        self.refused, self.superseded = record.tally.refused, record.tally.superseded
+
+
+def fold(platform: str, bot_id: str, scope_id: str, records: Iterable[tuple[int, Record]]) -> Session:
+    """The session that these records tell of."""
+    session = Session(platform, bot_id, scope_id)
+    for sequence, record in records:
+        session.apply(sequence, record)
+    return session
+
+
+def _asked(message: InboundMessage) -> str:
+    """The message as a model reads it: in a group the speaker's name, and what the message answers to."""
+    text = message.text
+    if message.quoted:
+        quoted = "\n".join(f"> {line}" for line in message.quoted.splitlines())
+        text = f"{quoted}\n\n{text}"
+    if message.in_group and message.user_name:
+        text = f"{message.user_name}: {text}"
+    return text

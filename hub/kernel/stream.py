@@ -1,0 +1,76 @@
+"""From what a worker reports to what should appear: LlmEvents in, the answer so far and its next piece out."""
+
+from dataclasses import dataclass
+from json import dumps
+
+from factory_contracts.work import Ended, LlmEvent, SaidText, ToolEvent
+
+ANSWER_BYTES = 600_000
+CUT = "\n\n[cut: the answer was longer than can be shown]"
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What is new on the screen: text that stands at `base`, 0 being the whole answer so far."""
+
+    base: int
+    text: str
+    activity: str | None
+
+
+class StreamProcessor:
+    """One attempt at an answer, as it grows.
+
+    What is on a screen is never a join of two streams: the first piece of every processor is a snapshot.
+    """
+
+    __slots__ = ("_activity", "_bytes", "_parts", "_taken", "_total", "ended", "events")
+
+    def __init__(self) -> None:
+        self.events = 0
+        self.ended: Ended | None = None
+        self._parts: list[str] = []
+        self._total = 0
+        self._bytes = 0
+        self._taken = 0
+        self._activity: str | None = None
+
+    def feed(self, event: LlmEvent) -> None:
+        """Take the attempt's next event."""
+        self.events += 1
+        match event:
+            case SaidText():
+                self._say(event.text)
+            case ToolEvent():
+                self._activity = event.text if event.state == "running" else None
+            case Ended():
+                self.ended = event
+
+    @property
+    def text(self) -> str:
+        """The answer so far."""
+        if len(self._parts) > 1:
+            self._parts = ["".join(self._parts)]
+        return self._parts[0] if self._parts else ""
+
+    def take(self) -> Piece:
+        """What came since the last piece was taken."""
+        piece = Piece(self._taken, self.text[self._taken :], self._activity)
+        self._taken = self._total
+        return piece
+
+    def snapshot(self) -> Piece:
+        """All of it, for a screen that missed something."""
+        self._taken = self._total
+        return Piece(0, self.text, self._activity)
+
+    def _say(self, text: str) -> None:
+        if self._bytes > ANSWER_BYTES:
+            return
+        # An answer travels as JSON in one message, so what counts is its length there.
+        self._bytes += len(dumps(text, ensure_ascii=False).encode(errors="replace")) - 2
+        if self._bytes > ANSWER_BYTES:
+            excess = self._bytes - ANSWER_BYTES
+            text = (text[:-excess] if excess < len(text) else "") + CUT
+        self._parts.append(text)
+        self._total += len(text)

@@ -1,0 +1,385 @@
+"""The live context of one conversation, and all of them: a queue of at most 100 turns, one running.
+
+A pool holds nothing that the log does not: evict it, and the next message refills it.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from factory_contracts.messages import Accepted, AlreadyAccepted, InboundMessage, Refused, Said, turn_id
+from factory_contracts.records import (
+    Record,
+    ReplyOpened,
+    ReplyShown,
+    ReplyUndeliverable,
+    Start,
+    Trust,
+    TurnAnswered,
+    TurnReceived,
+    record_id,
+)
+from hub.kernel.ports import CliPool, Fenced, Full, Log, Logged, Outbox, Unwritable
+from hub.kernel.ports import Run as PoolRun
+from hub.kernel.routing import Bindings, PoolId, RoutingKey
+from hub.kernel.session import OpenTurn, Session, fold
+from hub.kernel.stream import StreamProcessor
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+QUEUE = 100
+FULL_RETRY = 1.0
+QUEUE_FULL = "I still have 100 messages of this conversation to answer. Please wait a little, or send /stop."
+TOO_LARGE = "That is more than I can keep in one message."
+LOG_FULL = "I cannot take messages right now, because my storage is full. Please try again later."
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What every pool works with."""
+
+    log: Log
+    outbox: Outbox
+    clipool: CliPool
+    bindings: Bindings
+    clock: Callable[[], float]
+    at: Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Following:
+    """The attempt that this hub follows at the moment."""
+
+    turn: str
+    run: PoolRun
+    processor: StreamProcessor
+
+
+RunTurn = Callable[["Pool", OpenTurn], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """Who does a pool's work: the turn's runner, the answer's delivery, the receipts' keeper, the alarm."""
+
+    run_turn: RunTurn
+    deliver: Callable[["Pool", OpenTurn], Awaitable[None]]
+    settle: Callable[["Pool", OpenTurn, ReplyShown | ReplyUndeliverable], None]
+    fenced: Callable[[], None]
+
+
+@dataclass(slots=True)
+class Pool:
+    """One conversation."""
+
+    key: RoutingKey
+    session: Session
+    ports: Ports
+    crew: Crew
+    following: Following | None = None
+    is_stopping: bool = False
+    pending: int = 0
+    fresh: set[str] | None = None
+    accepting: dict[str, asyncio.Future[Accepted | Refused]] | None = None
+    _opening: dict[str, asyncio.Future[None]] | None = None
+    _task: asyncio.Task[None] | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing is open, nothing is under way: the log alone holds all there is to know."""
+        return not self.session.turns and not self.pending and not self.accepting and self._task is None
+
+    async def submit(
+        self, message: InboundMessage, trust: Trust, *, answer: str | None = None
+    ) -> Accepted | AlreadyAccepted | Refused:
+        """Put the message on the log as a turn, unless it is there or the queue is full; with its answer, if that is
+        known and waits for nobody."""
+        known = self.already(message)
+        if known is not None:
+            return known
+        turn = turn_id(self.key.platform, self.key.bot_id, self.key.scope_id, message.message_id)
+        accepting = self.accepting = self.accepting or {}
+        if answer is None and turn not in accepting and self.session.queued + len(accepting) >= QUEUE:
+            return Refused(reason="queue full", text=QUEUE_FULL)
+        # A message that is submitted again while its record is on the way waits for that record.
+        return await _once(accepting, turn, lambda: self._accept(turn, message, trust, answer))
+
+    def already(self, message: InboundMessage) -> AlreadyAccepted | None:
+        """The word that some of these platform ids are a turn already."""
+        known = self.session.known(message)
+        if known is None:
+            return None
+        return AlreadyAccepted(turn=known[0], covers=known[1], epoch=self.epoch)
+
+    async def word(self, message: InboundMessage) -> Accepted | AlreadyAccepted | Refused | None:
+        """What was said to this message before, or will be once its record is stored; None where it is new."""
+        known = self.already(message)
+        if known is not None:
+            return known
+        turn = turn_id(self.key.platform, self.key.bot_id, self.key.scope_id, message.message_id)
+        under_way = (self.accepting or {}).get(turn)
+        return None if under_way is None else await asyncio.shield(under_way)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch in which this hub serves the scope."""
+        return self.ports.log.epoch(self.key.partition)
+
+    async def record(self, *records: Record) -> None:
+        """Persist the records and know them. While the log is full, wait: what is accepted must end on the log.
+
+        Raises `Unwritable`.
+        """
+        self.pending += 1
+        try:
+            for one in await self._persist(records):
+                self.session.apply(one.sequence, one.record)
+        finally:
+            self.pending -= 1
+
+    async def shown(self, turn: str, message_id: str) -> str | None:
+        """The reply's bubble is on the screen: note it, and answer with the bubble that the log holds."""
+        open_turn = self.session.turns.get(turn)
+        if open_turn is None:
+            return None
+        if open_turn.bubble is None:
+            opening = self._opening = self._opening or {}
+            await _once(opening, turn, lambda: self._open(turn, message_id))
+            self.kick()
+        return open_turn.bubble
+
+    def settle(self, turn: str, message_id: str | None, undeliverable: str | None) -> None:
+        """The whole answer is on the screen, or never will be."""
+        open_turn = self.session.turns.get(turn)
+        if open_turn is None or not open_turn.is_answered:
+            return
+        now = self.ports.clock()
+        record: ReplyShown | ReplyUndeliverable
+        if undeliverable is None:
+            record = ReplyShown(
+                id=record_id(turn, "shown"), turn=turn, at=now, compacted=self.session.compacted, message_id=message_id
+            )
+        else:
+            record = ReplyUndeliverable(
+                id=record_id(turn, "undeliverable"),
+                turn=turn,
+                at=now,
+                compacted=self.session.compacted,
+                reason=undeliverable,
+            )
+        self.session.apply(self.session.sequence, record)
+        self.crew.settle(self, open_turn, record)
+        self.kick()
+
+    async def stop(self) -> bool:
+        """End the running turn; what was said stays. False when nothing runs."""
+        if self.session.next_turn() is None and self.following is None:
+            return False
+        self.is_stopping = True
+        if self.following is not None:
+            await self.following.run.stop()
+        return True
+
+    def kick(self) -> None:
+        """Go on with whatever is due."""
+        if self._task is None and (self.session.next_turn() is not None or self._may_compact()):
+            self._task = asyncio.create_task(self._work(), name=self.key.to_pool_id())
+
+    async def close(self) -> None:
+        """Drop what runs; the log knows how to go on."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def echo(self, turn: str, message: InboundMessage) -> None:
+        """Tell what was said to the scope's other screens, if it has any."""
+        if message.address.echo:
+            said = Said(
+                turn=turn, user_name=message.user_name, text=message.text, epoch=self.epoch, address=message.address
+            )
+            await self.ports.outbox.publish(said)
+
+    async def _accept(self, turn: str, message: InboundMessage, trust: Trust, answer: str | None) -> Accepted | Refused:
+        at, compacted = self.ports.clock(), self.session.compacted
+        start = self._start_now(turn) if answer is None else None
+        records: list[Record] = [
+            TurnReceived(
+                id=record_id(turn, "received"),
+                turn=turn,
+                at=at,
+                compacted=compacted,
+                message=message,
+                trust=trust,
+                start=start,
+            )
+        ]
+        if answer is not None:
+            records.append(
+                TurnAnswered(
+                    id=record_id(turn, "answered"),
+                    turn=turn,
+                    at=at,
+                    compacted=compacted,
+                    text=answer,
+                    outcome="complete",
+                )
+            )
+        self.pending += 1
+        try:
+            for logged in await self.ports.log.append(self.key, records):
+                self.session.apply(logged.sequence, logged.record)
+        except Full:
+            return Refused(reason="unavailable", text=LOG_FULL)
+        except Unwritable:
+            return Refused(reason="too large", text=TOO_LARGE)
+        finally:
+            self.pending -= 1
+        self.ports.at("appended")
+        if start is not None:
+            self.fresh = (self.fresh or set()) | {turn}
+        self.kick()
+        await self.echo(turn, message)
+        if answer is not None:
+            await self.crew.deliver(self, self.session.turns[turn])
+        return Accepted(turn=turn, epoch=self.epoch)
+
+    def _start_now(self, turn: str) -> Start | None:
+        """Where the scope is idle and a worker is there, received and started are one record."""
+        is_first = not self.session.waiting and set(self.accepting or ()) <= {turn}
+        if not is_first or any(open_turn.bubble is None for open_turn in self.session.turns.values()):
+            return None
+        chosen = self.ports.clipool.pick()
+        if chosen is None:
+            return None
+        return Start(attempt=1, worker=chosen.worker, instance=chosen.instance)
+
+    async def _persist(self, records: Sequence[Record]) -> tuple[Logged, ...]:
+        while True:
+            try:
+                return await self.ports.log.append(self.key, records)
+            except Full:
+                await asyncio.sleep(FULL_RETRY)
+
+    async def _open(self, turn: str, message_id: str) -> None:
+        await self.record(
+            ReplyOpened(
+                id=record_id(turn, "opened"),
+                turn=turn,
+                at=self.ports.clock(),
+                compacted=self.session.compacted,
+                message_id=message_id,
+            )
+        )
+
+    def _may_compact(self) -> bool:
+        # A record on its way would stand before the view that does not know of it.
+        return self.session.is_long and not self.pending and not self.accepting
+
+    async def _compact(self) -> None:
+        id = f"compacted.{self.session.sequence}"
+        try:
+            await self.record(self.session.compaction(id, id, self.ports.clock()))
+        except Unwritable:
+            # Without the view nothing is wrong but the time of the next refill.
+            logger.exception("%s cannot be compacted", self.key.to_pool_id())
+            self.session.answered_since = 0
+
+    async def _work(self) -> None:
+        try:
+            while (turn := self.session.next_turn()) is not None:
+                await self.crew.run_turn(self, turn)
+            if self._may_compact():
+                await self._compact()
+        except Fenced:
+            self.crew.fenced()
+            return
+        finally:
+            self._task = None
+        # A message or a receipt may have come between the last look and the end of this task.
+        self.kick()
+
+
+async def _once(under_way: dict[str, asyncio.Future[T]], name: str, work: Callable[[], Awaitable[T]]) -> T:
+    """Do it once: whoever asks again meanwhile is given the same outcome."""
+    if name in under_way:
+        return await asyncio.shield(under_way[name])
+    outcome = under_way[name] = asyncio.get_running_loop().create_future()
+    try:
+        result = await work()
+        outcome.set_result(result)
+        return result
+    finally:
+        del under_way[name]
+        # What failed here is answered to nobody else: they ask again.
+        outcome.cancel()
+
+
+@dataclass(slots=True)
+class Pools:
+    """All conversations in memory, least recently used first."""
+
+    ports: Ports
+    crew: Crew
+    most: int
+    flush: Callable[[], Awaitable[None]]
+    _pools: OrderedDict[PoolId, Pool] = field(default_factory=OrderedDict)
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def peek(self, key: RoutingKey) -> Pool | None:
+        """The pool, if it is in memory."""
+        return self._pools.get(key.to_pool_id())
+
+    def __iter__(self) -> Iterator[Pool]:
+        return iter(tuple(self._pools.values()))
+
+    def __len__(self) -> int:
+        return len(self._pools)
+
+    async def get(self, key: RoutingKey) -> Pool:
+        """The conversation's pool, refilled from the log where it is not in memory."""
+        pool_id = key.to_pool_id()
+        pool = self._pools.get(pool_id)
+        if pool is None:
+            # Refilling and evicting await: without the lock two first messages would each create the pool, and a
+            # message could enter a pool that is just being evicted.
+            async with self._lock:
+                pool = self._pools.get(pool_id)
+                if pool is None:
+                    pool = await self._create(key)
+        self._pools.move_to_end(pool_id)
+        return pool
+
+    async def close(self) -> None:
+        """Drop all pools."""
+        await asyncio.gather(*(pool.close() for pool in self))
+
+    async def _create(self, key: RoutingKey) -> Pool:
+        records = await self.ports.log.history(key)
+        session = fold(key.platform, key.bot_id, key.scope_id, ((one.sequence, one.record) for one in records))
+        if len(self._pools) >= self.most:
+            await self._evict()
+        pool = Pool(key, session, self.ports, self.crew)
+        self._pools[key.to_pool_id()] = pool
+        for turn in tuple(session.turns.values()):
+            if turn.is_answered:
+                await self.crew.deliver(pool, turn)
+        pool.kick()
+        return pool
+
+    async def _evict(self) -> None:
+        """Make room, if anyone is idle; a conversation that is under way is never interrupted."""
+        # Receipts that are noted but not yet written count as work under way.
+        await self.flush()
+        for pool_id, pool in tuple(self._pools.items()):
+            if len(self._pools) < self.most:
+                return
+            if pool.is_idle:
+                del self._pools[pool_id]
+                logger.info("evicted %s", pool_id)
+        if len(self._pools) >= self.most:
+            logger.warning("%s conversations are under way, %s pools are allowed", len(self._pools), self.most)

@@ -1,0 +1,77 @@
+"""What a new hub does about the turns that an old one left open, and what it leaves for the next."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from factory_contracts.records import ReplyShown, ReplyUndeliverable, TurnReceived, TurnSuperseded
+from hub.kernel.ports import Logged
+from hub.kernel.routing import RoutingKey
+from hub.pool import Pools
+
+logger = logging.getLogger(__name__)
+
+MARK_EVERY = 1.0
+UNDELIVERABLE_AFTER = 24 * 3600.0
+
+
+class MarkedLog(Protocol):
+    """The part of the log that tells a new hub where to begin."""
+
+    @property
+    def sequence(self) -> int:
+        """The highest sequence known to be stored."""
+        ...
+
+    async def mark(self) -> int:
+        """The sequence from which a new hub reads."""
+        ...
+
+    async def move_mark(self, sequence: int) -> None:
+        """A new hub need not read below this. Best effort; raises `Fenced`."""
+        ...
+
+    async def since(self, sequence: int) -> tuple[tuple[RoutingKey, Logged], ...]:
+        """Every scope's records from a sequence on."""
+        ...
+
+
+async def recover(log: MarkedLog, pools: Pools) -> int:
+    """Bring every conversation with an open turn into memory, where it goes on by itself; answers with their number."""
+    open_turns: dict[str, RoutingKey] = {}
+    for key, logged in await log.since(await log.mark()):
+        match logged.record:
+            case TurnReceived(turn=turn):
+                open_turns.setdefault(turn, key)
+            case ReplyShown(turn=turn) | ReplyUndeliverable(turn=turn) | TurnSuperseded(turn=turn):
+                open_turns.pop(turn, None)
+            case _:
+                pass
+    keys = dict.fromkeys(open_turns.values())
+    for key in keys:
+        await pools.get(key)
+    if keys:
+        logger.info("%s open turns in %s conversations go on", len(open_turns), len(keys))
+    return len(keys)
+
+
+async def keep_mark(
+    log: MarkedLog, pools: Pools, unwritten: Callable[[], Sequence[int]], clock: Callable[[], float]
+) -> None:
+    """Move the mark as turns close, and give up on answers that no platform took for a day. Ends with `Fenced`."""
+    marked = 0
+    reached = log.sequence
+    while True:
+        await asyncio.sleep(MARK_EVERY)
+        # What was stored a moment ago may not be known to its pool yet; what was stored a tick ago is.
+        oldest, reached = reached + 1, log.sequence
+        for pool in pools:
+            for turn in tuple(pool.session.turns.values()):
+                oldest = min(oldest, turn.received)
+                if turn.answer is not None and clock() - turn.answer.at > UNDELIVERABLE_AFTER:
+                    pool.settle(turn.turn, None, "nobody took it for a day")
+        oldest = min((oldest, *unwritten()))
+        if oldest > marked:
+            await log.move_mark(oldest)
+            marked = oldest

@@ -1,0 +1,266 @@
+"""One turn: ask, stream, show, record.
+
+The hub holds no model's stream. It tells a worker to run the turn and follows numbered events, so that whoever takes
+over the hub's work follows the same events from the first.
+"""
+
+import asyncio
+import logging
+from hashlib import sha256
+
+from factory_contracts.messages import Outcome, Update, Usage
+from factory_contracts.records import (
+    Bound,
+    Record,
+    SessionOpened,
+    Start,
+    TurnAnswered,
+    TurnStarted,
+    record_id,
+)
+from hub.kernel.agent import Agent
+from hub.kernel.ports import Assignment, Chosen, Fenced, Lost, Run, Unwritable
+from hub.kernel.session import OpenTurn
+from hub.kernel.stream import Piece, StreamProcessor
+from hub.pool import Following, Pool
+
+logger = logging.getLogger(__name__)
+
+MODEL_STARTS = 5
+LOSSES = 20
+BACK_OFF = 0.1
+BACK_OFF_MOST = 2.0
+LOOK_EVERY = 0.5
+LOOKS_BEFORE_WORD = 6
+NEW_SESSION = "A new conversation begins: I no longer see what was said before."
+STOPPED = "Stopped."
+NOTHING_RUNS = "Nothing is running."
+
+
+async def run_turn(pool: Pool, turn: OpenTurn) -> None:
+    """See the turn through to its answer on the log and, as far as it is known to be there, on the screen."""
+    try:
+        answer = _obey(pool, turn) or await _ask(pool, turn)
+    except Fenced:
+        raise
+    except Exception:
+        # One turn that meets a defect of ours must not take the conversation with it: the person gets an apology
+        # under a reference, and the log has the reason under the same one.
+        reference = _reference(turn)
+        logger.exception("turn %s failed, reference %s", turn.turn, reference)
+        answer = _failed(pool, turn, reference)
+    try:
+        await _answer(pool, turn, answer)
+    except Unwritable:
+        reference = _reference(turn)
+        logger.exception("turn %s has an answer that the log will not take, reference %s", turn.turn, reference)
+        await _answer(pool, turn, _failed(pool, turn, reference))
+
+
+async def _answer(pool: Pool, turn: OpenTurn, answer: tuple[Record, ...]) -> None:
+    """Persist the answer, let the worker forget the turn, and send the answer on its way."""
+    await pool.record(*answer)
+    # A stop that came while the answer was being stored is no stop of the next turn.
+    pool.is_stopping = False
+    pool.ports.at("answered-unsent")
+    following, pool.following = pool.following, None
+    if following is not None and following.turn == turn.turn:
+        await following.run.close(forget=True)
+    await pool.crew.deliver(pool, turn)
+
+
+async def show(pool: Pool, turn: OpenTurn, piece: Piece, processor: StreamProcessor) -> None:
+    """Tell the screens what is new of an answer that grows."""
+    await pool.ports.outbox.publish(
+        Update(
+            turn=turn.turn,
+            attempt=turn.start.attempt if turn.start is not None else 1,
+            events=processor.events,
+            base=piece.base,
+            text=piece.text,
+            activity=piece.activity,
+            message_id=turn.bubble,
+            epoch=pool.epoch,
+            address=turn.message.address,
+        )
+    )
+
+
+def _obey(pool: Pool, turn: OpenTurn) -> tuple[Record, ...] | None:
+    """The records that answer a command to the hub; None where the message is for an agent."""
+    word, _, rest = turn.message.text.strip().partition(" ")
+    at, compacted = pool.ports.clock(), pool.session.compacted
+    match word:
+        case "/new":
+            opened = SessionOpened(id=record_id(turn.turn, "session"), turn=turn.turn, at=at, compacted=compacted)
+            return opened, _said_by_hub(pool, turn, NEW_SESSION)
+        case "/stop":
+            return (_said_by_hub(pool, turn, NOTHING_RUNS),)
+        case "/agent":
+            return _agent_command(pool, turn, rest.strip())
+        case _:
+            return None
+
+
+def _agent_command(pool: Pool, turn: OpenTurn, name: str) -> tuple[Record, ...]:
+    agents = pool.ports.bindings.agents
+    if not name:
+        present = pool.ports.bindings.agent_for(pool.key, pool.session.agent)
+        lines = [
+            f"- **{agent.name}**{' (here)' if present is not None and agent.name == present.name else ''}"
+            f"{': ' + agent.description if agent.description else ''}"
+            for agent in agents.values()
+        ]
+        return (_said_by_hub(pool, turn, "\n".join(["These agents can answer; `/agent NAME` chooses:", *lines])),)
+    if name not in agents:
+        known = ", ".join(sorted(agents)) or "none"
+        words = f"There is no agent `{name}`. There are: {known}."
+        return (_said_by_hub(pool, turn, words, outcome="failed"),)
+    bound = Bound(
+        id=record_id(turn.turn, "bound"),
+        turn=turn.turn,
+        at=pool.ports.clock(),
+        compacted=pool.session.compacted,
+        agent=name,
+    )
+    return bound, _said_by_hub(pool, turn, f"From now on **{name}** answers here.")
+
+
+async def _ask(pool: Pool, turn: OpenTurn) -> tuple[Record, ...]:
+    """Have a worker run the turn, on another one if need be, and follow it to its end."""
+    agent = pool.ports.bindings.agent_for(pool.key, pool.session.agent)
+    if agent is None:
+        return (_said_by_hub(pool, turn, "No agent answers here any more.", outcome="failed"),)
+    why = "" if turn.start is not None else "begin"
+    model_starts = losses = 0
+    while model_starts < MODEL_STARTS and losses < LOSSES:
+        is_ours = pool.fresh is not None and turn.turn in pool.fresh
+        if why:
+            start = await _start(pool, turn, why if turn.start is not None else "")
+            if start is None:
+                return (_answered(pool, turn, agent, "", "stopped", Usage(), None),)
+            is_ours = True
+        _spend_fresh(pool, turn)
+        pool.ports.at("started")
+        processor = StreamProcessor()
+        run = await _command(pool, turn, agent, is_ours)
+        pool.following = Following(turn.turn, run, processor)
+        # A person who said stop before there was anything to stop is heard now.
+        if pool.is_stopping:
+            await run.stop()
+        why = await _follow(pool, turn, run, processor)
+        if processor.ended is not None:
+            ended = processor.ended
+            return (_answered(pool, turn, agent, processor.text, ended.outcome, ended.usage, ended.reference),)
+        await run.close(forget=False)
+        pool.following = None
+        logger.warning("turn %s attempt %s is lost: %s", turn.turn, turn.start and turn.start.attempt, why)
+        if pool.is_stopping:
+            return (_answered(pool, turn, agent, processor.text, "stopped", Usage(), None),)
+        model_starts += processor.events > 0
+        await asyncio.sleep(min(BACK_OFF_MOST, BACK_OFF * 2**losses))
+        losses += 1
+    reference = _reference(turn)
+    logger.error("turn %s is given up after %s losses, reference %s", turn.turn, losses + 1, reference)
+    return _failed(pool, turn, reference)
+
+
+async def _start(pool: Pool, turn: OpenTurn, why: str) -> Start | None:
+    """Choose a worker and put that on the log; None when the person stopped the turn before one was there."""
+    clipool = pool.ports.clipool
+    looks = 0
+    while (chosen := clipool.pick()) is None:
+        if pool.is_stopping:
+            return None
+        if looks == LOOKS_BEFORE_WORD:
+            await show(pool, turn, Piece(0, "", "waiting for a worker"), StreamProcessor())
+        looks += 1
+        await clipool.wait(LOOK_EVERY)
+    attempt = 1 if turn.start is None else turn.start.attempt + 1
+    start = Start(attempt=attempt, worker=chosen.worker, instance=chosen.instance, why=why)
+    await pool.record(
+        TurnStarted(
+            id=record_id(turn.turn, "started", attempt),
+            turn=turn.turn,
+            at=pool.ports.clock(),
+            compacted=pool.session.compacted,
+            start=start,
+        )
+    )
+    return start
+
+
+def _spend_fresh(pool: Pool, turn: OpenTurn) -> None:
+    if pool.fresh is not None:
+        pool.fresh.discard(turn.turn)
+        pool.fresh = pool.fresh or None
+
+
+async def _command(pool: Pool, turn: OpenTurn, agent: Agent, is_ours: bool) -> Run:
+    """Run what this hub has just started; of what another hub started, ask for the events from the first."""
+    start = turn.start
+    if start is None:
+        raise AssertionError("a turn is started before it is commanded")
+    assignment = Assignment(
+        key=pool.key,
+        turn=turn.turn,
+        attempt=start.attempt,
+        chosen=Chosen(start.worker, start.instance),
+        agent=agent.spec(),
+        lines=pool.session.lines(turn),
+        pace_ms=turn.message.address.pace_ms,
+        unknown_calls=turn.begun_calls,
+    )
+    clipool = pool.ports.clipool
+    return await (clipool.run(assignment) if is_ours else clipool.resume(assignment))
+
+
+async def _follow(pool: Pool, turn: OpenTurn, run: Run, processor: StreamProcessor) -> str:
+    """Feed the events and show what is new; returns why the attempt was lost, or nothing at its end."""
+    while True:
+        report = await run.next()
+        if isinstance(report, Lost):
+            return report.why
+        for event in report.events:
+            processor.feed(event)
+        if processor.ended is not None:
+            return ""
+        await show(pool, turn, processor.take(), processor)
+
+
+def _said_by_hub(pool: Pool, turn: OpenTurn, text: str, outcome: Outcome = "complete") -> TurnAnswered:
+    return TurnAnswered(
+        id=record_id(turn.turn, "answered"),
+        turn=turn.turn,
+        at=pool.ports.clock(),
+        compacted=pool.session.compacted,
+        text=text,
+        outcome=outcome,
+    )
+
+
+def _answered(
+    pool: Pool, turn: OpenTurn, agent: Agent, text: str, outcome: Outcome, usage: Usage, reference: str | None
+) -> TurnAnswered:
+    return TurnAnswered(
+        id=record_id(turn.turn, "answered"),
+        turn=turn.turn,
+        at=pool.ports.clock(),
+        compacted=pool.session.compacted,
+        text=text,
+        outcome=outcome,
+        usage=usage,
+        agent=agent.name,
+        agent_hash=agent.hash,
+        reference=reference,
+    )
+
+
+def _failed(pool: Pool, turn: OpenTurn, reference: str) -> tuple[Record, ...]:
+    text = f"Sorry, I could not finish this. Reference {reference}."
+    record = _said_by_hub(pool, turn, text, outcome="failed")
+    return (record.model_copy(update={"reference": reference}),)
+
+
+def _reference(turn: OpenTurn) -> str:
+    return sha256(turn.turn.encode()).hexdigest()[:8]

@@ -1,0 +1,6 @@
+"""`python -m factory_cli` is `factory`."""
+
+from factory_cli.main import app
+
+if __name__ == "__main__":
+    app(prog_name="factory")

@@ -1,0 +1,74 @@
+"""How every command speaks and ends: results on stdout, talk on stderr, one sentence instead of a traceback."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from factory_cli import config
+from factory_cli.document import BadConfiguration
+from factory_cli.home import Home
+from factory_cli.joining import NotRunning
+
+HomeOption = Annotated[
+    Path | None, typer.Option("--home", metavar="DIR", help="Where everything lies (else $FACTORY_HOME).")
+]
+AgentsOption = Annotated[
+    Path | None, typer.Option("--agents", metavar="DIR", help="Agent seeds (else HOME/agents, else the built-in ones).")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="For programs.")]
+UnderOption = Annotated[int | None, typer.Option("--under", hidden=True)]
+
+
+class Failed(Exception):
+    """What was asked for cannot be done; the sentence says why and what to do."""
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Turn what a person can mend into a sentence and an exit status."""
+    try:
+        yield
+    except (BadConfiguration, Failed, NotRunning, OSError) as error:
+        typer.echo(f"factory: {error}", err=True)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def surroundings(chosen: Path | None) -> tuple[Home, config.Environment]:
+    """The home that is meant, and what else the environment says."""
+    environment = config.environment()
+    return config.home(chosen, environment), environment
+
+
+def run(work: Coroutine[None, None, int]) -> int:
+    """Run a process's work to its end, on the faster loop where it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(work)
+    return uvloop.run(work)
+
+
+def say_json(value: object) -> None:
+    """One JSON document as the result."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def say_table(rows: Sequence[Sequence[str]]) -> None:
+    """Columns that stand under each other."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        typer.echo("  ".join(cells).rstrip())
+
+
+def is_piped() -> bool:
+    """Whether somebody hands us text instead of typing."""
+    return not sys.stdin.isatty()

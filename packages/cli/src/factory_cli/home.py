@@ -1,0 +1,63 @@
+"""The folder that one installation lives in, and where each thing lies there."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """A folder of one person's own: nobody else may look inside."""
+
+    path: Path
+
+    @property
+    def run(self) -> Path:
+        """Locks and the state of what runs: worthless once everything has ended."""
+        return self.path / "run"
+
+    @property
+    def log(self) -> Path:
+        """What each process says on stderr."""
+        return self.path / "log"
+
+    @property
+    def keys(self) -> Path:
+        """One secret per identity."""
+        return self.path / "keys"
+
+    @property
+    def nats(self) -> Path:
+        """The embedded server's store: every conversation."""
+        return self.path / "nats"
+
+    @property
+    def agents(self) -> Path:
+        """Agent seeds of the person's own."""
+        return self.path / "agents"
+
+    @property
+    def configuration(self) -> Path:
+        """The person's `factory.toml`, if there is one."""
+        return self.path / "factory.toml"
+
+    @property
+    def state(self) -> Path:
+        """Where a running supervisor says how to join it."""
+        return self.run / "state.json"
+
+    def prepare(self) -> None:
+        """Make what is missing, closed to others. Raises `OSError` where that is not possible."""
+        for folder in (self.path, self.run, self.log, self.keys, self.nats):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Whoever reads the file sees the old text or the new one, also after a power cut."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)

@@ -1,0 +1,162 @@
+"""How a chat joins the system that runs on a home, or starts it.
+
+A chat holds a shared lock for as long as it lives. The supervisor ends when it gets that lock for itself, and keeps it
+until its last breath: who comes in between waits, finds nobody, and starts another. The lock of the supervisor is
+taken by whoever starts it and inherited by it, so that of two chats which come first at once, one starts and one joins.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from factory_cli import locks, state
+from factory_cli.home import Home
+
+CHATS = "chats.lock"
+SUPERVISOR = "supervisor.lock"
+PATIENCE = 20.0
+POLL = 0.005
+LONGEST_LOG = 1_000_000
+# Without -P a folder named `hub` where the person happens to stand would be taken for ours.
+PYTHON = (sys.executable, "-P", "-m")
+
+Start = Callable[[int], subprocess.Popen[bytes]]
+
+
+class NotRunning(Exception):
+    """The system did not come up; the sentence says why."""
+
+
+def running(home: Home) -> state.State | None:
+    """The system that runs on this home, if one does and it can be joined."""
+    pid = locks.holder(home.run / SUPERVISOR)
+    found = state.read(home.state)
+    if not pid or found is None or found.pid != pid or found.failure or not _lives(pid):
+        return None
+    return found
+
+
+class Joining:
+    """Our presence on a home, from the first moment on: what runs there stays until we leave or die."""
+
+    def __init__(self, home: Home, start: Start) -> None:
+        """Be there, and start a supervisor where none runs; it comes up while the caller does something else."""
+        self._home = home
+        self._start = start
+        self._presence = locks.take(home.run / CHATS, shared=True, wait=True)
+        self._ours: subprocess.Popen[bytes] | None = None
+        self._known = 0
+        self._try_to_start()
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether what runs was started by us."""
+        return self._ours is not None
+
+    def wait(self) -> state.State:
+        """What runs, as soon as it can be joined. Raises `NotRunning`."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            found = running(self._home)
+            if found is not None:
+                self._known = found.pid
+                return found
+            # One that was killed may be followed by another; one that gave up has said why.
+            status = self._ours.poll() if self._ours is not None else -1
+            if status is not None and status < 0:
+                self._try_to_start()
+            elif status is not None:
+                raise NotRunning(self._last_words(status))
+            time.sleep(POLL)
+        raise NotRunning(f"nothing came up within {PATIENCE:.0f} s; see {self._home.log}")
+
+    def tend(self) -> str:
+        """See after what runs: start it again when it was killed; why it gave up, if it did, else nothing."""
+        found = running(self._home)
+        if found is not None:
+            self._known = found.pid
+            return ""
+        status = self._ours.poll() if self._ours is not None else 0
+        if status is None:
+            return ""
+        last = state.read(self._home.state)
+        if last is not None and last.failure and last.pid == self._known:
+            return last.failure
+        if status > 0:
+            return self._last_words(status)
+        self._try_to_start()
+        return ""
+
+    def leave(self) -> None:
+        """Let the system end if nobody else needs it."""
+        if self._presence is not None:
+            os.close(self._presence)
+            self._presence = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.leave()
+
+    def _last_words(self, status: int) -> str:
+        said = last_words(self._home.log / "supervisor.log").removeprefix("factory: ")
+        return said or f"the supervisor ended with status {status}"
+
+    def _try_to_start(self) -> None:
+        lock = locks.take(self._home.run / SUPERVISOR)
+        if lock is None:
+            return
+        # What the last supervisor wrote there is over.
+        locks.sign(lock, None)
+        self._ours = self._start(lock)
+        os.close(lock)
+
+
+def starter(home: Home, agents: Path) -> Start:
+    """How a supervisor is started as a process of its own, given the lock that it shall hold."""
+
+    def start(lock: int) -> subprocess.Popen[bytes]:
+        with open_log(home, "supervisor") as log:
+            return subprocess.Popen(
+                [*PYTHON, "factory_cli.supervisor", str(home.path), str(agents), str(lock)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                pass_fds=(lock,),
+            )
+
+    return start
+
+
+def open_log(home: Home, name: str) -> BinaryIO:
+    """Where a process's stderr goes; what has grown long is put aside, and what was aside before is forgotten."""
+    path = home.log / f"{name}.log"
+    if path.exists() and path.stat().st_size > LONGEST_LOG:
+        path.replace(path.with_suffix(".log.old"))
+    return path.open("ab")
+
+
+def last_words(path: Path) -> str:
+    """The last line of a log that says something."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,31 @@
+"""The `factory` command.
+
+Whatever takes long to load is imported where it is used, so that help and the start of a chat do not wait for it.
+"""
+
+import typer
+
+from factory_cli import agents, bus, diagnosis, processes, talk, turns
+
+_MAIN = "For people"
+_SINGLE = "One process each, for containers and units"
+
+app = typer.Typer(
+    name="factory",
+    help="A chat platform for language-model agents. Begin with: factory chat",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.command(rich_help_panel=_MAIN)(talk.chat)
+app.command(rich_help_panel=_MAIN)(talk.up)
+app.command(rich_help_panel=_MAIN)(diagnosis.status)
+app.command(rich_help_panel=_MAIN)(diagnosis.doctor)
+app.add_typer(agents.app, name="agent", rich_help_panel=_MAIN)
+app.add_typer(turns.app, name="turns", rich_help_panel=_MAIN)
+app.command(rich_help_panel=_SINGLE)(processes.hub)
+app.command(rich_help_panel=_SINGLE)(processes.worker)
+app.command(rich_help_panel=_SINGLE)(processes.adapter)
+app.add_typer(bus.app, name="nats", rich_help_panel=_SINGLE)

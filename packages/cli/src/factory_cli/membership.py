@@ -1,0 +1,42 @@
+"""Who may join the bus, and what each may say and hear there: the permission matrix."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from factory_cli import config, keys
+from factory_cli.home import Home
+from factory_contracts import subjects
+from factory_nats.server import User
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One identity on the bus."""
+
+    identity: str
+    permissions: subjects.Permissions
+
+
+def members(configuration: config.Configuration) -> tuple[Member, ...]:
+    """Everybody: the hub, the CliPool worker, and the spoke of each bot, whether it is one of ours or not."""
+    return (
+        Member(subjects.HUB, subjects.hub_permissions()),
+        Member(subjects.CLIPOOL, subjects.clipool_permissions(subjects.CLIPOOL)),
+        *(
+            Member(bot.identity, subjects.spoke_permissions(bot.platform, bot.bot_id))
+            for bot in config.bots_of(configuration)
+        ),
+    )
+
+
+def users(where: Home, configuration: config.Configuration) -> Sequence[User]:
+    """The same as a server is told, each with its public key; the secrets are made where there are none."""
+    return [
+        User(
+            member.identity,
+            keys.public_key_of(where.keys, member.identity),
+            member.permissions.publish,
+            member.permissions.subscribe,
+        )
+        for member in members(configuration)
+    ]

@@ -1,0 +1,160 @@
+"""`factory chat` and `factory up`: the two that bring a home to life."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from factory_cli import config, joining, keys, locks
+from factory_cli.console import AgentsOption, Failed, HomeOption, run, surroundings, told
+from factory_cli.home import Home
+from factory_cli.joining import NotRunning
+
+TEND_EVERY = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a person asked of a chat."""
+
+    prompt: str | None = None
+    is_json: bool = False
+    resume: str | None = None
+    session: str | None = None
+    agent: str | None = None
+
+
+def chat(
+    prompt: Annotated[str | None, typer.Option("-p", "--prompt", metavar="TEXT", help="Ask once and leave.")] = None,
+    is_json: Annotated[bool, typer.Option("--json", help="With -p: render events, one JSON per line.")] = False,
+    is_resuming: Annotated[bool, typer.Option("--resume", help="Go on with session ID, or the last.")] = False,
+    resumed: Annotated[str | None, typer.Argument(metavar="[ID]", help="With --resume: which session.")] = None,
+    continues: Annotated[bool, typer.Option("-c", "--continue", help="Go on with the last session.")] = False,
+    session: Annotated[str | None, typer.Option("--session", metavar="NAME", help="A session of that name.")] = None,
+    agent: Annotated[str | None, typer.Option("--agent", metavar="NAME", help="Who shall answer.")] = None,
+    home: HomeOption = None,
+    agents: AgentsOption = None,
+) -> None:
+    """Talk with an agent here. Starts everything that is needed. Text piped in is added to the prompt."""
+    with told():
+        where, environment = surroundings(home)
+        if sum((continues, is_resuming, session is not None)) > 1:
+            raise typer.BadParameter("choose one of --resume, --continue and --session")
+        if resumed is not None and not is_resuming:
+            raise typer.BadParameter(f"what is {resumed!r}? A prompt is given with -p, a session with --resume")
+        if is_json and prompt is None and sys.stdin.isatty():
+            raise typer.BadParameter("--json needs a prompt: -p TEXT, or text piped in")
+        where.prepare()
+        seeds = config.agents_folder(agents, where)
+        with joining.Joining(where, joining.starter(where, seeds)) as joined:
+            # Load and read while the system comes up; what we started ends with us if it is broken.
+            import_module("adapters.cli.bot" if prompt is None and sys.stdin.isatty() else "adapters.cli.once")
+            import_module("adapters.cli.__main__")
+            if joined.is_ours:
+                _examine(where, seeds)
+            running = joined.wait()
+            if agents is not None and running.agents != str(seeds):
+                typer.echo(f"factory: --agents is ignored: {running.agents} is already running", err=True)
+            wish = Wish(
+                prompt=_with_piped(prompt),
+                is_json=is_json,
+                resume=(resumed or "") if is_resuming or continues else None,
+                session=session,
+                agent=agent,
+            )
+            status = talk(where, environment, running.url, wish, joined.tend)
+    raise typer.Exit(status)
+
+
+def up(home: HomeOption = None, agents: AgentsOption = None) -> None:
+    """Run everything until you end it (Ctrl-C or SIGTERM); chats join."""
+    with told():
+        where, environment = surroundings(home)
+        where.prepare()
+        seeds = config.agents_folder(agents, where)
+        _examine(where, seeds)
+        lock = locks.take(where.run / joining.SUPERVISOR)
+        if lock is None:
+            raise typer.Exit(_stay(where))
+        from factory_cli.supervisor import Plan, supervise
+
+        locks.sign(lock, None)
+        typer.echo(f"factory: running on {where.path}; logs are in {where.log}; Ctrl-C ends it", err=True)
+        raise typer.Exit(supervise(Plan(where, seeds, environment.nats_url, stays=True), lock))
+
+
+def talk(
+    where: Home, environment: config.Environment, url: str, wish: Wish, tend: Callable[[], str] | None = None
+) -> int:
+    """Be the terminal's spoke on the bus at `url`, and see after what runs there. The exit status."""
+    from adapters.cli.__main__ import ChatSettings
+    from adapters.cli.__main__ import chat as converse
+    from factory_nats.identity import Identity
+
+    name = config.Bot(config.LOCAL_PLATFORM, config.LOCAL_BOT).identity
+    settings = ChatSettings(
+        nats_url=url,
+        identity=Identity(name, keys.seed_of(where.keys, name)),
+        user_id=environment.person,
+        user_name=environment.person,
+        history_file=where.path / "history",
+        sessions_file=where.path / "sessions.jsonl",
+        bot_id=config.LOCAL_BOT,
+        session=wish.session,
+        resume=wish.resume,
+        agent=wish.agent,
+        prompt=wish.prompt,
+        is_json=wish.is_json,
+        is_interactive=sys.stdin.isatty() and sys.stdout.isatty(),
+        use_color=sys.stdout.isatty() and not environment.is_plain,
+    )
+    return run(converse(settings) if tend is None else _tended(converse(settings), tend))
+
+
+async def _tended(work: Coroutine[None, None, int], tend: Callable[[], str]) -> int:
+    """Converse, and look now and then whether there is still somebody to converse with."""
+    talking = asyncio.create_task(work)
+    try:
+        while True:
+            done, _ = await asyncio.wait((talking,), timeout=TEND_EVERY)
+            if done:
+                return talking.result()
+            why = tend()
+            if why:
+                raise NotRunning(why)
+    finally:
+        if not talking.done():
+            talking.cancel()
+            await asyncio.wait((talking,))
+
+
+def _with_piped(prompt: str | None) -> str | None:
+    """The prompt and beneath it what was piped in; without a prompt the chat reads that itself."""
+    if prompt is None or sys.stdin.isatty():
+        return prompt
+    return "\n\n".join(part for part in (prompt, sys.stdin.read().strip()) if part)
+
+
+def _examine(where: Home, seeds: Path) -> None:
+    from factory_cli.seeds import load
+
+    config.load(where.configuration)
+    load(seeds)
+
+
+def _stay(where: Home) -> int:
+    """Keep a system alive that a chat has started, until told to end or until it ends."""
+    typer.echo(f"factory: already running on {where.path}; it goes on until this ends too (Ctrl-C)", err=True)
+    presence = locks.take(where.run / joining.CHATS, shared=True, wait=True)
+    # Shared: got when the supervisor has ended.
+    ended = locks.take(where.run / joining.SUPERVISOR, shared=True, wait=True)
+    for descriptor in (presence, ended):
+        if descriptor is not None:
+            os.close(descriptor)
+    raise Failed(f"the supervisor has ended; see {where.log / 'supervisor.log'}")

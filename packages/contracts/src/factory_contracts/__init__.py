@@ -1,0 +1,1 @@
+"""What crosses a process: envelopes, records, render events and the subjects they travel on."""

@@ -1,0 +1,138 @@
+"""What every contract shares: frozen, strict, versioned, and gated before any of it is believed.
+
+A payload is refused when it is too large, nested too deep, names a key twice, says NaN, or carries anything that the
+model does not know. A refusal is a `Malformed`, which never repeats the payload.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from typing_extensions import TypeForm
+
+SCHEMA_VERSION = 1
+MAX_BYTES = 900_000
+MAX_DEPTH = 16
+
+_NESTS = (dict, list)
+
+# A process uses a few of the contracts, so each is built when it is first used: that halves the time to start.
+_STRICT = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
+
+
+class Malformed(ValueError):
+    """These bytes are no such contract; the sentence says why and quotes nothing of them."""
+
+
+class Part(BaseModel):
+    """A value inside an envelope."""
+
+    model_config = _STRICT
+
+
+class Envelope(Part):
+    """A value that crosses a process by itself, and so names the version it is written in."""
+
+    schema_version: int = Field(default=SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
+
+
+T = TypeVar("T", bound=Envelope)
+
+
+class Wire(Generic[T]):
+    """One plane's contract in both directions: `encode` what we say, `decode` what we are told."""
+
+    def __init__(self, contract: TypeForm[T], max_bytes: int = MAX_BYTES) -> None:
+        self._contract = contract
+        self._max_bytes = max_bytes
+
+    @cached_property
+    def _adapter(self) -> TypeAdapter[T]:
+        adapter: TypeAdapter[T] = TypeAdapter(self._contract)
+        adapter.rebuild()
+        return adapter
+
+    @cached_property
+    def _validate(self) -> Callable[[bytes], T]:
+        validate: Callable[[bytes], T] = self._adapter.validator.validate_json
+        return validate
+
+    @cached_property
+    def _is_open(self) -> bool:
+        return _takes_anything(self._adapter.core_schema)
+
+    def encode(self, value: T) -> bytes:
+        """The value as JSON, without what is absent."""
+        return value.__pydantic_serializer__.to_json(value, exclude_none=True)
+
+    def decode(self, raw: bytes) -> T:
+        """The value, or `Malformed`."""
+        if len(raw) > self._max_bytes:
+            raise Malformed(f"larger than {self._max_bytes} bytes")
+        try:
+            value = self._validate(raw)
+        except ValidationError as error:
+            raise Malformed(_describe(error, _gate(raw))) from None
+        # What we would have written ourselves holds no key twice and no NaN, and is as deep as its contract allows.
+        # Such is nearly all that comes, and writing it costs less than parsing it twice. The rest is looked at closely.
+        if self._is_open or self.encode(value) != raw:
+            _gate(raw)
+            if "schema_version" not in value.model_fields_set:
+                raise Malformed("the envelope: no schema_version")
+        return value
+
+
+def _gate(raw: bytes) -> object:
+    """The JSON value of these bytes, or `Malformed` for what no contract may contain."""
+    try:
+        value: object = json.loads(raw, object_pairs_hook=_object, parse_constant=_constant)
+    except Malformed:
+        raise
+    except RecursionError:
+        raise Malformed(f"nested deeper than {MAX_DEPTH}") from None
+    except ValueError:
+        raise Malformed("no JSON") from None
+    if _deeper_than(value, MAX_DEPTH):
+        raise Malformed(f"nested deeper than {MAX_DEPTH}")
+    return value
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise Malformed("a key stands twice in one object")
+    return value
+
+
+def _constant(_: str) -> None:
+    raise Malformed("a number that is no number")
+
+
+def _deeper_than(value: object, limit: int) -> bool:
+    level = [value] if isinstance(value, _NESTS) else []
+    for _ in range(limit):
+        inside = (outer.values() if isinstance(outer, dict) else outer for outer in level)
+        level = [inner for values in inside for inner in values if isinstance(inner, _NESTS)]
+    return bool(level)
+
+
+def _takes_anything(schema: object) -> bool:
+    """Whether a contract has a place for values of any shape, of which only the gate knows how deep they are."""
+    if isinstance(schema, Mapping):
+        return schema.get("type") == "any" or any(map(_takes_anything, schema.values()))
+    return isinstance(schema, list | tuple) and any(map(_takes_anything, schema))
+
+
+def _describe(error: ValidationError, value: object) -> str:
+    """Where and what kind, but neither the input nor a key that the sender made up."""
+    version = value.get("schema_version") if isinstance(value, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        return f"a newer version than {SCHEMA_VERSION}"
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    if first["type"] == "extra_forbidden":
+        place = ".".join(str(step) for step in first["loc"][:-1]) or "the envelope"
+        return f"{place}: a key that this contract does not know"
+    place = ".".join(str(step) for step in first["loc"]) or "the envelope"
+    return f"{place}: {first['type']}"

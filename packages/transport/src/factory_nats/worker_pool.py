@@ -1,0 +1,104 @@
+"""Asking whichever worker is best, and the next one when it does not answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from factory_nats.circuit import CircuitBreaker
+from factory_nats.registry import WorkerRegistry
+from factory_nats.result import Err, Ok, Result
+from factory_nats.transport import Delivery, Subscription, Transport
+
+logger = logging.getLogger(__name__)
+
+# What says something about one worker and nothing about the request or about us.
+_ITS_FAULT: Final = frozenset({"timeout", "no responders"})
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """What a worker says about itself, whatever else its message holds."""
+
+    worker: str
+    instance: str
+    load: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What came back, and from whom."""
+
+    worker: str
+    data: bytes
+
+
+class WorkerPoolClient:
+    """The workers of one capability. A request may be carried out twice: after a timeout the next worker is asked."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        registry: WorkerRegistry,
+        *,
+        subject: Callable[[str], str],
+        circuit: Callable[[], CircuitBreaker] = CircuitBreaker,
+    ) -> None:
+        self.registry = registry
+        self._transport = transport
+        self._subject = subject
+        self._circuit = circuit
+        self._circuits: dict[str, CircuitBreaker] = {}
+
+    async def listen(self, subject: str, read: Callable[[bytes], Result[Heartbeat]]) -> Result[Subscription]:
+        """Learn from the heartbeats on `subject` who is there."""
+
+        def note(delivery: Delivery) -> None:
+            heartbeat = read(delivery.data)
+            if isinstance(heartbeat, Err):
+                logger.error("a heartbeat on %s was dropped: %s", subject, heartbeat.detail)
+                return
+            said = heartbeat.value
+            change = self.registry.heard(said.worker, said.instance, said.load, self._now())
+            if change != "known":
+                logger.info("worker %s: %s", said.worker, change)
+
+        return await self._transport.subscribe(subject, note)
+
+    async def request(self, payload: bytes, *, timeout: float, patience: float | None = None) -> Result[Answered]:
+        """Ask until somebody answers, `timeout` seconds in all and `patience` seconds for each.
+
+        "no worker" when none is alive, "circuit open" when all that are alive have failed too often.
+        """
+        deadline = self._now() + timeout
+        candidates = self.registry.candidates(self._now())
+        problem = Err("no worker", "no worker is alive")
+        if candidates:
+            problem = Err("circuit open", f"{len(candidates)} workers have failed too often")
+        for worker in candidates:
+            left = deadline - self._now()
+            if left <= 0:
+                break
+            circuit = self._circuits.setdefault(worker, self._circuit())
+            if not circuit.admit(self._now()):
+                continue
+            self.registry.gave(worker, self._now())
+            answer = await self._transport.request(
+                self._subject(worker), payload, timeout=left if patience is None else min(left, patience)
+            )
+            if isinstance(answer, Ok):
+                circuit.succeeded()
+                return Ok(Answered(worker, answer.value))
+            problem = answer
+            if answer.reason not in _ITS_FAULT:
+                break
+            circuit.failed(self._now())
+            self.registry.mark_stale(worker)
+            logger.warning("worker %s does not answer (%s), trying the next", worker, answer.reason)
+        return problem
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()

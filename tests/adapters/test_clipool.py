@@ -1,0 +1,492 @@
+"""The workers as the hub hears them, over a bus that loses things and workers that die."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from adapters.nats.clipool import GRACE, SILENCE, YOUNG, Keeper, NatsCliPool, NatsRun
+from factory_contracts import subjects
+from factory_contracts.messages import Outcome
+from factory_contracts.records import ToolStarted
+from factory_contracts.work import (
+    COMMAND,
+    COMMAND_REPLY,
+    EVENTS,
+    RECORD_REPLY,
+    RECORD_REQUEST,
+    WORKER_HEARTBEAT,
+    AgentSpec,
+    Command,
+    Done,
+    Ended,
+    Events,
+    Forget,
+    KeptTurn,
+    LlmEvent,
+    Recorded,
+    RecordReply,
+    RecordRequest,
+    Resume,
+    Run,
+    SaidText,
+    Stale,
+    Stop,
+    Unknown,
+    WorkerHeartbeat,
+)
+from factory_nats.result import Ok
+from factory_nats.testing import FakeBus
+from factory_nats.transport import Delivery
+from hub.kernel.ports import Assignment, Chosen, Fenced, Lost, Report
+from hub.kernel.routing import RoutingKey
+from tests.fakes import idle, pass_time, until
+
+pytestmark = pytest.mark.asyncio(loop_scope="function")
+
+KEY = RoutingKey("paper", "desk", "chat")
+AGENT = AgentSpec(name="alice", hash="h", model="scripted", namespace="alice")
+
+
+class Worker:
+    """A worker whose every word a test says."""
+
+    def __init__(self, bus: FakeBus, name: str) -> None:
+        self.name = name
+        self.instance = "i1"
+        self.transport = bus.join(name)
+        self.heard: list[tuple[Command, str]] = []
+        self.kept: dict[str, KeptTurn] = {}
+        self._beating: asyncio.Task[None] | None = None
+
+    async def join(self) -> None:
+        listening = await self.transport.subscribe(subjects.clipool_command(self.name), self._on_command)
+        assert isinstance(listening, Ok)
+        self._beating = asyncio.create_task(self._beat())
+
+    def _on_command(self, delivery: Delivery) -> None:
+        self.heard.append((COMMAND.decode(delivery.data), delivery.reply))
+
+    async def _beat(self) -> None:
+        while True:
+            await self.beat()
+            await pass_time(0.5)
+
+    async def beat(self) -> None:
+        heartbeat = WorkerHeartbeat(
+            worker=self.name, instance=self.instance, turns=dict(self.kept), models=("scripted",)
+        )
+        await self.transport.publish(subjects.heartbeat(subjects.CLIPOOL), WORKER_HEARTBEAT.encode(heartbeat))
+
+    async def tell(
+        self,
+        turn: str,
+        first: int,
+        *events: LlmEvent,
+        attempt: int = 1,
+        instance: str | None = None,
+        done: int | None = None,
+    ) -> None:
+        payload = EVENTS.encode(
+            Events(
+                turn=turn, attempt=attempt, instance=instance or self.instance, first=first, events=events, done=done
+            )
+        )
+        await self.transport.publish(subjects.clipool_events(self.name), payload)
+        await idle()
+
+    async def reply(self, number: int, answer: Done | Unknown | Stale) -> None:
+        await self.transport.publish(self.heard[number][1], COMMAND_REPLY.encode(answer))
+        await idle()
+
+    def commands(self, kind: type[Command]) -> list[Command]:
+        return [command for command, _ in self.heard if isinstance(command, kind)]
+
+    async def silent(self) -> None:
+        assert self._beating is not None
+        self._beating.cancel()
+        await asyncio.gather(self._beating, return_exceptions=True)
+
+    async def leave(self) -> None:
+        if self._beating is not None:
+            await self.silent()
+        await self.transport.close()
+
+
+class Stage:
+    """A hub's view of workers over one bus."""
+
+    def __init__(self) -> None:
+        self.bus = FakeBus()
+        self.is_over = False
+        self.pool = NatsCliPool(self.bus.join("hub"), lambda part: 100 + part, self.reigns)
+        self.workers: list[Worker] = []
+
+    async def reigns(self, part: int) -> bool:
+        """Whether the log still names this hub."""
+        return not self.is_over
+
+    async def worker(self, name: str = "w1") -> Worker:
+        worker = Worker(self.bus, name)
+        self.workers.append(worker)
+        await worker.join()
+        return worker
+
+    def assignment(self, turn: str = "t", attempt: int = 1, worker: str = "w1", instance: str = "i1") -> Assignment:
+        return Assignment(
+            key=KEY,
+            turn=turn,
+            attempt=attempt,
+            chosen=Chosen(worker, instance),
+            agent=AGENT,
+            lines=(),
+            pace_ms=0,
+        )
+
+    async def close(self) -> None:
+        for worker in self.workers:
+            await worker.leave()
+        await self.pool.close()
+
+
+async def a_stage() -> tuple[Stage, Worker]:
+    """A hub and a worker on a connection that is not young."""
+    stage = Stage()
+    await stage.pool.start()
+    worker = await stage.worker()
+    await pass_time(YOUNG + 1)
+    await idle()
+    return stage, worker
+
+
+def said(text: str) -> SaidText:
+    return SaidText(text=text)
+
+
+def ended(outcome: Outcome = "complete") -> Ended:
+    return Ended(outcome=outcome)
+
+
+def texts(report: Report) -> list[str]:
+    assert isinstance(report, Events), report
+    return [event.text for event in report.events if isinstance(event, SaidText)]
+
+
+async def why(run: NatsRun) -> str:
+    """Why the attempt is lost, whatever it said before."""
+    while not isinstance(report := await asyncio.wait_for(run.next(), 30), Lost):
+        pass
+    return report.why
+
+
+async def test_events_come_in_order_and_only_once() -> None:
+    stage, worker = await a_stage()
+    run = await stage.pool.run(stage.assignment())
+    await worker.tell("t", 0, said("a"), said("b"))
+    await worker.tell("t", 1, said("b"), said("c"))
+    await worker.tell("t", 0, said("a"))
+    await worker.tell("t", 3, ended(), done=4)
+
+    reports = [await run.next(), await run.next(), await run.next()]
+
+    assert [texts(report) for report in reports] == [["a", "b"], ["c"], []]
+    await stage.close()
+
+
+async def test_a_gap_is_asked_for_and_nothing_is_skipped() -> None:
+    stage, worker = await a_stage()
+    run = await stage.pool.run(stage.assignment())
+    await worker.tell("t", 0, said("a"))
+    await worker.tell("t", 2, said("c"))
+
+    asked = worker.commands(Resume)
+    await worker.tell("t", 1, said("b"), said("c"))
+
+    assert [one.start for one in asked if isinstance(one, Resume)] == [1]
+    assert [texts(await run.next()), texts(await run.next())] == [["a"], ["b", "c"]]
+    await stage.close()
+
+
+async def test_a_lost_tail_is_found_by_the_heartbeat() -> None:
+    stage, worker = await a_stage()
+    await stage.pool.run(stage.assignment())
+    await worker.tell("t", 0, said("a"))
+    worker.kept["t"] = KeptTurn(scope=KEY.to_pool_id(), attempt=1, events=3)
+
+    await until(lambda: bool(worker.commands(Resume)))
+
+    (asked,) = worker.commands(Resume)
+    assert isinstance(asked, Resume)
+    assert asked.start == 1
+    await stage.close()
+
+
+async def test_a_new_instance_means_that_the_attempt_is_lost() -> None:
+    stage, worker = await a_stage()
+    run = await stage.pool.run(stage.assignment())
+
+    worker.instance = "i2"
+
+    assert await why(run) == "the worker was started anew"
+    await stage.close()
+
+
+async def test_a_silent_worker_loses_its_attempts_and_is_not_picked() -> None:
+    stage, worker = await a_stage()
+    run = await stage.pool.run(stage.assignment())
+    worker.kept["t"] = KeptTurn(scope=KEY.to_pool_id(), attempt=1, events=0)
+    began = asyncio.get_running_loop().time()
+    await worker.silent()
+
+    assert await why(run) == "the worker fell silent"
+
+    assert SILENCE < asyncio.get_running_loop().time() - began < SILENCE + 1
+    assert stage.pool.pick() is None
+    await stage.close()
+
+
+async def test_a_worker_that_does_not_name_the_turn_has_lost_it_but_not_at_once() -> None:
+    stage, _ = await a_stage()
+    began = asyncio.get_running_loop().time()
+    run = await stage.pool.run(stage.assignment())
+
+    assert await why(run) == "the worker does not know the turn"
+    assert asyncio.get_running_loop().time() - began > GRACE
+    await stage.close()
+
+
+async def test_a_worker_that_says_unknown_has_lost_it_at_once() -> None:
+    stage, worker = await a_stage()
+    run = await stage.pool.resume(stage.assignment())
+    await idle()
+    await worker.reply(0, Unknown(turn="t"))
+
+    assert await why(run) == "the worker does not know the turn"
+    await stage.close()
+
+
+async def test_a_worker_that_says_unknown_is_given_nothing_until_it_says_who_it_is() -> None:
+    stage, worker = await a_stage()
+    await stage.pool.resume(stage.assignment())
+    await idle()
+    await worker.reply(0, Unknown(turn="t"))
+    picked = stage.pool.pick()
+
+    worker.instance = "i2"
+    await stage.pool.wait(1)
+
+    assert picked is None
+    assert stage.pool.pick() == Chosen("w1", "i2")
+    await stage.close()
+
+
+async def test_a_command_names_the_life_that_it_is_meant_for() -> None:
+    stage, worker = await a_stage()
+    await stage.pool.run(stage.assignment())
+    await idle()
+
+    assert [command.instance for command in worker.commands(Run) if isinstance(command, Run)] == [worker.instance]
+    await stage.close()
+
+
+async def test_what_is_said_of_a_lost_attempt_does_not_end_the_next() -> None:
+    stage, worker = await a_stage()
+    other = await stage.worker("w2")
+    await idle()
+    first = await stage.pool.resume(stage.assignment())
+    await idle()
+    await first.close(forget=False)
+    second = await stage.pool.run(stage.assignment(attempt=2, worker="w2"))
+
+    await worker.reply(0, Unknown(turn="t"))
+    await other.tell("t", 0, said("a"), attempt=2)
+
+    assert texts(await second.next()) == ["a"]
+    await stage.close()
+
+
+async def test_only_the_worker_that_was_chosen_speaks_for_a_turn() -> None:
+    stage, worker = await a_stage()
+    thief = await stage.worker("w2")
+    run = await stage.pool.run(stage.assignment())
+    await thief.tell("t", 0, said("stolen"))
+    await worker.tell("t", 0, said("old"), attempt=2)
+    await worker.tell("t", 0, said("older"), instance="i0")
+    await worker.tell("t", 0, said("mine"))
+
+    assert texts(await run.next()) == ["mine"]
+    await stage.close()
+
+
+async def test_nobody_there_is_a_death_on_an_old_connection() -> None:
+    stage, worker = await a_stage()
+    await worker.leave()
+    run = await stage.pool.run(stage.assignment())
+
+    assert await why(run) == "nobody answers at the worker"
+    assert stage.pool.pick() is None
+    await stage.close()
+
+
+async def test_nobody_there_is_no_death_on_a_young_connection() -> None:
+    stage = Stage()
+    await stage.pool.start()
+    run = await stage.pool.resume(stage.assignment())
+    await pass_time(1)
+    worker = await stage.worker()
+    worker.kept["t"] = KeptTurn(scope=KEY.to_pool_id(), attempt=1, events=1)
+    await until(lambda: bool(worker.commands(Resume)))
+    await worker.tell("t", 0, said("a"))
+
+    assert texts(await run.next()) == ["a"]
+    await stage.close()
+
+
+async def test_a_bus_that_goes_and_comes_back_costs_no_attempt() -> None:
+    stage, worker = await a_stage()
+    worker.kept["t"] = KeptTurn(scope=KEY.to_pool_id(), attempt=1, events=1)
+    run = await stage.pool.run(stage.assignment())
+    await worker.tell("t", 0, said("a"))
+    stage.bus.stop()
+    await pass_time(20)
+
+    stage.bus.start()
+    await pass_time(5)
+    await worker.tell("t", 1, said("b"))
+
+    assert [texts(await run.next()), texts(await run.next())] == [["a"], ["b"]]
+    await stage.close()
+
+
+async def test_a_stop_that_the_bus_lost_is_said_again() -> None:
+    stage, worker = await a_stage()
+    worker.kept["t"] = KeptTurn(scope=KEY.to_pool_id(), attempt=1, events=0)
+    run = await stage.pool.run(stage.assignment())
+    stage.bus.stop()
+    await run.stop()
+    assert not worker.commands(Stop)
+
+    stage.bus.start()
+    await until(lambda: bool(worker.commands(Stop)))
+    await worker.tell("t", 0, ended("stopped"), done=1)
+
+    assert isinstance(await run.next(), Events)
+    await stage.close()
+
+
+async def test_a_worker_that_obeys_a_hub_of_another_log_loses_the_turn_and_fences_nobody() -> None:
+    stage, worker = await a_stage()
+    run = await stage.pool.run(stage.assignment())
+    await idle()
+    await worker.reply(0, Stale(epoch=900))
+
+    assert isinstance(await run.next(), Lost)
+    assert stage.pool.pick() is None
+    await stage.close()
+
+
+async def test_a_worker_that_knows_a_newer_hub_fences_this_one() -> None:
+    stage, worker = await a_stage()
+    run = await stage.pool.run(stage.assignment())
+    stage.is_over = True
+    await idle()
+    await worker.reply(0, Stale(epoch=900))
+
+    with pytest.raises(Fenced):
+        await run.next()
+    await stage.close()
+
+
+def turns_of(command: Command) -> tuple[str, ...]:
+    return command.turns if isinstance(command, Forget) else (command.turn,)
+
+
+async def test_commands_carry_turn_attempt_and_epoch() -> None:
+    stage, worker = await a_stage()
+    run = await stage.pool.run(stage.assignment())
+    await run.stop()
+    await run.close(forget=True)
+    await until(lambda: len(worker.heard) == 3)
+
+    assert [type(command) for command, _ in worker.heard] == [Run, Stop, Forget]
+    assert [turns_of(command) for command, _ in worker.heard] == [("t",), ("t",), ("t",)]
+    assert {command.epoch for command, _ in worker.heard} == {100 + KEY.partition}
+    await stage.close()
+
+
+async def test_a_kept_turn_is_forgotten_only_when_the_hub_knows_that_it_is_closed() -> None:
+    stage, worker = await a_stage()
+    scope = KEY.to_pool_id()
+    worker.kept = {name: KeptTurn(scope=scope, attempt=1, events=1) for name in ("closed", "open")}
+    await pass_time(2)
+    assert worker.heard == []
+
+    async def record(worker: str, request: RecordRequest) -> RecordReply:
+        return Recorded()
+
+    stage.pool.serve(Keeper(lambda scope, turn: turn == "open", record))
+    await until(lambda: bool(worker.heard))
+
+    assert {turns_of(command) for command, _ in worker.heard} == {("closed",)}
+    await stage.close()
+
+
+async def test_the_worker_with_the_fewest_turns_is_picked_and_a_draining_one_is_not() -> None:
+    stage, worker = await a_stage()
+    await stage.worker("w2")
+    await pass_time(1)
+    worker.kept["t"] = KeptTurn(scope=KEY.to_pool_id(), attempt=1, events=1)
+    await worker.beat()
+    await idle()
+
+    assert stage.pool.pick() == Chosen("w2", "i1")
+    await stage.close()
+
+
+async def test_a_record_is_granted_and_its_reply_goes_only_to_the_worker_itself() -> None:
+    stage, worker = await a_stage()
+    asked: list[str] = []
+
+    async def record(name: str, request: RecordRequest) -> RecordReply:
+        asked.append(name)
+        return Recorded()
+
+    stage.pool.serve(Keeper(lambda scope, turn: True, record))
+    request = RECORD_REQUEST.encode(
+        RecordRequest(
+            platform="paper",
+            bot_id="desk",
+            scope_id="chat",
+            attempt=1,
+            instance="i1",
+            record=ToolStarted(
+                id="r", turn="t", at=0.0, attempt=1, call="c", tool="files", effect="write", arguments="d"
+            ),
+        )
+    )
+
+    granted = await worker.transport.request(subjects.clipool_record("w1"), request, timeout=1.0)
+    stolen = await worker.transport.request(subjects.clipool_record("w2"), request, timeout=1.0)
+
+    assert isinstance(granted, Ok)
+    assert RECORD_REPLY.decode(granted.value) == Recorded()
+    assert not isinstance(stolen, Ok)
+    assert asked == ["w1"]
+    await stage.close()
+
+
+async def test_a_hub_that_stood_still_does_not_take_its_own_sleep_for_a_workers_silence() -> None:
+    stage, worker = await a_stage()
+    worker.kept["t"] = KeptTurn(scope=KEY.to_pool_id(), attempt=1, events=1)
+    run = await stage.pool.run(stage.assignment())
+    await worker.tell("t", 0, said("a"))
+    loop = asyncio.get_running_loop()
+    assert hasattr(loop, "stand_still")
+
+    loop.stand_still(10.0)
+    await pass_time(2)
+    await worker.tell("t", 1, said("b"))
+
+    assert [texts(await run.next()), texts(await run.next())] == [["a"], ["b"]]
+    await stage.close()

@@ -1,0 +1,106 @@
+"""Who reigns, and who stands by."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from adapters.nats.readiness import READY_KEY, READY_TTL, NatsReadiness
+from factory_contracts import subjects
+from factory_contracts.lifecycle import READY
+from factory_nats.result import Ok
+from factory_nats.testing import FakeBus
+from tests.fakes import idle, pass_time
+
+pytestmark = pytest.mark.asyncio(loop_scope="function")
+
+
+async def standing_by(bus: FakeBus) -> asyncio.Task[None]:
+    readiness = NatsReadiness(bus.join("standby"), "standby", lambda: None)
+    await readiness.listen()
+    return asyncio.create_task(readiness.wait_for_silence())
+
+
+async def test_a_standby_waits_while_the_owner_lives_and_takes_over_within_three_seconds() -> None:
+    bus = FakeBus()
+    owner = NatsReadiness(bus.join("owner"), "owner", lambda: None)
+    await owner.announce(1)
+    waiting = await standing_by(bus)
+    await pass_time(30)
+    assert not waiting.done()
+
+    await owner.close()
+    died = asyncio.get_running_loop().time()
+    await waiting
+
+    assert 1.5 <= asyncio.get_running_loop().time() - died < 3
+
+
+async def test_a_standby_does_not_take_its_own_lost_connection_for_silence() -> None:
+    bus = FakeBus()
+    owner = NatsReadiness(bus.join("owner"), "owner", lambda: None)
+    await owner.announce(1)
+    waiting = await standing_by(bus)
+    await pass_time(5)
+    bus.stop()
+    await pass_time(30)
+
+    bus.start()
+    await pass_time(5)
+
+    assert not waiting.done()
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    await owner.close()
+
+
+async def test_a_standby_that_stood_still_does_not_take_that_for_silence() -> None:
+    bus = FakeBus()
+    owner = NatsReadiness(bus.join("owner"), "owner", lambda: None)
+    await owner.announce(1)
+    waiting = await standing_by(bus)
+    await pass_time(5)
+    loop = asyncio.get_running_loop()
+    assert hasattr(loop, "stand_still")
+
+    loop.stand_still(10.0)
+    await pass_time(5)
+
+    assert not waiting.done()
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    await owner.close()
+
+
+async def test_whoever_hears_a_greater_epoch_leaves_and_whoever_hears_a_smaller_one_stays() -> None:
+    bus = FakeBus()
+    left: list[str] = []
+    first = NatsReadiness(bus.join("first"), "first", lambda: left.append("first"))
+    second = NatsReadiness(bus.join("second"), "second", lambda: left.append("second"))
+    for readiness, epoch in ((first, 1), (second, 65)):
+        await readiness.listen()
+        await readiness.announce(epoch)
+    await pass_time(1)
+
+    assert set(left) == {"first"}
+    await first.close()
+    await second.close()
+
+
+async def test_the_readiness_value_names_the_owner_and_vanishes_with_it() -> None:
+    bus = FakeBus()
+    reader = bus.join("reader")
+    owner = NatsReadiness(bus.join("owner"), "owner", lambda: None)
+    await owner.announce(7)
+    await pass_time(1)
+    value = await reader.get(subjects.READY_BUCKET, READY_KEY)
+    assert isinstance(value, Ok)
+    assert value.value is not None
+    assert (READY.decode(value.value).hub, READY.decode(value.value).epoch) == ("owner", 7)
+
+    await owner.close()
+    await pass_time(READY_TTL + 1)
+    await idle()
+
+    assert await reader.get(subjects.READY_BUCKET, READY_KEY) == Ok(None)

@@ -1,0 +1,392 @@
+"""Keeps all processes of a system alive, as a supervisor would, while it kills them; people meanwhile go on asking."""
+
+import asyncio
+import os
+import random
+import signal
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Literal
+
+from factory_nats.result import Err
+from factory_nats.server import EmbeddedServer
+from tests.chaos import checker, fuse, script
+from tests.chaos.fuse import Fuses
+from tests.chaos.ledger import DEEDS, SCREEN, Ledger, read
+from tests.chaos.platform import Platform
+from tests.chaos.script import Kind, Question
+from tests.chaos.surroundings import AUDITOR, BOTS, HUBS, SCRIPT, SOCKET, WORKERS, Bus, seeds, spoke, users
+
+FENCED = 75
+TICK = 0.02
+SCOPES = 8
+MOST_OPEN = 40
+# How far asking and killing may run ahead of each other, as a share of the run.
+AHEAD = 0.1
+POINT_PATIENCE = 8.0
+POINT_TRIES = 5
+FREEZE = (3.0, 6.0)
+STUCK = 60.0
+DRAIN = 60.0
+CLOSING = 30.0
+STOPPING = 10.0
+
+Target = Literal["hub", "worker", "spoke", "nats", "hub and spoke", "everything", "freeze hub", "freeze worker"]
+
+
+@dataclass(frozen=True, slots=True)
+class Blow:
+    """One thing to be done to the system: a death at a point, or something at any instant."""
+
+    what: str
+    tries: int = 0
+
+
+def plan(kills: int, dice: random.Random) -> list[Blow]:
+    """So many kills, every named point among them as often as the run's length allows, and a few freezes."""
+    each = 6 if kills >= 120 else 1
+    points = [point for point in fuse.POINTS for _ in range(each)]
+    windows = [fuse.WINDOW] * max(1, kills // 60)
+    # A hub that is to die when it takes over must first take over.
+    rest = max(6, kills - len(points) - len(windows) - each)
+    random_ones = ["nats", "nats", "hub", "worker", "spoke", "everything"]
+    random_ones += dice.choices(
+        ("hub", "worker", "spoke", "nats", "hub and spoke", "everything"), (30, 25, 15, 15, 10, 5), k=rest - 6
+    )
+    freezes = ["freeze hub", "freeze worker"] * max(1, kills // 50)
+    blows = [Blow(what) for what in (*points, *windows, *random_ones, *freezes)]
+    dice.shuffle(blows)
+    return blows
+
+
+@dataclass(slots=True)
+class Slot:
+    """One process over all its lives."""
+
+    name: str
+    command: tuple[str, ...]
+    is_standby: bool = False
+    starts: int = 0
+    process: asyncio.subprocess.Process | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id while it lives."""
+        return self.process.pid if self.process is not None and self.process.returncode is None else None
+
+
+@dataclass(slots=True)
+class Run:
+    """One run: the system, its people, and what is done to it."""
+
+    folder: Path
+    seed: int
+    kills: int
+    turns: int
+    seconds: float
+    say: Callable[[str], None]
+    dice: random.Random = field(init=False)
+    faults: list[str] = field(default_factory=list)
+    exits: Counter[str] = field(default_factory=Counter)
+    asked: int = 0
+    struck: int = 0
+    planned: int = 0
+    wanted: Kind | None = None
+    _expected: dict[str, tuple[str, float]] = field(default_factory=dict)
+    _earlier: Counter[str] = field(default_factory=Counter)
+    _moved: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    def __post_init__(self) -> None:
+        self.dice = random.Random(self.seed)
+
+    async def run(self) -> checker.Verdict:
+        """From the first process to the verdict."""
+        secrets = seeds()
+        server = EmbeddedServer(self.folder / "nats", users=users(secrets))
+        bus = Bus(server.url, secrets)
+        bus.write(self.folder)
+        (self.folder / SCRIPT).write_text(script.toml())
+        (self.folder / "log").mkdir()
+        platform = Platform(self.folder / SCREEN, random.Random(self.seed), self._note_shown)
+        await platform.open(self.folder / SOCKET)
+        system = System(self, server, Fuses(self.folder), Ledger(self.folder / DEEDS))
+        began = time.monotonic()
+        try:
+            async with asyncio.TaskGroup() as group:
+                system.start(group)
+                asking = group.create_task(self._ask(platform))
+                await self._strike(system)
+                await asking
+                system.fuses.disarm()
+                self.say(f"all asked and done after {time.monotonic() - began:.0f} s, draining")
+                await self._drain(platform, bus)
+                self.say(f"drained after {time.monotonic() - began:.0f} s, ending")
+                await system.stop()
+            log = await checker.read_log(bus.url, AUDITOR, secrets[AUDITOR])
+            self.say(f"all has ended after {time.monotonic() - began:.0f} s, judging")
+        finally:
+            await platform.close()
+            await server.stop()
+        checker.write_log(self.folder, log)
+        verdict = checker.judge(self.folder, log)
+        verdict.figures |= self.exits
+        verdict.faults += self.faults + self._defects()
+        return verdict
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether a conversation waits for an answer and has had none for long."""
+        long_ago = time.monotonic() - STUCK
+        return any(max(at, self._moved[key.rpartition(" ")[0]]) < long_ago for key, (_, at) in self._expected.items())
+
+    def _defects(self) -> list[str]:
+        """What the processes themselves say went wrong in a way that nobody foresaw."""
+        return [
+            f"{path.name}: {line[:200]}"
+            for path in sorted((self.folder / "log").iterdir())
+            for line in path.read_text(errors="replace").splitlines()
+            if line.startswith("Traceback") or " ERROR asyncio: " in line
+        ]
+
+    def _note_shown(self, key: str, text: str) -> None:
+        expected = self._expected.get(key)
+        if expected is not None and text == expected[0]:
+            del self._expected[key]
+            self._moved[key.rpartition(" ")[0]] = time.monotonic()
+
+    async def _ask(self, platform: Platform) -> None:
+        """People ask, at the pace that makes the turns last as long as the kills, and on until the last kill."""
+        dice = random.Random(self.seed + 1)
+        began = time.monotonic()
+        scopes = [(bot, f"tower.{number} {bot}") for bot in BOTS for number in range(SCOPES)]
+        while self.asked < self.turns or self.struck < self.planned:
+            if self.is_stuck:
+                break
+            ahead = self.asked / self.turns - self.struck / max(1, self.planned) > AHEAD
+            due = began + self.asked * self.seconds / self.turns
+            if time.monotonic() < due or len(self._expected) >= MOST_OPEN:
+                await asyncio.sleep(TICK)
+                continue
+            if ahead:
+                # Some must go on asking, or the next point would never be reached.
+                await asyncio.sleep(0.5)
+            bot, scope = dice.choices(scopes, [3 if number % SCOPES == 0 else 1 for number in range(len(scopes))])[0]
+            for _ in range(dice.choice((1, 1, 2, 4))):
+                self._ask_one(platform, dice, bot, scope)
+
+    def _ask_one(self, platform: Platform, dice: random.Random, bot: str, scope: str) -> None:
+        self.asked += 1
+        kind = self.wanted or dice.choices(script.KINDS, script.WEIGHTS)[0]
+        question = Question(f"q{self.asked}", kind, " ".join(dice.sample(script.WORDS, 3)))
+        place = f"{bot} {scope}"
+        expected = script.answer(question, self._earlier[place])
+        self._earlier[place] += 1
+        message = platform.ask(bot, scope, question.text)
+        self._expected[f"{place} {message}"] = expected, time.monotonic()
+
+    async def _strike(self, system: "System") -> None:
+        """One blow after another, so that the last falls when the time is over."""
+        blows = plan(self.kills, self.dice)
+        self.planned = len(blows)
+        await asyncio.sleep(1.5)
+        began = time.monotonic()
+        while blows:
+            if self.is_stuck:
+                self.faults.append(f"a conversation was stuck for {STUCK:.0f} s")
+                break
+            if self.struck / self.planned > self.asked / self.turns + AHEAD:
+                await asyncio.sleep(TICK)
+                continue
+            blow = blows.pop(0)
+            if blow.what in fuse.ALL_POINTS:
+                hit = await self._burn(system, blow.what)
+                if not hit and blow.tries < POINT_TRIES:
+                    blows.append(Blow(blow.what, blow.tries + 1))
+                    continue
+            else:
+                await system.strike(blow.what)
+            self.struck += 1
+            left = began + self.struck * self.seconds / self.planned - time.monotonic()
+            await asyncio.sleep(max(self.dice.uniform(0.05, 0.6), self.dice.uniform(0.6, 1.4) * left))
+        self.struck = self.planned
+
+    async def _burn(self, system: "System", point: str) -> bool:
+        """Let whoever comes to the point die there; false if nobody came."""
+        if point.startswith("tool"):
+            self.wanted = "tool"
+        elif point == "mid-stream":
+            self.wanted = "long"
+        before = system.deaths()
+        system.fuses.arm(point, 1 if point in ("epoch taken", "mark written") else self.dice.randint(1, 4))
+        if point == "epoch taken":
+            await system.strike("hub")
+            before += 1
+        with suppress(TimeoutError):
+            async with asyncio.timeout(POINT_PATIENCE):
+                while system.deaths() == before:
+                    await system.death()
+        self.wanted = None
+        system.fuses.disarm()
+        return system.deaths() > before
+
+    async def _drain(self, platform: Platform, bus: Bus) -> None:
+        """Until every question is answered on the screen and every turn is closed on the log."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN):
+                while self._expected or platform.untaken():
+                    platform.changed.clear()
+                    await platform.changed.wait()
+        if self._expected or platform.untaken():
+            self.faults.append(f"not drained: {len(self._expected)} unanswered, {platform.untaken()} not taken")
+        deadline = time.monotonic() + CLOSING
+        while time.monotonic() < deadline:
+            if not checker.open_turns(await checker.read_log(bus.url, AUDITOR, bus.seeds[AUDITOR])):
+                return
+            await asyncio.sleep(0.5)
+
+
+class System:
+    """All processes: started, started again, killed."""
+
+    def __init__(self, run: Run, server: EmbeddedServer, fuses: Fuses, deeds: Ledger) -> None:
+        self.fuses = fuses
+        self._run = run
+        self._server = server
+        self._deeds = deeds
+        self._ending = False
+        self._hubs = [Slot(name, ("hub_process", name), is_standby=name != HUBS[0]) for name in HUBS]
+        self._workers = [Slot(name, ("worker_process", name)) for name in WORKERS]
+        self._spokes = [Slot(spoke(bot), ("spoke_process", bot)) for bot in BOTS]
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._died = asyncio.Event()
+
+    def start(self, group: asyncio.TaskGroup) -> None:
+        """Start everything, in any order."""
+        self._tasks["nats"] = group.create_task(self._keep_server())
+        for slot in (*self._hubs, *self._workers, *self._spokes):
+            self._tasks[slot.name] = group.create_task(self._keep(slot))
+
+    async def stop(self) -> None:
+        """End everything but the server in order, and see that it obeys."""
+        self._ending = True
+        self._tasks.pop("nats").cancel()
+        for slots in (self._spokes, self._hubs, self._workers):
+            for slot in slots:
+                if slot.pid is not None:
+                    os.kill(slot.pid, signal.SIGTERM)
+            _, late = await asyncio.wait([self._tasks[slot.name] for slot in slots], timeout=STOPPING)
+            for slot in slots:
+                if self._tasks[slot.name] in late and slot.pid is not None:
+                    self._run.faults.append(f"{slot.name} did not end within {STOPPING:.0f} s of SIGTERM")
+                    os.kill(slot.pid, signal.SIGKILL)
+
+    def deaths(self) -> int:
+        """How many kills there were so far."""
+        return sum(deed["deed"] == "kill" for deed in read(self._run.folder / DEEDS))
+
+    async def death(self) -> None:
+        """Return when a process has died."""
+        self._died.clear()
+        await self._died.wait()
+
+    async def strike(self, what: str) -> None:
+        """Kill or freeze at this very instant."""
+        dice = self._run.dice
+        match what:
+            case "hub":
+                self._kill(what, [self._reigning()])
+            case "worker":
+                self._kill(what, [dice.choice(self._workers)])
+            case "spoke":
+                self._kill(what, [dice.choice(self._spokes)])
+            case "hub and spoke":
+                self._kill(what, [self._reigning(), dice.choice(self._spokes)])
+            case "nats":
+                self._kill_server(what)
+            case "everything":
+                self._kill_server(what)
+                self._kill(what, [*self._hubs, *self._workers, *self._spokes])
+            case "freeze hub":
+                await self._freeze(self._reigning())
+            case "freeze worker":
+                await self._freeze(dice.choice(self._workers))
+            case _:
+                raise ValueError(f"no such blow: {what}")
+
+    def _reigning(self) -> Slot:
+        return next((hub for hub in self._hubs if not hub.is_standby), self._hubs[0])
+
+    def _kill(self, point: str, slots: Sequence[Slot]) -> None:
+        for slot in slots:
+            if (pid := slot.pid) is not None:
+                self._deeds.write(deed="kill", point=point, slot=slot.name, pid=pid, at=time.time())
+                os.kill(pid, signal.SIGKILL)
+
+    def _kill_server(self, point: str) -> None:
+        if (pid := self._server.pid) is not None:
+            self._deeds.write(deed="kill", point=point, slot="nats", pid=pid, at=time.time())
+            os.kill(pid, signal.SIGKILL)
+
+    async def _freeze(self, slot: Slot) -> None:
+        pid = slot.pid
+        if pid is None:
+            return
+        self._deeds.write(deed="freeze", slot=slot.name, pid=pid, at=time.time())
+        os.kill(pid, signal.SIGSTOP)
+        seconds = self._run.dice.uniform(*FREEZE)
+        await asyncio.sleep(seconds / 2)
+        # A hub that dies while a worker stands still leaves its successor with a worker it never heard of.
+        if slot in self._workers and self._run.dice.random() < 0.5:
+            self._kill("hub", [self._reigning()])
+        await asyncio.sleep(seconds / 2)
+        if slot.pid == pid:
+            os.kill(pid, signal.SIGCONT)
+
+    async def _keep(self, slot: Slot) -> None:
+        with (self._run.folder / "log" / f"{slot.name}.log").open("ab") as log:
+            while not self._ending:
+                status = await self._live(slot, log)
+                self._died.set()
+                if self._ending:
+                    if status not in (0, -signal.SIGKILL):
+                        self._run.faults.append(f"{slot.name} ended with status {status} when it was told to end")
+                    return
+                if status == FENCED and slot in self._hubs:
+                    # The other one reigns.
+                    for hub in self._hubs:
+                        hub.is_standby = hub is slot
+                    self._run.exits["hubs that left to a successor"] += 1
+                elif status == -signal.SIGKILL:
+                    slot.is_standby = False
+                else:
+                    self._run.faults.append(f"{slot.name} ended by itself with status {status}")
+
+    async def _live(self, slot: Slot, log: IO[bytes]) -> int:
+        module, *arguments = slot.command
+        slot.starts += 1
+        slot.process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            f"tests.chaos.{module}",
+            str(self._run.folder),
+            *arguments,
+            *(("--standby",) if slot.is_standby else ()),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        return await slot.process.wait()
+
+    async def _keep_server(self) -> None:
+        while True:
+            started = await self._server.start()
+            if isinstance(started, Err):
+                self._run.say(f"nats-server: {started.detail}")
+                await asyncio.sleep(0.1)
+            await self._server.wait()

@@ -1,0 +1,45 @@
+"""A hub that may die at its points: `python -m tests.chaos.hub_process RUN SLOT [--standby]`."""
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+import uvloop
+
+from factory_contracts import subjects
+from hub.composition import HubSettings, serve
+from hub.kernel.agent import Agent
+from hub.kernel.guards import BotPolicy
+from hub.kernel.routing import Binding, Bindings
+from tests.chaos import fuse, script
+from tests.chaos.surroundings import BOTS, PLATFORM, Bus
+
+# Fewer than there are conversations, so that some are evicted and come back.
+POOLS = 6
+
+
+async def _serve(settings: HubSettings, seam: fuse.Fuse) -> int:
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    return await serve(settings, stop, at=seam.at)
+
+
+def main(run: Path, slot: str, is_standby: bool) -> int:
+    """The hub's exit status."""
+    seam = fuse.begin(run, slot)
+    bus = Bus.read(run)
+    agent = Agent(name="scribe", model="scripted", tools=(script.TOOL,))
+    settings = HubSettings(
+        nats_url=bus.url,
+        identity=bus.identity(subjects.HUB),
+        bindings=Bindings({agent.name: agent}, (Binding(agent.name),)),
+        policies=tuple(BotPolicy(PLATFORM, bot, access="public", rate_per_minute=1_000_000) for bot in BOTS),
+        max_pools=POOLS,
+        standby=is_standby,
+    )
+    return uvloop.run(_serve(settings, seam))
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2], "--standby" in sys.argv[3:]))

@@ -1,0 +1,141 @@
+"""The `factory` command as a person has it: real processes, a home and a folder of its own."""
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+Popen = subprocess.Popen[str]
+
+PATIENCE = 30.0
+COMMAND = (sys.executable, "-P", "-m", "factory_cli")
+
+
+def until(condition: Callable[[], T | None], what: str, within: float = PATIENCE) -> T:
+    """The first value of the condition that is one; fails with `what` was waited for."""
+    deadline = time.monotonic() + within
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        select.select([], [], [], 0.01)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process runs; one that is dead and not yet buried does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state not in ("Z", "X")
+
+
+def kill(*pids: int) -> None:
+    """SIGKILL to all of them, wherever they are."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+@dataclass
+class Factory:
+    """One home, and whatever was started on it."""
+
+    home: Path
+    folder: Path
+    variables: dict[str, str]
+    started: list[Popen] = field(default_factory=list)
+    terminals: list[int] = field(default_factory=list)
+
+    def run(self, *arguments: str, text: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end."""
+        return subprocess.run(
+            [*COMMAND, *arguments],
+            input=text,
+            capture_output=True,
+            text=True,
+            cwd=self.folder,
+            env={**self.variables, **variables},
+            timeout=PATIENCE * 2,
+        )
+
+    def start(self, *arguments: str, **variables: str) -> Popen:
+        """Start a command whose end the test decides; it reads from a pipe that stays open."""
+        process = subprocess.Popen(
+            [*COMMAND, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=self.folder,
+            env={**self.variables, **variables},
+            start_new_session=True,
+        )
+        self.started.append(process)
+        return process
+
+    def start_in_terminal(self, *arguments: str) -> Popen:
+        """Start a command that a person sits before, who says nothing."""
+        ours, theirs = pty.openpty()
+        self.terminals.append(ours)
+        process = subprocess.Popen(
+            [*COMMAND, *arguments],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            text=True,
+            cwd=self.folder,
+            env=self.variables,
+            start_new_session=True,
+        )
+        os.close(theirs)
+        self.started.append(process)
+        return process
+
+    def state(self) -> dict[str, Any]:
+        """What the supervisor last said of itself; empty while it has said nothing."""
+        try:
+            said: dict[str, Any] = json.loads((self.home / "run" / "state.json").read_text())
+        except FileNotFoundError:
+            return {}
+        return said
+
+    def running(self) -> dict[str, int]:
+        """Every process of a complete and living system by name, the supervisor too; empty until it is complete."""
+        state = self.state()
+        if not state or state["failure"]:
+            return {}
+        pids = {"supervisor": state["pid"], **{name: child["pid"] for name, child in state["children"].items()}}
+        return pids if all(pid and is_alive(pid) for pid in pids.values()) else {}
+
+    def up(self, *arguments: str, **variables: str) -> Popen:
+        """`factory up`, once all of it runs."""
+        process = self.start("up", *arguments, **variables)
+        until(lambda: self.running() if self.state().get("pid") == process.pid else {}, "a running system")
+        return process
+
+    def end(self) -> None:
+        """Leave nothing behind."""
+        for process in self.started:
+            kill(process.pid)
+            process.wait(PATIENCE)
+            for stream in (process.stdin, process.stdout, process.stderr):
+                if stream is not None:
+                    stream.close()
+        for terminal in self.terminals:
+            os.close(terminal)
+        state = self.state()
+        if state:
+            kill(state["pid"], *(child["pid"] for child in state["children"].values() if child["pid"]))

@@ -1,0 +1,230 @@
+"""The command: help that fits a screen, results apart from talk, one sentence instead of a traceback."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.installation import Factory
+
+GROUPS = [
+    (),
+    ("chat",),
+    ("up",),
+    ("hub",),
+    ("worker",),
+    ("adapter",),
+    ("status",),
+    ("doctor",),
+    ("nats",),
+    ("nats", "start"),
+    ("nats", "config"),
+    ("nats", "permissions"),
+    ("agent",),
+    ("agent", "list"),
+    ("agent", "show"),
+    ("agent", "validate"),
+    ("turns",),
+    ("turns", "ls"),
+    ("turns", "show"),
+]
+
+
+@pytest.mark.parametrize("group", GROUPS, ids=" ".join)
+def test_help_fits_a_screen(factory: Factory, group: tuple[str, ...]) -> None:
+    done = factory.run(*group, "--help")
+
+    lines = done.stdout.rstrip().splitlines()
+    assert done.returncode == 0
+    assert len(lines) <= 24
+    assert max(len(line) for line in lines) <= 80
+    assert "\x1b" not in done.stdout
+
+
+def test_help_costs_no_more_than_a_glance(factory: Factory) -> None:
+    loaded = "import sys, factory_cli.main; print(*sorted(name for name in sys.modules if '.' not in name))"
+
+    done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, env=factory.variables)
+
+    heavy = {"nats", "pydantic", "asyncio_", "prompt_toolkit", "uvloop", "nkeys", "hub", "adapters", "workers"}
+    assert not heavy & set(done.stdout.split())
+
+
+def test_the_supervisor_loads_nothing_that_a_person_would_wait_for() -> None:
+    loaded = "import sys, factory_cli.supervisor; print(*sorted(name for name in sys.modules if '.' not in name))"
+
+    done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True)
+
+    assert not {"nats", "pydantic", "typer", "rich", "hub"} & set(done.stdout.split())
+
+
+@pytest.mark.parametrize("place", ["/", "/tmp", "folder with a package named hub"])
+def test_agents_are_listed_from_any_folder(factory: Factory, place: str) -> None:
+    if not place.startswith("/"):
+        (factory.folder / "hub").mkdir()
+        (factory.folder / "hub" / "__init__.py").write_text("raise SystemExit('not yours')\n")
+    else:
+        factory.folder = Path(place)
+
+    done = factory.run("agent", "list", "--json")
+
+    assert done.returncode == 0, done.stderr
+    assert "assistant" in [agent["name"] for agent in json.loads(done.stdout) if agent["is_default"]]
+
+
+def test_an_agent_is_shown_whole(factory: Factory) -> None:
+    done = factory.run("agent", "show", "reckoner")
+
+    assert "tools        calculator, clock" in done.stdout
+    assert "Compute with the calculator tool" in done.stdout
+
+
+def test_a_broken_seed_is_named_on_stderr_and_nothing_is_started(factory: Factory) -> None:
+    seeds = factory.folder / "agents"
+    seeds.mkdir()
+    (seeds / "scout.toml").write_text('model = "scripted"\n\n\ntools = ["serach"]\n')
+
+    validated = factory.run("agent", "validate", "--agents", "agents")
+    talked = factory.run("chat", "-p", "hello", "--agents", "agents")
+
+    said = "factory: agents/scout.toml:4: tools: unknown tool 'serach'"
+    for done in (validated, talked):
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.strip().splitlines()[-1].startswith(said)
+
+
+@pytest.mark.parametrize("command", [("up",), ("chat", "-p", "hello"), ("hub",)])
+def test_a_bad_bot_id_ends_the_start_and_is_named(factory: Factory, command: tuple[str, ...]) -> None:
+    factory.home.mkdir(mode=0o700)
+    (factory.home / "factory.toml").write_text('[[bots]]\nplatform = "telegram"\nbot_id = "my.bot"\n')
+
+    done = factory.run(*command)
+
+    assert done.returncode == 1
+    assert "factory.toml:3: bots.bot_id: bot id 'my.bot': must be 1 to 32 of" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("chat", "nonsense"), "what is 'nonsense'?"),
+        (("chat", "--resume", "--continue"), "choose one of"),
+        (("chat", "--colour"), "No such option: --colour"),
+        (("talk",), "No such command 'talk'"),
+        (("turns", "show"), "Missing argument"),
+    ],
+)
+def test_what_cannot_be_meant_is_a_usage_error(factory: Factory, arguments: tuple[str, ...], said: str) -> None:
+    done = factory.run(*arguments)
+
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("worker", "image"), "factory: no worker 'image' in this version; there is: clipool"),
+        (("adapter", "telegram"), "factory: no adapter 'telegram' in this version; there is: cli"),
+        (("agent", "show", "nobody"), "factory: no agent 'nobody' in "),
+    ],
+)
+def test_what_is_not_there_is_said_in_a_sentence(factory: Factory, arguments: tuple[str, ...], said: str) -> None:
+    done = factory.run(*arguments)
+
+    assert done.returncode == 1
+    assert done.stderr.startswith(said)
+
+
+def test_status_says_when_nothing_runs(factory: Factory) -> None:
+    done = factory.run("status")
+
+    assert done.returncode == 1
+    assert done.stdout.startswith(f"nothing runs on {factory.home}")
+
+
+def test_status_and_turns_tell_of_what_runs(factory: Factory) -> None:
+    factory.up()
+    factory.run("chat", "--session", "walk", "-p", "hello")
+
+    status = json.loads(factory.run("status", "--json").stdout)
+    (turn,) = json.loads(factory.run("turns", "ls", "--json").stdout)
+    records = json.loads(factory.run("turns", "show", turn["turn"], "--json").stdout)
+    table = factory.run("turns", "ls").stdout
+
+    assert status["hub"]["epoch"] > 0
+    assert (list(status["workers"]), status["open_turns"]) == (["clipool"], 0)
+    assert (turn["scope"], turn["asked"], turn["state"]) == ("walk", "hello", "answered (complete)")
+    assert [record["kind"] for record in records][:2] == ["received", "opened"]
+    assert [record["kind"] for record in records].count("answered") == 1
+    assert turn["turn"] in table
+
+
+def test_a_home_that_never_spoke_has_no_turns(factory: Factory) -> None:
+    done = factory.run("turns", "ls")
+
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "no turns yet" in done.stderr
+
+
+def test_doctor_finds_a_new_home_in_order(factory: Factory) -> None:
+    done = factory.run("doctor", "--json")
+
+    found = {finding["subject"]: finding for finding in json.loads(done.stdout)}
+    assert done.returncode == 0
+    assert all(finding["is_good"] for finding in found.values())
+    assert found["model"]["said"].startswith("scripted, because assistant names it")
+
+
+def test_doctor_says_what_is_wrong_and_how_to_mend_it(factory: Factory) -> None:
+    factory.run("nats", "config")
+    factory.home.chmod(0o755)
+    (factory.home / "keys" / "hub.nk").chmod(0o644)
+    (factory.home / "factory.toml").write_text("[hub]\nmax_pool = 1\n")
+
+    done = factory.run("doctor")
+
+    assert done.returncode == 1
+    assert f"run: chmod 700 {factory.home}" in done.stdout
+    assert f"run: chmod 600 {factory.home}/keys/hub.nk" in done.stdout
+    assert "hub.max_pool: unknown key" in done.stdout
+
+
+def test_the_servers_configuration_lets_exactly_the_members_in(factory: Factory) -> None:
+    printed = factory.run("nats", "config").stdout
+    permissions = json.loads(factory.run("nats", "permissions", "--json").stdout)
+
+    assert printed.count("nkey: U") == len(permissions) == 3
+    for member in permissions:
+        assert all(json.dumps(subject) in printed for subject in member["publish"] + member["subscribe"])
+
+
+def test_a_home_that_cannot_be_made_is_an_error_in_a_sentence(factory: Factory) -> None:
+    occupied = factory.folder / "file"
+    occupied.write_text("")
+
+    done = factory.run("chat", "-p", "hello", "--home", os.fspath(occupied))
+
+    assert done.returncode == 1
+    assert str(occupied) in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_ends_a_question_with_its_own_status(factory: Factory) -> None:
+    script = factory.folder / "slow.toml"
+    script.write_text('[[reply]]\nmatch = "."\nsteps = [{ burst = 100000, text = "word ", pace_ms = 20 }]\n')
+    asking = factory.start("chat", "-p", "hello", FACTORY_SCRIPT=str(script))
+    assert asking.stdin is not None and asking.stdout is not None
+    asking.stdin.close()
+    assert asking.stdout.read(5) == "word "
+
+    asking.send_signal(signal.SIGINT)
+    said, talk = asking.stdout.read(), asking.stderr.read() if asking.stderr is not None else ""
+
+    assert asking.wait(10) == 130
+    assert "Traceback" not in said + talk

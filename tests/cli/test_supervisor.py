@@ -1,0 +1,182 @@
+"""The supervisor with real processes: what is killed comes back, what is left ends, nothing bars the next start."""
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.installation import PATIENCE, Factory, is_alive, kill, until
+
+
+def answer(done: "subprocess.CompletedProcess[str]") -> str:
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_chat_starts_what_it_needs_and_the_last_one_to_leave_ends_it(factory: Factory) -> None:
+    first = factory.start("chat")
+    pids = until(factory.running, "a running system")
+
+    said = answer(factory.run("chat", "-p", "hello"))
+    still = factory.running()
+    kill(first.pid)
+
+    assert "hello" in said
+    assert still == pids
+    until(lambda: not any(is_alive(pid) for pid in pids.values()), "the end of all processes")
+    assert factory.state() == {}
+
+
+def test_a_chat_that_joins_while_the_supervisor_ends_finds_a_system(factory: Factory) -> None:
+    scope = ("--session", "one")
+
+    for number in range(3):
+        answer(factory.run("chat", *scope, "-p", f"message {number}"))
+
+    turns = json.loads(answer(factory.run("turns", "ls", "--json")))
+    assert [turn["asked"] for turn in turns] == ["message 0", "message 1", "message 2"]
+    assert {turn["state"] for turn in turns} == {"answered (complete)"}
+
+
+@pytest.mark.parametrize("name", ["hub", "clipool", "nats"])
+def test_a_child_that_is_killed_is_started_again(factory: Factory, name: str) -> None:
+    factory.up()
+    before = factory.state()
+
+    kill(before["children"][name]["pid"])
+    after = until(lambda: again(factory, name, 2), f"another {name}")
+
+    assert after["url"] == before["url"]
+    assert after["children"][name]["pid"] != before["children"][name]["pid"]
+    others = {other: child for other, child in before["children"].items() if other != name}
+    assert {other: child for other, child in after["children"].items() if other != name} == others
+    assert "hello" in answer(factory.run("chat", "-p", "hello"))
+
+
+def again(factory: Factory, name: str, starts: int) -> dict[str, Any]:
+    state = factory.state()
+    return state if factory.running() and state["children"][name]["starts"] >= starts else {}
+
+
+def test_everything_killed_at_once_is_no_hindrance_and_nothing_is_forgotten(factory: Factory) -> None:
+    up = factory.up()
+    answer(factory.run("chat", "--session", "kept", "-p", "remember the heron"))
+
+    kill(*factory.running().values())
+    up.wait(PATIENCE)
+    answer(factory.run("chat", "--session", "kept", "-p", "and the otter"))
+
+    turns = json.loads(answer(factory.run("turns", "ls", "--json", "--scope", "kept")))
+    assert [turn["asked"] for turn in turns] == ["remember the heron", "and the otter"]
+
+
+def test_children_end_with_a_supervisor_that_is_killed(factory: Factory) -> None:
+    up = factory.up()
+    pids = factory.running()
+
+    kill(up.pid)
+
+    until(lambda: not any(is_alive(pid) for pid in pids.values()), "the end of all processes")
+    assert "hello" in answer(factory.run("chat", "-p", "hello"))
+
+
+@pytest.mark.parametrize("name", ["nats", "hub", "clipool"])
+def test_an_orphan_that_holds_a_lock_is_ended_by_the_next_start(factory: Factory, name: str) -> None:
+    up = factory.up()
+    orphan = factory.running()[name]
+    # A stopped process does not hear that its parent has died.
+    os.kill(orphan, signal.SIGSTOP)
+    kill(up.pid)
+    up.wait(PATIENCE)
+    assert is_alive(orphan)
+
+    said = answer(factory.run("chat", "-p", "hello"))
+
+    assert "hello" in said
+    assert not is_alive(orphan)
+
+
+def test_a_chat_goes_on_when_the_supervisor_is_killed(factory: Factory) -> None:
+    factory.start_in_terminal("chat")
+    before = until(factory.running, "a running system")
+
+    kill(before["supervisor"])
+
+    until(lambda: other(factory, before), "another system")
+    assert "hello" in answer(factory.run("chat", "-p", "hello"))
+
+
+def other(factory: Factory, before: dict[str, int]) -> bool:
+    now = factory.running()
+    return bool(now) and not set(now.values()) & set(before.values())
+
+
+def test_a_child_that_dies_again_and_again_ends_in_one_clear_message(factory: Factory) -> None:
+    missing = str(factory.folder / "no-such-script.toml")
+
+    done = factory.run("up", FACTORY_SCRIPT=missing)
+
+    last = done.stderr.splitlines()[-1]
+    assert done.returncode == 1
+    assert last.startswith("factory: clipool died 6 times in 60 s, at last with status 1;")
+    assert missing in last
+
+
+def test_a_chat_is_told_why_the_supervisor_gave_up(factory: Factory) -> None:
+    missing = str(factory.folder / "no-such-script.toml")
+
+    done = factory.run("chat", "-p", "hello", FACTORY_SCRIPT=missing)
+
+    assert done.returncode == 1
+    assert "factory: clipool died 6 times" in done.stderr
+    assert missing in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_hub_that_another_one_fenced_comes_back_as_standby(factory: Factory) -> None:
+    up = factory.up()
+    rival = factory.start("hub", NATS_URL=factory.state()["url"])
+
+    until(lambda: factory.running() and factory.state()["children"]["hub"]["is_standby"], "a standby")
+
+    assert rival.poll() is None
+    assert up.poll() is None
+
+
+def test_sigterm_ends_everything_in_order_and_in_time(factory: Factory) -> None:
+    up = factory.up()
+    pids = factory.running()
+
+    up.terminate()
+    status = up.wait(10)
+
+    assert status == 0
+    assert not any(is_alive(pid) for pid in pids.values())
+    assert factory.state() == {}
+
+
+def test_up_joins_what_a_chat_has_started_and_keeps_it(factory: Factory) -> None:
+    chat = factory.start("chat")
+    pids = until(factory.running, "a running system")
+    up = factory.start("up")
+    until(lambda: "already running" in (up.stderr.readline() if up.stderr else ""), "up to join")
+
+    kill(chat.pid)
+    assert "hello" in answer(factory.run("chat", "-p", "hello"))
+
+    assert factory.running() == pids
+
+
+def test_a_log_that_has_grown_long_is_put_aside_at_the_next_start(factory: Factory) -> None:
+    log = factory.home / "log" / "hub.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("x" * 1_000_001)
+
+    factory.up()
+
+    assert log.stat().st_size < 100_000
+    assert Path(f"{log}.old").stat().st_size == 1_000_001

@@ -1,0 +1,285 @@
+"""What every log does: the fake, and the real one over the bus in memory and over a real server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from adapters.nats.log import JetStreamLog
+from factory_contracts.messages import Address, InboundMessage
+from factory_contracts.records import (
+    Compacted,
+    Record,
+    Tally,
+    TurnAnswered,
+    TurnReceived,
+    record_id,
+)
+from factory_nats.connect import Identity, connect
+from factory_nats.result import Ok
+from factory_nats.server import EmbeddedServer
+from factory_nats.testing import FakeBus
+from factory_nats.transport import Transport
+from hub.kernel.ports import Fenced, Full, Logged
+from hub.kernel.routing import RoutingKey
+from hub.recovery import MarkedLog
+from tests.fakes import FakeLog, FakeStream
+
+HERE, THERE = RoutingKey("paper", "desk", "here"), RoutingKey("paper", "desk", "there")
+OTHER = RoutingKey("paper", "other", "here")
+
+
+class OwnedLog(MarkedLog, Protocol):
+    """All that a hub uses of its log."""
+
+    def epoch(self, partition: int) -> int: ...
+
+    async def create(self) -> None: ...
+
+    async def take_over(self, now: float) -> None: ...
+
+    async def append(self, key: RoutingKey, records: list[Record]) -> tuple[Logged, ...]: ...
+
+    async def history(self, key: RoutingKey) -> tuple[Logged, ...]: ...
+
+    async def scopes(self, platform: str, bot_id: str) -> tuple[RoutingKey, ...]: ...
+
+
+class Disk(Protocol):
+    """Something on which one hub's log after another is opened."""
+
+    async def open(self) -> OwnedLog: ...
+
+    async def close(self) -> None: ...
+
+
+class FakeDisk:
+    def __init__(self) -> None:
+        self.stream = FakeStream()
+
+    async def open(self) -> OwnedLog:
+        return FakeLog(self.stream)
+
+    async def close(self) -> None:
+        pass
+
+
+class BusDisk:
+    def __init__(self) -> None:
+        self.bus = FakeBus()
+        self._opened = 0
+
+    async def open(self) -> OwnedLog:
+        self._opened += 1
+        return JetStreamLog(self.bus.join(f"hub{self._opened}"), f"hub{self._opened}")
+
+    async def close(self) -> None:
+        pass
+
+
+class RealDisk:
+    def __init__(self, folder: Path) -> None:
+        self.server = EmbeddedServer(folder)
+        self._joined: list[Transport] = []
+
+    async def open(self) -> OwnedLog:
+        joined = await connect(self.server.url, Identity(f"hub{len(self._joined)}"))
+        assert isinstance(joined, Ok)
+        self._joined.append(joined.value)
+        return JetStreamLog(joined.value, joined.value.identity)
+
+    async def close(self) -> None:
+        for transport in self._joined:
+            await transport.close()
+        await self.server.stop()
+
+
+@pytest.fixture(params=["fake", "bus", "real"])
+async def disk(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Disk]:
+    disk: Disk
+    if request.param == "fake":
+        disk = FakeDisk()
+    elif request.param == "bus":
+        disk = BusDisk()
+    else:
+        real = RealDisk(tmp_path)
+        assert await real.server.start() == Ok(None)
+        disk = real
+    yield disk
+    await disk.close()
+
+
+async def reign(disk: Disk) -> OwnedLog:
+    log = await disk.open()
+    await log.create()
+    await log.take_over(0.0)
+    return log
+
+
+def received(id: str, key: RoutingKey = HERE, *, compacted: int = 0, text: str = "hello") -> TurnReceived:
+    address = Address(platform=key.platform, bot_id=key.bot_id, scope_id=key.scope_id)
+    return TurnReceived(
+        id=record_id(id, "received"),
+        turn=id,
+        at=0.0,
+        compacted=compacted,
+        message=InboundMessage(message_id=id, user_id="ann", text=text, address=address),
+        trust="public",
+    )
+
+
+def answered(id: str, *, compacted: int = 0) -> TurnAnswered:
+    return TurnAnswered(
+        id=record_id(id, "answered"), turn=id, at=0.0, compacted=compacted, text="Fine.", outcome="complete"
+    )
+
+
+def compacted(id: str, *, compacted: int = 0) -> Compacted:
+    return Compacted(id=id, turn=id, at=0.0, compacted=compacted, history=(), forgotten=0, seen=(), tally=Tally())
+
+
+async def test_what_was_appended_is_the_history_in_its_order(disk: Disk) -> None:
+    log = await reign(disk)
+
+    stored = [*await log.append(HERE, [received("a"), answered("a")]), *await log.append(HERE, [received("b")])]
+
+    assert list(await log.history(HERE)) == stored
+    assert [one.record.id for one in stored] == ["a.received", "a.answered", "b.received"]
+    assert [one.sequence for one in stored] == sorted({one.sequence for one in stored})
+
+
+async def test_a_scope_sees_nothing_of_another(disk: Disk) -> None:
+    log = await reign(disk)
+    await log.append(HERE, [received("a")])
+    await log.append(OTHER, [received("b", OTHER)])
+
+    assert [one.record.turn for one in await log.history(OTHER)] == ["b"]
+    assert await log.history(THERE) == ()
+    assert set(await log.scopes("paper", "desk")) == {HERE}
+
+
+async def test_appends_asked_for_together_are_all_stored_and_known_in_that_order(disk: Disk) -> None:
+    log = await reign(disk)
+    known: list[str] = []
+
+    async def append(id: str, key: RoutingKey) -> Logged:
+        (logged,) = await log.append(key, [received(id, key)])
+        known.append(id)
+        return logged
+
+    stored = await asyncio.gather(*(append(f"{number}", HERE if number % 3 else THERE) for number in range(300)))
+
+    assert [one.sequence for one in stored] == sorted({one.sequence for one in stored})
+    here = [one for number, one in enumerate(stored) if number % 3]
+    assert list(await log.history(HERE)) == here
+    assert known == [f"{number}" for number in range(300)]
+
+
+async def test_a_history_begins_at_the_last_compaction(disk: Disk) -> None:
+    log = await reign(disk)
+    await log.append(HERE, [received("a"), answered("a")])
+    (view,) = await log.append(HERE, [compacted("c")])
+    assert [one.record.id for one in await log.history(HERE)] == ["c"]
+
+    await log.append(HERE, [received("b", compacted=view.sequence)])
+
+    assert [one.record.id for one in await log.history(HERE)] == ["c", "b.received"]
+
+
+async def test_a_history_longer_than_a_page_is_whole(disk: Disk) -> None:
+    log = await reign(disk)
+    for start in range(0, 1_200, 100):
+        await log.append(HERE, [received(f"{number}") for number in range(start, start + 100)])
+
+    history = await log.history(HERE)
+
+    assert [one.record.turn for one in history] == [f"{number}" for number in range(1_200)]
+
+
+async def test_since_gives_every_scope_from_a_sequence_on(disk: Disk) -> None:
+    log = await reign(disk)
+    await log.append(HERE, [received("a")])
+    (b,) = await log.append(THERE, [received("b", THERE)])
+    (c,) = await log.append(HERE, [received("c")])
+
+    assert await log.since(b.sequence) == ((THERE, b), (HERE, c))
+
+
+async def test_an_epoch_rises_with_every_reign(disk: Disk) -> None:
+    first, second = await reign(disk), await reign(disk)
+
+    assert all(second.epoch(part) > first.epoch(part) for part in range(64))
+    assert len({second.epoch(part) for part in range(64)}) == 64
+
+
+async def test_whoever_was_followed_is_fenced_on_every_scope(disk: Disk) -> None:
+    first, second = await reign(disk), await reign(disk)
+    await second.append(HERE, [received("a")])
+
+    for key in (THERE, HERE):
+        with pytest.raises(Fenced):
+            await first.append(key, [received("zombie", key)])
+    with pytest.raises(Fenced):
+        await first.move_mark(7)
+
+    assert await second.history(THERE) == ()
+    assert await second.mark() == 1
+
+
+async def test_a_fenced_log_fails_all_that_was_asked_for_at_once(disk: Disk) -> None:
+    first = await reign(disk)
+    await reign(disk)
+
+    results = await asyncio.gather(
+        *(first.append(HERE, [received(f"{number}")]) for number in range(20)), return_exceptions=True
+    )
+
+    assert all(isinstance(result, Fenced) for result in results)
+
+
+async def test_the_mark_is_kept_for_the_next_reign(disk: Disk) -> None:
+    first = await reign(disk)
+    assert await first.mark() == 1
+    await first.move_mark(7)
+    await first.move_mark(9)
+
+    assert await (await reign(disk)).mark() == 9
+
+
+async def test_the_highest_sequence_is_known(disk: Disk) -> None:
+    log = await reign(disk)
+    (logged,) = await log.append(HERE, [received("a")])
+
+    assert log.sequence == logged.sequence
+
+
+@pytest.mark.parametrize("disk", ["fake", "bus"], indirect=True)
+async def test_a_full_log_refuses_and_takes_again_when_there_is_room(disk: Disk) -> None:
+    log = await reign(disk)
+    full = disk.stream if isinstance(disk, FakeDisk) else disk.bus if isinstance(disk, BusDisk) else None
+    assert full is not None
+    full.is_full = True
+    with pytest.raises(Full):
+        await log.append(HERE, [received("a")])
+
+    full.is_full = False
+    await log.append(HERE, [received("b")])
+
+    assert [one.record.turn for one in await log.history(HERE)] == ["b"]
+
+
+async def test_a_log_without_room_on_a_real_disk_refuses(tmp_path: Path) -> None:
+    disk = RealDisk(tmp_path)
+    disk.server = EmbeddedServer(tmp_path, max_file_bytes=1 << 20)
+    assert await disk.server.start() == Ok(None)
+    try:
+        log = await reign(disk)
+        with pytest.raises(Full):
+            for number in range(200):
+                await log.append(HERE, [received(f"{number}", text="x" * 50_000)])
+    finally:
+        await disk.close()

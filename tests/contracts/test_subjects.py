@@ -1,0 +1,226 @@
+"""A subject is one of ours or an error that names the token; what one side spells the other reads."""
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from factory_contracts import subjects
+from factory_contracts.subjects import BadToken, Permissions
+from factory_nats.subject import is_filter, is_literal, matches
+from factory_nats.transport import inbox_prefix
+
+BAD_NAMES = [
+    "",
+    ".",
+    "a.b",
+    "*",
+    ">",
+    "a b",
+    " a",
+    "a ",
+    "a\n",
+    "\t",
+    "A",
+    "é",
+    "日本",
+    "a/b",
+    "a%20",
+    "$JS",
+    "\0",
+    "٣",
+]
+NAMES = st.text("abcdefghijklmnopqrstuvwxyz0123456789_-", min_size=1, max_size=32)
+WORKERS = st.text("abcdefghijklmnopqrstuvwxyz0123456789_-", min_size=1, max_size=64)
+SCOPES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=28).filter(
+    lambda scope: len(scope.encode()) <= 85
+)
+PARTITIONS = st.integers(0, subjects.PARTITIONS - 1)
+
+
+@pytest.mark.parametrize("bad", [*BAD_NAMES, "a" * 33])
+@pytest.mark.parametrize(
+    "spell",
+    [
+        subjects.platform_token,
+        subjects.bot_token,
+        lambda bad: subjects.inbound(bad, "b", 0),
+        lambda bad: subjects.inbound("p", bad, 0),
+        lambda bad: subjects.outbound(bad, "b"),
+        lambda bad: subjects.outbound("p", bad),
+        lambda bad: subjects.turns(bad, "b", "s"),
+        lambda bad: subjects.turns("p", bad, "s"),
+        lambda bad: subjects.turns_of_bot("p", bad),
+        lambda bad: subjects.typing("p", bad),
+        lambda bad: subjects.spoke_permissions("p", bad),
+    ],
+)
+def test_a_bad_platform_or_bot_never_becomes_a_subject(spell: Callable[[str], object], bad: str) -> None:
+    with pytest.raises(BadToken):
+        spell(bad)
+
+
+@pytest.mark.parametrize("bad", [*BAD_NAMES, "a" * 65])
+@pytest.mark.parametrize(
+    "spell",
+    [
+        subjects.worker_token,
+        subjects.clipool_command,
+        subjects.clipool_events,
+        subjects.clipool_record,
+        subjects.clipool_permissions,
+        lambda bad: subjects.request("image", bad),
+        lambda bad: subjects.worker_permissions("image", bad),
+    ],
+)
+def test_a_bad_worker_never_becomes_a_subject(spell: Callable[[str], object], bad: str) -> None:
+    with pytest.raises(BadToken):
+        spell(bad)
+
+
+def test_the_error_names_the_token_and_its_rule() -> None:
+    with pytest.raises(BadToken, match=r"bot id 'my\.bot': must be 1 to 32 of a-z, 0-9, '_' and '-'"):
+        subjects.outbound("telegram", "my.bot")
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [*(bad for bad in BAD_NAMES if bad != "a.b"), "a.b.c", ".a", "a.", "a" * 33, "outbound", "turns.x", "clipool.cmd"],
+)
+def test_a_capability_is_one_or_two_tokens_of_its_own(bad: str) -> None:
+    with pytest.raises(BadToken):
+        subjects.heartbeat(bad)
+
+
+def test_no_heartbeat_or_request_is_read_as_another_plane() -> None:
+    planes = ("inbound", "outbound", "turns", "typing", "commands", "events", "record")
+
+    for capability in ("image", "voice.tts", subjects.CLIPOOL, subjects.HUB):
+        for subject in (subjects.heartbeat(capability), subjects.request(capability, "w")):
+            assert not any(matches(pattern, subject) for name in planes for pattern in subjects.plane(name))
+
+
+@pytest.mark.parametrize("bad", ["", "a" * 256, "é" * 43, "\ud800", "a\0b"])
+def test_a_scope_that_cannot_be_encoded_is_refused(bad: str) -> None:
+    with pytest.raises(BadToken):
+        subjects.turns("p", "b", bad)
+
+
+@given(SCOPES)
+def test_a_scope_is_one_token_and_comes_back(scope: str) -> None:
+    subject = subjects.turns("p", "b", scope)
+
+    assert is_literal(subject) and subject.count(".") == 4
+    assert subjects.read_turns(subject) == ("p", "b", scope)
+
+
+@given(SCOPES, SCOPES)
+def test_two_scopes_have_two_logs(one: str, other: str) -> None:
+    assert (subjects.scope_token(one) == subjects.scope_token(other)) == (one == other)
+
+
+@given(NAMES, NAMES, PARTITIONS)
+def test_an_inbound_subject_comes_back(platform: str, bot_id: str, part: int) -> None:
+    assert subjects.read_inbound(subjects.inbound(platform, bot_id, part)) == (platform, bot_id, part)
+
+
+@given(WORKERS)
+def test_a_worker_comes_back(worker: str) -> None:
+    for subject in (subjects.clipool_command(worker), subjects.clipool_events(worker), subjects.clipool_record(worker)):
+        assert subjects.read_worker(subject) == worker
+
+
+@pytest.mark.parametrize(
+    "tail",
+    ["inbound.p.b", "inbound.p.b.1.2", "outbound.p.b.1", "inbound.P.b.1", "inbound.p.b.64"]
+    + [f"inbound.p.b.{part}" for part in ("", "-1", "01", "²", "٣", "x", "1 ")],
+)
+def test_what_is_no_inbound_subject_is_refused(tail: str) -> None:
+    with pytest.raises(BadToken):
+        subjects.read_inbound(f"{subjects.ROOT}.{tail}")
+
+
+@pytest.mark.parametrize("subject", [subjects.epoch(3), subjects.mark(0), subjects.outbound("p", "b"), "", "a.b.c.d.e"])
+def test_what_is_no_scopes_log_is_none(subject: str) -> None:
+    assert subjects.read_turns(subject) is None
+
+
+@pytest.mark.parametrize("part", [-1, subjects.PARTITIONS, 1_000])
+def test_a_partition_beyond_the_last_is_refused(part: int) -> None:
+    for spell in (subjects.epoch, subjects.mark):
+        with pytest.raises(BadToken):
+            spell(part)
+
+
+def test_a_scopes_partition_never_changes() -> None:
+    assert [subjects.partition(scope) for scope in ("home", "chat-7", "日本")] == [16, 17, 12]
+
+
+def test_each_subject_lies_in_its_plane_alone() -> None:
+    spelled = {
+        "inbound": subjects.inbound("p", "b", 1),
+        "outbound": subjects.outbound("p", "b"),
+        "scopes": subjects.turns("p", "b", "s"),
+        "epochs": subjects.epoch(1),
+        "typing": subjects.typing("p", "b"),
+        "heartbeat": subjects.heartbeat("voice.tts"),
+        "commands": subjects.clipool_command("w"),
+        "events": subjects.clipool_events("w"),
+        "record": subjects.clipool_record("w"),
+        "request": subjects.request("image", "w"),
+    }
+
+    for plane in spelled:
+        inside = {name for name, subject in spelled.items() if _allows(subjects.plane(plane), subject)}
+        assert inside == {plane}
+        assert all(is_filter(pattern) for pattern in subjects.plane(plane))
+    assert _allows(subjects.plane("turns"), spelled["scopes"]) and _allows(subjects.plane("turns"), subjects.mark(1))
+
+
+def test_a_spoke_may_do_what_it_does_and_nothing_to_another_bot() -> None:
+    own = subjects.spoke_permissions("p", "b")
+
+    assert all(_allows(own.publish, subjects.inbound("p", "b", part)) for part in range(subjects.PARTITIONS))
+    assert _allows(own.subscribe, subjects.outbound("p", "b"))
+    for forbidden in (subjects.inbound("p", "c", 0), subjects.turns("p", "b", "s"), subjects.outbound("p", "b")):
+        assert not _allows(own.publish, forbidden)
+    assert not _allows(own.subscribe, subjects.outbound("p", "c"))
+
+
+def test_a_clipool_worker_may_do_what_it_does_and_speaks_for_no_other() -> None:
+    own = subjects.clipool_permissions("w1")
+
+    said = (subjects.clipool_events("w1"), subjects.clipool_record("w1"), subjects.heartbeat(subjects.CLIPOOL))
+    assert all(_allows(own.publish, subject) for subject in said)
+    assert _allows(own.publish, f"{inbox_prefix(subjects.HUB)}.commands.x")
+    assert _allows(own.subscribe, subjects.clipool_command("w1")) and _allows(own.subscribe, subjects.clipool_hello())
+    for forbidden in (subjects.clipool_events("w2"), subjects.turns("p", "b", "s"), subjects.clipool_hello()):
+        assert not _allows(own.publish, forbidden)
+    assert not _allows(own.subscribe, subjects.clipool_command("w2"))
+
+
+def test_a_worker_answers_its_own_requests_only() -> None:
+    own = subjects.worker_permissions("voice.tts", "w1")
+
+    assert _allows(own.publish, subjects.heartbeat("voice.tts"))
+    assert own.subscribe == (subjects.request("voice.tts", "w1"),)
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        subjects.spoke_permissions("p", "b"),
+        subjects.clipool_permissions("w"),
+        subjects.worker_permissions("image", "w"),
+    ],
+)
+def test_nobody_but_the_hub_may_touch_streams_or_the_log(own: Permissions) -> None:
+    for forbidden in ("$JS.API.STREAM.CREATE.X", "$JS.API.CONSUMER.CREATE.X", subjects.turns("p", "b", "s")):
+        assert not _allows(own.publish, forbidden)
+        assert not _allows(own.subscribe, forbidden)
+    assert _allows(subjects.hub_permissions().publish, subjects.turns("p", "b", "s"))
+
+
+def _allows(patterns: tuple[str, ...], subject: str) -> bool:
+    return any(matches(pattern, subject) for pattern in patterns)

@@ -1,0 +1,445 @@
+"""The fold of a scope's log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from factory_contracts.messages import Address, InboundMessage, turn_id
+from factory_contracts.records import (
+    Bound,
+    HeadMoved,
+    Record,
+    ReplyOpened,
+    ReplyShown,
+    ReplyUndeliverable,
+    SessionOpened,
+    Start,
+    ToolDone,
+    ToolStarted,
+    TurnAnswered,
+    TurnReceived,
+    TurnRefused,
+    TurnStarted,
+    TurnSuperseded,
+    record_id,
+)
+from hub.kernel.session import COMPACT_AFTER, HISTORY_CHARACTERS, HISTORY_EXCHANGES, SEEN_KEPT, Session, fold
+
+few = settings(max_examples=25, deadline=None)
+
+SCOPE = ("paper", "desk", "chat")
+
+
+def message(id: str, text: str = "hello", *, covers: tuple[str, ...] = (), **more: object) -> InboundMessage:
+    platform, bot_id, scope_id = SCOPE
+    base = InboundMessage(
+        message_id=id,
+        covers=covers,
+        user_id="ann",
+        user_name="Ann",
+        text=text,
+        address=Address(platform=platform, bot_id=bot_id, scope_id=scope_id),
+    )
+    return base.model_copy(update=more)
+
+
+def turn_of(id: str) -> str:
+    return turn_id(*SCOPE, id)
+
+
+def received(id: str, text: str = "hello", *, attempt: int = 0, covers: tuple[str, ...] = ()) -> TurnReceived:
+    turn = turn_of(id)
+    start = Start(attempt=attempt, worker="w", instance="i") if attempt else None
+    return TurnReceived(
+        id=record_id(turn, "received"),
+        turn=turn,
+        at=0.0,
+        message=message(id, text, covers=covers),
+        trust="public",
+        start=start,
+    )
+
+
+def started(id: str, attempt: int) -> TurnStarted:
+    turn = turn_of(id)
+    start = Start(attempt=attempt, worker=f"w{attempt}", instance="i", why="lost")
+    return TurnStarted(id=record_id(turn, "started", attempt), turn=turn, at=0.0, start=start)
+
+
+def opened(id: str, bubble: str = "bubble") -> ReplyOpened:
+    turn = turn_of(id)
+    return ReplyOpened(id=record_id(turn, "opened"), turn=turn, at=0.0, message_id=bubble)
+
+
+def tool_started(id: str, call: str = "c") -> ToolStarted:
+    turn = turn_of(id)
+    return ToolStarted(
+        id=record_id(turn, "tool started", call),
+        turn=turn,
+        at=0.0,
+        attempt=1,
+        call=call,
+        tool="files",
+        effect="write",
+        arguments="digest",
+    )
+
+
+def answered(id: str, text: str = "Fine.", *, by_hub: bool = False) -> TurnAnswered:
+    turn = turn_of(id)
+    return TurnAnswered(
+        id=record_id(turn, "answered"),
+        turn=turn,
+        at=0.0,
+        text=text,
+        outcome="complete",
+        agent=None if by_hub else "alice",
+    )
+
+
+def refused(id: str) -> TurnRefused:
+    turn = turn_of(id)
+    return TurnRefused(id=record_id(turn, "refused"), turn=turn, at=0.0, reason="budget", text="No more today.")
+
+
+def superseded(id: str) -> TurnSuperseded:
+    turn = turn_of(id)
+    return TurnSuperseded(id=record_id(turn, "superseded"), turn=turn, at=0.0, by="another")
+
+
+def shown(id: str) -> ReplyShown:
+    turn = turn_of(id)
+    return ReplyShown(id=record_id(turn, "shown"), turn=turn, at=0.0)
+
+
+def undeliverable(id: str) -> ReplyUndeliverable:
+    turn = turn_of(id)
+    return ReplyUndeliverable(id=record_id(turn, "undeliverable"), turn=turn, at=0.0, reason="gone")
+
+
+def session_opened(id: str) -> SessionOpened:
+    turn = turn_of(id)
+    return SessionOpened(id=record_id(turn, "session"), turn=turn, at=0.0)
+
+
+def bound(id: str, agent: str) -> Bound:
+    turn = turn_of(id)
+    return Bound(id=record_id(turn, "bound"), turn=turn, at=0.0, agent=agent)
+
+
+def head(id: str, after: str | None) -> HeadMoved:
+    turn = turn_of(id)
+    return HeadMoved(id=record_id(turn, "head"), turn=turn, at=0.0, after=turn_of(after) if after else None)
+
+
+def folded(*records: Record) -> Session:
+    return fold(*SCOPE, enumerate(records, 1))
+
+
+@pytest.mark.parametrize(
+    ("records", "turns", "tally"),
+    [
+        pytest.param((received("a"),), 1, (1, 0, 0, 0), id="received is open"),
+        pytest.param((received("a"), started("a", 1)), 1, (1, 0, 0, 0), id="started is open"),
+        pytest.param((received("a"), answered("a")), 1, (1, 1, 0, 0), id="answered lacks its receipt"),
+        pytest.param((received("a"), answered("a"), shown("a")), 0, (1, 1, 0, 0), id="shown is closed"),
+        pytest.param((received("a"), answered("a"), undeliverable("a")), 0, (1, 1, 0, 0), id="undeliverable is closed"),
+        pytest.param((received("a"), refused("a"), shown("a")), 0, (1, 0, 1, 0), id="refused and shown is closed"),
+        pytest.param((received("a"), superseded("a")), 0, (1, 0, 0, 1), id="superseded is closed"),
+        pytest.param((received("a"), shown("a")), 1, (1, 0, 0, 0), id="shown before the answer is nothing"),
+        pytest.param((answered("a"), shown("a"), opened("a")), 0, (0, 0, 0, 0), id="an unknown turn is nothing"),
+        pytest.param((received("a"), answered("a"), superseded("a")), 1, (1, 1, 0, 0), id="answered stays answered"),
+        pytest.param((received("a"), answered("a"), refused("a")), 1, (1, 1, 0, 0), id="one terminal record counts"),
+    ],
+)
+def test_what_is_open_and_how_the_turns_ended(
+    records: tuple[Record, ...], turns: int, tally: tuple[int, int, int, int]
+) -> None:
+    session = folded(*records)
+
+    found = session.tally
+    assert len(session.turns) == turns
+    assert (found.received, found.answered, found.refused, found.superseded) == tally
+
+
+def test_the_highest_attempt_counts() -> None:
+    session = folded(received("a", attempt=1), started("a", 3), started("a", 2))
+
+    start = session.turns[turn_of("a")].start
+    assert start is not None
+    assert (start.attempt, start.worker) == (3, "w3")
+
+
+def test_the_first_bubble_counts() -> None:
+    assert folded(received("a"), opened("a", "one"), opened("a", "two")).turns[turn_of("a")].bubble == "one"
+
+
+@pytest.mark.parametrize(
+    ("records", "next_turn"),
+    [
+        pytest.param((), None, id="nothing is due at first"),
+        pytest.param((received("a"), received("b")), "a", id="the oldest is due"),
+        pytest.param((received("a"), answered("a"), received("b")), None, id="an answer without bubble holds the next"),
+        pytest.param((received("a"), opened("a"), answered("a"), received("b")), "b", id="bubble and answer free it"),
+        pytest.param((received("a"), answered("a"), undeliverable("a"), received("b")), "b", id="undeliverable too"),
+        pytest.param((received("a"), opened("a"), received("b")), "a", id="a bubble alone does not"),
+        pytest.param(
+            (received("a"), received("s"), answered("s"), opened("a"), answered("a"), received("b")),
+            None,
+            id="a stop's own bubble holds the next",
+        ),
+    ],
+)
+def test_whose_turn_it_is(records: tuple[Record, ...], next_turn: str | None) -> None:
+    due = folded(*records).next_turn()
+
+    assert (due.turn if due else None) == (turn_of(next_turn) if next_turn else None)
+
+
+def test_a_started_turn_is_no_longer_queued() -> None:
+    session = folded(received("a", attempt=1), received("b"), received("c"), started("b", 1), answered("c"))
+
+    assert (session.waiting, session.queued) == (2, 0)
+
+
+def test_a_call_that_was_begun_stays_begun_also_when_it_is_done() -> None:
+    turn = turn_of("1")
+    done = ToolDone(id=record_id(turn, "tool done", "c"), turn=turn, at=0.0, attempt=1, call="c", outcome="ok")
+
+    session = folded(received("1", attempt=1), tool_started("1"), done)
+
+    assert session.turns[turn].begun_calls == ("c",)
+
+
+def test_a_message_is_known_by_each_of_its_ids() -> None:
+    session = folded(received("m1", covers=("m2", "m3")))
+
+    assert session.known(message("m3")) == (turn_of("m1"), ("m3",))
+    assert session.known(message("m2", covers=("m4",))) == (turn_of("m1"), ("m2",))
+    assert session.known(message("m4")) is None
+
+
+def test_the_model_is_shown_what_was_said_and_then_the_message() -> None:
+    session = folded(received("a", "one"), answered("a", "1"), received("b", "two"))
+
+    lines = session.lines(session.turns[turn_of("b")])
+
+    assert [(line.role, line.text) for line in lines] == [("user", "one"), ("assistant", "1"), ("user", "two")]
+
+
+def test_the_hubs_own_words_are_no_part_of_the_conversation() -> None:
+    session = folded(received("a", "/agent"), answered("a", by_hub=True), received("b", "two"))
+
+    assert [line.text for line in session.lines(session.turns[turn_of("b")])] == ["two"]
+
+
+def test_in_a_group_a_message_carries_its_speaker_and_what_it_answers() -> None:
+    record = received("a").model_copy(
+        update={"message": message("a", "I agree.", in_group=True, quoted="Tea\nis better.")}
+    )
+    session = folded(record)
+
+    (line,) = session.lines(session.turns[turn_of("a")])
+
+    assert line.text == "Ann: > Tea\n> is better.\n\nI agree."
+
+
+def test_a_new_session_hides_what_was_before_and_keeps_the_agent() -> None:
+    session = folded(received("a"), answered("a"), bound("b", "bob"), session_opened("c"))
+
+    assert session.history == ()
+    assert session.agent == "bob"
+    assert session.known(message("a")) is not None
+
+
+def test_a_moved_head_hides_what_came_after() -> None:
+    records = (received("a"), answered("a"), received("b"), answered("b"))
+
+    assert [one.turn for one in folded(*records, head("c", "a")).history] == [turn_of("a")]
+    assert folded(*records, head("c", None)).history == ()
+
+
+def test_only_the_newest_exchanges_are_remembered() -> None:
+    many = [
+        record for number in range(HISTORY_EXCHANGES + 7) for record in (received(f"{number}"), answered(f"{number}"))
+    ]
+
+    session = folded(*many)
+
+    assert len(session.history) == HISTORY_EXCHANGES
+    assert session.forgotten == 7
+
+
+def test_what_is_remembered_is_bounded_in_characters() -> None:
+    long = "x" * (HISTORY_CHARACTERS // 2)
+
+    session = folded(*(record for id in "abcd" for record in (received(id), answered(id, long))), received("e"))
+
+    assert len(session.history) == 1
+    assert len(session.lines(session.turns[turn_of("e")])) == 3
+
+
+def test_a_long_scope_is_compacted_only_while_nothing_is_open() -> None:
+    records: list[Record] = []
+    for number in range(COMPACT_AFTER):
+        records += [received(f"{number}"), answered(f"{number}"), shown(f"{number}")]
+
+    assert folded(*records).is_long
+    assert not folded(*records, received("open")).is_long
+    assert not folded(*records[3:]).is_long
+
+
+def test_compaction_keeps_the_newest_thousand_ids() -> None:
+    session = folded(*(received(f"{number}") for number in range(SEEN_KEPT + 10)))
+
+    kept = session.compaction("c", "c", 0.0).seen
+
+    assert len(kept) == SEEN_KEPT
+    assert kept[-1] == turn_of(f"{SEEN_KEPT + 9}")
+
+
+# A life of a conversation: each step is one thing that happens to one of a few turns.
+
+TEXTS = st.sampled_from(("", "x", "word " * 40, "y" * 60_000))
+ANSWERS: tuple[Callable[[str, str], Record], ...] = (
+    answered,
+    lambda id, text: answered(id, text, by_hub=True),
+    lambda id, text: refused(id),
+)
+CLOSINGS: tuple[Callable[[str], Record], ...] = (shown, undeliverable)
+
+
+@dataclass(frozen=True)
+class Life:
+    """Records as a hub writes them: no answer before the message, no receipt before the answer."""
+
+    records: tuple[Record, ...]
+
+
+@st.composite
+def lives(draw: st.DrawFn) -> Life:
+    records: list[Record] = []
+    open_ids: list[str] = []
+    answered_ids: list[str] = []
+    for number in range(draw(st.integers(0, 40))):
+        id = f"m{number}"
+        match draw(st.sampled_from(("receive", "start", "open", "tool", "answer", "new", "bind", "head", "close"))):
+            case "receive":
+                covers = draw(st.sampled_from(((), (f"{id}+",))))
+                records.append(received(id, draw(TEXTS), attempt=draw(st.integers(0, 1)), covers=covers))
+                open_ids.append(id)
+            case "start" if open_ids:
+                records.append(started(draw(st.sampled_from(open_ids)), draw(st.integers(1, 4))))
+            case "open" if open_ids:
+                records.append(opened(draw(st.sampled_from(open_ids))))
+            case "tool" if open_ids:
+                records.append(tool_started(draw(st.sampled_from(open_ids)), draw(st.sampled_from(("c1", "c2")))))
+            case "answer" if open_ids:
+                chosen = open_ids.pop(draw(st.integers(0, len(open_ids) - 1)))
+                records.append(draw(st.sampled_from(ANSWERS))(chosen, draw(TEXTS)))
+                answered_ids.append(chosen)
+            case "new":
+                records.append(session_opened(id))
+            case "bind":
+                records.append(bound(id, draw(st.sampled_from(("x", "y")))))
+            case "head":
+                records.append(head(id, draw(st.sampled_from((None, "m1", "m2")))))
+            case "close" if answered_ids:
+                records.append(draw(st.sampled_from(CLOSINGS))(answered_ids.pop()))
+            case _:
+                pass
+    return Life(tuple(records))
+
+
+def state(session: Session) -> dict[str, object]:
+    """All that the fold says, but for where it stands on the log."""
+    return {
+        "turns": {
+            name: (turn.message, turn.trust, turn.start, turn.bubble, turn.answer, turn.begun_calls)
+            for name, turn in session.turns.items()
+        },
+        "history": session.history,
+        "seen": session.seen,
+        "agent": session.agent,
+        "summary": session.summary,
+        "forgotten": session.forgotten,
+        "tally": session.tally,
+    }
+
+
+@few
+@given(lives(), st.data())
+def test_doubles_change_nothing(life: Life, data: st.DataObject) -> None:
+    doubled: list[Record] = []
+    for record in life.records:
+        doubled.append(record)
+        if data.draw(st.booleans()):
+            doubled.append(data.draw(st.sampled_from(doubled)))
+
+    assert state(folded(*doubled)) == state(folded(*life.records))
+
+
+@few
+@given(lives(), lives())
+def test_a_fold_from_a_compacted_record_is_the_fold_from_the_start(before: Life, after: Life) -> None:
+    closed = folded(*before.records)
+    ends: list[Record] = []
+    for name, turn in closed.turns.items():
+        id = turn.message.message_id
+        assert name == turn_of(id)
+        ends += [*(() if turn.is_answered else (answered(id),)), shown(id)]
+    records = (*before.records, *ends)
+    whole = folded(*records)
+    view = whole.compaction("compacted.1", "compacted.1", 0.0)
+    sequence = len(records) + 1
+    whole.apply(sequence, view)
+    later = tuple(
+        record.model_copy(update={"id": f"later {record.id}"})
+        if isinstance(record, SessionOpened | Bound | HeadMoved)
+        else record
+        for record in after.records
+    )
+    for number, record in enumerate(later, sequence + 1):
+        whole.apply(number, record)
+
+    again = fold(*SCOPE, enumerate((view, *later), sequence))
+    plain = folded(*records, *later)
+
+    assert state(again) == state(whole)
+    assert {**state(again), "seen": None} == {**state(plain), "seen": None}
+    assert set(again.seen) == set(plain.seen)
+    assert again.compacted == sequence
+
+
+@few
+@given(lives())
+def test_received_is_answered_and_refused_and_superseded_and_open(life: Life) -> None:
+    for length in range(len(life.records) + 1):
+        session = folded(*life.records[:length])
+
+        tally = session.tally
+        assert tally.received == tally.answered + tally.refused + tally.superseded + session.waiting
+
+
+@few
+@given(lives())
+def test_a_compacted_record_doubled_at_once_changes_nothing(life: Life) -> None:
+    session = folded(*life.records)
+    view = session.compaction("compacted.1", "compacted.1", 0.0)
+    session.apply(100, view)
+    once = state(session)
+    session.apply(101, received("late"))
+    session.apply(102, view)
+
+    assert {**once, "turns": None, "seen": None, "tally": None} == {
+        **state(session),
+        "turns": None,
+        "seen": None,
+        "tally": None,
+    }
+    assert session.known(message("late")) is not None

@@ -1,0 +1,167 @@
+"""The terminal spoke as a process of its own, with a hub that says what a test tells it through a socket.
+
+Run as `python -m tests.terminal.actor SOCKET SETTINGS`.
+"""
+
+import asyncio
+import fcntl
+import json
+import sys
+import termios
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from adapters.cli.bot import Bot, Terminal
+from adapters.cli.conversation import Conversation
+from adapters.cli.normalize import PLATFORM, Speaker
+from adapters.cli.once import Events, Once, Painted, Plain, Question, Writer
+from adapters.cli.paint import painter
+from adapters.spoke import Reply, Screen
+from factory_contracts.messages import (
+    Accepted,
+    Address,
+    AlreadyAccepted,
+    Exchange,
+    InboundMessage,
+    Refused,
+    Said,
+    Usage,
+    Welcome,
+)
+
+SPEAKER = Speaker("main", "someone", "Someone")
+
+
+@dataclass
+class Settings:
+    """What a test wants of the process."""
+
+    folder: str
+    scope: str = "here"
+    agent: str | None = None
+    prompt: str | None = None
+    is_json: bool = False
+    use_color: bool = True
+
+
+class Prompter:
+    """The hub as a test plays it: orders come in by lines, what the terminal does goes out by lines."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._welcomes: asyncio.Queue[Welcome] = asyncio.Queue()
+        self._words: asyncio.Queue[Accepted | Refused] = asyncio.Queue()
+        self._screen: Screen | None = None
+        self._shows: set[asyncio.Task[None]] = set()
+
+    def join(self, scope: str, screen: Screen) -> Conversation:
+        """A conversation in which the test speaks for the hub."""
+        self._screen = screen
+        self._tell("joined", scope=scope)
+        return self
+
+    async def start(self) -> Welcome:
+        """What the test says."""
+        return await self._welcomes.get()
+
+    async def hello(self, scope_id: str) -> Welcome:
+        """What the test says."""
+        return await self._welcomes.get()
+
+    async def submit(self, message: InboundMessage) -> Accepted | AlreadyAccepted | Refused:
+        """Tell the test, and wait for its word."""
+        self._tell("submitted", id=message.message_id, text=message.text)
+        return await self._words.get()
+
+    async def close(self) -> None:
+        """Nothing more is shown."""
+        for show in self._shows:
+            show.cancel()
+        self._tell("closed")
+
+    async def obey(self) -> None:
+        """Carry out the test's orders, each in a task of its own, as a spoke's replies are."""
+        while line := await self._reader.readline():
+            order = json.loads(line)
+            match order.pop("order"):
+                case "welcome":
+                    history = tuple(Exchange(**exchange) for exchange in order.pop("history", ()))
+                    self._welcomes.put_nowait(Welcome(epoch=1, history=history, **order))
+                case "accept":
+                    self._words.put_nowait(Accepted(turn="t", epoch=1))
+                case "refuse":
+                    self._words.put_nowait(Refused(**order))
+                case "show":
+                    show = asyncio.create_task(self._show(order))
+                    self._shows.add(show)
+                    show.add_done_callback(self._shows.discard)
+                case "said":
+                    address = Address(platform=PLATFORM, bot_id="main", scope_id="here")
+                    assert self._screen is not None
+                    await self._screen.said(Said(epoch=1, address=address, **order))
+
+    async def _show(self, order: dict[str, Any]) -> None:
+        address = Address(platform=PLATFORM, bot_id="main", scope_id="here")
+        usage = Usage(**order.pop("usage")) if "usage" in order else None
+        reply = Reply(address=address, usage=usage, **order)
+        assert self._screen is not None
+        message_id = await self._screen.send(replace(reply, text="…", is_final=False))
+        await self._screen.edit(message_id, reply)
+        self._tell("shown", turn=reply.turn, is_final=reply.is_final)
+
+    def _tell(self, event: str, **more: object) -> None:
+        self._writer.write(json.dumps({"event": event, **more}).encode() + b"\n")
+
+
+async def act(socket: str, settings: Settings) -> int:
+    """Be the terminal until it ends."""
+    reader, writer = await asyncio.open_unix_connection(socket)
+    prompter = Prompter(reader, writer)
+    obeying = asyncio.create_task(prompter.obey())
+    folder = Path(settings.folder)
+    try:
+        if settings.prompt is None:
+            terminal = Terminal(
+                scope=settings.scope,
+                speaker=SPEAKER,
+                agent=settings.agent,
+                history_file=folder / "history",
+                sessions_file=folder / "sessions",
+                use_color=settings.use_color,
+            )
+            return await Bot(
+                terminal, join=prompter.join, load_paint=lambda: painter(settings.use_color), stdout=sys.stdout
+            ).run()
+        question = Question(settings.prompt, settings.scope, SPEAKER, settings.agent)
+        return await Once(
+            question,
+            join=prompter.join,
+            writer=_writer(settings),
+            stdout=sys.stdout,
+            stderr=sys.stderr,
+            use_color=settings.use_color,
+        ).run()
+    finally:
+        obeying.cancel()
+        writer.close()
+
+
+def _writer(settings: Settings) -> Writer:
+    if settings.is_json:
+        return Events(sys.stdout)
+    if settings.use_color and sys.stdout.isatty():
+        return Painted(sys.stdout, _tell, painter(True))
+    return Plain(sys.stdout, _tell)
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    if sys.stdin.isatty():
+        # So that the keys and the size of the pseudo-terminal reach this process as those of a real one would.
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    sys.exit(asyncio.run(act(sys.argv[1], Settings(**json.loads(sys.argv[2])))))

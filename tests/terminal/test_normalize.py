@@ -1,0 +1,53 @@
+"""What a typed line asks for."""
+
+import pytest
+
+from adapters.cli.normalize import Exit, Help, Resume, Say, Sessions, Speaker, Typed, Unsayable, matching, message, read
+from factory_contracts.messages import MAX_TEXT, Address
+
+
+@pytest.mark.parametrize(
+    ("line", "typed"),
+    [
+        ("hello", Say("hello")),
+        ("two\nlines", Say("two\nlines")),
+        ("  indented", Say("  indented")),
+        ("\n\nbetween empty lines\n", Say("between empty lines")),
+        ("", Unsayable()),
+        (" \n\t", Unsayable()),
+        ("/help", Help()),
+        ("/sessions", Sessions()),
+        ("/resume", Resume("")),
+        ("/resume  name ", Resume("name")),
+        ("/exit", Exit()),
+        ("/new", Say("/new")),
+        (" /stop ", Say("/stop")),
+        ("/agent scout", Say("/agent scout")),
+        ("/nwe", Unsayable("no command /nwe; /help tells them")),
+        ("/etc/passwd", Say("/etc/passwd")),
+        ("/ is a slash", Say("/ is a slash")),
+        ("half a pair \ud83d", Say("half a pair ?")),
+        ("x" * MAX_TEXT, Say("x" * MAX_TEXT)),
+    ],
+)
+def test_a_line_is_a_message_or_a_command(line: str, typed: Typed) -> None:
+    assert read(line) == typed
+
+
+def test_a_line_that_is_too_long_is_not_sent() -> None:
+    assert read("x" * (MAX_TEXT + 1)) == Unsayable("too long: 100,001 characters, and 100,000 are the limit")
+
+
+def test_a_message_carries_its_scope_the_pace_of_a_terminal_and_the_wish_that_others_see_it() -> None:
+    said = message("hi", speaker=Speaker("main", "u", "U"), scope_id="here", message_id="m", sent_at=1.0)
+
+    assert said.address == Address(platform="cli", bot_id="main", scope_id="here", pace_ms=30, echo=True)
+    assert (said.message_id, said.user_id, said.user_name, said.text, said.sent_at) == ("m", "u", "U", "hi", 1.0)
+    assert (said.trust, said.is_addressed) == ("public", True)
+
+
+def test_commands_are_offered_while_one_is_begun() -> None:
+    assert matching("/s") == ("/stop", "/sessions")
+    assert matching("/") == ("/help", "/new", "/stop", "/sessions", "/resume", "/agent", "/exit")
+    assert matching("/agent scout") == ()
+    assert matching("hello") == ()

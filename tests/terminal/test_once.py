@@ -1,0 +1,194 @@
+"""One question and its answer: what a script, a pipe and a person in a hurry get."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from factory_contracts.render import RENDER, AnswerEnded, TextDelta, TextReplaced, ToolSummary
+from tests.terminal.actor import Settings
+from tests.terminal.stage import Stage
+
+ANSWER = "# Title\n\nSome **bold** text.\n"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(str(tmp_path), prompt="What?", use_color=False)
+
+
+@pytest.fixture
+def piped(settings: Settings, tmp_path: Path) -> Iterator[Stage]:
+    """A terminal whose stdout goes into a file, and with it to whoever reads the pipe."""
+    with (tmp_path / "out").open("wb") as out, Stage(settings, stdout=out.fileno()) as stage:
+        stage.welcome()
+        yield stage
+
+
+def test_a_pipe_gets_the_markdown_to_the_letter_and_nothing_else(piped: Stage, tmp_path: Path) -> None:
+    turn = piped.accepted()
+    piped.show(turn, ANSWER[:9])
+    piped.finish(turn, ANSWER, usage={"calls": 1})
+    code = piped.end()
+
+    assert code == 0
+    assert (tmp_path / "out").read_text() == ANSWER
+
+
+def test_a_restart_that_says_the_same_is_not_seen_in_a_pipe(piped: Stage, tmp_path: Path) -> None:
+    turn = piped.accepted()
+    piped.show(turn, ANSWER[:20])
+    piped.show(turn, ANSWER[:3], attempt=2)
+    piped.finish(turn, ANSWER, attempt=2)
+    piped.end()
+
+    assert (tmp_path / "out").read_text() == ANSWER
+
+
+def test_a_restart_that_says_something_else_is_told_on_stderr(piped: Stage, tmp_path: Path) -> None:
+    turn = piped.accepted()
+    piped.show(turn, "One")
+    piped.finish(turn, "Two", attempt=2)
+    piped.end()
+
+    assert (tmp_path / "out").read_text() == "One\nTwo\n"
+    assert "the answer starts over" in piped.shown()
+
+
+def test_a_failed_answer_exits_with_1(piped: Stage, tmp_path: Path) -> None:
+    piped.finish(piped.accepted(), "Sorry. Reference ab12.", outcome="failed")
+
+    assert piped.end() == 1
+    assert (tmp_path / "out").read_text() == "Sorry. Reference ab12.\n"
+
+
+def test_a_refusal_is_told_on_stderr_and_exits_with_1(piped: Stage, tmp_path: Path) -> None:
+    piped.told("submitted")
+    piped.order("refuse", reason="too fast", text="Slowly, please.")
+    code = piped.end()
+
+    assert code == 1
+    assert "Slowly, please." in piped.shown()
+    assert (tmp_path / "out").read_text() == ""
+
+
+def test_another_turn_of_the_session_is_not_the_answer(piped: Stage, tmp_path: Path) -> None:
+    turn = piped.accepted()
+    piped.finish("another", "Not this.")
+    piped.finish(turn, "This.")
+    piped.end()
+
+    assert (tmp_path / "out").read_text() == "This.\n"
+
+
+def test_ctrl_c_stops_keeps_what_was_said_and_exits_with_130(piped: Stage, tmp_path: Path) -> None:
+    turn = piped.accepted()
+    piped.show(turn, "Once upon")
+    piped.told("shown")
+    piped.interrupt()
+    stop = piped.told("submitted")
+    piped.order("accept")
+    piped.finish(turn, "Once upon a", outcome="stopped")
+    code = piped.end()
+
+    assert code == 130
+    assert stop["text"] == "/stop"
+    assert (tmp_path / "out").read_text() == "Once upon a\n"
+
+
+def test_ctrl_c_before_the_hub_is_there_leaves_at_once(settings: Settings) -> None:
+    with Stage(settings) as stage:
+        stage.see("waiting for the hub…")
+        stage.interrupt()
+
+        assert stage.end() == 130
+
+
+def test_a_reader_that_has_enough_ends_it_quietly(settings: Settings) -> None:
+    reading, writing = os.pipe()
+    with Stage(settings, stdout=writing) as stage:
+        os.close(writing)
+        stage.welcome()
+        turn = stage.accepted()
+        os.close(reading)
+        stage.show(turn, "Nobody reads this.")
+        code = stage.end()
+
+    assert code == 1
+    assert "Traceback" not in stage.shown()
+    assert "Broken" not in stage.shown()
+
+
+def test_json_tells_every_change_as_a_render_event(settings: Settings, tmp_path: Path) -> None:
+    settings.is_json = True
+    with (tmp_path / "out").open("wb") as out, Stage(settings, stdout=out.fileno()) as stage:
+        stage.welcome()
+        turn = stage.accepted()
+        for text, activity, attempt in (("He", None, 1), ("He", "looking", 1), ("Hello", None, 1), ("H", None, 2)):
+            stage.show(turn, text, activity=activity, attempt=attempt)
+        stage.finish(turn, "Hi", attempt=2)
+        stage.end()
+
+    assert [RENDER.decode(line) for line in (tmp_path / "out").read_bytes().splitlines()] == [
+        TextDelta(turn=turn, text="He"),
+        ToolSummary(turn=turn, text="looking"),
+        TextDelta(turn=turn, text="llo"),
+        TextReplaced(turn=turn, text="H"),
+        TextDelta(turn=turn, text="i"),
+        AnswerEnded(turn=turn, text="Hi", outcome="complete"),
+    ]
+
+
+def test_json_of_a_refusal_is_an_end_that_failed(settings: Settings, tmp_path: Path) -> None:
+    settings.is_json = True
+    with (tmp_path / "out").open("wb") as out, Stage(settings, stdout=out.fileno()) as stage:
+        stage.welcome()
+        stage.told("submitted")
+        stage.order("refuse", reason="too fast", text="Slowly, please.")
+        code = stage.end()
+    told = json.loads((tmp_path / "out").read_text())
+
+    assert code == 1
+    assert (told["kind"], told["text"], told["outcome"]) == ("end", "Slowly, please.", "failed")
+
+
+def test_a_terminal_gets_the_answer_drawn(settings: Settings) -> None:
+    settings.use_color = True
+    with Stage(settings) as stage:
+        stage.welcome()
+        turn = stage.accepted()
+        stage.show(turn, "Some **bold** text.\n\nMore of")
+        stage.see("More of")
+        stage.finish(turn, "Some **bold** text.\n\nMore of it.")
+        stage.end()
+
+    assert [line for line in stage.shown().split("\n") if line] == ["Some bold text.", "More of it."]
+    assert b"\x1b[1m" in stage.written
+
+
+def test_without_colour_a_terminal_gets_no_escape_sequence_at_all(settings: Settings) -> None:
+    with Stage(settings) as stage:
+        stage.welcome()
+        stage.finish(stage.accepted(), "Some **bold** text.\x1b[31m")
+        stage.see("Some **bold** text.")
+        stage.end()
+
+    assert b"\x1b" not in stage.written
+
+
+def test_the_wanted_agent_is_asked_for_first_and_its_word_is_no_part_of_the_answer(
+    settings: Settings, tmp_path: Path
+) -> None:
+    settings.agent = "scout"
+    with (tmp_path / "out").open("wb") as out, Stage(settings, stdout=out.fileno()) as stage:
+        stage.welcome()
+        asked = stage.told("submitted")
+        stage.order("accept")
+        stage.finish(stage.turn(asked), "scout answers here now.")
+        stage.finish(stage.accepted(), "The answer.")
+        stage.end()
+
+    assert asked["text"] == "/agent scout"
+    assert (tmp_path / "out").read_text() == "The answer.\n"

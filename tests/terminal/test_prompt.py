@@ -1,0 +1,176 @@
+"""What a person sees who presses keys."""
+
+from tests.terminal.stage import Stage
+
+
+def test_the_first_line_names_the_agent_the_model_and_what_pays(stage: Stage) -> None:
+    assert stage.shown().startswith("factory · assistant · scripted: offline, costs nothing\n")
+
+
+def test_enter_sends(stage: Stage) -> None:
+    stage.type("hello\r")
+
+    assert stage.told("submitted")["text"] == "hello"
+
+
+def test_an_empty_line_is_not_sent(stage: Stage) -> None:
+    stage.type("\r  \rhello\r")
+
+    assert stage.told("submitted")["text"] == "hello"
+
+
+def test_a_backslash_at_the_end_begins_a_new_line(stage: Stage) -> None:
+    stage.type("one\\\rtwo\r")
+
+    assert stage.told("submitted")["text"] == "one\ntwo"
+
+
+def test_alt_enter_begins_a_new_line(stage: Stage) -> None:
+    stage.type("one\x1b\rtwo\r")
+
+    assert stage.told("submitted")["text"] == "one\ntwo"
+
+
+def test_a_pasted_text_keeps_its_lines_until_enter(stage: Stage) -> None:
+    stage.type("\x1b[200~one\r\ntwo\nthree\x1b[201~")
+    stage.see("three")
+    stage.type("\r")
+
+    assert stage.told("submitted")["text"] == "one\ntwo\nthree"
+
+
+def test_an_arrow_up_brings_back_what_was_typed(stage: Stage) -> None:
+    stage.type("hello\r")
+    stage.finish(stage.accepted(), "Hi.")
+    stage.see("Hi.")
+    stage.type("\x1b[A")
+    stage.wait(lambda: stage.shown().count("> hello") == 2, "the line again")
+    stage.type("\r")
+
+    assert stage.told("submitted")["text"] == "hello"
+
+
+def test_ctrl_r_finds_what_was_typed(stage: Stage) -> None:
+    stage.type("find this line\r")
+    stage.finish(stage.accepted(), "Hi.")
+    stage.type("\x12find")
+    stage.see("> find this line\n")
+    stage.type("\r\r")
+
+    assert stage.told("submitted")["text"] == "find this line"
+
+
+def test_tab_completes_a_command(stage: Stage) -> None:
+    stage.type("/ne")
+    stage.see("/new  begin afresh")
+    stage.type("\t")
+    stage.see("> /new\n")
+    stage.type("\r")
+
+    assert stage.told("submitted")["text"] == "/new"
+
+
+def test_help_is_told_without_asking_the_hub(stage: Stage) -> None:
+    stage.type("/help\r")
+
+    stage.see("/stop      stop the answer")
+
+
+def test_an_unknown_command_is_not_sent(stage: Stage) -> None:
+    stage.type("/nwe\rhello\r")
+    stage.see("no command /nwe")
+
+    assert stage.told("submitted")["text"] == "hello"
+
+
+def test_a_path_is_no_command(stage: Stage) -> None:
+    stage.type("/etc/passwd is what?\r")
+
+    assert stage.told("submitted")["text"] == "/etc/passwd is what?"
+
+
+def test_ctrl_d_leaves(stage: Stage) -> None:
+    stage.type("\x04")
+
+    assert stage.end() == 0
+
+
+def test_exit_leaves(stage: Stage) -> None:
+    stage.type("/exit\r")
+
+    assert stage.end() == 0
+
+
+def test_ctrl_d_in_a_line_does_not_leave(stage: Stage) -> None:
+    stage.type("hello\x04!\r")
+
+    assert stage.told("submitted")["text"] == "hello!"
+
+
+def test_ctrl_c_clears_a_line(stage: Stage) -> None:
+    stage.type("regretted")
+    stage.see("> regretted")
+    stage.type("\x03")
+    stage.see_no_more("regretted")
+    stage.type("hello\r")
+
+    assert stage.told("submitted")["text"] == "hello"
+
+
+def test_ctrl_c_twice_leaves(stage: Stage) -> None:
+    stage.type("\x03")
+    stage.see("press Ctrl-C again to exit")
+    stage.type("\x03")
+
+    assert stage.end() == 130
+
+
+def test_ctrl_c_is_forgotten_after_a_while(stage: Stage) -> None:
+    stage.type("\x03")
+    stage.see("press Ctrl-C again to exit")
+    stage.see_no_more("press Ctrl-C again to exit")
+    stage.type("\x03")
+    stage.see("press Ctrl-C again to exit")
+    stage.type("hello\r")
+
+    assert stage.told("submitted")["text"] == "hello"
+
+
+def test_ctrl_c_stops_the_answer_and_keeps_what_was_said(stage: Stage) -> None:
+    stage.type("tell me\r")
+    turn = stage.accepted()
+    stage.show(turn, "Once upon")
+    stage.see("Once upon")
+    stage.type("\x03")
+    stop = stage.told("submitted")
+    stage.order("accept")
+    stage.finish(turn, "Once upon a", outcome="stopped")
+    stage.see("stopped")
+
+    assert stop["text"] == "/stop"
+    assert "Once upon a\n" in stage.shown()
+
+
+def test_what_a_person_typed_is_printed_in_their_own_terminal_without_escape_sequences(stage: Stage) -> None:
+    stage.type("\x1b[200~red \x1b[31m\x07 alert\x1b[201~\r")
+    stage.accepted()
+    stage.see("> red")
+
+    assert b"\x1b[31m" not in stage.written
+
+
+def test_a_terminated_chat_leaves_the_terminal_as_it_was(stage: Stage) -> None:
+    stage.terminate()
+
+    assert stage.end() == 130
+    assert stage.is_cooked()
+
+
+def test_a_resized_window_shows_the_prompt_once(stage: Stage) -> None:
+    stage.type("hello there")
+    stage.see("> hello there")
+    stage.resize(40, 10)
+    stage.type("!")
+    stage.see("> hello there!")
+
+    assert stage.shown().count("hello there") == 1

@@ -1,0 +1,1 @@
+"""Processes that serve capabilities and announce them by heartbeat."""

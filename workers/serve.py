@@ -1,0 +1,95 @@
+"""Answering one capability: its requests, its heartbeat, and an end that finishes what was begun."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar
+
+from factory_contracts import subjects
+from factory_contracts.envelope import Envelope, Malformed, Wire
+from factory_contracts.lifecycle import HEARTBEAT, Heartbeat
+from factory_nats.adapter import NatsAdapterBase, Trouble
+from factory_nats.connect import Identity, connect
+from factory_nats.result import Err
+from factory_nats.transport import Transport
+
+logger = logging.getLogger(__name__)
+
+DRAIN = 8.0
+
+Asked = TypeVar("Asked", bound=Envelope)
+Answered = TypeVar("Answered", bound=Envelope)
+Refusal = Literal["malformed", "busy", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Capability(Generic[Asked, Answered]):
+    """What a worker can do: its contracts, its work, and how it says that it did not do it."""
+
+    name: str
+    requests: Wire[Asked]
+    replies: Wire[Answered]
+    work: Callable[[Asked], Awaitable[Answered]]
+    refuse: Callable[[Refusal], Answered]
+    at_once: int = 4
+
+
+class CapabilityWorker(NatsAdapterBase, Generic[Asked, Answered]):
+    """One worker of a capability, under the name of its transport's identity; it answers the hub and nobody else."""
+
+    def __init__(self, transport: Transport, capability: Capability[Asked, Answered], instance: str) -> None:
+        self._name = transport.identity
+        self._capability = capability
+        self._instance = instance
+        super().__init__(
+            transport,
+            requests=subjects.request(capability.name, self._name),
+            heartbeats=subjects.heartbeat(capability.name),
+            at_once=capability.at_once,
+            grace=DRAIN,
+            askers=(subjects.HUB,),
+        )
+
+    async def answer(self, data: bytes) -> bytes:
+        """What the work comes to, or the refusal of what is no request."""
+        capability = self._capability
+        try:
+            asked = capability.requests.decode(data)
+        except Malformed as error:
+            logger.error("a request for %s is refused: %s", capability.name, error)
+            return capability.replies.encode(capability.refuse("malformed"))
+        return capability.replies.encode(await capability.work(asked))
+
+    def heartbeat(self) -> bytes:
+        """That this worker lives, and how busy it is."""
+        load = min(1.0, self.running / self._capability.at_once)
+        return HEARTBEAT.encode(Heartbeat(worker=self._name, instance=self._instance, load=load))
+
+    def apologise(self, trouble: Trouble) -> bytes:
+        """The refusal of what cannot be done now."""
+        return self._capability.replies.encode(self._capability.refuse(trouble))
+
+
+async def serve(
+    url: str, identity: Identity, capability: Capability[Asked, Answered], instance: str, *, patience: float = 30.0
+) -> int:
+    """Work until SIGTERM or SIGINT, or until the bus is closed for good; the exit code."""
+    until = asyncio.Event()
+    closed: list[str] = []
+
+    def note_closed(why: str) -> None:
+        closed.append(why)
+        until.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, until.set)
+    connected = await connect(url, identity, patience=patience, on_closed=note_closed)
+    if isinstance(connected, Err):
+        logger.error("%s", connected.detail)
+        return 1
+    async with CapabilityWorker(connected.value, capability, instance):
+        await until.wait()
+    return 1 if closed else 0
