@@ -23,6 +23,8 @@ from factory_contracts.messages import (
     Accepted,
     Address,
     AlreadyAccepted,
+    Attachment,
+    AttachmentKind,
     Final,
     FinalReceipt,
     FromSpoke,
@@ -39,6 +41,7 @@ from factory_contracts.messages import (
     Usage,
     Welcome,
 )
+from factory_nats import blobs
 from factory_nats.result import Err, Ok
 from factory_nats.transport import Delivery, Subscription, Transport
 
@@ -239,6 +242,21 @@ class Spoke:
             return reply
         raise Malformed(f"the hub answered a message with {reply.kind!r}")
 
+    async def keep(self, kind: AttachmentKind, name: str, mime: str, data: bytes) -> Attachment | None:
+        """Put a file where those who answer can read it, however long the bus is away; None where it is not taken."""
+        store = subjects.blobs(self._platform, self._bot_id)
+        pause, longest = PAUSES
+        while isinstance(kept := await blobs.put(self._transport, store, data), Err):
+            if kept.reason not in ("disconnected", "timeout", "no responders"):
+                logger.error("a file cannot be kept: %s", kept.detail)
+                return None
+            logger.info("a file waits to be kept: %s", kept.detail)
+            await asyncio.sleep(pause)
+            pause = min(longest, pause * 1.5)
+        # A platform may hand over half a surrogate pair, which cannot cross the bus.
+        name, mime = (text.encode("utf-8", "replace").decode() for text in (name, mime))
+        return Attachment(kind=kind, name=name[:255], mime=mime[:127], size=len(data), blob=kept.value)
+
     async def hello(self, scope_id: str) -> Welcome:
         """Ask who answers in a scope and what was said last there."""
         while True:
@@ -315,11 +333,25 @@ class Spoke:
         self._epochs[part] = event.epoch
         if isinstance(event, Said):
             self._spawn(self._screen.said(event))
-        elif event.turn in self._done:
+            return
+        if isinstance(event, Final):
+            self._close_joined(event)
+        if event.turn in self._done:
             if isinstance(event, Final):
                 self._spawn(self._receipt_final(address, event.turn, *self._done[event.turn]))
         else:
             self._take(event)
+
+    def _close_joined(self, final: Final) -> None:
+        """Tell the screen what else is answered by this: for those turns nothing of their own will come."""
+        for turn in final.joined:
+            if turn not in self._done:
+                self._done[turn] = None, None
+                self._spawn(
+                    self._screen.said(
+                        Said(turn=turn, text="", joined=final.turn, epoch=final.epoch, address=final.address)
+                    )
+                )
 
     def _take(self, event: Update | Final) -> None:
         growing = self._growing.get(event.turn)

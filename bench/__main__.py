@@ -1,4 +1,4 @@
-"""`python -m bench turn|pools|start`: measure, say what was found, and fail when a gate does."""
+"""`python -m bench turn|pools|start|harness`: measure, say what was found, and fail when a gate does."""
 
 import argparse
 import asyncio
@@ -16,12 +16,14 @@ T = TypeVar("T")
 def main(arguments: list[str] | None = None) -> int:
     """The exit status: 0 when every gate holds."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="What performance claims rest on.")
-    parser.add_argument("what", choices=("turn", "pools", "start"))
+    parser.add_argument("what", choices=("turn", "pools", "start", "harness"))
     parser.add_argument("--json", action="store_true", help="every figure with n, spread and method")
     parser.add_argument("--quick", action="store_true", help="fewer samples, wider intervals")
     parser.add_argument("--smoke", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--profile", action="store_true", help="turn: where each process spends its time")
-    parser.add_argument("--cell", type=int, action="append", metavar="N", help="turn: only this cell, counted from 0")
+    parser.add_argument("--profile", action="store_true", help="turn, harness: where CPU time goes")
+    parser.add_argument(
+        "--cell", type=int, action="append", metavar="N", help="turn, harness: only this cell, counted from 0"
+    )
     parser.add_argument("--dir", type=Path, metavar="DIR", help="where the log lies (else a temporary folder)")
     chosen = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=chosen.dir) as folder:
@@ -29,6 +31,12 @@ def main(arguments: list[str] | None = None) -> int:
             from bench.turn import plan, profile
 
             print(_run(profile(plan(chosen.quick, chosen.smoke, chosen.cell), Path(folder))))
+            return 0
+        if chosen.what == "harness" and chosen.profile:
+            from bench.harness import plan as plan_harness
+            from bench.harness import profile as profile_harness
+
+            print(_run(profile_harness(plan_harness(chosen.quick, chosen.smoke, chosen.cell), Path(folder))))
             return 0
         report = _run(_measure(chosen, Path(folder)))
     print(report.to_json() if chosen.json else report.to_text())
@@ -47,6 +55,11 @@ async def _measure(chosen: argparse.Namespace, folder: Path) -> Report:
             from bench.pools import run as run_pools
 
             return await run_pools(plan_pools(chosen.quick, chosen.smoke), folder)
+        case "harness":
+            from bench.harness import plan as plan_harness
+            from bench.harness import run as run_harness
+
+            return await run_harness(plan_harness(chosen.quick, chosen.smoke, chosen.cell), folder)
         case _:
             from bench.start import plan as plan_starts
             from bench.start import run as run_starts

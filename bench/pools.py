@@ -36,6 +36,7 @@ from factory_contracts.records import (
 from factory_nats.result import Err
 from factory_nats.transport import Entry, Transport
 from hub.delivery import Deliveries
+from hub.kernel.budget import Ledger
 from hub.kernel.ports import Assignment, Chosen, Run
 from hub.kernel.routing import Bindings, RoutingKey
 from hub.kernel.session import COMPACT_AFTER, Session
@@ -294,6 +295,10 @@ class _NoWorkers:
     async def wait(self, seconds: float) -> None:
         """In vain."""
 
+    def providers(self) -> frozenset[str]:
+        """None."""
+        return frozenset()
+
     async def run(self, assignment: Assignment) -> Run:
         """Not here."""
         raise AssertionError("an idle conversation asked for a worker")
@@ -311,11 +316,19 @@ def _pools(transport: Transport, log: JetStreamLog, most: int) -> Pools:
         outbox=NatsOutbox(transport),
         clipool=_NoWorkers(),
         bindings=Bindings({}),
+        ledger=Ledger(),
         clock=time.time,
         at=lambda point: None,
     )
-    crew = Crew(run_turn=run_turn, deliver=deliveries.deliver, settle=deliveries.settle, fenced=lambda: None)
-    return Pools(ports, crew, most, deliveries.flush)
+    crew = Crew(
+        run_turn=run_turn,
+        deliver=deliveries.deliver,
+        settle=deliveries.settle,
+        fork=lambda key, view: pools.fork(key, view),
+        fenced=lambda: None,
+    )
+    pools = Pools(ports, crew, most, deliveries.flush)
+    return pools
 
 
 async def _timed(pools: Pools, key: RoutingKey) -> float:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from adapters.nats.blobs import NatsBlobs
 from adapters.nats.clipool import Keeper, NatsCliPool
 from adapters.nats.inbound import NatsInbound
 from adapters.nats.log import JetStreamLog
@@ -18,6 +19,7 @@ from factory_nats.result import Err
 from factory_nats.transport import Transport
 from hub.delivery import Deliveries
 from hub.dispatch import Hub
+from hub.kernel.budget import Budget, Ledger
 from hub.kernel.guards import BotPolicy
 from hub.kernel.ports import Fenced
 from hub.kernel.routing import Bindings
@@ -42,6 +44,8 @@ class HubSettings:
     identity: Identity
     bindings: Bindings
     policies: tuple[BotPolicy, ...]
+    budgets: tuple[Budget, ...] = ()
+    payer: Callable[[str], str] = lambda model: ""
     max_pools: int = 1_000
     standby: bool = False
 
@@ -78,13 +82,27 @@ async def _reign(
     log = JetStreamLog(transport, name, at=at)
     clipool = NatsCliPool(transport, log.epoch, log.reigns)
     inbound = NatsInbound(transport, at=at)
+    stores = NatsBlobs(transport)
     deliveries = Deliveries(fenced.set, at)
+    ledger = Ledger(settings.budgets)
     ports = Ports(
-        log=log, outbox=NatsOutbox(transport), clipool=clipool, bindings=settings.bindings, clock=time.time, at=at
+        log=log,
+        outbox=NatsOutbox(transport),
+        clipool=clipool,
+        bindings=settings.bindings,
+        ledger=ledger,
+        clock=time.time,
+        at=at,
     )
-    crew = Crew(run_turn=run_turn, deliver=deliveries.deliver, settle=deliveries.settle, fenced=fenced.set)
+    crew = Crew(
+        run_turn=run_turn,
+        deliver=deliveries.deliver,
+        settle=deliveries.settle,
+        fork=lambda key, view: pools.fork(key, view),
+        fenced=fenced.set,
+    )
     pools = Pools(ports, crew, settings.max_pools, deliveries.flush)
-    hub = Hub(ports, pools, {(policy.platform, policy.bot_id): policy for policy in settings.policies})
+    hub = Hub(ports, pools, {(policy.platform, policy.bot_id): policy for policy in settings.policies}, settings.payer)
 
     async def begin() -> None:
         await readiness.listen()
@@ -92,15 +110,17 @@ async def _reign(
             logger.info("standing by")
             await readiness.wait_for_silence()
         await log.create()
+        for policy in settings.policies:
+            await stores.create(policy.platform, policy.bot_id)
         await log.take_over(time.time())
         await clipool.start()
         await inbound.open(hub.answer, fenced.set)
         await readiness.announce(log.epoch(0))
-        await recover(log, pools)
+        await recover(log, pools, ledger)
         clipool.serve(Keeper(hub.is_open, hub.record))
         logger.info("%s reigns, epoch %s", name, log.epoch(0))
         # From here on there is nothing to do but what others ask for; it ends when another hub has taken over.
-        await keep_mark(log, pools, deliveries.unwritten, time.time)
+        await keep_mark(log, pools, ledger, deliveries.unwritten, time.time)
 
     try:
         await _unless((stop, fenced), begin())

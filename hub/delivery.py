@@ -125,6 +125,7 @@ def _final(pool: Pool, turn: OpenTurn, text: str, outcome: Outcome, usage: Usage
         text=text,
         outcome=outcome,
         usage=usage,
+        joined=tuple(name for name, _ in turn.joined),
         message_id=turn.bubble,
         epoch=pool.epoch,
         address=turn.message.address,

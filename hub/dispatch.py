@@ -1,7 +1,8 @@
 """Where everything that spokes and workers ask of the hub arrives: screen, route, put on the log, hand to a pool."""
 
+import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from factory_contracts.messages import (
@@ -17,16 +18,22 @@ from factory_contracts.messages import (
     ToSpoke,
     Welcome,
 )
-from factory_contracts.records import ToolDone, ToolStarted, Trust
+from factory_contracts.records import MoneyReserved, ToolDone, ToolStarted, Trust
 from factory_contracts.work import NotRecorded, Recorded, RecordReply, RecordRequest
+from hub.commands import NOTHING_RUNS, STOPPED
+from hub.kernel.budget import CallId, Granted, Later, TooDear
 from hub.kernel.guards import Admitted, BotPolicy, Declined, Rates, screen
+from hub.kernel.ports import Unwritable
 from hub.kernel.routing import RoutingKey
-from hub.pool import Pool, Pools, Ports
-from hub.turn import NOTHING_RUNS, STOPPED, show
+from hub.pool import Pool, Pools, Ports, once
+from hub.turn import show
 
 logger = logging.getLogger(__name__)
 
 HISTORY_SHOWN = 10
+# A call that must wait for what others leave over is looked at so often, then asked to ask again.
+MONEY_LOOKS = 30
+MONEY_LOOK = 0.05
 EVERY_SCOPE = "*"
 
 
@@ -37,7 +44,9 @@ class Hub:
     ports: Ports
     pools: Pools
     policies: Mapping[tuple[str, str], BotPolicy]
+    payer: Callable[[str], str] = lambda model: ""
     rates: Rates = field(default_factory=Rates)
+    _reserving: dict[CallId, asyncio.Future[RecordReply | None]] = field(default_factory=dict)
 
     async def answer(self, asked: FromSpoke) -> ToSpoke | None:
         """What a spoke is told; None means silence, which makes the spoke ask again. Raises `Fenced`."""
@@ -73,23 +82,58 @@ class Hub:
                 return Refused(reason=reason, text=words)
             case Admitted(trust=trust):
                 pool = await self.pools.get(key)
-        if self.ports.bindings.agent_for(key, pool.session.agent) is None:
+        if pool.agent is None:
             return Refused(reason="no agent", text="No agent is bound to this conversation yet.")
         if message.text.strip() == "/stop":
             return await self._stop(pool, message, trust)
         return await pool.submit(message, trust)
 
-    async def record(self, worker: str, asked: RecordRequest) -> RecordReply:
-        """Put a worker's record on the log, if the worker's attempt is the one that counts."""
-        record = asked.record
+    async def record(self, worker: str, asked: RecordRequest) -> RecordReply | None:
+        """Put a worker's record on the log, if the worker's attempt is the one that counts; None bids it ask again."""
         pool = await self.pools.get(RoutingKey(asked.platform, asked.bot_id, asked.scope_id))
-        turn = pool.session.turns.get(record.turn)
-        if turn is None or turn.is_answered or turn.start is None or not isinstance(record, ToolStarted | ToolDone):
+        if not _counts(pool, worker, asked):
             return NotRecorded()
-        mine = (turn.start.worker, turn.start.instance, turn.start.attempt)
-        if mine != (worker, asked.instance, asked.attempt):
+        record = asked.record.model_copy(update={"at": self.ports.clock(), "compacted": pool.session.compacted})
+        match record:
+            case ToolStarted() | ToolDone():
+                await pool.record(record)
+                return Recorded()
+            case MoneyReserved():
+                call = (record.turn, record.attempt, record.call)
+                if call not in self._reserving and self.ports.ledger.knows(*call):
+                    return Recorded()
+                return await once(self._reserving, call, lambda: self._reserve(pool, worker, asked, record))
+            case _:
+                return NotRecorded()
+
+    async def _reserve(
+        self, pool: Pool, worker: str, asked: RecordRequest, wanted: MoneyReserved
+    ) -> RecordReply | None:
+        """Hold the money and then put that on the log: two who ask at once must not both be given the last of it."""
+        ledger = self.ports.ledger
+        agent = self.ports.bindings.agents.get(wanted.agent)
+        may_be_unpriced = agent is not None and agent.allow_unpriced
+        for _ in range(MONEY_LOOKS):
+            # Whoever waits for money may have been stopped meanwhile, and it may be another day.
+            if not _counts(pool, worker, asked):
+                return NotRecorded()
+            wanted = wanted.model_copy(update={"at": self.ports.clock(), "compacted": pool.session.compacted})
+            match ledger.judge(pool.key, wanted, allow_unpriced=may_be_unpriced):
+                case Granted():
+                    break
+                case TooDear(words=words):
+                    logger.info("turn %s may not spend more", wanted.turn)
+                    return NotRecorded(words=words)
+                case Later():
+                    await asyncio.sleep(MONEY_LOOK)
+        else:
+            return None
+        ledger.hold(pool.key, wanted)
+        try:
+            await pool.record(wanted)
+        except Unwritable:
+            ledger.release(wanted)
             return NotRecorded()
-        await pool.record(record.model_copy(update={"at": self.ports.clock(), "compacted": pool.session.compacted}))
         return Recorded()
 
     def is_open(self, scope: str, turn: str) -> bool:
@@ -113,13 +157,14 @@ class Hub:
         if key.scope_id == EVERY_SCOPE:
             return Welcome(epoch=self.ports.log.epoch(key.partition))
         pool = await self.pools.get(key)
-        agent = self.ports.bindings.agent_for(key, pool.session.agent)
+        agent = pool.agent
         history = tuple(
             Exchange(
                 turn=passage.turn,
                 asked=passage.asked,
                 answered=passage.answered,
                 user_name=passage.user_name,
+                attachments=passage.attachments,
                 outcome=passage.outcome,
             )
             for passage in pool.session.history[-HISTORY_SHOWN:]
@@ -128,6 +173,7 @@ class Hub:
             epoch=pool.epoch,
             agent=agent.name if agent is not None else None,
             model=agent.model if agent is not None else None,
+            payer=self.payer(agent.model) if agent is not None else "",
             history=history,
         )
 
@@ -139,3 +185,11 @@ class Hub:
                 await pool.crew.deliver(pool, turn)
             elif following is not None and following.turn == turn.turn and following.processor.events:
                 await show(pool, turn, following.processor.snapshot(), following.processor)
+
+
+def _counts(pool: Pool, worker: str, asked: RecordRequest) -> bool:
+    """Whether the attempt that asks is the one that counts."""
+    turn = pool.session.turns.get(asked.record.turn)
+    if turn is None or turn.is_answered or turn.start is None:
+        return False
+    return (turn.start.worker, turn.start.instance, turn.start.attempt) == (worker, asked.instance, asked.attempt)

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from factory_contracts.messages import Accepted, AlreadyAccepted, InboundMessage, Refused, Said, turn_id
 from factory_contracts.records import (
+    Compacted,
     Record,
     ReplyOpened,
     ReplyShown,
@@ -22,12 +23,16 @@ from factory_contracts.records import (
     TurnReceived,
     record_id,
 )
+from factory_contracts.work import Line
+from hub.kernel.agent import Agent
+from hub.kernel.budget import Ledger
 from hub.kernel.ports import CliPool, Fenced, Full, Log, Logged, Outbox, Unwritable
 from hub.kernel.ports import Run as PoolRun
 from hub.kernel.routing import Bindings, PoolId, RoutingKey
-from hub.kernel.session import OpenTurn, Session, fold
+from hub.kernel.session import HISTORY_CHARACTERS, OpenTurn, Session, fold
 from hub.kernel.stream import StreamProcessor
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
@@ -47,17 +52,19 @@ class Ports:
     outbox: Outbox
     clipool: CliPool
     bindings: Bindings
+    ledger: Ledger
     clock: Callable[[], float]
     at: Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Following:
-    """The attempt that this hub follows at the moment."""
+    """The attempt that this hub follows at the moment, and the agent that makes it."""
 
     turn: str
     run: PoolRun
     processor: StreamProcessor
+    agent: Agent
 
 
 RunTurn = Callable[["Pool", OpenTurn], Awaitable[None]]
@@ -65,11 +72,13 @@ RunTurn = Callable[["Pool", OpenTurn], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Crew:
-    """Who does a pool's work: the turn's runner, the answer's delivery, the receipts' keeper, the alarm."""
+    """Who does a pool's work: the turn's runner, the answer's delivery, the receipts' keeper, who begins another
+    conversation with this one's view, the alarm."""
 
     run_turn: RunTurn
     deliver: Callable[["Pool", OpenTurn], Awaitable[None]]
     settle: Callable[["Pool", OpenTurn, ReplyShown | ReplyUndeliverable], None]
+    fork: Callable[[RoutingKey, Compacted], Awaitable[bool]]
     fenced: Callable[[], None]
 
 
@@ -107,7 +116,7 @@ class Pool:
         if answer is None and turn not in accepting and self.session.queued + len(accepting) >= QUEUE:
             return Refused(reason="queue full", text=QUEUE_FULL)
         # A message that is submitted again while its record is on the way waits for that record.
-        return await _once(accepting, turn, lambda: self._accept(turn, message, trust, answer))
+        return await once(accepting, turn, lambda: self._accept(turn, message, trust, answer))
 
     def already(self, message: InboundMessage) -> AlreadyAccepted | None:
         """The word that some of these platform ids are a turn already."""
@@ -126,6 +135,13 @@ class Pool:
         return None if under_way is None else await asyncio.shield(under_way)
 
     @property
+    def agent(self) -> Agent | None:
+        """Who answers here, with the model that was chosen here; None where nobody is bound."""
+        agent = self.ports.bindings.agent_for(self.key, self.session.agent)
+        # A model was chosen for one agent; where that one is gone, another keeps its own.
+        return agent.on(self.session.model) if agent is not None and agent.name == self.session.agent else agent
+
+    @property
     def epoch(self) -> int:
         """The epoch in which this hub serves the scope."""
         return self.ports.log.epoch(self.key.partition)
@@ -137,8 +153,7 @@ class Pool:
         """
         self.pending += 1
         try:
-            for one in await self._persist(records):
-                self.session.apply(one.sequence, one.record)
+            self._know(await self._persist(records))
         finally:
             self.pending -= 1
 
@@ -149,7 +164,7 @@ class Pool:
             return None
         if open_turn.bubble is None:
             opening = self._opening = self._opening or {}
-            await _once(opening, turn, lambda: self._open(turn, message_id))
+            await once(opening, turn, lambda: self._open(turn, message_id))
             self.kick()
         return open_turn.bubble
 
@@ -200,7 +215,11 @@ class Pool:
         """Tell what was said to the scope's other screens, if it has any."""
         if message.address.echo:
             said = Said(
-                turn=turn, user_name=message.user_name, text=message.text, epoch=self.epoch, address=message.address
+                turn=turn,
+                user_name=message.user_name,
+                text=message.text,
+                epoch=self.epoch,
+                address=message.address,
             )
             await self.ports.outbox.publish(said)
 
@@ -231,8 +250,7 @@ class Pool:
             )
         self.pending += 1
         try:
-            for logged in await self.ports.log.append(self.key, records):
-                self.session.apply(logged.sequence, logged.record)
+            self._know(await self.ports.log.append(self.key, records))
         except Full:
             return Refused(reason="unavailable", text=LOG_FULL)
         except Unwritable:
@@ -243,10 +261,40 @@ class Pool:
         if start is not None:
             self.fresh = (self.fresh or set()) | {turn}
         self.kick()
+        if answer is None:
+            await self._join(self.session.turns[turn])
         await self.echo(turn, message)
         if answer is not None:
             await self.crew.deliver(self, self.session.turns[turn])
         return Accepted(turn=turn, epoch=self.epoch)
+
+    async def _join(self, turn: OpenTurn) -> None:
+        """What a message does that comes while another is answered, as the agent's file has it."""
+        due, agent = self.session.next_turn(), self.following.agent if self.following is not None else self.agent
+        # A word to the hub waits for its turn, and what waits alone has nobody to join.
+        if due is None or due is turn or turn.is_word or agent is None:
+            return
+        match agent.while_running:
+            case "steer":
+                await self.steer()
+            case "interrupt":
+                await self.stop()
+            case "queue":
+                pass
+
+    async def steer(self) -> None:
+        """Have the messages that wait join the running turn; those that are not heard in it wait on."""
+        following = self.following
+        if following is None or following.agent.while_running != "steer":
+            return
+        running, *waiting = (turn for turn in self.session.turns.values() if not turn.is_answered)
+        room = HISTORY_CHARACTERS - len(running.asked)
+        for turn in waiting:
+            room -= len(turn.asked)
+            # Nothing overtakes what may not join, and what was asked must be shown to later turns as well.
+            if not turn.may_join or room < 0:
+                return
+            await following.run.steer(turn.turn, Line(role="user", text=turn.asked))
 
     def _start_now(self, turn: str) -> Start | None:
         """Where the scope is idle and a worker is there, received and started are one record."""
@@ -257,6 +305,11 @@ class Pool:
         if chosen is None:
             return None
         return Start(attempt=1, worker=chosen.worker, instance=chosen.instance)
+
+    def _know(self, logged: Sequence[Logged]) -> None:
+        for one in logged:
+            self.session.apply(one.sequence, one.record)
+            self.ports.ledger.apply(one.sequence, self.key, one.record)
 
     async def _persist(self, records: Sequence[Record]) -> tuple[Logged, ...]:
         while True:
@@ -304,7 +357,7 @@ class Pool:
         self.kick()
 
 
-async def _once(under_way: dict[str, asyncio.Future[T]], name: str, work: Callable[[], Awaitable[T]]) -> T:
+async def once(under_way: dict[K, asyncio.Future[T]], name: K, work: Callable[[], Awaitable[T]]) -> T:
     """Do it once: whoever asks again meanwhile is given the same outcome."""
     if name in under_way:
         return await asyncio.shield(under_way[name])
@@ -353,6 +406,16 @@ class Pools:
                     pool = await self._create(key)
         self._pools.move_to_end(pool_id)
         return pool
+
+    async def fork(self, key: RoutingKey, view: Compacted) -> bool:
+        """Begin a conversation with a view of another; false where there is one already."""
+        pool = await self.get(key)
+        session = pool.session
+        if session.compacted or session.received or pool.accepting:
+            # A hub that died after it had written the view is asked to write it again.
+            return session.forked == view.id
+        await pool.record(view)
+        return True
 
     async def close(self) -> None:
         """Drop all pools."""

@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from factory_contracts.records import ReplyShown, ReplyUndeliverable, TurnReceived, TurnSuperseded
+from factory_contracts.records import Balance, ReplyShown, ReplyUndeliverable, TurnReceived, TurnSuperseded
+from hub.kernel.budget import Ledger
 from hub.kernel.ports import Logged
 from hub.kernel.routing import RoutingKey
 from hub.pool import Pools
@@ -28,8 +29,12 @@ class MarkedLog(Protocol):
         """The sequence from which a new hub reads."""
         ...
 
-    async def move_mark(self, sequence: int) -> None:
-        """A new hub need not read below this. Best effort; raises `Fenced`."""
+    async def move_mark(self, sequence: int, spent: Mapping[int, tuple[Balance, ...]]) -> bool:
+        """A new hub need not read below this, nor count what was spent there; false if unheard. Raises `Fenced`."""
+        ...
+
+    async def spent(self) -> Mapping[int, tuple[int, tuple[Balance, ...]]]:
+        """What turns begun below a sequence have spent, by shard."""
         ...
 
     async def since(self, sequence: int) -> tuple[tuple[RoutingKey, Logged], ...]:
@@ -37,10 +42,12 @@ class MarkedLog(Protocol):
         ...
 
 
-async def recover(log: MarkedLog, pools: Pools) -> int:
+async def recover(log: MarkedLog, pools: Pools, ledger: Ledger) -> int:
     """Bring every conversation with an open turn into memory, where it goes on by itself; answers with their number."""
     open_turns: dict[str, RoutingKey] = {}
+    ledger.restore(await log.spent())
     for key, logged in await log.since(await log.mark()):
+        ledger.apply(logged.sequence, key, logged.record)
         match logged.record:
             case TurnReceived(turn=turn):
                 open_turns.setdefault(turn, key)
@@ -57,10 +64,15 @@ async def recover(log: MarkedLog, pools: Pools) -> int:
 
 
 async def keep_mark(
-    log: MarkedLog, pools: Pools, unwritten: Callable[[], Sequence[int]], clock: Callable[[], float]
+    log: MarkedLog,
+    pools: Pools,
+    ledger: Ledger,
+    unwritten: Callable[[], Sequence[int]],
+    clock: Callable[[], float],
 ) -> None:
     """Move the mark as turns close, and give up on answers that no platform took for a day. Ends with `Fenced`."""
     marked = 0
+    spent: dict[int, tuple[Balance, ...]] = {}
     reached = log.sequence
     while True:
         await asyncio.sleep(MARK_EVERY)
@@ -73,5 +85,8 @@ async def keep_mark(
                     pool.settle(turn.turn, None, "nobody took it for a day")
         oldest = min((oldest, *unwritten()))
         if oldest > marked:
-            await log.move_mark(oldest)
-            marked = oldest
+            # What could not be written is written with the next.
+            spent.update(ledger.close(oldest, clock()))
+            if await log.move_mark(oldest, spent):
+                spent.clear()
+                marked = oldest

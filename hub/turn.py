@@ -6,18 +6,14 @@ over the hub's work follows the same events from the first.
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from hashlib import sha256
 
-from factory_contracts.messages import Outcome, Update, Usage
-from factory_contracts.records import (
-    Bound,
-    Record,
-    SessionOpened,
-    Start,
-    TurnAnswered,
-    TurnStarted,
-    record_id,
-)
+from factory_contracts.messages import Update
+from factory_contracts.records import MoneySettled, Record, Start, TurnAnswered, TurnStarted, TurnSuperseded, record_id
+from factory_contracts.trace import ModelStep
+from factory_contracts.work import Ended, Line, LlmEvent, Stepped
+from hub.commands import GoOn, obey, said_by_hub
 from hub.kernel.agent import Agent
 from hub.kernel.ports import Assignment, Chosen, Fenced, Lost, Run, Unwritable
 from hub.kernel.session import OpenTurn
@@ -32,15 +28,14 @@ BACK_OFF = 0.1
 BACK_OFF_MOST = 2.0
 LOOK_EVERY = 0.5
 LOOKS_BEFORE_WORD = 6
-NEW_SESSION = "A new conversation begins: I no longer see what was said before."
-STOPPED = "Stopped."
-NOTHING_RUNS = "Nothing is running."
+STOPPED = Ended(outcome="stopped")
 
 
 async def run_turn(pool: Pool, turn: OpenTurn) -> None:
     """See the turn through to its answer on the log and, as far as it is known to be there, on the screen."""
     try:
-        answer = _obey(pool, turn) or await _ask(pool, turn)
+        obeyed = await obey(pool, turn)
+        answer = await _ask(pool, turn, obeyed) if isinstance(obeyed, GoOn) else obeyed
     except Fenced:
         raise
     except Exception:
@@ -62,6 +57,7 @@ async def _answer(pool: Pool, turn: OpenTurn, answer: tuple[Record, ...]) -> Non
     await pool.record(*answer)
     # A stop that came while the answer was being stored is no stop of the next turn.
     pool.is_stopping = False
+    _spend_fresh(pool, turn)
     pool.ports.at("answered-unsent")
     following, pool.following = pool.following, None
     if following is not None and following.turn == turn.turn:
@@ -86,51 +82,13 @@ async def show(pool: Pool, turn: OpenTurn, piece: Piece, processor: StreamProces
     )
 
 
-def _obey(pool: Pool, turn: OpenTurn) -> tuple[Record, ...] | None:
-    """The records that answer a command to the hub; None where the message is for an agent."""
-    word, _, rest = turn.message.text.strip().partition(" ")
-    at, compacted = pool.ports.clock(), pool.session.compacted
-    match word:
-        case "/new":
-            opened = SessionOpened(id=record_id(turn.turn, "session"), turn=turn.turn, at=at, compacted=compacted)
-            return opened, _said_by_hub(pool, turn, NEW_SESSION)
-        case "/stop":
-            return (_said_by_hub(pool, turn, NOTHING_RUNS),)
-        case "/agent":
-            return _agent_command(pool, turn, rest.strip())
-        case _:
-            return None
-
-
-def _agent_command(pool: Pool, turn: OpenTurn, name: str) -> tuple[Record, ...]:
-    agents = pool.ports.bindings.agents
-    if not name:
-        present = pool.ports.bindings.agent_for(pool.key, pool.session.agent)
-        lines = [
-            f"- **{agent.name}**{' (here)' if present is not None and agent.name == present.name else ''}"
-            f"{': ' + agent.description if agent.description else ''}"
-            for agent in agents.values()
-        ]
-        return (_said_by_hub(pool, turn, "\n".join(["These agents can answer; `/agent NAME` chooses:", *lines])),)
-    if name not in agents:
-        known = ", ".join(sorted(agents)) or "none"
-        words = f"There is no agent `{name}`. There are: {known}."
-        return (_said_by_hub(pool, turn, words, outcome="failed"),)
-    bound = Bound(
-        id=record_id(turn.turn, "bound"),
-        turn=turn.turn,
-        at=pool.ports.clock(),
-        compacted=pool.session.compacted,
-        agent=name,
-    )
-    return bound, _said_by_hub(pool, turn, f"From now on **{name}** answers here.")
-
-
-async def _ask(pool: Pool, turn: OpenTurn) -> tuple[Record, ...]:
+async def _ask(pool: Pool, turn: OpenTurn, brief: GoOn) -> tuple[Record, ...]:
     """Have a worker run the turn, on another one if need be, and follow it to its end."""
-    agent = pool.ports.bindings.agent_for(pool.key, pool.session.agent)
+    if brief.records:
+        await pool.record(*brief.records)
+    agent = brief.agent or pool.agent
     if agent is None:
-        return (_said_by_hub(pool, turn, "No agent answers here any more.", outcome="failed"),)
+        return (said_by_hub(pool, turn, "No agent answers here any more.", outcome="failed"),)
     why = "" if turn.start is not None else "begin"
     model_starts = losses = 0
     while model_starts < MODEL_STARTS and losses < LOSSES:
@@ -138,25 +96,25 @@ async def _ask(pool: Pool, turn: OpenTurn) -> tuple[Record, ...]:
         if why:
             start = await _start(pool, turn, why if turn.start is not None else "")
             if start is None:
-                return (_answered(pool, turn, agent, "", "stopped", Usage(), None),)
+                return (_answered(pool, turn, agent, StreamProcessor(), STOPPED),)
             is_ours = True
         _spend_fresh(pool, turn)
         pool.ports.at("started")
         processor = StreamProcessor()
-        run = await _command(pool, turn, agent, is_ours)
-        pool.following = Following(turn.turn, run, processor)
+        run = await _command(pool, turn, agent, brief.lines or pool.session.lines(turn), is_ours)
+        pool.following = Following(turn.turn, run, processor, agent)
         # A person who said stop before there was anything to stop is heard now.
         if pool.is_stopping:
             await run.stop()
+        await pool.steer()
         why = await _follow(pool, turn, run, processor)
         if processor.ended is not None:
-            ended = processor.ended
-            return (_answered(pool, turn, agent, processor.text, ended.outcome, ended.usage, ended.reference),)
+            return _closed(pool, turn, agent, processor, processor.ended)
         await run.close(forget=False)
         pool.following = None
         logger.warning("turn %s attempt %s is lost: %s", turn.turn, turn.start and turn.start.attempt, why)
         if pool.is_stopping:
-            return (_answered(pool, turn, agent, processor.text, "stopped", Usage(), None),)
+            return (_answered(pool, turn, agent, processor, STOPPED),)
         model_starts += processor.events > 0
         await asyncio.sleep(min(BACK_OFF_MOST, BACK_OFF * 2**losses))
         losses += 1
@@ -196,7 +154,7 @@ def _spend_fresh(pool: Pool, turn: OpenTurn) -> None:
         pool.fresh = pool.fresh or None
 
 
-async def _command(pool: Pool, turn: OpenTurn, agent: Agent, is_ours: bool) -> Run:
+async def _command(pool: Pool, turn: OpenTurn, agent: Agent, lines: tuple[Line, ...], is_ours: bool) -> Run:
     """Run what this hub has just started; of what another hub started, ask for the events from the first."""
     start = turn.start
     if start is None:
@@ -206,10 +164,11 @@ async def _command(pool: Pool, turn: OpenTurn, agent: Agent, is_ours: bool) -> R
         turn=turn.turn,
         attempt=start.attempt,
         chosen=Chosen(start.worker, start.instance),
+        user_id=turn.message.user_id,
         agent=agent.spec(),
-        lines=pool.session.lines(turn),
+        lines=lines,
         pace_ms=turn.message.address.pace_ms,
-        unknown_calls=turn.begun_calls,
+        known_calls=turn.known_calls,
     )
     clipool = pool.ports.clipool
     return await (clipool.run(assignment) if is_ours else clipool.resume(assignment))
@@ -225,40 +184,72 @@ async def _follow(pool: Pool, turn: OpenTurn, run: Run, processor: StreamProcess
             processor.feed(event)
         if processor.ended is not None:
             return ""
+        settled = _settled(pool, turn, report.events)
+        if settled:
+            await pool.record(*settled)
         await show(pool, turn, processor.take(), processor)
 
 
-def _said_by_hub(pool: Pool, turn: OpenTurn, text: str, outcome: Outcome = "complete") -> TurnAnswered:
-    return TurnAnswered(
-        id=record_id(turn.turn, "answered"),
-        turn=turn.turn,
-        at=pool.ports.clock(),
-        compacted=pool.session.compacted,
-        text=text,
-        outcome=outcome,
+def _settled(pool: Pool, turn: OpenTurn, events: Iterable[LlmEvent]) -> tuple[Record, ...]:
+    """The records that settle what was reserved for the model calls which these events end."""
+    start = turn.start
+    if start is None:
+        return ()
+    return tuple(
+        MoneySettled(
+            id=record_id(turn.turn, "settled", start.attempt, step.call),
+            turn=turn.turn,
+            at=pool.ports.clock(),
+            compacted=pool.session.compacted,
+            attempt=start.attempt,
+            call=step.call,
+            amount=step.cost,
+        )
+        for event in events
+        if isinstance(event, Stepped) and isinstance(step := event.step, ModelStep)
+        if pool.ports.ledger.holds(turn.turn, start.attempt, step.call)
     )
 
 
-def _answered(
-    pool: Pool, turn: OpenTurn, agent: Agent, text: str, outcome: Outcome, usage: Usage, reference: str | None
-) -> TurnAnswered:
+def _closed(pool: Pool, turn: OpenTurn, agent: Agent, processor: StreamProcessor, ended: Ended) -> tuple[Record, ...]:
+    """Everything that the end of a turn puts on the log: the last calls' cost, the turns it heard, the answer."""
+    joined = tuple(
+        TurnSuperseded(
+            id=record_id(name, "superseded"),
+            turn=name,
+            at=pool.ports.clock(),
+            compacted=pool.session.compacted,
+            by=turn.turn,
+        )
+        for name in ended.joined
+        if (other := pool.session.turns.get(name)) is not None
+        if other is not turn and other.may_join and not other.is_answered
+    )
+    steps = tuple(Stepped(step=step) for step in processor.steps)
+    return *_settled(pool, turn, steps), *joined, _answered(pool, turn, agent, processor, ended)
+
+
+def _answered(pool: Pool, turn: OpenTurn, agent: Agent, processor: StreamProcessor, ended: Ended) -> TurnAnswered:
+    models = [step.model for step in processor.steps if isinstance(step, ModelStep) and step.within is None]
     return TurnAnswered(
         id=record_id(turn.turn, "answered"),
         turn=turn.turn,
         at=pool.ports.clock(),
         compacted=pool.session.compacted,
-        text=text,
-        outcome=outcome,
-        usage=usage,
+        text=processor.text,
+        outcome=ended.outcome,
+        usage=ended.usage,
         agent=agent.name,
         agent_hash=agent.hash,
-        reference=reference,
+        model=models[-1] if models else agent.model,
+        reference=ended.reference,
+        steps=processor.trace,
     )
 
 
 def _failed(pool: Pool, turn: OpenTurn, reference: str) -> tuple[Record, ...]:
     text = f"Sorry, I could not finish this. Reference {reference}."
-    record = _said_by_hub(pool, turn, text, outcome="failed")
+    record = said_by_hub(pool, turn, text, outcome="failed")
     return (record.model_copy(update={"reference": reference}),)
 
 

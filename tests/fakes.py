@@ -9,21 +9,22 @@ from __future__ import annotations
 import asyncio
 import selectors
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from factory_contracts import subjects
 from factory_contracts.messages import Outbound, Outcome, Usage
-from factory_contracts.records import RECORD, Record
-from factory_contracts.work import Ended, Events, LlmEvent, SaidText
-from hub.kernel.ports import Assignment, Chosen, Fenced, Full, Logged, Lost, Report
+from factory_contracts.records import RECORD, Balance, Record
+from factory_contracts.work import AgentSpec, Ended, Events, Line, LlmEvent, SaidText
+from hub.kernel.ports import Assignment, Chosen, Fenced, Full, Logged, Lost, Occasion, Report
 from hub.kernel.routing import RoutingKey
 
 T = TypeVar("T")
 
 DEADLINE = 10.0
+ANYBODY = Occasion("t", "c", "cli:main:s", "u", AgentSpec(name="a", hash="h", model="scripted", namespace="a"))
 
 
 class _Waiting(selectors.DefaultSelector):
@@ -113,6 +114,7 @@ class FakeStream:
         self.sequence = 0
         self.epoch = 0
         self.mark = 1
+        self.spent: dict[int, tuple[int, tuple[Balance, ...]]] = {}
         self.attempts = 0
         self.reads = 0
         self._stored: list[tuple[int, RoutingKey, bytes]] = []
@@ -222,11 +224,18 @@ class FakeLog:
     async def mark(self) -> int:
         return self._stream.mark
 
-    async def move_mark(self, sequence: int) -> None:
+    async def move_mark(self, sequence: int, spent: Mapping[int, tuple[Balance, ...]]) -> bool:
         if self._first_epoch != self._stream.epoch:
             raise Fenced
+        if self._stream.is_full:
+            return False
         self._stream.mark = sequence
-        self._stream.sequence += 1
+        self._stream.sequence += 1 + len(spent)
+        self._stream.spent.update({shard: (sequence, balances) for shard, balances in spent.items()})
+        return True
+
+    async def spent(self) -> dict[int, tuple[int, tuple[Balance, ...]]]:
+        return dict(self._stream.spent)
 
     async def since(self, sequence: int) -> tuple[tuple[RoutingKey, Logged], ...]:
         await asyncio.sleep(0)
@@ -256,6 +265,7 @@ class Kept:
     assignment: Assignment
     events: list[LlmEvent] = field(default_factory=list)
     is_stopped: bool = False
+    steers: dict[str, Line] = field(default_factory=dict)
     runs: list[FakeRun] = field(default_factory=list)
 
     @property
@@ -274,6 +284,7 @@ class FakeWorkers:
         self.forgotten: list[str] = []
         self.epoch = 0
         self.is_broken = False
+        self.providers: frozenset[str] = frozenset()
         self.stops_answer = True
         self.changed = asyncio.Event()
         self._lives = 0
@@ -299,9 +310,17 @@ class FakeWorkers:
         """The turn's model says more."""
         self.tell(turn, *(SaidText(text=text) for text in texts))
 
-    def end(self, turn: str, outcome: Outcome = "complete", *, reference: str | None = None) -> None:
+    def end(
+        self,
+        turn: str,
+        outcome: Outcome = "complete",
+        *,
+        reference: str | None = None,
+        usage: Usage | None = None,
+        joined: tuple[str, ...] = (),
+    ) -> None:
         """The turn is over."""
-        self.tell(turn, Ended(outcome=outcome, usage=Usage(calls=1), reference=reference))
+        self.tell(turn, Ended(outcome=outcome, usage=usage or Usage(calls=1), reference=reference, joined=joined))
 
     def tell(self, turn: str, *events: LlmEvent) -> None:
         """More of the turn's events."""
@@ -337,6 +356,11 @@ class FakeRun:
             kept.is_stopped = True
             if self._workers.stops_answer:
                 self._workers.end(self.assignment.turn, "stopped")
+
+    async def steer(self, joining: str, line: Line) -> None:
+        kept = self._workers.kept.get(self.assignment.turn)
+        if kept is not None and not kept.is_over and joining not in kept.steers:
+            kept.steers[joining] = line
 
     async def close(self, *, forget: bool) -> None:
         kept = self._workers.kept.get(self.assignment.turn)
@@ -387,6 +411,9 @@ class FakeCliPool:
         self._workers.changed.clear()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._workers.changed.wait(), seconds)
+
+    def providers(self) -> frozenset[str]:
+        return self._workers.providers
 
     async def run(self, assignment: Assignment) -> FakeRun:
         run = FakeRun(self._workers, assignment)

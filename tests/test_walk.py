@@ -352,7 +352,7 @@ async def test_a_zombie_is_refused_on_every_scope_also_on_one_that_nobody_touche
         with pytest.raises(Fenced):
             await logs[0].append(key, [received])
     with pytest.raises(Fenced):
-        await logs[0].move_mark(1)
+        await logs[0].move_mark(1, {})
 
     assert await logs[1].history(untouched) == ()
     assert len(await logs[1].history(touched)) == 1

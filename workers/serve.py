@@ -2,12 +2,20 @@
 
 import asyncio
 import logging
+import secrets
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
 from factory_contracts import subjects
+from factory_contracts.capability import (
+    CAPABILITY_REPLY,
+    CAPABILITY_REQUEST,
+    CapabilityRefused,
+    CapabilityReply,
+    CapabilityRequest,
+)
 from factory_contracts.envelope import Envelope, Malformed, Wire
 from factory_contracts.lifecycle import HEARTBEAT, Heartbeat
 from factory_nats.adapter import NatsAdapterBase, Trouble
@@ -36,10 +44,57 @@ class Capability(Generic[Asked, Answered]):
     at_once: int = 4
 
 
-class CapabilityWorker(NatsAdapterBase, Generic[Asked, Answered]):
-    """One worker of a capability, under the name of its transport's identity; it answers the hub and nobody else."""
+Work = Callable[[CapabilityRequest], Awaitable[CapabilityReply]]
 
-    def __init__(self, transport: Transport, capability: Capability[Asked, Answered], instance: str) -> None:
+
+def for_agents(name: str, work: Work, *, at_once: int = 4) -> Capability[CapabilityRequest, CapabilityReply]:
+    """What agents may ask as a tool. The work is ended at the request's deadline, for then nobody waits for it.
+
+    Work that does not wait but computes belongs in a thread (`asyncio.to_thread`): a worker that sends no heartbeat for
+    ten seconds is taken to be dead.
+    """
+    return Capability(name, CAPABILITY_REQUEST, CAPABILITY_REPLY, _InTime(work), _refuse, at_once)
+
+
+@dataclass(frozen=True, slots=True)
+class _InTime:
+    """Work that ends when nobody waits for it any more."""
+
+    work: Work
+
+    async def __call__(self, asked: CapabilityRequest) -> CapabilityReply:
+        try:
+            async with asyncio.timeout(asked.deadline) as limit:
+                return await self.work(asked)
+        except TimeoutError:
+            # What the work itself waited for in vain is its own failure.
+            if not limit.expired():
+                raise
+            return CapabilityRefused(reason="late", words=f"It was not done in {asked.deadline:.0f} s.")
+
+
+def _refuse(why: Refusal) -> CapabilityReply:
+    match why:
+        case "malformed":
+            words = "The worker does not understand such a request; nothing was done."
+        case "busy":
+            words = "The worker has its hands full; nothing was done."
+        case "failed":
+            words = "The worker failed at it."
+    return CapabilityRefused(reason=why, words=words)
+
+
+class CapabilityWorker(NatsAdapterBase, Generic[Asked, Answered]):
+    """One worker of a capability, under the name of its transport's identity; it answers `askers` and nobody else."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        capability: Capability[Asked, Answered],
+        instance: str,
+        *,
+        askers: Sequence[str] = subjects.ASKERS,
+    ) -> None:
         self._name = transport.identity
         self._capability = capability
         self._instance = instance
@@ -49,7 +104,7 @@ class CapabilityWorker(NatsAdapterBase, Generic[Asked, Answered]):
             heartbeats=subjects.heartbeat(capability.name),
             at_once=capability.at_once,
             grace=DRAIN,
-            askers=(subjects.HUB,),
+            askers=askers,
         )
 
     async def answer(self, data: bytes) -> bytes:
@@ -73,9 +128,17 @@ class CapabilityWorker(NatsAdapterBase, Generic[Asked, Answered]):
 
 
 async def serve(
-    url: str, identity: Identity, capability: Capability[Asked, Answered], instance: str, *, patience: float = 30.0
+    url: str,
+    identity: Identity,
+    capability: Capability[Asked, Answered],
+    instance: str | None = None,
+    *,
+    patience: float = 30.0,
 ) -> int:
-    """Work until SIGTERM or SIGINT, or until the bus is closed for good; the exit code."""
+    """Work until SIGTERM or SIGINT, or until the bus is closed for good; the exit code.
+
+    An instance names this life of the worker alone; where none is given, one is made.
+    """
     until = asyncio.Event()
     closed: list[str] = []
 
@@ -86,10 +149,18 @@ async def serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, until.set)
-    connected = await connect(url, identity, patience=patience, on_closed=note_closed)
+    joining = asyncio.create_task(connect(url, identity, patience=patience, on_closed=note_closed))
+    told = asyncio.create_task(until.wait())
+    await asyncio.wait((joining, told), return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+    if not joining.done():
+        joining.cancel()
+        await asyncio.gather(joining, return_exceptions=True)
+        return 0
+    connected = joining.result()
     if isinstance(connected, Err):
         logger.error("%s", connected.detail)
         return 1
-    async with CapabilityWorker(connected.value, capability, instance):
+    async with CapabilityWorker(connected.value, capability, instance or secrets.token_hex(6)):
         await until.wait()
     return 1 if closed else 0

@@ -3,6 +3,7 @@
 Imports come late here: a person waits for the prompt, and how Markdown is drawn can be learnt behind it.
 """
 
+import asyncio
 import logging
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from secrets import token_hex
 
 from adapters.cli import sessions
 from adapters.cli.conversation import WAITING, Conversation
+from adapters.cli.files import File, Unattachable, read_all
 from adapters.cli.normalize import PLATFORM, Speaker
 from adapters.cli.render import Paint
 from adapters.spoke import Screen, Spoke
@@ -44,6 +46,7 @@ class ChatSettings:
     resume: str | None = None
     agent: str | None = None
     prompt: str | None = None
+    files: tuple[str, ...] = ()
     is_json: bool = False
     is_interactive: bool = False
     use_color: bool = False
@@ -66,12 +69,17 @@ async def chat(settings: ChatSettings) -> int:
     if prompt is not None and not prompt.strip():
         _tell("nothing was asked")
         return _USAGE
+    try:
+        files = await asyncio.to_thread(read_all, settings.files)
+    except Unattachable as error:
+        _tell(str(error))
+        return _USAGE
     transport = await _join_bus(settings)
     if transport is None:
         return _FAILED
     try:
         if prompt is not None:
-            return await _ask(settings, transport, scope, prompt)
+            return await _ask(settings, transport, scope, prompt, files)
         return await _converse(settings, transport, scope)
     finally:
         await transport.close()
@@ -97,7 +105,7 @@ async def _converse(settings: ChatSettings, transport: Transport, scope: str) ->
     return await Bot(terminal, join=_spokes(settings, transport), load_paint=load_paint, stdout=sys.stdout).run()
 
 
-async def _ask(settings: ChatSettings, transport: Transport, scope: str, prompt: str) -> int:
+async def _ask(settings: ChatSettings, transport: Transport, scope: str, prompt: str, files: tuple[File, ...]) -> int:
     from adapters.cli.once import Events, Once, Painted, Plain, Question, Writer
 
     writer: Writer
@@ -110,7 +118,7 @@ async def _ask(settings: ChatSettings, transport: Transport, scope: str, prompt:
     else:
         writer = Plain(sys.stdout, _tell)
     sessions.add(settings.sessions_file, sessions.note(scope, prompt, datetime.now()))
-    question = Question(prompt, scope, _speaker(settings), settings.agent)
+    question = Question(prompt, scope, _speaker(settings), settings.agent, files)
     join = _spokes(settings, transport)
     return await Once(
         question, join=join, writer=writer, stdout=sys.stdout, stderr=sys.stderr, use_color=settings.use_color

@@ -2,19 +2,23 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TextIO
 from uuid import uuid4
 
-from adapters.cli import normalize, sessions
-from adapters.cli.conversation import Conversation, Join, patiently
-from adapters.cli.normalize import PLATFORM, Exit, Help, Resume, Say, Sessions, Speaker, Unsayable
+from adapters.cli import files, normalize, sessions
+from adapters.cli.conversation import SENDING, Conversation, Join, keep, patiently
+from adapters.cli.files import File, Unattachable, told, with_files
+from adapters.cli.normalize import PLATFORM, Attach, Exit, Help, Resume, Say, Sessions, Speaker, Unsayable
 from adapters.cli.render import Paint, advance, clean, fit, is_apart, live, paid_by, split, unstyled, usage_line
 from adapters.cli.surface import Surface
 from adapters.spoke import Reply
 from factory_contracts.messages import (
+    Accepted,
+    AlreadyAccepted,
+    Attachment,
     Exchange,
     InboundMessage,
     Refused,
@@ -44,6 +48,21 @@ class Terminal:
     use_color: bool
 
 
+@dataclass(slots=True, eq=False)
+class _Attached:
+    """A file that goes with the next message; until it is read there is only its name."""
+
+    name: str
+    file: File | None = None
+    why: str = ""
+    is_read: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def size(self) -> int:
+        """How much of it is known to go with the message."""
+        return len(self.file.data) if self.file is not None else 0
+
+
 @dataclass(frozen=True, slots=True)
 class _Line:
     """A message on its way to the hub; its ids are made before it is first sent, so a repetition is the same."""
@@ -51,6 +70,12 @@ class _Line:
     message_id: str
     turn: str
     text: str
+    attached: tuple[_Attached, ...] = ()
+
+    @property
+    def shown(self) -> str:
+        """The words, and which files go with them."""
+        return with_files(self.text, (one.name for one in self.attached))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +118,10 @@ class Bot:
         self._free = asyncio.Event()
         self._outgoing: asyncio.Queue[_Line | _Switch] = asyncio.Queue(_QUEUE)
         self._unsent: list[_Line] = []
+        self._attached: list[_Attached] = []
+        self._reading: set[asyncio.Task[None]] = set()
+        # The copies that were asked for, by the turn that makes them.
+        self._forks: dict[str, str] = {}
         self._answer: _Answer | None = None
         # In the order asked. Shown and ended turns are kept to recognise what is sent again.
         self._running: dict[str, None] = {}
@@ -120,6 +149,9 @@ class Bot:
             talking = group.create_task(self._converse(painter))
             code = await self._surface.run()
             talking.cancel()
+        for reading in self._reading:
+            reading.cancel()
+        await asyncio.gather(*self._reading, return_exceptions=True)
         self._tell_unfinished()
         return code
 
@@ -134,7 +166,11 @@ class Bot:
     async def said(self, said: Said) -> None:
         """Another terminal of this session asked."""
         await self._ready.wait()
-        if said.turn not in self._running and said.turn not in self._ended:
+        if said.joined is not None:
+            # Its words were shown when they were said; what answers them answers another question too.
+            self._print_questions(said.turn)
+            self._close(said.turn)
+        elif said.turn not in self._running and said.turn not in self._ended:
             self._running[said.turn] = None
             self._ask(_Question(said.turn, said.text, said.user_name or "somebody"))
 
@@ -211,6 +247,9 @@ class Bot:
         # A scope's turns are answered in their order: the end of one asked before this was shown elsewhere.
         while reply.turn in self._running and (earlier := next(iter(self._running))) != reply.turn:
             del self._running[earlier]
+        copy = self._forks.pop(reply.turn, None)
+        if copy is not None and reply.outcome == "complete":
+            self._note_copy(copy)
         self._close(reply.turn)
 
     def _close(self, turn: str) -> None:
@@ -235,6 +274,8 @@ class Bot:
                 self._say(self._list_sessions())
             case Resume(name):
                 self._resume(name)
+            case Attach(words):
+                self._attach(words)
             case Exit():
                 self._surface.leave(0)
             case Say(text):
@@ -242,7 +283,9 @@ class Bot:
         return True
 
     def _submit(self, text: str, *, is_quiet: bool = False) -> bool:
-        line = self._line(text)
+        # A word to the hub is no message that files could go with.
+        attached = () if normalize.is_word(text) else tuple(self._attached)
+        line = self._line(text, attached)
         turn = line.turn
         try:
             self._outgoing.put_nowait(line)
@@ -253,9 +296,50 @@ class Bot:
         if is_quiet:
             self._ended[turn] = None
             return True
+        if attached:
+            self._attached.clear()
+        if text.startswith(normalize.FORK):
+            self._forks[turn] = text.removeprefix(normalize.FORK).strip()
         self._running[turn] = None
-        self._ask(_Question(turn, text, ""))
+        self._ask(_Question(turn, line.shown, ""))
         return True
+
+    def _attach(self, words: str) -> None:
+        """Have the files that are named go with the next message; they are read meanwhile."""
+        if words == "-" and self._attached:
+            self._say(f"no file goes with the next message any more {told([one.name for one in self._attached])}")
+            self._attached.clear()
+            return
+        if words in ("", "-"):
+            here = [one.file.words if one.file is not None else files.one_line(one.name) for one in self._attached]
+            self._say("\n".join(["with the next message:", *here]) if here else "no file goes with the next message")
+            return
+        for path in files.named(words):
+            if len(self._attached) == files.MOST_FILES:
+                self._say(f"{files.one_line(path)} is one too many: {files.MOST_FILES} files go with a message")
+                return
+            attached = _Attached(Path(path).name or path)
+            self._attached.append(attached)
+            reading = asyncio.create_task(self._read(path, attached))
+            self._reading.add(reading)
+            reading.add_done_callback(self._reading.discard)
+
+    async def _read(self, path: str, attached: _Attached) -> None:
+        try:
+            attached.file = await asyncio.to_thread(files.read, path)
+            if attached in self._attached:
+                files.check_together(one.size for one in self._attached)
+        except Unattachable as error:
+            attached.why = str(error)
+        finally:
+            attached.is_read.set()
+        if attached.why and attached in self._attached:
+            self._attached.remove(attached)
+        if attached.why:
+            self._say(attached.why)
+        elif attached in self._attached and attached.file is not None:
+            self._say(f"with the next message: {attached.file.words}")
+        self._surface.refresh()
 
     def _on_interrupt(self) -> bool:
         if not self._running:
@@ -286,13 +370,17 @@ class Bot:
             begun = line.removeprefix("/resume ")
             known = sessions.load(self._terminal.sessions_file)
             return [f"/resume {noted.name}" for noted in reversed(known) if noted.name.startswith(begun)]
+        if line.startswith(normalize.ATTACH):
+            return [normalize.ATTACH + path for path in files.complete(line.removeprefix(normalize.ATTACH))]
         return normalize.matching(line)
 
     def _hint(self, line: str) -> str:
         commands = normalize.matching(line)
         if len(commands) == 1:
             return f"{commands[0]}  {normalize.COMMANDS[commands[0]]}"
-        return "  ".join(commands)
+        if commands or not self._attached:
+            return "  ".join(commands)
+        return fit(f"with it: {told([one.name for one in self._attached])}", self._surface.columns)
 
     async def _converse(self, painter: asyncio.Task[Paint]) -> None:
         while True:
@@ -316,11 +404,24 @@ class Bot:
             if isinstance(going, _Switch):
                 return going.scope
             self._note(going.text)
-            with patiently(self._set_status):
-                outcome = await spoke.submit(self._message(going))
+            outcome = await self._hand_over(spoke, going)
             self._unsent.remove(going)
             if isinstance(outcome, Refused):
                 self._refused(going, outcome)
+
+    async def _hand_over(self, spoke: Conversation, line: _Line) -> Accepted | AlreadyAccepted | Refused:
+        for attached in line.attached:
+            await attached.is_read.wait()
+        ready = [attached.file for attached in line.attached if attached.file is not None and not attached.why]
+        if len(ready) < len(line.attached):
+            # Without its file the question would be another one.
+            return Refused(reason="unavailable", text="not sent, for a file of it cannot be attached")
+        with patiently(self._set_status, what=SENDING):
+            attachments = await keep(spoke, ready)
+        if isinstance(attachments, Refused):
+            return attachments
+        with patiently(self._set_status):
+            return await spoke.submit(self._message(line, attachments))
 
     async def _bind(self, spoke: Conversation, welcome: Welcome) -> Welcome:
         """Ask for the agent that the command line named, before anything else is said."""
@@ -339,17 +440,19 @@ class Bot:
             self._say(reply.text)
         return await spoke.hello(self._scope)
 
-    def _line(self, text: str) -> _Line:
+    def _line(self, text: str, attached: tuple[_Attached, ...] = ()) -> _Line:
         message_id = uuid4().hex
-        return _Line(message_id, turn_id(PLATFORM, self._terminal.speaker.bot_id, self._scope, message_id), text)
+        turn = turn_id(PLATFORM, self._terminal.speaker.bot_id, self._scope, message_id)
+        return _Line(message_id, turn, text, attached)
 
-    def _message(self, line: _Line) -> InboundMessage:
+    def _message(self, line: _Line, attachments: tuple[Attachment, ...] = ()) -> InboundMessage:
         return normalize.message(
             line.text,
             speaker=self._terminal.speaker,
             scope_id=self._scope,
             message_id=line.message_id,
             sent_at=datetime.now().timestamp(),
+            attachments=attachments,
         )
 
     def _note(self, text: str) -> None:
@@ -357,6 +460,12 @@ class Bot:
         if not self._is_noted:
             self._is_noted = True
             sessions.add(self._terminal.sessions_file, sessions.note(self._scope, text, datetime.now()))
+
+    def _note_copy(self, name: str) -> None:
+        """A copy of this session can be resumed now; this one stays the last that was used."""
+        now, file = datetime.now(), self._terminal.sessions_file
+        sessions.add(file, sessions.note(name, f"a copy of {self._scope}", now))
+        sessions.add(file, sessions.note(self._scope, "", now))
 
     def _refused(self, line: _Line, refused: Refused) -> None:
         for question in self._questions:
@@ -374,6 +483,7 @@ class Bot:
         self._free.set()
         self._running.clear()
         self._questions.clear()
+        self._forks.clear()
         self._is_noted = False
 
     def _set_status(self, status: str) -> None:
@@ -382,7 +492,7 @@ class Bot:
 
     def _greet(self, welcome: Welcome) -> None:
         who = welcome.agent or "nobody answers here yet"
-        what = f" · {paid_by(welcome.model)}" if welcome.model else ""
+        what = f" · {paid_by(welcome.model, welcome.payer)}" if welcome.model else ""
         self._surface.print(f"{self._bold('factory')} · {clean(who)}{clean(what)}")
         self._surface.print(self._dim(f"session {self._scope} · /help tells what can be typed"))
         self._ended.update((exchange.turn, None) for exchange in welcome.history)
@@ -394,7 +504,8 @@ class Bot:
         lines = unstyled("\n".join(self._drawn("", (*blocks, tail)))).split("\n")[1:]
         if len(lines) > most:
             lines = ["…", *lines[-most:]]
-        asked = "\n  ".join(clean(exchange.asked).split("\n"))
+        words = with_files(clean(exchange.asked), (attachment.name for attachment in exchange.attachments))
+        asked = "\n  ".join(words.split("\n"))
         self._surface.print("\n" + self._dim(f"> {asked}"))
         self._surface.print("\n" + self._dim("\n".join(lines)))
 
@@ -460,7 +571,7 @@ class Bot:
         if self._answer is not None and self._answer.tail.strip():
             self._print_blocks(self._answer, (self._answer.tail,))
         for line in self._unsent:
-            self._say(f"not sent, the hub is away: {clean(line.text)}")
+            self._say(f"not sent, the hub is away: {clean(line.shown)}")
 
     def _dim(self, text: str) -> str:
         return _styled(text, "2") if self._terminal.use_color else text

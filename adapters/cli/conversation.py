@@ -1,14 +1,24 @@
 """A spoke as the terminal needs it, and how it waits for a hub that is away."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from adapters.cli.files import File, one_line
 from adapters.spoke import Screen
-from factory_contracts.messages import Accepted, AlreadyAccepted, InboundMessage, Refused, Welcome
+from factory_contracts.messages import (
+    Accepted,
+    AlreadyAccepted,
+    Attachment,
+    AttachmentKind,
+    InboundMessage,
+    Refused,
+    Welcome,
+)
 
 WAITING = "waiting for the hub…"
+SENDING = "sending files…"
 INTERRUPTED = 130
 # A hub that is there answers in milliseconds; a line that flashed up for those would only unsettle.
 PATIENCE = 0.5
@@ -25,6 +35,10 @@ class Conversation(Protocol):
         """Hand over a message and wait, however long, for the hub's word."""
         ...
 
+    async def keep(self, kind: AttachmentKind, name: str, mime: str, data: bytes) -> Attachment | None:
+        """Put a file where those who answer can read it; None where it is not taken."""
+        ...
+
     async def hello(self, scope_id: str) -> Welcome:
         """Ask who answers in a scope."""
         ...
@@ -37,10 +51,22 @@ class Conversation(Protocol):
 Join = Callable[[str, Screen], Conversation]
 
 
+async def keep(conversation: Conversation, files: Iterable[File]) -> tuple[Attachment, ...] | Refused:
+    """The files as they go with a message, or the word that one of them was not taken."""
+    kept = []
+    for file in files:
+        attachment = await conversation.keep(file.kind, file.name, file.mime, file.data)
+        if attachment is None:
+            why = f"not sent: {one_line(file.name)} could not be stored; it may be too large, or the disk full"
+            return Refused(reason="unavailable", text=why)
+        kept.append(attachment)
+    return tuple(kept)
+
+
 @contextmanager
-def patiently(tell: Callable[[str], None], patience: float = PATIENCE) -> Iterator[None]:
-    """Say that the hub is waited for, if it takes long enough to be noticed; and (empty) that it is there."""
-    telling = asyncio.get_running_loop().call_later(patience, tell, WAITING)
+def patiently(tell: Callable[[str], None], patience: float = PATIENCE, what: str = WAITING) -> Iterator[None]:
+    """Say what is waited for, if it takes long enough to be noticed; and (empty) that the wait is over."""
+    telling = asyncio.get_running_loop().call_later(patience, tell, what)
     try:
         yield
     finally:

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from factory_contracts.messages import MAX_TEXT, Address, InboundMessage
+from factory_contracts.messages import MAX_TEXT, Address, Attachment, InboundMessage
 
 PLATFORM = "cli"
 PACE_MS = 30
@@ -15,9 +15,21 @@ COMMANDS = {
     "/stop": "stop the answer; what was said stays",
     "/sessions": "the sessions of this terminal",
     "/resume": "go on with a session: /resume NAME",
+    "/attach": "have a file go with the next message: /attach PATH; /attach - none",
+    "/retry": "ask the last question again",
+    "/undo": "take back the last exchange; /undo N the last N",
     "/agent": "who answers; /agent NAME asks another",
+    "/model": "with which model; /model NAME chooses another",
+    "/usage": "what was used, what it cost, what is left",
+    "/why": "how the last answer came to be",
+    "/compact": "put what was said in short; /expand takes it back",
+    "/expand": "see again what was said instead of its summary",
+    "/fork": "go on in a copy of this session: /fork NAME",
     "/exit": "leave; the session waits",
 }
+
+FORK = "/fork "
+ATTACH = "/attach "
 
 _COMMAND = re.compile(r"/[a-z]+")
 
@@ -33,7 +45,7 @@ class Speaker:
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """A message for the hub; /new, /stop and /agent are the hub's to understand."""
+    """A message for the hub; what begins with a command that is not the terminal's is the hub's to understand."""
 
     text: str
 
@@ -56,6 +68,13 @@ class Resume:
 
 
 @dataclass(frozen=True, slots=True)
+class Attach:
+    """Have files go with the next message; "-" drops them, and empty words ask which there are."""
+
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class Exit:
     """Leave."""
 
@@ -67,7 +86,7 @@ class Unsayable:
     why: str = ""
 
 
-Typed = Say | Help | Sessions | Resume | Exit | Unsayable
+Typed = Say | Help | Sessions | Resume | Attach | Exit | Unsayable
 
 
 def read(line: str) -> Typed:
@@ -88,24 +107,40 @@ def read(line: str) -> Typed:
             return Sessions()
         case "/resume":
             return Resume(rest.strip())
+        case "/attach":
+            return Attach(rest.strip())
         case "/exit":
             return Exit()
-        case "/new" | "/stop" | "/agent":
+        case _ if word in COMMANDS:
             return Say(text.strip())
         case _:
             return Unsayable(f"no command {word}; /help tells them")
 
 
+def is_word(text: str) -> bool:
+    """Whether it is said to the hub and not to an agent."""
+    return text.partition(" ")[0] in COMMANDS
+
+
 def message(
-    text: str, *, speaker: Speaker, scope_id: str, message_id: str, sent_at: float | None = None
+    text: str,
+    *,
+    speaker: Speaker,
+    scope_id: str,
+    message_id: str,
+    sent_at: float | None = None,
+    attachments: tuple[Attachment, ...] = (),
 ) -> InboundMessage:
-    """A person's words as the hub takes them."""
+    """A person's words, and the files that go with them, as the hub takes them."""
     return InboundMessage(
         message_id=message_id,
         user_id=speaker.user_id,
         user_name=speaker.user_name,
         text=text,
-        address=Address(platform=PLATFORM, bot_id=speaker.bot_id, scope_id=scope_id, pace_ms=PACE_MS, echo=True),
+        attachments=attachments,
+        address=Address(
+            platform=PLATFORM, bot_id=speaker.bot_id, scope_id=scope_id, pace_ms=PACE_MS, echo=True, names_scopes=True
+        ),
         sent_at=sent_at,
     )
 

@@ -10,7 +10,8 @@ from typing import Protocol, TextIO
 from uuid import uuid4
 
 from adapters.cli import normalize
-from adapters.cli.conversation import INTERRUPTED, Conversation, Join, patiently
+from adapters.cli.conversation import INTERRUPTED, SENDING, Conversation, Join, keep, patiently
+from adapters.cli.files import File
 from adapters.cli.normalize import PLATFORM, Speaker
 from adapters.cli.render import Paint, Told, advance, advance_plain, clean, events, fit, is_apart, usage_line
 from adapters.spoke import Reply
@@ -30,6 +31,7 @@ class Question:
     scope: str
     speaker: Speaker
     agent: str | None = None
+    files: tuple[File, ...] = ()
 
 
 class Writer(Protocol):
@@ -179,7 +181,11 @@ class Once:
         self._show(reply)
 
     async def said(self, said: Said) -> None:
-        """What others ask is not what was asked here."""
+        """What others ask is not what was asked here; but what was may be answered with theirs."""
+        if said.joined is not None and said.turn in self._finals:
+            self._finals[said.joined] = self._finals[said.turn]
+            if said.turn == self._turn:
+                self._turn = said.joined
 
     def tell(self, text: str) -> None:
         """Talk, which never mixes with the result."""
@@ -223,7 +229,7 @@ class Once:
 
     async def _converse(self, spoke: Conversation) -> int:
         try:
-            reply = await self._answer(spoke, self._question.text, is_shown=True)
+            reply = await self._answer(spoke, self._question.text, self._question.files, is_shown=True)
         except BrokenPipeError:
             return FAILED
         if isinstance(reply, Refused):
@@ -235,7 +241,9 @@ class Once:
             self.tell(usage_line(reply.usage))
         return 0 if reply.outcome == "complete" else FAILED
 
-    async def _answer(self, spoke: Conversation, text: str, *, is_shown: bool = False) -> Reply | Refused:
+    async def _answer(
+        self, spoke: Conversation, text: str, files: tuple[File, ...] = (), *, is_shown: bool = False
+    ) -> Reply | Refused:
         question = self._question
         message_id = uuid4().hex
         turn = turn_id(PLATFORM, question.speaker.bot_id, question.scope, message_id)
@@ -243,6 +251,10 @@ class Once:
         self._finals[turn] = final
         if is_shown:
             self._turn = turn
+        with patiently(self.tell, PATIENCE, SENDING):
+            attachments = await keep(spoke, files)
+        if isinstance(attachments, Refused):
+            return attachments
         with patiently(self.tell, PATIENCE):
             outcome = await spoke.submit(
                 normalize.message(
@@ -251,6 +263,7 @@ class Once:
                     scope_id=question.scope,
                     message_id=message_id,
                     sent_at=datetime.now().timestamp(),
+                    attachments=attachments,
                 )
             )
         if isinstance(outcome, Refused):

@@ -115,15 +115,17 @@ def fit(text: str, columns: int, *, is_end: bool = False) -> str:
 def usage_line(usage: Usage) -> str:
     """What a turn consumed, in one line."""
     calls = f"{usage.calls} model call{'' if usage.calls == 1 else 's'}"
-    return f"{calls} · {usage.input_tokens:,} tokens in · {usage.output_tokens:,} out"
+    cached = f" ({usage.cache_read_tokens:,} cached)" if usage.cache_read_tokens else ""
+    cost = f" · ${usage.cost.normalize():f}" if usage.cost else ""
+    unknown = " · of unknown price" if usage.unpriced else ""
+    return f"{calls} · {usage.input_tokens:,} tokens in{cached} · {usage.output_tokens:,} out{cost}{unknown}"
 
 
-def paid_by(model: str) -> str:
+def paid_by(model: str, payer: str) -> str:
     """The model, and what pays for it."""
-    provider, _, _ = model.partition(":")
-    if provider == "scripted":
+    if model.partition(":")[0] == "scripted":
         return "scripted: offline, costs nothing"
-    return f"{model} · paid by your {provider} account"
+    return f"{model} · {payer}" if payer else model
 
 
 @dataclass(frozen=True, slots=True)

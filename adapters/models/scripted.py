@@ -158,6 +158,9 @@ class Scripted:
             return _offline(request)
         return _follow(script, request, self._tally)
 
+    async def close(self) -> None:
+        """Nothing is held."""
+
     def _find(self, name: str) -> Script | None:
         if not name:
             return self._script
@@ -381,10 +384,11 @@ def _explain(request: ModelRequest) -> str:
             "understand nothing and cost nothing. What works is everything around me: what you write is put on a log "
             "and comes back to me with your next message.\n\n"
             f"You said: {said}\n\n"
-            "To get real answers:\n\n"
-            '- An agent file (`agents/<name>.toml`) names its model as `model = "provider:model"`.\n'
-            "- `scripted` is the only provider in this version. When another one is there, name it in that line.\n"
-            '- Until then, `model = "scripted:/path/to/script.toml"` lets me say what you write in a script.\n\n'
+            "To get real answers, do one of these and start `factory chat` again:\n\n"
+            "- Set `ANTHROPIC_API_KEY`, `OPENAI_API_KEY`, `OPENROUTER_API_KEY` or `GEMINI_API_KEY`, in the environment "
+            "or in a file `.env` where you start.\n"
+            "- Run Ollama on this machine.\n"
+            '- Name a model in an agent file: `model = "provider:model"`; `factory doctor` tells what it finds.\n\n'
             "Say something else, and I will show you that I remember this."
         )
     return (

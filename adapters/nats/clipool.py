@@ -24,10 +24,12 @@ from factory_contracts.work import (
     Events,
     Forget,
     HubHello,
+    Line,
     RecordReply,
     RecordRequest,
     Resume,
     Stale,
+    Steer,
     Stop,
     Unknown,
     WorkerHeartbeat,
@@ -79,6 +81,12 @@ class NatsRun:
         self.is_stopping = True
         turn, part = self.assignment.turn, self.assignment.key.partition
         await self._pool.tell(self, Stop(turn=turn, epoch=self._pool.epoch(part), partition=part))
+
+    async def steer(self, joining: str, line: Line) -> None:
+        """Have a message join the turn, if it is not over yet; its end tells whether it did."""
+        turn, part = self.assignment.turn, self.assignment.key.partition
+        command = Steer(turn=turn, epoch=self._pool.epoch(part), partition=part, joining=joining, line=line)
+        await self._pool.tell(self, command)
 
     async def close(self, *, forget: bool) -> None:
         """Stop listening; the worker keeps the turn unless it may forget it."""
@@ -138,7 +146,7 @@ class Keeper:
     """What the pool of workers asks the hub: may this turn be forgotten, and will you record this."""
 
     is_open: Callable[[str, str], bool]
-    record: Callable[[str, RecordRequest], Awaitable[RecordReply]]
+    record: Callable[[str, RecordRequest], Awaitable[RecordReply | None]]
 
 
 class NatsCliPool:
@@ -154,6 +162,7 @@ class NatsCliPool:
         self._registry = WorkerRegistry(silence=SILENCE)
         self._runs: dict[str, NatsRun] = {}
         self._heard: dict[str, float] = {}
+        self._providers: dict[str, tuple[str, ...]] = {}
         self._closed: dict[tuple[str, int], dict[str, None]] = {}
         self._beat = asyncio.Event()
         self._replies = transport.inbox("commands")
@@ -196,6 +205,11 @@ class NatsCliPool:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._beat.wait(), seconds)
 
+    def providers(self) -> frozenset[str]:
+        """What the heartbeats of those who live name."""
+        living = self._registry.candidates(self._loop.time())
+        return frozenset(provider for worker in living for provider in self._providers.get(worker, ()))
+
     async def run(self, assignment: Assignment) -> NatsRun:
         """Tell the worker to begin; its first events are its word that it did."""
         run = self._open(assignment)
@@ -208,7 +222,7 @@ class NatsCliPool:
         await self._ask(run, 0)
         return run
 
-    async def tell(self, run: NatsRun, command: RunCommand | Resume | Stop) -> None:
+    async def tell(self, run: NatsRun, command: RunCommand | Resume | Stop | Steer) -> None:
         """Send a command whose refusal, and nothing else, comes back."""
         worker = run.assignment.chosen.worker
         # The attempt stands in it: what is said of an attempt that was given up must not end the next one.
@@ -255,10 +269,11 @@ class NatsCliPool:
             attempt=assignment.attempt,
             instance=assignment.chosen.instance,
             scope=assignment.key.to_pool_id(),
+            user_id=assignment.user_id,
             agent=assignment.agent,
             lines=assignment.lines,
             pace_ms=assignment.pace_ms,
-            unknown_calls=assignment.unknown_calls,
+            known_calls=assignment.known_calls,
         )
 
     async def _ask(self, run: NatsRun, start: int) -> None:
@@ -313,6 +328,7 @@ class NatsCliPool:
         if not heartbeat.models:
             self._registry.mark_stale(heartbeat.worker)
         self._heard[heartbeat.worker] = now
+        self._providers[heartbeat.worker] = heartbeat.models
         self._beat.set()
         for run in tuple(self._runs.values()):
             if run.assignment.chosen.worker == heartbeat.worker:
@@ -394,7 +410,9 @@ class NatsCliPool:
             reply = await self._keeper.record(worker, request)
         except Fenced:
             return
-        await self._transport.publish(delivery.reply, RECORD_REPLY.encode(reply))
+        # Silence makes the worker ask again.
+        if reply is not None:
+            await self._transport.publish(delivery.reply, RECORD_REPLY.encode(reply))
 
     def _tick(self) -> None:
         """Give up workers that fell silent while our own connection was there all along."""

@@ -7,14 +7,24 @@ is asked for beyond that is gathered, and one batch, with one sync to disk, serv
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
 from factory_contracts import subjects
 from factory_contracts.envelope import Malformed
-from factory_contracts.records import EPOCH, MARK, RECORD, EpochBegun, MarkMoved, Record
+from factory_contracts.records import (
+    BALANCES,
+    EPOCH,
+    MARK,
+    RECORD,
+    Balance,
+    Balances,
+    EpochBegun,
+    MarkMoved,
+    Record,
+)
 from factory_nats.result import Err, Ok, Result
 from factory_nats.transport import Entry, Stored, StreamConfig, Transport
 from hub.kernel.ports import Fenced, Full, Logged, Unwritable
@@ -105,16 +115,35 @@ class JetStreamLog:
         last = await _until_answered(lambda: self._transport.last(subjects.STREAM, subject))
         return 1 if last is None else MARK.decode(last.data).sequence
 
-    async def move_mark(self, sequence: int) -> None:
-        """Say that a new hub need not read below this sequence."""
+    async def move_mark(self, sequence: int, spent: Mapping[int, tuple[Balance, ...]]) -> bool:
+        """Say that a new hub need not read below this sequence, and what was spent until there; false if unheard."""
+        fence = self._fence(MARK_PARTITION)
+        entries = [
+            Entry(
+                subjects.money(shard),
+                BALANCES.encode(Balances(through=sequence, balances=balances)),
+                expect=fence,
+                rollup=True,
+            )
+            for shard, balances in spent.items()
+        ]
         payload = MARK.encode(MarkMoved(sequence=sequence))
-        entry = Entry(subjects.mark(MARK_PARTITION), payload, expect=self._fence(MARK_PARTITION), rollup=True)
-        result = await self._transport.append([entry], timeout=APPEND_TIMEOUT)
+        entries.append(Entry(subjects.mark(MARK_PARTITION), payload, expect=fence, rollup=True))
+        result = await self._transport.append(entries, timeout=APPEND_TIMEOUT)
         if isinstance(result, Ok):
             self._at("mark written")
         elif result.reason == "fenced":
             self._fence_off()
             raise Fenced
+        return isinstance(result, Ok)
+
+    async def spent(self) -> dict[int, tuple[int, tuple[Balance, ...]]]:
+        """What turns begun below a sequence have spent, by shard."""
+        found: dict[int, tuple[int, tuple[Balance, ...]]] = {}
+        for stored in await self._stored(subjects.plane("money")[0], 1):
+            balances = BALANCES.decode(stored.data)
+            found[int(stored.subject.rpartition(".")[2])] = (balances.through, balances.balances)
+        return found
 
     async def append(self, key: RoutingKey, records: Sequence[Record], *, is_urgent: bool = True) -> tuple[Logged, ...]:
         """Persist the records together; returns with their sequences, however long the bus is away."""

@@ -10,7 +10,7 @@ from decimal import Context, Decimal, DecimalException, DivisionByZero, InvalidO
 from json import loads
 from types import MappingProxyType
 
-from hub.kernel.ports import ToolFailed, ToolSpec
+from hub.kernel.ports import Occasion, ToolFailed, ToolSpec
 
 MAX_LENGTH = 500
 MAX_DEPTH = 40
@@ -42,7 +42,7 @@ _CONSTANTS: Mapping[str, Decimal] = MappingProxyType(
 class Calculator:
     """Calculates what it is asked and cannot do anything else."""
 
-    async def run(self, arguments: str) -> str:
+    async def run(self, arguments: str, occasion: Occasion) -> str:
         """The value of the expression."""
         expression = loads(arguments).get("expression")
         if not isinstance(expression, str):

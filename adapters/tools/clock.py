@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from json import loads
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from hub.kernel.ports import ToolFailed, ToolSpec
+from hub.kernel.ports import Occasion, ToolFailed, ToolSpec
 
 SPEC = ToolSpec(
     name="clock",
@@ -23,7 +23,7 @@ class Clock:
     def __init__(self, now: Callable[[], datetime]) -> None:
         self._now = now
 
-    async def run(self, arguments: str) -> str:
+    async def run(self, arguments: str, occasion: Occasion) -> str:
         """Weekday, date, time and offset, in words and in ISO 8601."""
         name = loads(arguments).get("timezone", "UTC")
         if not isinstance(name, str):

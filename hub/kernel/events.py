@@ -1,6 +1,7 @@
 """What a model says in one call: the events that every model adapter yields to the harness."""
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Literal
 
 
@@ -9,6 +10,13 @@ class Said:
     """More text."""
 
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Thought:
+    """The model thinks: a sign of life, which is no part of the answer."""
+
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,20 +29,54 @@ class Called:
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
-    """The call is over, for this reason, having cost so much."""
+class Did:
+    """The provider's side used a tool of its own; the text is a line that a person may see."""
 
-    reason: Literal["end", "tools", "length", "refusal"]
+    call: str
+    tool: str
+    state: Literal["running", "ok", "error"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What the provider wants to be shown again, unchanged, with this answer, in the provider's own JSON."""
+
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The call is over, for this reason, having cost so much; input counts all that was read, from a cache or not.
+
+    "pause" asks to be asked again as it stands; "full" says that the conversation is longer than the model can read.
+    `cost` is in US dollars where the provider itself names it.
+    """
+
+    reason: Literal["end", "tools", "length", "refusal", "pause", "full"]
     input_tokens: int = 0
     output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    cost: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The call broke off; the reason is the operator's to read, never a person's."""
+    """The call broke off; the reason is the operator's to read, never a person's.
+
+    What is transient may work when tried again, not before `retry_after` seconds where the provider said so. What was
+    consumed until then is told as far as it is known.
+    """
 
     reason: str
     is_transient: bool = False
+    retry_after: float = 0.0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    cost: Decimal | None = None
 
 
-ModelEvent = Said | Called | Finished | Failed
+ModelEvent = Said | Thought | Called | Did | Kept | Finished | Failed

@@ -26,6 +26,7 @@ class BotPolicy:
     max_text: int = 20_000
     rate_per_minute: int = 20
     answers_unaddressed: bool = False
+    everyone_owns: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ def screen(message: InboundMessage, policy: BotPolicy | None, rates: Rates, now:
 
 def trust(message: InboundMessage, policy: BotPolicy) -> Trust:
     """What the hub knows of the speaker; what the message says of itself counts for nothing."""
-    return "owner" if message.user_id in policy.owners else "public"
+    return "owner" if policy.everyone_owns or message.user_id in policy.owners else "public"
 
 
 def _not_blocked(message: InboundMessage, policy: BotPolicy) -> Declined | None:

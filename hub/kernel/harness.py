@@ -2,7 +2,9 @@
 
 A model is asked at most `max_calls` times, and every call of a tool gets exactly one result, also when the turn is
 stopped. A call's id derives from what is called and with which arguments, so that an attempt on another worker gives
-the same call the same id, and a call whose outcome nobody knows is told to the model instead of run again.
+the same call the same id: what an earlier attempt did is told to the model instead of done again.
+
+A model that fails is asked again, then the next one of the agent is; what was said stays, and the next goes on there.
 """
 
 from dataclasses import dataclass, replace
@@ -10,36 +12,44 @@ from hashlib import sha256
 from json import dumps, loads
 from typing import Literal
 
-from factory_contracts.messages import Outcome, Usage
-from hub.kernel.events import Called, Failed, Finished, ModelEvent, Said
+from factory_contracts.messages import Outcome
+from factory_contracts.work import KnownCall
+from hub.kernel.events import Called, Did, Failed, Finished, Kept, ModelEvent, Said, Thought
 from hub.kernel.ports import ModelMessage, ModelRequest, Spoken, ToolCalls, ToolResult, ToolSpec
+from hub.kernel.schema import complaint
 
 MAX_ANSWER = 1_000_000
 MAX_ARGUMENTS = 100_000
-MAX_OBSERVATION = 100_000
+MAX_NESTING = 64
+MAX_OBSERVATION = 250_000
 MAX_SIDE_BY_SIDE = 16
 MAX_TOOL_NAME = 64
-RETRY_DELAYS = (0.25, 1.0)
+RETRY_DELAYS = (0.5, 2.0, 6.0)
+# Whoever is told to come back later than this asks somebody else.
+LONGEST_WAIT = 30.0
 
 CONTINUE = "Go on exactly where you stopped. Repeat nothing."
 CUT_OFF = "\n\n[cut: the answer was longer than the model may say at once]"
 NO_ANSWER = "The model gave no answer."
 REFUSAL = "I cannot help with that."
+TOO_LONG = "This conversation has become longer than the model can read. /compact shortens it, /new begins another."
 PARAGRAPH = "\n\n"
-BROKEN_OFF = Finished("end")
+THINKING = "thinking"
 
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """All that a turn starts from; the reference is what a person is given instead of a reason."""
+    """All that a turn starts from: its first model call, and whom to ask where that fails.
 
-    model: str
-    system: str
-    messages: tuple[ModelMessage, ...]
+    The reference is what a person is given instead of a reason. In a dry run nothing that has an effect is done.
+    """
+
+    request: ModelRequest
     reference: str
-    tools: tuple[ToolSpec, ...] = ()
+    fallbacks: tuple[str, ...] = ()
     max_calls: int = 20
-    unknown_calls: frozenset[str] = frozenset()
+    known_calls: tuple[KnownCall, ...] = ()
+    is_dry: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +73,20 @@ class TimeUp:
 
 @dataclass(frozen=True, slots=True)
 class Steer:
-    """The person adds something before the turn is over."""
+    """The person adds something before the turn is over: what another turn would have asked."""
 
-    text: str
+    joining: str
+    line: Spoken
 
 
-Event = Begin | ModelEvent | ToolFinished | Stop | TimeUp | Steer
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """The call may not be paid for; the words are for the person."""
+
+    words: str
+
+
+Event = Begin | ModelEvent | ToolFinished | Stop | TimeUp | Steer | Denied
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +108,14 @@ class UseTool:
 
 
 @dataclass(frozen=True, slots=True)
+class Skip:
+    """A call is not run: this is what the model is told instead."""
+
+    result: ToolResult
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
 class Say:
     """More of the answer."""
 
@@ -108,14 +134,17 @@ class Show:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The turn is over: whatever still runs is cancelled, and nothing follows. The reason is for the operator."""
+    """The turn is over: whatever still runs is cancelled, and nothing follows. The reason is for the operator.
+
+    `joined` names the turns that were heard in this one.
+    """
 
     outcome: Outcome
-    usage: Usage
     reason: str = ""
+    joined: tuple[str, ...] = ()
 
 
-Command = AskModel | UseTool | Say | Show | End
+Command = AskModel | UseTool | Skip | Say | Show | End
 Commands = tuple[Command, ...]
 
 
@@ -127,7 +156,7 @@ class Wanted:
     name: str
     arguments: str
     digest: str
-    plan: ToolSpec | str
+    plan: ToolSpec | ToolResult
 
     @property
     def has_effect(self) -> bool:
@@ -141,11 +170,11 @@ class Course:
 
     given: Begin
     messages: tuple[ModelMessage, ...]
-    calls: int = 0
+    models: tuple[str, ...]
     said: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    steers: tuple[str, ...] = ()
+    calls: int = 0
+    steers: tuple[Steer, ...] = ()
+    joined: tuple[str, ...] = ()
     digests: tuple[str, ...] = ()
     has_continued: bool = False
 
@@ -167,8 +196,10 @@ class Asking:
     course: Course
     text: str = ""
     called: tuple[Called, ...] = ()
+    kept: tuple[str, ...] = ()
     retries: int = 0
     is_continuing: bool = False
+    is_thinking: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +228,7 @@ def step(state: State, event: Event) -> Step:
     """What the turn is after this event, and what is to be done now; an event out of place changes nothing."""
     match state:
         case Idle():
-            return _ask(Course(event, event.messages)) if isinstance(event, Begin) else (state, ())
+            return _begin(event) if isinstance(event, Begin) else (state, ())
         case Asking():
             return _hear(state, event)
         case Using():
@@ -206,66 +237,110 @@ def step(state: State, event: Event) -> Step:
             return state, ()
 
 
-def _ask(course: Course, *, retries: int = 0, is_continuing: bool = False) -> Step:
-    given = course.given
+def _begin(given: Begin) -> Step:
+    return _ask(Course(given, given.request.messages, (given.request.model, *given.fallbacks)))
+
+
+def _ask(course: Course, *, retries: int = 0, delay: float = 0.0, is_continuing: bool = False) -> Step:
     if course.steers:
-        spoken = tuple(Spoken("user", text) for text in course.steers)
-        course = replace(course, messages=course.messages + spoken, steers=())
+        course = replace(
+            course,
+            messages=course.messages + tuple(steer.line for steer in course.steers),
+            joined=course.joined + tuple(steer.joining for steer in course.steers),
+            steers=(),
+        )
     course = replace(course, calls=course.calls + 1)
-    request = ModelRequest(given.model, given.system, course.messages, given.tools)
-    delay = RETRY_DELAYS[retries - 1] if retries else 0.0
+    request = replace(course.given.request, model=course.models[0], messages=course.messages)
     return Asking(course, retries=retries, is_continuing=is_continuing), (AskModel(request, delay),)
 
 
 def _hear(state: Asking, event: Event) -> Step:
     match event:
         case Said():
-            return _say(state, event.text)
+            return _said(state, event.text)
+        case Thought():
+            return _think(state)
         case Called():
             return replace(state, called=(*state.called, event)), ()
-        case Finished():
-            return _finish(state, event)
-        case Failed():
-            return _retry(state, event)
+        case Kept():
+            return replace(state, kept=(*state.kept, event.content)), ()
+        case Did():
+            return state, (Show(event.call, event.tool, event.state, event.text),)
         case Steer():
             return replace(state, course=_steer(state.course, event)), ()
-        case Stop():
-            return _end(_abandon(state, "The turn was stopped before this ran."), "stopped")
-        case TimeUp():
-            return _overrun(_abandon(state, "The turn ran out of time before this ran."))
         case Begin() | ToolFinished():
             return state, ()
+        case Finished():
+            after, commands = _finish(state, event)
+        case Failed():
+            after, commands = _recover(state, event)
+        case Denied():
+            after, commands = _end(_answered(state), "failed", _paragraph(state.course) + event.words)
+        case Stop():
+            after, commands = _end(_abandon(state, "The turn was stopped before this ran."), "stopped")
+        case TimeUp():
+            after, commands = _overrun(_abandon(state, "The turn ran out of time before this ran."))
+    return after, (*_think_no_more(state), *commands)
 
 
-def _say(state: Asking, text: str) -> Step:
+def _think(state: Asking) -> Step:
+    if state.is_thinking or state.text:
+        return state, ()
+    return replace(state, is_thinking=True), (Show(THINKING, THINKING, "running", "Thinking"),)
+
+
+def _think_no_more(state: Asking) -> Commands:
+    return (Show(THINKING, THINKING, "ok", "Thought"),) if state.is_thinking else ()
+
+
+def _said(state: Asking, text: str) -> Step:
     if not text:
         return state, ()
     course = state.course
-    begins_anew = bool(course.said) and not state.text and not state.is_continuing
-    said = PARAGRAPH + text if begins_anew else text
-    state = Asking(course, state.text + text, state.called, state.retries, state.is_continuing)
+    begins_anew = not state.text and not state.is_continuing
+    said = _paragraph(course) + text if begins_anew else text
+    thought = _think_no_more(state)
+    state = replace(state, text=state.text + text, is_thinking=False)
     if course.said + len(state.text) <= MAX_ANSWER:
-        return state, (Say(said),)
+        return state, (*thought, Say(said))
     ended, commands = _end(_abandon(state, "The answer was too long already."), "complete", CUT_OFF)
-    return ended, (Say(said), *commands)
+    return ended, (*thought, Say(said), *commands)
 
 
-def _retry(state: Asking, event: Failed) -> Step:
-    course = state.course
-    was_silent = not state.text and not state.called
-    if event.is_transient and was_silent and state.retries < len(RETRY_DELAYS) and course.may_ask:
-        return _ask(course, retries=state.retries + 1, is_continuing=state.is_continuing)
-    return _fail(_abandon(state, "The model's answer broke off before this ran."), event.reason)
+def _recover(state: Asking, event: Failed) -> Step:
+    """Ask again where that may help, then the agent's next model; what was said stays, and is gone on from."""
+    # What was called in an answer that broke off was never run: the model is to say it again.
+    course = _answered(replace(state, called=()))
+    is_continuing = state.is_continuing or bool(state.text)
+    if state.text:
+        course = replace(course, messages=(*course.messages, Spoken("user", CONTINUE)))
+    if not course.may_ask:
+        return _fail(course, event.reason)
+    if event.is_transient and state.retries < len(RETRY_DELAYS) and event.retry_after <= LONGEST_WAIT:
+        delay = max(RETRY_DELAYS[state.retries], event.retry_after)
+        return _ask(course, retries=state.retries + 1, delay=delay, is_continuing=is_continuing)
+    if len(course.models) > 1:
+        # What one provider paused at, another can only go on from when it is asked to.
+        if isinstance(course.messages[-1], ToolCalls):
+            course = replace(course, messages=(*course.messages, Spoken("user", CONTINUE)))
+        return _ask(replace(course, models=course.models[1:]), is_continuing=is_continuing)
+    return _fail(course, event.reason)
 
 
 def _finish(state: Asking, event: Finished) -> Step:
     if event.reason == "refusal":
-        course = _abandon(state, "The model refused to go on before this ran.", event)
+        course = _abandon(state, "The model refused to go on before this ran.")
         return _end(course, "complete", "" if course.said else REFUSAL)
+    if event.reason == "full":
+        course = _abandon(state, "The model could read no more before this ran.")
+        return _end(course, "complete", CUT_OFF) if course.said else _end(course, "failed", TOO_LONG)
     if state.called:
-        course, wanted = _plan(state, event)
+        course, wanted = _plan(state)
         return _advance(Using(course, wanted, waiting=wanted))
-    course = _answered(state, event)
+    if event.reason == "pause":
+        paused = _after(state, ToolCalls(state.text, (), state.kept, state.course.models[0]))
+        return _ask(paused, is_continuing=True) if paused.may_ask else _exhausted(paused)
+    course = _answered(state)
     if event.reason == "length" and state.text and not course.has_continued and course.may_ask:
         course = replace(course, messages=(*course.messages, Spoken("user", CONTINUE)), has_continued=True)
         return _ask(course, is_continuing=True)
@@ -282,14 +357,10 @@ def _advance(state: Using) -> Step:
     waiting, running, results = list(state.waiting), list(state.running), list(state.results)
     while waiting:
         wanted = waiting[0]
-        if isinstance(wanted.plan, str):
-            results.append(ToolResult(wanted.call, wanted.name, wanted.plan, is_error=True))
-            commands.append(_line(wanted, "error"))
-        elif (
-            (running and wanted.has_effect)
-            or any(other.has_effect for other in running)
-            or len(running) == MAX_SIDE_BY_SIDE
-        ):
+        if isinstance(wanted.plan, ToolResult):
+            results.append(wanted.plan)
+            commands += (_line(wanted, "error" if wanted.plan.is_error else "ok"), Skip(wanted.plan, wanted.arguments))
+        elif _must_wait(wanted, running):
             break
         else:
             running.append(wanted)
@@ -299,11 +370,7 @@ def _advance(state: Using) -> Step:
     if running:
         return state, tuple(commands)
     course = _resulted(state)
-    if course.may_ask:
-        after, more = _ask(course)
-    else:
-        words = f"Sorry, I could not finish this in {course.given.max_calls} steps."
-        after, more = _fail(course, f"the limit of {course.given.max_calls} model calls", words)
+    after, more = _ask(course) if course.may_ask else _exhausted(course)
     return after, (*commands, *more)
 
 
@@ -328,7 +395,7 @@ def _observe(state: Using, event: Event) -> Step:
         case Failed():
             course, lines = _interrupt(state, "The turn broke off; whether this had an effect is not known.")
             ended, commands = _fail(course, event.reason)
-        case Begin() | Said() | Called() | Finished():
+        case _:
             return state, ()
     return ended, (*lines, *commands)
 
@@ -339,17 +406,22 @@ def _note(state: Using, event: ToolFinished) -> Step:
             break
     else:
         return state, ()
-    result = ToolResult(wanted.call, wanted.name, event.content[:MAX_OBSERVATION], event.is_error)
+    result = ToolResult(wanted.call, wanted.name, _bounded(event.content), event.is_error)
     running = tuple(other for other in state.running if other is not wanted)
     after, commands = _advance(replace(state, running=running, results=(*state.results, result)))
     return after, (_line(wanted, "error" if event.is_error else "ok"), *commands)
 
 
-def _plan(state: Asking, end: Finished) -> tuple[Course, tuple[Wanted, ...]]:
+def _bounded(content: str) -> str:
+    if len(content) <= MAX_OBSERVATION:
+        return content
+    return f"{content[:MAX_OBSERVATION]}\n[cut: {len(content)} characters in all]"
+
+
+def _plan(state: Asking) -> tuple[Course, tuple[Wanted, ...]]:
     """The calls of an answer, each with its id, and the course with the message that made them."""
     course = state.course
     digests = list(course.digests)
-    specs = {spec.name: spec for spec in course.given.tools}
     planned: list[Wanted] = []
     for called in state.called:
         name = called.tool[:MAX_TOOL_NAME] or "unnamed"
@@ -357,22 +429,48 @@ def _plan(state: Asking, end: Finished) -> tuple[Course, tuple[Wanted, ...]]:
         digest = sha256(f"{name}\0{arguments}".encode(errors="surrogatepass")).hexdigest()[:12]
         digests.append(digest)
         call = f"{digest}-{digests.count(digest)}"
-        spec = specs.get(called.tool)
-        plan: ToolSpec | str
+        spec = next((spec for spec in course.given.request.tools if spec.name == called.tool), None)
+        plan: ToolSpec | ToolResult
         if spec is None:
-            plan = f"There is no tool {name!r}. There is: {', '.join(specs) or 'none'}."
+            there = ", ".join(spec.name for spec in course.given.request.tools) or "none"
+            plan = ToolResult(call, name, f"There is no tool {name!r}. There is: {there}.", is_error=True)
         elif problem:
-            plan = problem
-        elif spec.effect != "read" and call in course.given.unknown_calls:
-            plan = (
-                "This was begun in an earlier attempt at the same answer, and whether it took effect is not known. "
-                "It was not run again. Find out first, or tell the person."
-            )
+            plan = ToolResult(call, name, problem, is_error=True)
         else:
-            plan = spec
+            plan = _permit(course.given, spec, call, arguments)
         planned.append(Wanted(call, name, arguments, digest, plan))
-    message = ToolCalls(state.text, tuple((wanted.call, wanted.name, wanted.arguments) for wanted in planned))
-    return replace(_after(state, end, message), digests=tuple(digests)), tuple(planned)
+    message = ToolCalls(
+        state.text,
+        tuple((wanted.call, wanted.name, wanted.arguments) for wanted in planned),
+        state.kept,
+        course.models[0],
+    )
+    return replace(_after(state, message), digests=tuple(digests)), tuple(planned)
+
+
+def _permit(given: Begin, spec: ToolSpec, call: str, arguments: str) -> ToolSpec | ToolResult:
+    """The tool where the call may be made, else what the model is told instead."""
+    try:
+        problem = complaint(loads(spec.parameters), loads(arguments))
+    except RecursionError:
+        problem = "nobody can read the tool's own schema, which is nested too deep."
+    if problem:
+        return ToolResult(call, spec.name, f"The arguments do not fit: {problem}", is_error=True)
+    if spec.effect == "read":
+        return spec
+    known = next((known for known in given.known_calls if known.call == call), None)
+    if known is not None and known.outcome != "unknown":
+        content = f"This was done in an earlier attempt at the same answer, and said: {known.content}"
+        return ToolResult(call, spec.name, content, is_error=known.outcome == "error")
+    if known is not None and not spec.is_idempotent:
+        content = (
+            "This was begun in an earlier attempt at the same answer, and whether it took effect is not known. "
+            "It was not run again. Find out first, or tell the person."
+        )
+        return ToolResult(call, spec.name, content, is_error=True)
+    if given.is_dry:
+        return ToolResult(call, spec.name, f"Dry run: {spec.name} would have been called with {arguments}.")
+    return spec
 
 
 def _read(arguments: str) -> tuple[str, str]:
@@ -383,33 +481,39 @@ def _read(arguments: str) -> tuple[str, str]:
         value = loads(arguments or "{}")
         if not isinstance(value, dict):
             return "{}", "The arguments are no JSON object."
+        if _nests(value, MAX_NESTING):
+            return "{}", f"The arguments are nested more than {MAX_NESTING} deep."
         return dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False), ""
     except (ValueError, RecursionError):
         return "{}", "The arguments are no valid JSON."
 
 
-def _abandon(state: Asking, why: str, end: Finished = BROKEN_OFF) -> Course:
+def _nests(value: object, levels: int) -> bool:
+    """Whether the value is nested deeper than so many levels."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(levels == 1 or _nests(one, levels - 1) for one in inner if isinstance(one, dict | list))
+
+
+def _abandon(state: Asking, why: str) -> Course:
     """The course with what was said and, for each call that never ran, the reason."""
     if not state.called:
-        return _answered(state, end)
-    course, wanted = _plan(state, end)
+        return _answered(state)
+    course, wanted = _plan(state)
     results = tuple(ToolResult(one.call, one.name, why, is_error=True) for one in wanted)
     return replace(course, messages=course.messages + results)
 
 
-def _answered(state: Asking, end: Finished) -> Course:
+def _answered(state: Asking) -> Course:
     """The course after an answer that called no tool."""
-    return _after(state, end, Spoken("assistant", state.text) if state.text else None)
+    return _after(state, Spoken("assistant", state.text) if state.text else None)
 
 
-def _after(state: Asking, end: Finished, message: ModelMessage | None) -> Course:
+def _after(state: Asking, message: ModelMessage | None) -> Course:
     course = state.course
     return replace(
         course,
         messages=course.messages if message is None else (*course.messages, message),
         said=course.said + len(state.text),
-        input_tokens=course.input_tokens + end.input_tokens,
-        output_tokens=course.output_tokens + end.output_tokens,
     )
 
 
@@ -428,22 +532,31 @@ def _resulted(state: Using) -> Course:
 
 
 def _steer(course: Course, event: Steer) -> Course:
-    return replace(course, steers=(*course.steers, event.text))
+    if event.joining in course.joined or any(steer.joining == event.joining for steer in course.steers):
+        return course
+    return replace(course, steers=(*course.steers, event))
 
 
 def _overrun(course: Course) -> Step:
     return _fail(course, "the time limit of the agent", "Sorry, this took too long.")
 
 
+def _exhausted(course: Course) -> Step:
+    words = f"Sorry, I could not finish this in {course.given.max_calls} steps."
+    return _fail(course, f"the limit of {course.given.max_calls} model calls", words)
+
+
 def _fail(course: Course, reason: str, words: str = "Sorry, I could not finish this.") -> Step:
-    joint = PARAGRAPH if course.said else ""
-    return _end(course, "failed", f"{joint}{words} Reference {course.given.reference}.", reason)
+    return _end(course, "failed", f"{_paragraph(course)}{words} Reference {course.given.reference}.", reason)
 
 
 def _end(course: Course, outcome: Outcome, words: str = "", reason: str = "") -> Step:
-    usage = Usage(calls=course.calls, input_tokens=course.input_tokens, output_tokens=course.output_tokens)
-    end = End(outcome, usage, reason)
+    end = End(outcome, reason, course.joined)
     return Over(course.messages), (Say(words), end) if words else (end,)
+
+
+def _paragraph(course: Course) -> str:
+    return PARAGRAPH if course.said else ""
 
 
 def _line(wanted: Wanted, state: Literal["running", "ok", "error"]) -> Show:

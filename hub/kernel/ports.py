@@ -1,13 +1,14 @@
 """What the core needs of the world, and what each failure means."""
 
-from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
 from typing import Literal, Protocol
 
 from factory_contracts.messages import Attachment, Outbound
 from factory_contracts.records import Effect, Record
-from factory_contracts.work import AgentSpec, Events, Line
-from hub.kernel.events import ModelEvent
+from factory_contracts.work import AgentSpec, Events, KnownCall, Line
+from hub.kernel.events import Failed, Finished, ModelEvent
 from hub.kernel.routing import RoutingKey
 
 
@@ -81,10 +82,11 @@ class Assignment:
     turn: str
     attempt: int
     chosen: Chosen
+    user_id: str
     agent: AgentSpec
     lines: tuple[Line, ...]
     pace_ms: int
-    unknown_calls: tuple[str, ...] = ()
+    known_calls: tuple[KnownCall, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,10 @@ class Run(Protocol):
         """Ask the worker to end the turn; its end arrives as an event."""
         ...
 
+    async def steer(self, joining: str, line: Line) -> None:
+        """Have another turn's message join this one at its next model call; its end tells whether it was heard."""
+        ...
+
     async def close(self, *, forget: bool) -> None:
         """Stop listening; with `forget` the worker may drop the turn, whose answer is on the log."""
         ...
@@ -124,6 +130,10 @@ class CliPool(Protocol):
         """Until a worker may be there, or so long."""
         ...
 
+    def providers(self) -> frozenset[str]:
+        """The providers of models that live workers have."""
+        ...
+
     async def run(self, assignment: Assignment) -> Run:
         """Tell the worker to begin."""
         ...
@@ -137,7 +147,8 @@ class CliPool(Protocol):
 class ToolSpec:
     """What a model is told of a tool, and what the harness must know to be trusted with it.
 
-    `parameters` is a JSON schema; after `timeout` seconds the call is given up.
+    `parameters` is a JSON schema; after `timeout` seconds the call is given up. What is idempotent may be done again
+    when nobody knows whether it was done.
     """
 
     name: str
@@ -145,6 +156,7 @@ class ToolSpec:
     parameters: str
     effect: Effect = "read"
     timeout: float = 30.0
+    is_idempotent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +171,23 @@ class ToolResult:
 
 @dataclass(frozen=True, slots=True)
 class ToolCalls:
-    """An assistant's message that asked for tools."""
+    """An assistant's message that asked for tools, or paused: its text, its calls (id, tool, arguments), and what the
+    provider wants to see again. What was kept means nothing to a model of another provider."""
 
     text: str
     calls: tuple[tuple[str, str, str], ...]
+    kept: tuple[str, ...] = ()
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """A file that came with a message, as a model is shown it."""
+
+    kind: str
+    name: str
+    mime: str
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +196,7 @@ class Spoken:
 
     role: Literal["user", "assistant"]
     text: str
-    attachments: tuple[Attachment, ...] = ()
+    media: tuple[Media, ...] = ()
 
 
 ModelMessage = Spoken | ToolCalls | ToolResult
@@ -179,12 +204,22 @@ ModelMessage = Spoken | ToolCalls | ToolResult
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
-    """One model call: everything the model is shown."""
+    """One model call: everything the model is shown, and how it is to answer.
+
+    `conversation` is the same for all calls of one conversation with one agent, so that a provider's cache is found
+    again. `thinking` is a number of tokens, 0 for none; `own_tools` are the provider's own, off unless named.
+    """
 
     model: str
     system: str
     messages: tuple[ModelMessage, ...]
-    tools: tuple[ToolSpec, ...] = field(default=())
+    tools: tuple[ToolSpec, ...] = ()
+    max_tokens: int = 8_192
+    temperature: float | None = None
+    thinking: int = 0
+    conversation: str = ""
+    own_tools: tuple[str, ...] = ()
+    permission_mode: str = ""
 
 
 class Model(Protocol):
@@ -194,14 +229,77 @@ class Model(Protocol):
         """One call. The generator ends after `Finished` or `Failed`; closing it early ends the call."""
         ...
 
+    async def close(self) -> None:
+        """Let go of what is held between calls."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """What a provider is made with: the variables of the surroundings, and a folder that it may keep things in."""
+
+    variables: Mapping[str, str]
+    folder: str
+
+
+class Prices(Protocol):
+    """What model calls cost, in US dollars; None where nobody knows, 0 where it is nothing by nature."""
+
+    def most(self, request: ModelRequest) -> Decimal | None:
+        """More than the call can cost."""
+        ...
+
+    def cost(self, model: str, ended: Finished | Failed) -> Decimal | None:
+        """What the call did cost."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Occasion:
+    """For whom and where a tool is called."""
+
+    turn: str
+    call: str
+    scope: str
+    user_id: str
+    agent: AgentSpec
+
 
 class Tool(Protocol):
     """A tool's implementation, registered apart from its `ToolSpec` under the same name."""
 
-    async def run(self, arguments: str) -> str:
+    async def run(self, arguments: str, occasion: Occasion) -> str:
         """Run with the model's arguments, a JSON object. Raises `ToolFailed` with words that the model may read."""
         ...
 
 
 class ToolFailed(Exception):
     """The tool could not do it; the sentence is an observation for the model."""
+
+
+class OutcomeUnknown(ToolFailed):
+    """The tool cannot say whether it did it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Equipped:
+    """A tool as an agent has it."""
+
+    spec: ToolSpec
+    tool: Tool
+
+
+class ToolSource(Protocol):
+    """Where the tools of an agent come from that are not known before somebody is asked."""
+
+    async def tools(self, agent: AgentSpec) -> tuple[Equipped, ...]:
+        """The tools; what cannot be had is logged and missing, and costs nothing else."""
+        ...
+
+
+class Blobs(Protocol):
+    """The files that came with messages."""
+
+    async def get(self, scope: str, attachment: Attachment) -> bytes | None:
+        """The file's bytes; None where it cannot be had, which is logged."""
+        ...

@@ -7,7 +7,7 @@ a record stands there, because a record whose fact is known already changes noth
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from factory_contracts.messages import Attachment, Exchange, InboundMessage, Outcome, turn_id
+from factory_contracts.messages import Attachment, Exchange, InboundMessage, Outcome, Usage, turn_id
 from factory_contracts.records import (
     Bound,
     Compacted,
@@ -19,6 +19,7 @@ from factory_contracts.records import (
     SessionOpened,
     Start,
     Tally,
+    ToolDone,
     ToolStarted,
     Trust,
     TurnAnswered,
@@ -27,12 +28,15 @@ from factory_contracts.records import (
     TurnStarted,
     TurnSuperseded,
 )
-from factory_contracts.work import Line
+from factory_contracts.work import KnownCall, Line
 
 SEEN_KEPT = 1_000
 COMPACT_AFTER = 25
 HISTORY_EXCHANGES = 50
 HISTORY_CHARACTERS = 100_000
+NO_USAGE = Usage()
+COMPACT = "/compact"
+EXPAND = "/expand"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +64,54 @@ class OpenTurn:
     turn: str
     trust: Trust
     received: int
+    at: float = 0.0
     start: Start | None = None
     bubble: str | None = None
     answer: TurnAnswered | TurnRefused | None = None
-    begun_calls: tuple[str, ...] = ()
+    known_calls: tuple[KnownCall, ...] = ()
+    joined: tuple[tuple[str, str], ...] = ()
+    again: Passage | None = None
+
+    @property
+    def asked(self) -> str:
+        """What a model is asked: the message, or the earlier one that is asked again, and what joined it."""
+        first = self.again.asked if self.again is not None else _asked(self.message)
+        return "\n\n".join((first, *(text for _, text in self.joined)))
+
+    @property
+    def attachments(self) -> tuple[Attachment, ...]:
+        """The files that go with it."""
+        return self.again.attachments if self.again is not None else self.message.attachments
+
+    @property
+    def is_word(self) -> bool:
+        """Whether it looks like a word to the hub."""
+        return self.message.text.lstrip().startswith("/")
+
+    @property
+    def may_join(self) -> bool:
+        """Whether it may be heard in another turn: a word to the hub is for the hub, and files are not passed on."""
+        return not self.message.attachments and not self.is_word
 
     @property
     def is_answered(self) -> bool:
         """Whether there is something to show for good."""
         return self.answer is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """How an answer came to be."""
+
+    turn: str
+    agent: str
+    model: str
+    attempts: int
+    worker: str
+    outcome: Outcome
+    usage: Usage
+    reference: str | None
+    seconds: float
 
 
 @dataclass(slots=True)
@@ -80,9 +123,14 @@ class Session:
     scope_id: str
     sequence: int = 0
     compacted: int = 0
+    forked: str = ""
     answered_since: int = 0
     agent: str | None = None
+    model: str | None = None
     summary: str = ""
+    summarised: str | None = None
+    usage: Usage = NO_USAGE
+    latest: Reply | None = None
     forgotten: int = 0
     history: tuple[Passage, ...] = ()
     seen: dict[str, str] = field(default_factory=dict)
@@ -107,10 +155,9 @@ class Session:
                 if turn is not None and turn.bubble is None:
                     turn.bubble = record.message_id
             case ToolStarted():
-                # Also a call that is known to be done must not happen again: its result went with its attempt.
-                turn = self.turns.get(record.turn)
-                if turn is not None and record.call not in turn.begun_calls:
-                    turn.begun_calls = (*turn.begun_calls, record.call)
+                self._know(record.turn, KnownCall(call=record.call, outcome="unknown"))
+            case ToolDone():
+                self._know(record.turn, KnownCall(call=record.call, outcome=record.outcome, content=record.content))
             case TurnAnswered() | TurnRefused():
                 self._answered(record)
             case TurnSuperseded():
@@ -118,6 +165,9 @@ class Session:
                 if turn is not None and not turn.is_answered:
                     del self.turns[record.turn]
                     self.superseded += 1
+                    by = self.turns.get(record.by)
+                    if by is not None and not by.is_answered:
+                        by.joined = (*by.joined, (turn.turn, _asked(turn.message)))
             case ReplyShown() | ReplyUndeliverable():
                 turn = self.turns.get(record.turn)
                 if turn is not None and turn.is_answered:
@@ -167,12 +217,13 @@ class Session:
 
     def lines(self, turn: OpenTurn) -> tuple[Line, ...]:
         """What the model is shown: as much of the conversation as fits, then the message."""
-        asked = _asked(turn.message)
+        asked = turn.asked
         room = HISTORY_CHARACTERS - len(asked)
         chosen: list[Passage] = []
         for passage in reversed(self.history):
             room -= passage.size
-            if room < 0:
+            # What a summary tells of is not told twice.
+            if room < 0 or passage.turn == self.summarised:
                 break
             chosen.append(passage)
         lines: list[Line] = []
@@ -182,7 +233,7 @@ class Session:
             lines.append(Line(role="user", text=passage.asked, attachments=passage.attachments))
             if passage.answered:
                 lines.append(Line(role="assistant", text=passage.answered))
-        lines.append(Line(role="user", text=asked, attachments=turn.message.attachments))
+        lines.append(Line(role="user", text=asked, attachments=turn.attachments))
         return tuple(lines)
 
     @property
@@ -210,7 +261,10 @@ class Session:
             ),
             forgotten=self.forgotten,
             summary=self.summary,
+            summarised=self.summarised,
             agent=self.agent,
+            model=self.model,
+            usage=self.usage,
             seen=tuple(f"{key}>{value}" if key != value else key for key, value in self.seen.items())[-SEEN_KEPT:],
             tally=self.tally,
         )
@@ -223,13 +277,22 @@ class Session:
     def _id(self, platform_id: str) -> str:
         return turn_id(self.platform, self.bot_id, self.scope_id, platform_id)
 
+    def _know(self, name: str, known: KnownCall) -> None:
+        """What is known of a call with an effect; what is known to be done stays done."""
+        turn = self.turns.get(name)
+        if turn is None:
+            return
+        before = {one.call: one for one in turn.known_calls}
+        if known.call not in before or before[known.call].outcome == "unknown":
+            turn.known_calls = tuple({**before, known.call: known}.values())
+
     def _received(self, sequence: int, record: TurnReceived) -> None:
         if record.turn in self.seen:
             return
         for platform_id in record.message.ids:
             self.seen.setdefault(self._id(platform_id), record.turn)
         self.seen[record.turn] = record.turn
-        self.turns[record.turn] = OpenTurn(record.message, record.turn, record.trust, sequence, record.start)
+        self.turns[record.turn] = OpenTurn(record.message, record.turn, record.trust, sequence, record.at, record.start)
         self.received += 1
 
     def _started(self, name: str, start: Start) -> None:
@@ -247,17 +310,32 @@ class Session:
             return
         self.answered += 1
         self.answered_since += 1
+        word = turn.message.text.strip().partition(" ")[0]
+        if word == EXPAND:
+            self.summary, self.summarised = "", None
         # What the hub itself answered is no part of the conversation that a model is shown.
-        if record.agent is not None:
+        if record.agent is None:
+            return
+        if word == COMPACT:
+            if record.outcome == "complete" and self.history:
+                self.summary, self.summarised = record.text, self.history[-1].turn
+        else:
             passage = Passage(
-                record.turn,
-                _asked(turn.message),
-                record.text,
-                turn.message.user_name,
-                turn.message.attachments,
-                record.outcome,
+                record.turn, turn.asked, record.text, turn.message.user_name, turn.attachments, record.outcome
             )
             self._remember((*self.history, passage))
+        self.usage = added(self.usage, record.usage)
+        self.latest = Reply(
+            turn=record.turn,
+            agent=record.agent,
+            model=record.model or "",
+            attempts=turn.start.attempt if turn.start is not None else 0,
+            worker=turn.start.worker if turn.start is not None else "",
+            outcome=record.outcome,
+            usage=record.usage,
+            reference=record.reference,
+            seconds=max(0.0, record.at - turn.at),
+        )
 
     def _remember(self, history: tuple[Passage, ...]) -> None:
         """Keep the newest passages within bounds; the same bounds hold at every reader, so every fold agrees."""
@@ -272,20 +350,25 @@ class Session:
     def _change(self, record: SessionOpened | Bound | HeadMoved) -> None:
         match record:
             case SessionOpened():
-                self.history, self.forgotten, self.summary = (), 0, ""
+                self.history, self.forgotten, self.summary, self.summarised = (), 0, "", None
             case Bound():
-                self.agent = record.agent
+                self.agent, self.model = record.agent, record.model
             case HeadMoved():
-                self._head(record.after)
+                self._head(record)
 
-    def _head(self, after: str | None) -> None:
-        if after is None:
-            self.history = ()
-            return
-        for index, passage in enumerate(self.history):
-            if passage.turn == after:
-                self.history = self.history[: index + 1]
-                return
+    def _head(self, record: HeadMoved) -> None:
+        kept = 0
+        if record.after is not None:
+            turns = [passage.turn for passage in self.history]
+            # What is not there any more cannot be gone back to.
+            kept = turns.index(record.after) + 1 if record.after in turns else len(turns)
+        # A summary of what is taken back is taken back with it.
+        if any(one.turn == self.summarised for one in self.history[kept:]):
+            self.summary, self.summarised = "", None
+        turn = self.turns.get(record.turn)
+        if record.again and turn is not None and kept < len(self.history):
+            turn.again = self.history[kept]
+        self.history = self.history[:kept]
 
     def _compacted(self, sequence: int, record: Compacted, is_late: bool) -> None:
         self.compacted = sequence
@@ -294,8 +377,10 @@ class Session:
         # Its writer already knows what came after it on the log, and all that the view holds.
         if is_late:
             return
-        self.agent = record.agent
-        self.summary = record.summary
+        self.agent, self.model = record.agent, record.model
+        self.usage = record.usage
+        self.summary, self.summarised = record.summary, record.summarised
+        self.forked = record.id if record.id.startswith("fork.") else ""
         self.forgotten = record.forgotten
         self.history = tuple(
             Passage(
@@ -322,6 +407,19 @@ def fold(platform: str, bot_id: str, scope_id: str, records: Iterable[tuple[int,
     for sequence, record in records:
         session.apply(sequence, record)
     return session
+
+
+def added(one: Usage, other: Usage) -> Usage:
+    """Both together."""
+    return Usage(
+        calls=one.calls + other.calls,
+        input_tokens=one.input_tokens + other.input_tokens,
+        output_tokens=one.output_tokens + other.output_tokens,
+        cache_read_tokens=one.cache_read_tokens + other.cache_read_tokens,
+        cache_write_tokens=one.cache_write_tokens + other.cache_write_tokens,
+        cost=one.cost + other.cost,
+        unpriced=one.unpriced + other.unpriced,
+    )
 
 
 def _asked(message: InboundMessage) -> str:

@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 from json import dumps
 
-from factory_contracts.work import Ended, LlmEvent, SaidText, ToolEvent
+from factory_contracts.trace import ModelStep, Step
+from factory_contracts.work import Ended, LlmEvent, SaidText, Stepped, ToolEvent
 
 ANSWER_BYTES = 600_000
 CUT = "\n\n[cut: the answer was longer than can be shown]"
+STEPS_KEPT = 400
+STEPS_BYTES = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +27,12 @@ class StreamProcessor:
     What is on a screen is never a join of two streams: the first piece of every processor is a snapshot.
     """
 
-    __slots__ = ("_activity", "_bytes", "_parts", "_taken", "_total", "ended", "events")
+    __slots__ = ("_activity", "_bytes", "_parts", "_taken", "_total", "ended", "events", "steps")
 
     def __init__(self) -> None:
         self.events = 0
         self.ended: Ended | None = None
+        self.steps: list[Step] = []
         self._parts: list[str] = []
         self._total = 0
         self._bytes = 0
@@ -43,6 +47,8 @@ class StreamProcessor:
                 self._say(event.text)
             case ToolEvent():
                 self._activity = event.text if event.state == "running" else None
+            case Stepped():
+                self.steps.append(event.step)
             case Ended():
                 self.ended = event
 
@@ -64,6 +70,27 @@ class StreamProcessor:
         self._taken = self._total
         return Piece(0, self.text, self._activity)
 
+    @property
+    def trace(self) -> tuple[Step, ...]:
+        """What was done, within what one record may hold: the later steps of a long turn lose their words first."""
+        kept: list[tuple[Step, Step]] = []
+        room = STEPS_BYTES
+        for step in self.steps[:STEPS_KEPT]:
+            bare = _bare(step)
+            room -= _bytes(bare)
+            if room < 0:
+                break
+            kept.append((step, bare))
+        told: list[Step] = []
+        for step, bare in kept:
+            words = _bytes(step) - _bytes(bare)
+            if words > room:
+                told.append(bare)
+            else:
+                told.append(step)
+                room -= words
+        return tuple(told)
+
     def _say(self, text: str) -> None:
         if self._bytes > ANSWER_BYTES:
             return
@@ -74,3 +101,12 @@ class StreamProcessor:
             text = (text[:-excess] if excess < len(text) else "") + CUT
         self._parts.append(text)
         self._total += len(text)
+
+
+def _bytes(step: Step) -> int:
+    return len(step.model_dump_json().encode())
+
+
+def _bare(step: Step) -> Step:
+    words = ("text", "error") if isinstance(step, ModelStep) else ("arguments", "content")
+    return step.model_copy(update=dict.fromkeys(words, ""))

@@ -9,7 +9,7 @@ import pytest
 from adapters.nats.clipool import GRACE, SILENCE, YOUNG, Keeper, NatsCliPool, NatsRun
 from factory_contracts import subjects
 from factory_contracts.messages import Outcome
-from factory_contracts.records import ToolStarted
+from factory_contracts.records import MoneyReserved, ToolStarted
 from factory_contracts.work import (
     COMMAND,
     COMMAND_REPLY,
@@ -24,7 +24,10 @@ from factory_contracts.work import (
     Events,
     Forget,
     KeptTurn,
+    KnownCall,
+    Line,
     LlmEvent,
+    NotRecorded,
     Recorded,
     RecordReply,
     RecordRequest,
@@ -32,11 +35,12 @@ from factory_contracts.work import (
     Run,
     SaidText,
     Stale,
+    Steer,
     Stop,
     Unknown,
     WorkerHeartbeat,
 )
-from factory_nats.result import Ok
+from factory_nats.result import Err, Ok
 from factory_nats.testing import FakeBus
 from factory_nats.transport import Delivery
 from hub.kernel.ports import Assignment, Chosen, Fenced, Lost, Report
@@ -46,6 +50,7 @@ from tests.fakes import idle, pass_time, until
 pytestmark = pytest.mark.asyncio(loop_scope="function")
 
 KEY = RoutingKey("paper", "desk", "chat")
+KNOWN = KnownCall(call="c", outcome="ok", content="done")
 AGENT = AgentSpec(name="alice", hash="h", model="scripted", namespace="alice")
 
 
@@ -139,9 +144,11 @@ class Stage:
             turn=turn,
             attempt=attempt,
             chosen=Chosen(worker, instance),
+            user_id="ann",
             agent=AGENT,
             lines=(),
             pace_ms=0,
+            known_calls=(KNOWN,),
         )
 
     async def close(self) -> None:
@@ -287,6 +294,51 @@ async def test_a_command_names_the_life_that_it_is_meant_for() -> None:
     await idle()
 
     assert [command.instance for command in worker.commands(Run) if isinstance(command, Run)] == [worker.instance]
+    await stage.close()
+
+
+async def test_a_command_tells_who_asks_and_what_an_earlier_attempt_did() -> None:
+    stage, worker = await a_stage()
+    await stage.pool.run(stage.assignment())
+    await idle()
+
+    told = [(one.user_id, one.known_calls) for one in worker.commands(Run) if isinstance(one, Run)]
+    assert told == [("ann", (KNOWN,))]
+    await stage.close()
+
+
+async def test_a_message_that_joins_is_told_to_the_worker_that_runs_the_turn() -> None:
+    stage, worker = await a_stage()
+    other = await stage.worker("w2")
+    run = await stage.pool.run(stage.assignment())
+    line = Line(role="user", text="and?")
+    await run.steer("u", line)
+    await idle()
+
+    part = KEY.partition
+    assert worker.commands(Steer) == [Steer(turn="t", epoch=100 + part, partition=part, joining="u", line=line)]
+    assert other.commands(Steer) == []
+    await stage.close()
+
+
+async def test_a_worker_that_does_not_know_the_turn_to_be_joined_has_lost_it() -> None:
+    stage, worker = await a_stage()
+    run = await stage.pool.run(stage.assignment())
+    await run.steer("u", Line(role="user", text="and?"))
+    await idle()
+    await worker.reply(1, Unknown(turn="t"))
+
+    assert await why(run) == "the worker does not know the turn"
+    await stage.close()
+
+
+async def test_the_providers_are_those_of_workers_that_live() -> None:
+    stage, worker = await a_stage()
+    before = stage.pool.providers()
+    await worker.silent()
+    await pass_time(2 * SILENCE)
+
+    assert (before, stage.pool.providers()) == (frozenset({"scripted"}), frozenset())
     await stage.close()
 
 
@@ -489,4 +541,26 @@ async def test_a_hub_that_stood_still_does_not_take_its_own_sleep_for_a_workers_
     await worker.tell("t", 1, said("b"))
 
     assert [texts(await run.next()), texts(await run.next())] == [["a"], ["b"]]
+    await stage.close()
+
+
+async def test_a_worker_that_is_to_ask_again_hears_nothing() -> None:
+    stage, worker = await a_stage()
+    answers: list[RecordReply | None] = [None, NotRecorded(words="No money.")]
+
+    async def record(name: str, request: RecordRequest) -> RecordReply | None:
+        return answers.pop(0)
+
+    stage.pool.serve(Keeper(lambda scope, turn: True, record))
+    reserved = MoneyReserved(id="r", turn="t", at=0.0, attempt=1, call="m1", user_id="ann", agent="a", model="m")
+    request = RECORD_REQUEST.encode(
+        RecordRequest(platform="paper", bot_id="desk", scope_id="chat", attempt=1, instance="i1", record=reserved)
+    )
+
+    first = await worker.transport.request(subjects.clipool_record("w1"), request, timeout=1.0)
+    second = await worker.transport.request(subjects.clipool_record("w1"), request, timeout=1.0)
+
+    assert isinstance(first, Err)
+    assert isinstance(second, Ok)
+    assert RECORD_REPLY.decode(second.value) == NotRecorded(words="No money.")
     await stage.close()

@@ -8,7 +8,7 @@ import pytest
 
 from adapters.nats.log import JetStreamLog
 from factory_nats.testing import FakeBus
-from tests.conformance.test_log import HERE, THERE, answered, received
+from tests.conformance.test_log import HERE, THERE, answered, balance, received
 from tests.fakes import idle, pass_time
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")
@@ -94,3 +94,26 @@ async def test_a_caller_that_goes_away_takes_no_others_append_with_it() -> None:
 
     assert [one.record.turn for one in await log.history(HERE)][-2:] == ["1", "2"]
     assert not appends[1].cancelled()
+
+
+async def test_a_mark_whose_answer_was_lost_is_unheard_and_can_be_moved_again() -> None:
+    bus = FakeBus()
+    log = await reigning(bus)
+    bus.lose_answers()
+
+    first = await log.move_mark(7, {3: (balance("0.1"),)})
+    second = await log.move_mark(9, {3: (balance("0.1"),)})
+
+    assert (first, second) == (False, True)
+    assert (await log.mark(), await log.spent()) == (9, {3: (9, (balance("0.1"),))})
+
+
+async def test_a_mark_on_a_bus_that_is_away_is_unheard() -> None:
+    bus = FakeBus()
+    log = await reigning(bus)
+    bus.stop()
+
+    assert not await log.move_mark(7, {3: (balance("0.1"),)})
+
+    bus.start()
+    assert (await log.mark(), await log.spent()) == (1, {})

@@ -31,6 +31,8 @@ from factory_contracts.messages import (
     Update,
     Welcome,
 )
+from factory_nats import blobs
+from factory_nats.blobs import MOST_BYTES
 from factory_nats.result import Ok
 from factory_nats.testing import FakeBus
 from factory_nats.transport import Delivery
@@ -39,6 +41,7 @@ from tests.fakes import idle, pass_time, until
 pytestmark = pytest.mark.asyncio(loop_scope="function")
 
 ADDRESS = Address(platform="paper", bot_id="desk", scope_id="chat")
+STORE = subjects.blobs("paper", "desk")
 
 
 class Paper:
@@ -63,7 +66,7 @@ class Paper:
         self.edits.append((message_id, reply))
 
     async def said(self, said: Said) -> None:
-        self.heard.append(said.text)
+        self.heard.append(said.text if said.joined is None else f"{said.turn} is answered with {said.joined}")
 
     def _fail(self) -> None:
         if self.errors:
@@ -438,4 +441,91 @@ async def test_an_unreadable_event_and_one_of_another_bot_are_dropped() -> None:
     await stage.tell(final())
 
     assert stage.paper.texts == ["All of it."]
+    await stage.spoke.close()
+
+
+async def test_a_file_that_is_kept_can_be_read_by_the_name_it_was_given() -> None:
+    stage = await a_stage()
+    await blobs.ensure(stage.hub, STORE)
+
+    kept = await stage.spoke.keep("image", "cat.png", "image/png", b"data")
+
+    assert kept is not None
+    assert (kept.kind, kept.name, kept.mime, kept.size) == ("image", "cat.png", "image/png", 4)
+    assert await blobs.get(stage.hub, STORE, kept.blob) == Ok(b"data")
+    await stage.spoke.close()
+
+
+async def test_a_file_waits_for_the_hub_and_for_the_bus() -> None:
+    stage = await a_stage()
+    keeping = asyncio.create_task(stage.spoke.keep("document", "a", "text/plain", b"data"))
+    await pass_time(60)
+    stage.bus.stop()
+    await pass_time(60)
+    stage.bus.start()
+    await pass_time(60)
+    assert not keeping.done()
+
+    await blobs.ensure(stage.hub, STORE)
+    kept = await keeping
+
+    assert kept is not None
+    assert await blobs.get(stage.hub, STORE, kept.blob) == Ok(b"data")
+    await stage.spoke.close()
+
+
+async def test_a_file_whose_answer_was_lost_is_kept_all_the_same() -> None:
+    stage = await a_stage()
+    await blobs.ensure(stage.hub, STORE)
+    stage.bus.lose_answers(3)
+
+    kept = await stage.spoke.keep("document", "a", "text/plain", b"data")
+
+    assert kept is not None
+    assert await blobs.get(stage.hub, STORE, kept.blob) == Ok(b"data")
+    await stage.spoke.close()
+
+
+async def test_a_file_that_will_not_be_taken_is_none_at_once() -> None:
+    stage = await a_stage()
+    await blobs.ensure(stage.hub, STORE)
+
+    too_large = await stage.spoke.keep("document", "a", "text/plain", bytes(MOST_BYTES + 1))
+    stage.bus.is_full = True
+    no_room = await stage.spoke.keep("document", "a", "text/plain", b"data")
+
+    assert (too_large, no_room) == (None, None)
+    await stage.spoke.close()
+
+
+async def test_a_name_no_bus_could_carry_is_made_one() -> None:
+    stage = await a_stage()
+    await blobs.ensure(stage.hub, STORE)
+
+    kept = await stage.spoke.keep("document", "\udce9" + "n" * 300, "x/" + "y" * 300, b"data")
+
+    assert kept is not None
+    assert kept.name == "?" + "n" * 254
+    assert len(kept.mime) == 127
+    FROM_SPOKE.encode(
+        Submit(
+            platform="paper",
+            bot_id="desk",
+            scope_id="chat",
+            message=message().model_copy(update={"attachments": (kept,)}),
+        )
+    )
+    await stage.spoke.close()
+
+
+async def test_a_final_tells_once_which_other_turns_it_answers_and_they_are_shown_nothing_of_their_own() -> None:
+    stage = await a_stage()
+    answered = final().model_copy(update={"joined": ("other",)})
+
+    await stage.tell(answered)
+    await stage.tell(answered)
+    await stage.tell(update("late").model_copy(update={"turn": "other"}))
+
+    assert stage.paper.heard == ["other is answered with t"]
+    assert all(reply.turn == "t" for _, reply in stage.paper.edits)
     await stage.spoke.close()

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from hub.kernel.ports import ToolSpec
+from hub.kernel.ports import Equipped, Occasion, ToolSpec
 from tests.chaos import fuse, script
 from tests.chaos.ledger import CALLS, EFFECTS, Ledger
 from tests.chaos.surroundings import SCRIPT, Bus
@@ -24,7 +24,7 @@ class Engraver:
     def __init__(self, effects: Path) -> None:
         self._effects = Ledger(effects)
 
-    async def run(self, arguments: str) -> str:
+    async def run(self, arguments: str, occasion: Occasion) -> str:
         """Engrave the question's name."""
         await asyncio.sleep(TAKES)
         self._effects.write(question=json.loads(arguments)["question"], pid=os.getpid(), at=time.time())
@@ -50,7 +50,7 @@ def main(run: Path, slot: str) -> int:
         effect="external",
         timeout=5.0,
     )
-    return serve(settings, at=seam.at, extra_tools={spec.name: (spec, Engraver(run / EFFECTS))})
+    return serve(settings, at=seam.at, extra_tools=(Equipped(spec, Engraver(run / EFFECTS)),))
 
 
 if __name__ == "__main__":

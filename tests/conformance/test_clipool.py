@@ -20,10 +20,12 @@ from hub.kernel.events import Finished, ModelEvent, Said
 from hub.kernel.ports import Assignment, Chosen, CliPool, Lost, ModelRequest, Run
 from hub.kernel.routing import RoutingKey
 from tests.fakes import FakeCliPool, FakeWorkers, until
+from tests.workers.stage import FakePrices
 from workers.clipool.composition import run
-from workers.clipool.turn import Kit
+from workers.clipool.kit import Given, Kit
 
 KEY = RoutingKey("paper", "desk", "chat")
+JOINING = "and this?"
 
 
 async def reigns(part: int) -> bool:
@@ -50,6 +52,7 @@ class Stage(Protocol):
 class FakeStage:
     def __init__(self) -> None:
         self.workers = FakeWorkers("w1")
+        self.workers.providers = frozenset({"fed"})
 
     async def hub(self) -> CliPool:
         return FakeCliPool(self.workers)
@@ -58,7 +61,7 @@ class FakeStage:
         self.workers.say(turn, text)
 
     def end(self, turn: str) -> None:
-        self.workers.end(turn)
+        self.workers.end(turn, joined=tuple(self.workers.kept[turn].steers))
 
     def begun(self, turn: str) -> int:
         return self.workers.runs_of(turn)
@@ -81,8 +84,14 @@ class Fed:
     def feed(self, turn: str, event: ModelEvent) -> None:
         self._fed[turn].put_nowait(event)
 
+    async def close(self) -> None:
+        pass
+
     async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         turn = getattr(request.messages[-1], "text", "")
+        if turn == JOINING:
+            yield Finished("end")
+            return
         queue = self._fed[turn] = asyncio.Queue()
         self.calls.append(turn)
         while True:
@@ -109,7 +118,7 @@ class RealStage:
         joined = await connect(self.server.url, Identity("w1"))
         assert isinstance(joined, Ok)
         self._transport = joined.value
-        kit = Kit(models={"fed": self.model}, specs={}, tools={}, now=lambda: 0.0, at=lambda point: None)
+        kit = Kit(models=Given({"fed": self.model}), tools={}, prices=FakePrices(), now=lambda: 0.0)
         self._worker = asyncio.create_task(run(joined.value, kit, asyncio.Event()))
 
     async def hub(self) -> CliPool:
@@ -178,6 +187,7 @@ def assignment(chosen: Chosen, turn: str = "t", attempt: int = 1) -> Assignment:
         attempt=attempt,
         chosen=chosen,
         agent=AgentSpec(name="alice", hash="h", model="fed", namespace="alice"),
+        user_id="ann",
         lines=(Line(role="user", text=turn),),
         pace_ms=0,
     )
@@ -314,6 +324,44 @@ async def test_a_worker_that_is_started_anew_has_lost_its_turns_and_takes_others
     await until(lambda: stage.begun("u") == 1)
     stage.end("u")
     await to_the_end(other)
+
+
+async def test_a_message_that_is_heard_in_a_running_turn_is_named_at_its_end(stage: Stage) -> None:
+    pool = await stage.hub()
+    run_of = assignment(picked(pool))
+    run = await pool.run(run_of)
+    await until(lambda: stage.begun("t") == 1)
+    stage.say("t", "One ")
+    await heard(run)
+
+    for _ in range(2):
+        await run.steer("u", Line(role="user", text=JOINING))
+    # A worker hears its commands in order: once it has answered this one, it knows what joins.
+    again = await pool.resume(run_of)
+    await again.next()
+    stage.end("t")
+
+    assert (await to_the_end(again))[1].joined == ("u",)
+
+
+async def test_a_message_that_comes_after_the_end_joins_nothing(stage: Stage) -> None:
+    pool = await stage.hub()
+    run_of = assignment(picked(pool))
+    run = await pool.run(run_of)
+    await until(lambda: stage.begun("t") == 1)
+    stage.end("t")
+    end = (await to_the_end(run))[1]
+
+    await run.steer("u", Line(role="user", text=JOINING))
+    again = await pool.resume(run_of)
+
+    assert (await to_the_end(again))[1] == end
+
+
+async def test_the_providers_of_those_who_live_are_known(stage: Stage) -> None:
+    pool = await stage.hub()
+
+    await until(lambda: pool.providers() == {"fed"})
 
 
 async def test_turns_run_side_by_side(stage: Stage) -> None:

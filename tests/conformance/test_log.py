@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +13,7 @@ import pytest
 from adapters.nats.log import JetStreamLog
 from factory_contracts.messages import Address, InboundMessage
 from factory_contracts.records import (
+    Balance,
     Compacted,
     Record,
     Tally,
@@ -24,6 +26,7 @@ from factory_nats.result import Ok
 from factory_nats.server import EmbeddedServer
 from factory_nats.testing import FakeBus
 from factory_nats.transport import Transport
+from hub.kernel.budget import SHARDS
 from hub.kernel.ports import Fenced, Full, Logged
 from hub.kernel.routing import RoutingKey
 from hub.recovery import MarkedLog
@@ -224,7 +227,7 @@ async def test_whoever_was_followed_is_fenced_on_every_scope(disk: Disk) -> None
         with pytest.raises(Fenced):
             await first.append(key, [received("zombie", key)])
     with pytest.raises(Fenced):
-        await first.move_mark(7)
+        await first.move_mark(7, {})
 
     assert await second.history(THERE) == ()
     assert await second.mark() == 1
@@ -244,10 +247,62 @@ async def test_a_fenced_log_fails_all_that_was_asked_for_at_once(disk: Disk) -> 
 async def test_the_mark_is_kept_for_the_next_reign(disk: Disk) -> None:
     first = await reign(disk)
     assert await first.mark() == 1
-    await first.move_mark(7)
-    await first.move_mark(9)
+    await first.move_mark(7, {})
+    await first.move_mark(9, {})
 
     assert await (await reign(disk)).mark() == 9
+
+
+def balance(spent: str, who: str = "") -> Balance:
+    return Balance(budget="daily", who=who, window="2026-01-01", spent=Decimal(spent))
+
+
+async def test_what_was_spent_is_kept_for_the_next_reign_with_the_mark(disk: Disk) -> None:
+    first = await reign(disk)
+    assert await first.spent() == {}
+    assert await first.move_mark(7, {3: (balance("0.1"),), 5: (balance("0.25", "ann"), balance("1", "ben"))})
+    assert await first.move_mark(9, {3: (balance("0.3"),)})
+    assert await first.move_mark(11, {})
+
+    second = await reign(disk)
+
+    assert await second.mark() == 11
+    assert await second.spent() == {3: (9, (balance("0.3"),)), 5: (7, (balance("0.25", "ann"), balance("1", "ben")))}
+
+
+async def test_all_shards_are_written_at_once_and_no_scope_sees_any(disk: Disk) -> None:
+    log = await reign(disk)
+    every = {shard: tuple(balance("0.000000000000000001", f"{n}") for n in range(20)) for shard in range(SHARDS)}
+    (a,) = await log.append(HERE, [received("a")])
+
+    assert await log.move_mark(a.sequence, every)
+
+    assert await log.spent() == {shard: (a.sequence, balances) for shard, balances in every.items()}
+    assert await log.since(a.sequence) == ((HERE, a),)
+    assert await log.scopes("paper", "desk") == (HERE,)
+
+
+async def test_whoever_was_followed_writes_no_balance(disk: Disk) -> None:
+    first, second = await reign(disk), await reign(disk)
+
+    with pytest.raises(Fenced):
+        await first.move_mark(7, {3: (balance("0.1"),)})
+
+    assert await second.spent() == {}
+    assert await second.mark() == 1
+
+
+@pytest.mark.parametrize("disk", ["fake", "bus"], indirect=True)
+async def test_a_mark_that_finds_no_room_is_unheard_and_moves_nothing(disk: Disk) -> None:
+    log = await reign(disk)
+    full = disk.stream if isinstance(disk, FakeDisk) else disk.bus if isinstance(disk, BusDisk) else None
+    assert full is not None
+    full.is_full = True
+
+    assert not await log.move_mark(7, {3: (balance("0.1"),)})
+
+    full.is_full = False
+    assert (await log.mark(), await log.spent()) == (1, {})
 
 
 async def test_the_highest_sequence_is_known(disk: Disk) -> None:

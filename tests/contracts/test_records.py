@@ -18,7 +18,7 @@ CLOSED = {
 
 
 def settled(amount: Decimal) -> MoneySettled:
-    return MoneySettled(id="r", turn=TURN, at=NOW, call="c", amount=amount)
+    return MoneySettled(id="r", turn=TURN, at=NOW, attempt=1, call="c", amount=amount)
 
 
 def test_the_list_of_records_is_closed() -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from factory_contracts import subjects
@@ -39,7 +39,7 @@ SCOPES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0
 PARTITIONS = st.integers(0, subjects.PARTITIONS - 1)
 
 
-@pytest.mark.parametrize("bad", [*BAD_NAMES, "a" * 33])
+@pytest.mark.parametrize("bad", [*BAD_NAMES, "a" * 33, "request", "heartbeat"])
 @pytest.mark.parametrize(
     "spell",
     [
@@ -86,7 +86,10 @@ def test_the_error_names_the_token_and_its_rule() -> None:
 
 @pytest.mark.parametrize(
     "bad",
-    [*(bad for bad in BAD_NAMES if bad != "a.b"), "a.b.c", ".a", "a.", "a" * 33, "outbound", "turns.x", "clipool.cmd"],
+    [
+        *(bad for bad in BAD_NAMES if bad != "a.b"),
+        *("a.b.c", ".a", "a.", "a" * 33, "outbound", "turns.x", "clipool.cmd", "voice.request", "voice.heartbeat"),
+    ],
 )
 def test_a_capability_is_one_or_two_tokens_of_its_own(bad: str) -> None:
     with pytest.raises(BadToken):
@@ -188,6 +191,34 @@ def test_a_spoke_may_do_what_it_does_and_nothing_to_another_bot() -> None:
     assert not _allows(own.subscribe, subjects.outbound("p", "c"))
 
 
+def test_a_spoke_writes_and_reads_the_files_of_its_own_bot_only() -> None:
+    own, store, other = subjects.spoke_permissions("p", "b"), subjects.blobs("p", "b"), subjects.blobs("p", "c")
+
+    for allowed in (*_writing(store), *_reading(store)):
+        assert _allows(own.publish, allowed)
+    for forbidden in (*_writing(other), *_reading(other), f"$JS.API.STREAM.INFO.OBJ_{store}", f"$O.{store}.X.y"):
+        assert not _allows(own.publish, forbidden)
+    assert not any(_allows(own.subscribe, written) for written in _writing(store))
+
+
+def test_a_clipool_worker_reads_the_files_of_the_stores_it_is_given_and_writes_none() -> None:
+    given, other = subjects.blobs("p", "b"), subjects.blobs("p", "c")
+    own, without = subjects.clipool_permissions("w", given), subjects.clipool_permissions("w")
+
+    for allowed in _reading(given):
+        assert _allows(own.publish, allowed)
+        assert not _allows(without.publish, allowed)
+    for forbidden in (*_writing(given), *_reading(other)):
+        assert not _allows(own.publish, forbidden)
+    assert not _allows(own.subscribe, f"$O.{given}.C.x")
+
+
+def test_a_worker_of_another_capability_sees_no_files() -> None:
+    own, store = subjects.worker_permissions("image", "w"), subjects.blobs("p", "b")
+
+    assert not any(_allows(own.publish, subject) for subject in (*_reading(store), *_writing(store)))
+
+
 def test_a_clipool_worker_may_do_what_it_does_and_speaks_for_no_other() -> None:
     own = subjects.clipool_permissions("w1")
 
@@ -200,11 +231,51 @@ def test_a_clipool_worker_may_do_what_it_does_and_speaks_for_no_other() -> None:
     assert not _allows(own.subscribe, subjects.clipool_command("w2"))
 
 
+@pytest.mark.parametrize("capability", ["image", "voice.tts"])
+def test_a_clipool_worker_hears_and_asks_the_workers_of_every_capability_and_answers_for_none(capability: str) -> None:
+    own = subjects.clipool_permissions("w1")
+
+    assert _allows(own.publish, subjects.request(capability, "w2"))
+    assert _allows(own.subscribe, subjects.heartbeat(capability))
+    assert not _allows(own.publish, subjects.heartbeat(capability))
+    assert not _allows(own.subscribe, subjects.request(capability, "w2"))
+
+
+@given(NAMES, NAMES)
+@example("p", "request")
+@example("request", "b")
+@example("p", "heartbeat")
+def test_what_may_be_asked_of_workers_reaches_no_other_plane(one: str, other: str) -> None:
+    own = subjects.clipool_permissions("w1")
+    try:
+        spelled = (
+            subjects.inbound(one, other, 0),
+            subjects.outbound(one, other),
+            subjects.turns(one, other, "heartbeat"),
+            subjects.typing(one, other),
+        )
+    except BadToken:
+        assert {one, other} & {"request", "heartbeat"}
+        return
+
+    for forbidden in (*spelled, subjects.epoch(0), subjects.mark(0)):
+        assert not _allows(own.publish, forbidden)
+        assert not _allows(own.subscribe, forbidden)
+
+
 def test_a_worker_answers_its_own_requests_only() -> None:
     own = subjects.worker_permissions("voice.tts", "w1")
 
     assert _allows(own.publish, subjects.heartbeat("voice.tts"))
     assert own.subscribe == (subjects.request("voice.tts", "w1"),)
+    for asker in (subjects.HUB, subjects.CLIPOOL):
+        assert _allows(own.publish, f"{inbox_prefix(asker)}.c1._.7")
+    for forbidden in (
+        f"{inbox_prefix('cli-main')}.c1._.7",
+        subjects.request("image", "w2"),
+        subjects.heartbeat("image"),
+    ):
+        assert not _allows(own.publish, forbidden)
 
 
 @pytest.mark.parametrize(
@@ -212,15 +283,31 @@ def test_a_worker_answers_its_own_requests_only() -> None:
     [
         subjects.spoke_permissions("p", "b"),
         subjects.clipool_permissions("w"),
+        subjects.clipool_permissions("w", subjects.blobs("p", "b")),
         subjects.worker_permissions("image", "w"),
     ],
 )
 def test_nobody_but_the_hub_may_touch_streams_or_the_log(own: Permissions) -> None:
-    for forbidden in ("$JS.API.STREAM.CREATE.X", "$JS.API.CONSUMER.CREATE.X", subjects.turns("p", "b", "s")):
+    files = f"OBJ_{subjects.blobs('p', 'b')}"
+    calls = ("STREAM.CREATE", "STREAM.UPDATE", "STREAM.DELETE", "STREAM.PURGE", "STREAM.MSG.DELETE", "CONSUMER.CREATE")
+    touched = (f"$JS.API.{call}.{stream}" for call in calls for stream in ("X", files, subjects.STREAM))
+    for forbidden in (*touched, f"$JS.API.DIRECT.GET.{subjects.STREAM}", subjects.turns("p", "b", "s")):
         assert not _allows(own.publish, forbidden)
         assert not _allows(own.subscribe, forbidden)
     assert _allows(subjects.hub_permissions().publish, subjects.turns("p", "b", "s"))
 
 
+def _reading(store: str) -> tuple[str, ...]:
+    return f"$JS.API.DIRECT.GET.OBJ_{store}", f"$JS.API.DIRECT.GET.OBJ_{store}.$O.{store}.M.bmFtZQ=="
+
+
+def _writing(store: str) -> tuple[str, ...]:
+    return f"$O.{store}.C.nuid", f"$O.{store}.M.bmFtZQ=="
+
+
 def _allows(patterns: tuple[str, ...], subject: str) -> bool:
     return any(matches(pattern, subject) for pattern in patterns)
+
+
+def test_no_two_bots_share_a_store() -> None:
+    assert subjects.blobs("a_b", "c") != subjects.blobs("a", "b_c")

@@ -8,7 +8,7 @@ import pytest
 
 from factory_contracts.messages import Accepted
 from factory_contracts.records import ToolDone, ToolStarted, TurnAnswered, TurnStarted, record_id
-from factory_contracts.work import ToolEvent
+from factory_contracts.work import KnownCall, ToolEvent
 from hub.turn import LOSSES, MODEL_STARTS
 from tests.fakes import idle, pass_time, until
 from tests.hub.world import World, key_of
@@ -150,7 +150,10 @@ async def test_calls_that_had_begun_are_told_to_the_next_attempt_done_or_not(wor
 
     world.workers.kill("w1")
 
-    assert (await world.begun(turn, times=2)).unknown_calls == ("done", "unknown")
+    assert (await world.begun(turn, times=2)).known_calls == (
+        KnownCall(call="done", outcome="ok"),
+        KnownCall(call="unknown", outcome="unknown"),
+    )
 
 
 async def test_model_starts_are_capped_and_the_person_gets_an_apology(world: World) -> None:

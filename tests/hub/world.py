@@ -9,6 +9,7 @@ from factory_contracts.messages import (
     Accepted,
     Address,
     AlreadyAccepted,
+    Attachment,
     Final,
     FinalReceipt,
     Hello,
@@ -25,6 +26,7 @@ from factory_contracts.messages import (
 from hub.delivery import Deliveries
 from hub.dispatch import Hub
 from hub.kernel.agent import Agent
+from hub.kernel.budget import Budget, Ledger
 from hub.kernel.guards import BotPolicy
 from hub.kernel.ports import Assignment
 from hub.kernel.routing import Binding, Bindings, RoutingKey
@@ -107,6 +109,7 @@ class World:
     """What outlives a hub, and the hub that reigns over it now."""
 
     max_pools: int = 1_000
+    budgets: tuple[Budget, ...] = ()
     policy: BotPolicy = field(
         default_factory=lambda: BotPolicy(PLATFORM, BOT, access="public", rate_per_minute=1_000_000)
     )
@@ -129,13 +132,30 @@ class World:
         log = FakeLog(self.stream)
         self.is_fenced = asyncio.Event()
         self.deliveries = Deliveries(self.is_fenced.set, self.points.append)
-        self.ports = Ports(log, self.outbox, FakeCliPool(self.workers), self.bindings, self.clock, self.points.append)
-        crew = Crew(run_turn, self.deliveries.deliver, self.deliveries.settle, self.is_fenced.set)
+        self.ledger = Ledger(self.budgets)
+        self.ports = Ports(
+            log,
+            self.outbox,
+            FakeCliPool(self.workers),
+            self.bindings,
+            self.ledger,
+            self.clock,
+            self.points.append,
+        )
+        crew = Crew(
+            run_turn,
+            self.deliveries.deliver,
+            self.deliveries.settle,
+            lambda key, view: self.pools.fork(key, view),
+            self.is_fenced.set,
+        )
         self.pools = Pools(self.ports, crew, self.max_pools, self.deliveries.flush)
         self.hub = Hub(self.ports, self.pools, {(self.policy.platform, self.policy.bot_id): self.policy})
         await log.take_over(self.clock())
-        await recover(log, self.pools)
-        self._marking = asyncio.create_task(keep_mark(log, self.pools, self.deliveries.unwritten, self.clock))
+        await recover(log, self.pools, self.ledger)
+        self._marking = asyncio.create_task(
+            keep_mark(log, self.pools, self.ledger, self.deliveries.unwritten, self.clock)
+        )
 
     async def kill(self) -> None:
         """The hub is gone, with all it knew."""
@@ -145,6 +165,13 @@ class World:
         await self.screen.close()
         await self.deliveries.close()
         await self.pools.close()
+
+    async def serve(self, *agents: Agent) -> None:
+        """The hub is started anew with these agents as well, and the first of them serves everywhere."""
+        await self.kill()
+        every = {**self.bindings.agents, **{agent.name: agent for agent in agents}}
+        self.bindings = Bindings(every, (Binding(agents[0].name, platform=PLATFORM),))
+        await self.reign()
 
     async def restart(self) -> None:
         """The hub is killed, and another begins."""
@@ -163,6 +190,8 @@ class World:
         bot: str = BOT,
         in_group: bool = False,
         echo: bool = False,
+        names_scopes: bool = False,
+        attachments: tuple[Attachment, ...] = (),
     ) -> InboundMessage:
         self._messages += 1
         return InboundMessage(
@@ -171,8 +200,9 @@ class World:
             user_id=user,
             user_name=user.title(),
             text=text,
+            attachments=attachments,
             in_group=in_group,
-            address=Address(platform=PLATFORM, bot_id=bot, scope_id=scope, echo=echo),
+            address=Address(platform=PLATFORM, bot_id=bot, scope_id=scope, echo=echo, names_scopes=names_scopes),
         )
 
     async def submit(self, message: InboundMessage) -> ToSpoke | None:
@@ -186,6 +216,14 @@ class World:
         assert isinstance(answer, Accepted), answer
         await idle()
         return answer.turn
+
+    async def told(self, text: str, *, scope: str = "chat", user: str = "ann", names_scopes: bool = False) -> Final:
+        """Say something that the hub itself answers; its answer."""
+        answer = await self.submit(self.message(text, scope=scope, user=user, names_scopes=names_scopes))
+        assert isinstance(answer, Accepted), answer
+        await until(lambda: answer.turn in self.screen.finals)
+        assert self.workers.runs_of(answer.turn) == 0
+        return self.screen.finals[answer.turn]
 
     async def refused(self, text: str, *, scope: str = "chat", user: str = "ann") -> Refused:
         """Say something that is refused."""

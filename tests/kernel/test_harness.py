@@ -1,31 +1,38 @@
 """Events in, commands out: what one agentic turn does, told step by step."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
+from typing import Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from factory_contracts.messages import Usage
-from hub.kernel.events import Called, Failed, Finished, Said
+from factory_contracts.work import KnownCall
+from hub.kernel.events import Called, Did, Failed, Finished, Kept, Said, Thought
 from hub.kernel.harness import (
     CONTINUE,
     CUT_OFF,
+    LONGEST_WAIT,
     MAX_ANSWER,
     MAX_SIDE_BY_SIDE,
     NO_ANSWER,
     REFUSAL,
     RETRY_DELAYS,
+    THINKING,
+    TOO_LONG,
     AskModel,
     Begin,
     Command,
+    Denied,
     End,
     Event,
     Idle,
     Over,
     Say,
     Show,
+    Skip,
     State,
     Steer,
     Stop,
@@ -38,11 +45,29 @@ from hub.kernel.ports import ModelMessage, ModelRequest, Spoken, ToolCalls, Tool
 
 READ = ToolSpec("look", "Looks.", "{}")
 SEND = ToolSpec("send", "Sends.", "{}", effect="external")
+KEEP = ToolSpec("keep", "Keeps.", "{}", effect="write", is_idempotent=True)
+STRICT = ToolSpec("count", "Counts.", '{"type":"object","properties":{"to":{"type":"integer"}},"required":["to"]}')
+few = settings(max_examples=40, deadline=None)
+
 ASKED: tuple[ModelMessage, ...] = (Spoken("user", "hello"),)
+REQUEST = ModelRequest("scripted", "be kind", ASKED, (READ, SEND, KEEP, STRICT), temperature=0.5, thinking=100)
+THINKS = Show(THINKING, THINKING, "running", "Thinking")
+THOUGHT = Show(THINKING, THINKING, "ok", "Thought")
+APOLOGY = "Sorry, I could not finish this. Reference 1a2b3c4d."
 
 
-def begin(*, max_calls: int = 20, unknown_calls: frozenset[str] = frozenset()) -> Begin:
-    return Begin("scripted", "be kind", ASKED, "1a2b3c4d", (READ, SEND), max_calls, unknown_calls)
+def begin(
+    *,
+    max_calls: int = 20,
+    known_calls: Sequence[KnownCall] = (),
+    fallbacks: tuple[str, ...] = (),
+    is_dry: bool = False,
+) -> Begin:
+    return Begin(REQUEST, "1a2b3c4d", fallbacks, max_calls, tuple(known_calls), is_dry)
+
+
+def steer(text: str, joining: str = "") -> Steer:
+    return Steer(joining or text, Spoken("user", text))
 
 
 def play(*events: Event) -> tuple[State, list[Command]]:
@@ -67,7 +92,7 @@ def used(commands: Sequence[Command]) -> list[UseTool]:
 def test_a_turn_begins_with_a_model_call_that_is_shown_everything() -> None:
     _, commands = play(begin())
 
-    assert commands == [AskModel(ModelRequest("scripted", "be kind", ASKED, (READ, SEND)))]
+    assert commands == [AskModel(REQUEST)]
 
 
 def test_text_is_said_as_it_comes_and_the_end_ends_the_turn() -> None:
@@ -75,7 +100,7 @@ def test_text_is_said_as_it_comes_and_the_end_ends_the_turn() -> None:
     state, last = play(begin(), Said("Hel"), Said("lo"), Finished("end", 3, 2))
 
     assert first == [Say("Hel")]
-    assert last == [End("complete", Usage(calls=1, input_tokens=3, output_tokens=2))]
+    assert last == [End("complete")]
     assert state == Over((*ASKED, Spoken("assistant", "Hello")))
 
 
@@ -96,7 +121,7 @@ def test_tools_of_one_answer_run_side_by_side_and_their_results_stand_in_the_ord
     assert waiting == [Show(second.call, "look", "ok", "Used look")]
     assert asked(commands).messages == (
         *ASKED,
-        ToolCalls("", ((first.call, "look", '{"at":1}'), (second.call, "look", '{"at":2}'))),
+        ToolCalls("", ((first.call, "look", '{"at":1}'), (second.call, "look", '{"at":2}')), model="scripted"),
         ToolResult(first.call, "look", "one"),
         ToolResult(second.call, "look", "two"),
     )
@@ -132,11 +157,13 @@ def test_no_more_tools_than_the_limit_run_side_by_side() -> None:
 @pytest.mark.parametrize(
     ("called", "observation"),
     [
-        (Called("a", "fly", "{}"), "There is no tool 'fly'. There is: look, send."),
-        (Called("a", "", "{}"), "There is no tool 'unnamed'. There is: look, send."),
+        (Called("a", "fly", "{}"), "There is no tool 'fly'. There is: look, send, keep, count."),
+        (Called("a", "", "{}"), "There is no tool 'unnamed'. There is: look, send, keep, count."),
         (Called("a", "look", '{"at":'), "The arguments are no valid JSON."),
         (Called("a", "look", '{"at":NaN}'), "The arguments are no valid JSON."),
         (Called("a", "look", "[" * 100_000), "The arguments are no valid JSON."),
+        (Called("a", "look", '{"a":' * 64 + "[]" + "}" * 64), "The arguments are nested more than 64 deep."),
+        (Called("a", "look", '{"a":' + "[" * 600 + "]" * 600 + "}"), "The arguments are nested more than 64 deep."),
         (Called("a", "look", "[1]"), "The arguments are no JSON object."),
         (Called("a", "look", '"' + "x" * 100_001 + '"'), "The arguments are longer than 100000 characters."),
     ],
@@ -148,6 +175,27 @@ def test_a_call_that_cannot_be_run_is_an_observation_for_the_model(called: Calle
     assert isinstance(result, ToolResult)
     assert (result.content, result.is_error) == (observation, True)
     assert used(commands) == []
+    assert [command for command in commands if isinstance(command, Skip)] == [Skip(result, "{}")]
+
+
+@pytest.mark.parametrize("end", [Finished("tools"), Stop(), TimeUp(), Failed("x")])
+@pytest.mark.parametrize("depth", [63, 64, 300, 495, 990, 20_000])
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
+def test_no_nesting_of_arguments_breaks_a_turn(end: Event, depth: int, opening: str, closing: str) -> None:
+    called = Called("a", "look", '{"a":' + opening * depth + "1" + closing * depth + "}")
+
+    _, commands = play(begin(), called, end)
+
+    assert bool(used(commands)) == (isinstance(end, Finished) and depth < 64)
+
+
+def test_a_tool_whose_schema_nobody_can_read_is_an_observation() -> None:
+    deep = '{"anyOf":[' * 900 + "{}" + "]}" * 900
+    given = replace(begin(), request=replace(REQUEST, tools=(ToolSpec("look", "Looks.", deep),)))
+
+    _, commands = play(given, Called("a", "look", "{}"), Finished("tools"))
+
+    assert [command.result.is_error for command in commands if isinstance(command, Skip)] == [True]
 
 
 def test_the_same_call_has_the_same_id_in_every_attempt_and_another_when_it_is_made_again() -> None:
@@ -166,7 +214,7 @@ def test_a_call_whose_outcome_is_unknown_is_told_to_the_model_and_not_run_again(
     _, before = play(begin(), *events)
     call = used(before)[0].call
 
-    _, commands = play(begin(unknown_calls=frozenset({call})), *events)
+    _, commands = play(begin(known_calls=[KnownCall(call=call, outcome="unknown")]), *events)
 
     assert used(commands) == []
     result = asked(commands).messages[-1]
@@ -178,9 +226,72 @@ def test_a_call_that_only_reads_is_run_again_whatever_happened_before() -> None:
     events: list[Event] = [Called("x", "look", "{}"), Finished("tools")]
     _, before = play(begin(), *events)
 
-    _, commands = play(begin(unknown_calls=frozenset({used(before)[0].call})), *events)
+    known = KnownCall(call=used(before)[0].call, outcome="ok", content="long ago")
+    _, commands = play(begin(known_calls=[known]), *events)
 
     assert len(used(commands)) == 1
+
+
+@pytest.mark.parametrize("outcome", ["ok", "error"])
+@pytest.mark.parametrize("tool", ["send", "keep"])
+def test_a_call_that_was_done_is_told_with_what_it_said_and_not_run_again(
+    tool: str, outcome: Literal["ok", "error"]
+) -> None:
+    events: list[Event] = [Called("x", tool, "{}"), Finished("tools")]
+    _, before = play(begin(), *events)
+    known = KnownCall(call=used(before)[0].call, outcome=outcome, content="the letter is 42")
+
+    _, commands = play(begin(known_calls=[known]), *events)
+
+    assert used(commands) == []
+    result = asked(commands).messages[-1]
+    assert isinstance(result, ToolResult)
+    assert "the letter is 42" in result.content
+    assert result.is_error == (outcome == "error")
+
+
+def test_a_call_whose_outcome_is_unknown_is_run_again_where_that_does_no_harm() -> None:
+    events: list[Event] = [Called("x", "keep", "{}"), Finished("tools")]
+    _, before = play(begin(), *events)
+
+    _, commands = play(begin(known_calls=[KnownCall(call=used(before)[0].call, outcome="unknown")]), *events)
+
+    assert [use.tool for use in used(commands)] == [KEEP]
+
+
+def test_only_the_call_that_is_known_is_told_and_the_next_like_it_is_run() -> None:
+    calls: list[Event] = [Called("x", "send", "{}"), Called("y", "send", "{}"), Finished("tools")]
+    _, before = play(begin(), *calls)
+    known = KnownCall(call=used(before)[0].call, outcome="ok", content="sent")
+
+    _, commands = play(begin(known_calls=[known]), *calls)
+
+    assert [use.call for use in used(commands)] == [used(before)[0].call.replace("-1", "-2")]
+
+
+def test_in_a_dry_run_what_has_an_effect_is_told_instead_of_done() -> None:
+    calls: list[Event] = [
+        *(Called("", name, '{"to":"a"}') for name in ("send", "keep", "look")),
+        Finished("tools"),
+    ]
+
+    _, commands = play(begin(is_dry=True), *calls)
+
+    assert [use.tool for use in used(commands)] == [READ]
+    told = [command.result.content for command in commands if isinstance(command, Skip)]
+    assert told == [f'Dry run: {name} would have been called with {{"to":"a"}}.' for name in ("send", "keep")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [("{}", "to is missing."), ('{"to":"x"}', "to must be of type integer."), ('{"to":1}', "")],
+)
+def test_arguments_that_do_not_fit_are_an_observation_for_the_model(arguments: str, complaint: str) -> None:
+    _, commands = play(begin(), Called("x", "count", arguments), Finished("tools"))
+
+    told = [command.result.content for command in commands if isinstance(command, Skip)]
+    assert told == ([f"The arguments do not fit: {complaint}"] if complaint else [])
+    assert len(used(commands)) == (not complaint)
 
 
 def test_text_after_tools_begins_a_paragraph_of_its_own() -> None:
@@ -200,32 +311,74 @@ def test_an_answer_cut_by_its_length_goes_on_once_and_then_says_that_it_was_cut(
 
     assert asked(asking).messages == (*ASKED, Spoken("assistant", "One, "), Spoken("user", CONTINUE))
     assert saying == [Say("two")]
-    assert ending == [Say(CUT_OFF), End("complete", Usage(calls=2))]
+    assert ending == [Say(CUT_OFF), End("complete")]
 
 
 def test_a_length_without_a_word_is_not_sent_again() -> None:
     _, commands = play(begin(), Finished("length"))
 
-    assert commands == [Say(NO_ANSWER), End("complete", Usage(calls=1))]
+    assert commands == [Say(NO_ANSWER), End("complete")]
 
 
 def test_a_refusal_without_a_word_is_put_into_words() -> None:
     _, commands = play(begin(), Finished("refusal"))
 
-    assert commands == [Say(REFUSAL), End("complete", Usage(calls=1))]
+    assert commands == [Say(REFUSAL), End("complete")]
 
 
-def test_a_transient_failure_is_tried_twice_more_with_growing_pauses_and_then_fails_the_turn() -> None:
-    failures: list[Event] = [Failed("busy", True)] * 3
-    _, first = play(begin(), *failures[:1])
-    _, second = play(begin(), *failures[:2])
-    _, third = play(begin(), *failures)
+def test_a_transient_failure_is_tried_again_with_growing_pauses_and_then_fails_the_turn() -> None:
+    failures: list[Event] = [Failed("busy", True)] * (len(RETRY_DELAYS) + 1)
+    asks = [play(begin(), *failures[:count])[1] for count in range(1, len(failures))]
+    _, last = play(begin(), *failures)
 
-    assert [command.delay for command in (*first, *second) if isinstance(command, AskModel)] == list(RETRY_DELAYS)
-    assert third == [
-        Say("Sorry, I could not finish this. Reference 1a2b3c4d."),
-        End("failed", Usage(calls=3), "busy"),
-    ]
+    assert [command.delay for commands in asks for command in commands if isinstance(command, AskModel)] == list(
+        RETRY_DELAYS
+    )
+    assert last == [Say(APOLOGY), End("failed", "busy")]
+
+
+@pytest.mark.parametrize(("asked_for", "delay"), [(0.1, RETRY_DELAYS[0]), (5.0, 5.0), (LONGEST_WAIT, LONGEST_WAIT)])
+def test_whoever_says_when_to_come_back_is_not_asked_before(asked_for: float, delay: float) -> None:
+    _, commands = play(begin(), Failed("busy", True, asked_for))
+
+    assert commands == [AskModel(REQUEST, delay)]
+
+
+def test_whoever_says_to_come_back_much_later_is_not_waited_for() -> None:
+    patience = Failed("busy", True, LONGEST_WAIT + 1)
+    _, alone = play(begin(), patience)
+    _, with_another = play(begin(fallbacks=("other",)), patience)
+
+    assert alone == [Say(APOLOGY), End("failed", "busy")]
+    assert with_another == [AskModel(replace(REQUEST, model="other"))]
+
+
+def test_the_agents_next_model_is_asked_where_the_first_one_fails_and_has_its_own_retries() -> None:
+    busy: Event = Failed("busy", True)
+    whole = len(RETRY_DELAYS) + 1
+    models: list[str] = []
+    for count in range(2 * whole):
+        _, commands = play(begin(fallbacks=("second",)), *[busy] * count)
+        models.append(asked(commands).model)
+    _, last = play(begin(fallbacks=("second",)), *[busy] * 2 * whole)
+
+    assert models == ["scripted"] * whole + ["second"] * whole
+    assert last == [Say(APOLOGY), End("failed", "busy")]
+
+
+def test_retries_and_fallbacks_stay_within_the_limit_of_model_calls() -> None:
+    _, commands = play(begin(max_calls=2, fallbacks=("a", "b", "c")), Failed("x"), Failed("y"))
+
+    assert commands == [Say(APOLOGY), End("failed", "y")]
+
+
+def test_a_model_that_was_given_up_is_not_asked_again_in_the_same_turn() -> None:
+    events: list[Event] = [begin(fallbacks=("second",)), Failed("no"), Called("a", "look", "{}"), Finished("tools")]
+    _, started = play(*events)
+
+    _, commands = play(*events, ToolFinished(used(started)[0].call, "x"))
+
+    assert asked(commands).model == "second"
 
 
 @pytest.mark.parametrize("failure", [Failed("no such model"), Failed("busy", False)])
@@ -236,19 +389,115 @@ def test_a_failure_that_will_not_pass_is_not_tried_again(failure: Failed) -> Non
     assert commands[-1].outcome == "failed"
 
 
-def test_nothing_is_tried_again_once_something_was_said() -> None:
-    _, commands = play(begin(), Said("I think"), Failed("busy", True))
+@pytest.mark.parametrize(
+    ("failure", "model", "delay"), [(Failed("busy", True), "scripted", RETRY_DELAYS[0]), (Failed("gone"), "other", 0.0)]
+)
+def test_an_answer_that_breaks_off_goes_on_where_it_stopped(failure: Failed, model: str, delay: float) -> None:
+    begun: list[Event] = [begin(fallbacks=("other",)), Said("One, "), Called("a", "send", "{}"), failure]
+    _, asking = play(*begun)
+    _, saying = play(*begun, Said("two."))
+    state, _ = play(*begun, Said("two."), Finished("end"))
 
-    assert commands == [
-        Say("\n\nSorry, I could not finish this. Reference 1a2b3c4d."),
-        End("failed", Usage(calls=1), "busy"),
-    ]
+    shown = (*ASKED, Spoken("assistant", "One, "), Spoken("user", CONTINUE))
+    assert asking == [AskModel(replace(REQUEST, model=model, messages=shown), delay)]
+    assert saying == [Say("two.")]
+    assert state == Over((*shown, Spoken("assistant", "two.")))
+
+
+def test_an_answer_that_breaks_off_again_without_a_word_is_told_once_to_go_on() -> None:
+    _, commands = play(begin(), Said("One, "), Failed("busy", True), Failed("busy", True))
+
+    assert asked(commands).messages.count(Spoken("user", CONTINUE)) == 1
+
+
+def test_an_answer_that_cannot_be_gone_on_with_ends_with_an_apology_below_it() -> None:
+    _, commands = play(begin(), Said("I think"), Failed("no"))
+
+    assert commands == [Say(f"\n\n{APOLOGY}"), End("failed", "no")]
+
+
+def test_a_pause_is_gone_on_from_with_what_the_provider_wants_to_see_again() -> None:
+    paused: list[Event] = [begin(), Said("Let me "), Kept('{"a":1}'), Kept('{"b":2}'), Finished("pause")]
+    _, asking = play(*paused)
+    _, saying = play(*paused, Said("look."))
+
+    assert asked(asking).messages == (*ASKED, ToolCalls("Let me ", (), ('{"a":1}', '{"b":2}'), "scripted"))
+    assert saying == [Say("look.")]
+
+
+def test_another_model_is_asked_to_go_on_from_a_pause() -> None:
+    _, commands = play(begin(fallbacks=("other",)), Finished("pause"), Failed("no"))
+
+    assert asked(commands).messages[-1] == Spoken("user", CONTINUE)
+
+
+def test_pauses_without_end_are_ended_by_the_limit() -> None:
+    _, commands = play(begin(max_calls=2), Finished("pause"), Finished("pause"))
+
+    assert commands[0] == Say("Sorry, I could not finish this in 2 steps. Reference 1a2b3c4d.")
+    assert isinstance(commands[-1], End)
+    assert commands[-1].outcome == "failed"
+
+
+def test_what_is_kept_goes_with_the_calls_it_came_with() -> None:
+    events: list[Event] = [begin(), Kept("k"), Called("a", "look", "{}"), Finished("tools")]
+    _, started = play(*events)
+
+    _, commands = play(*events, ToolFinished(used(started)[0].call, "x"))
+
+    message = asked(commands).messages[-2]
+    assert isinstance(message, ToolCalls)
+    assert (message.kept, message.model) == (("k",), "scripted")
+
+
+def test_a_conversation_longer_than_the_model_reads_is_told_with_the_way_out() -> None:
+    _, at_once = play(begin(), Finished("full"))
+    _, later = play(begin(), Said("So far"), Finished("full"))
+
+    assert at_once == [Say(TOO_LONG), End("failed")]
+    assert later == [Say(CUT_OFF), End("complete")]
+
+
+def test_thinking_is_shown_once_until_there_is_a_word() -> None:
+    shown = [play(begin(), *[Thought()] * count)[1] for count in (1, 2)]
+    _, said = play(begin(), Thought(), Said("x"))
+    _, ended = play(begin(), Thought(), Finished("end"))
+    _, failed = play(begin(), Thought(), Failed("busy", True))
+    _, after_a_word = play(begin(), Said("x"), Thought())
+
+    assert shown == [[THINKS], []]
+    assert said == [THOUGHT, Say("x")]
+    assert ended[0] == failed[0] == THOUGHT
+    assert after_a_word == []
+
+
+@pytest.mark.parametrize("end", [Stop(), TimeUp()])
+def test_a_turn_that_is_ended_while_it_thinks_shows_no_thinking_any_more(end: Event) -> None:
+    _, commands = play(begin(), Thought(), end)
+
+    assert commands[0] == THOUGHT
+
+
+def test_what_the_providers_side_does_is_shown() -> None:
+    _, commands = play(begin(), Did("s1", "web_search", "running", "Searching"))
+
+    assert commands == [Show("s1", "web_search", "running", "Searching")]
+
+
+def test_a_call_that_may_not_be_paid_for_ends_the_turn_with_the_words() -> None:
+    _, at_once = play(begin(fallbacks=("other",)), Denied("No money."))
+    events: list[Event] = [begin(), Said("Let me see."), Called("a", "look", "{}"), Finished("tools")]
+    _, started = play(*events)
+    _, later = play(*events, ToolFinished(used(started)[0].call, "x"), Denied("No money."))
+
+    assert at_once == [Say("No money."), End("failed")]
+    assert later == [Say("\n\nNo money."), End("failed")]
 
 
 def test_a_stop_keeps_what_was_said() -> None:
     state, commands = play(begin(), Said("I was"), Stop())
 
-    assert commands == [End("stopped", Usage(calls=1))]
+    assert commands == [End("stopped")]
     assert state == Over((*ASKED, Spoken("assistant", "I was")))
 
 
@@ -269,7 +518,7 @@ def test_time_that_is_up_ends_the_turn_with_an_apology() -> None:
 
 
 def test_a_steer_joins_at_the_next_model_call() -> None:
-    events: list[Event] = [begin(), Called("a", "look", "{}"), Finished("tools"), Steer("and in blue")]
+    events: list[Event] = [begin(), Called("a", "look", "{}"), Finished("tools"), steer("and in blue")]
     _, started = play(*events[:3])
 
     _, commands = play(*events, ToolFinished(used(started)[0].call, "x"))
@@ -278,15 +527,26 @@ def test_a_steer_joins_at_the_next_model_call() -> None:
 
 
 def test_a_steer_that_comes_with_the_last_words_is_answered_too() -> None:
-    _, commands = play(begin(), Said("Done."), Steer("one more thing"), Finished("end"))
+    _, commands = play(begin(), Said("Done."), steer("one more thing"), Finished("end"))
 
     assert asked(commands).messages == (*ASKED, Spoken("assistant", "Done."), Spoken("user", "one more thing"))
+
+
+def test_an_end_names_the_turns_that_were_heard_and_no_others() -> None:
+    events: list[Event] = [begin(max_calls=2), steer("a"), steer("a"), steer("b"), Finished("end"), steer("a")]
+    _, going_on = play(*events[:-1])
+    _, ending = play(*events, steer("c"), Said("Both."), Finished("end"))
+    _, stopped = play(begin(), steer("never heard"), Stop())
+
+    assert [message.text for message in asked(going_on).messages if isinstance(message, Spoken)] == ["hello", "a", "b"]
+    assert ending == [End("complete", joined=("a", "b"))]
+    assert stopped == [End("stopped")]
 
 
 def test_an_endless_answer_is_ended() -> None:
     _, commands = play(begin(), Said("x" * MAX_ANSWER), Said("y"))
 
-    assert commands[1:] == [Say(CUT_OFF), End("complete", Usage(calls=1))]
+    assert commands[1:] == [Say(CUT_OFF), End("complete")]
 
 
 def test_the_limit_of_model_calls_ends_a_turn_that_only_calls_tools() -> None:
@@ -308,33 +568,53 @@ def test_the_limit_of_model_calls_ends_a_turn_that_only_calls_tools() -> None:
 def test_what_comes_after_the_end_changes_nothing() -> None:
     over, _ = play(begin(), Finished("end"))
 
-    for event in (begin(), Said("x"), Called("a", "look", "{}"), Finished("end"), Failed("x"), Stop(), Steer("x")):
+    for event in (
+        begin(),
+        Said("x"),
+        Called("a", "look", "{}"),
+        Finished("end"),
+        Failed("x"),
+        Stop(),
+        steer("x"),
+        Thought(),
+        Denied("x"),
+    ):
         assert step(over, event) == (over, ())
 
 
-names = st.sampled_from(["look", "send", "fly", ""])
-arguments = st.sampled_from(["{}", '{"at":1}', "{", "[]", "null"])
+names = st.sampled_from(["look", "send", "keep", "count", "fly", ""])
+arguments = st.sampled_from(["{}", '{"at":1}', '{"to":1}', "{", "[]", "null"])
 model_events = st.one_of(
     st.builds(Said, st.text(max_size=5)),
+    st.builds(Thought),
+    st.builds(Kept, st.just("k")),
     st.builds(Called, st.sampled_from(["a", "a", "b"]), names, arguments),
-    st.builds(Finished, st.sampled_from(["end", "tools", "length", "refusal"])),
-    st.builds(Failed, st.just("x"), st.booleans()),
+    st.builds(Finished, st.sampled_from(["end", "tools", "length", "refusal", "pause", "full"])),
+    st.builds(Failed, st.just("x"), st.booleans(), st.sampled_from([0.0, 1.0, 100.0])),
 )
-other_events = st.one_of(st.builds(Stop), st.builds(TimeUp), st.builds(Steer, st.text(max_size=3)))
+other_events = st.one_of(
+    st.builds(Stop),
+    st.builds(TimeUp),
+    st.builds(steer, st.text(min_size=1, max_size=2)),
+    st.builds(Denied, st.just("no")),
+)
+lives: st.SearchStrategy[list[Event]] = st.lists(
+    st.one_of(model_events, model_events, model_events, other_events), max_size=40
+)
+begins = st.builds(
+    begin,
+    max_calls=st.integers(min_value=1, max_value=5),
+    fallbacks=st.sampled_from([(), ("b",), ("b", "c")]),
+    is_dry=st.booleans(),
+)
 
 
-@given(
-    st.lists(st.one_of(model_events, model_events, model_events, other_events), max_size=40),
-    st.integers(min_value=1, max_value=5),
-    st.randoms(use_true_random=False),
-)
-def test_every_call_gets_exactly_one_result_whatever_happens(
-    events: list[Event], max_calls: int, chance: Random
-) -> None:
-    state, commands = step(Idle(), begin(max_calls=max_calls))
+def carry_out(given: Begin, events: Sequence[Event], chance: Random) -> tuple[Over, list[Command]]:
+    """Play these events, with tools that come back now and then, and a stop at the end; every command there was."""
+    state, commands = step(Idle(), given)
     everything: list[Command] = list(commands)
     running = [use.call for use in used(commands)]
-    for event in (*events, Stop()):
+    for event in (*events, Stop(), Stop()):
         if running and chance.random() < 0.7:
             event = ToolFinished(running.pop(chance.randrange(len(running))), "x", chance.random() < 0.3)
         state, commands = step(state, event)
@@ -342,18 +622,69 @@ def test_every_call_gets_exactly_one_result_whatever_happens(
         running += [use.call for use in used(commands)]
     state, commands = step(state, Stop())
     everything += commands
-
     assert isinstance(state, Over)
+    return state, everything
+
+
+@few
+@given(begins, lives, st.randoms())
+def test_every_call_gets_exactly_one_result_whatever_happens(given: Begin, events: list[Event], chance: Random) -> None:
+    state, everything = carry_out(given, events, chance)
+
     made = [call for message in state.messages if isinstance(message, ToolCalls) for call, _, _ in message.calls]
     results = [message.call for message in state.messages if isinstance(message, ToolResult)]
     assert results == made
     assert len(set(made)) == len(made)
-    assert sum(isinstance(command, AskModel) for command in everything) <= max_calls
+    begun = [use.call for use in used(everything)]
+    skipped = [command.result.call for command in everything if isinstance(command, Skip)]
+    assert len(begun) == len(set(begun))
+    assert not set(begun) & set(skipped)
+    assert not given.is_dry or all(use.tool.effect == "read" for use in used(everything))
+
+
+@few
+@given(begins, lives, st.randoms())
+def test_a_turn_ends_once_and_within_its_limit_whatever_happens(
+    given: Begin, events: list[Event], chance: Random
+) -> None:
+    state, everything = carry_out(given, events, chance)
+
+    assert sum(isinstance(command, AskModel) for command in everything) <= given.max_calls
     assert [isinstance(command, End) for command in everything].count(True) == 1
-    assert isinstance(everything[-1], End)
-    lines = [command for command in everything if isinstance(command, Show)]
-    begun = [line.call for line in lines if line.state == "running"]
-    assert sorted(begun) == sorted({use.call for use in used(everything)})
-    ended = [line.call for line in lines if line.state != "running"]
-    assert len(ended) == len(set(ended))
-    assert set(begun) <= set(ended)
+    end = everything[-1]
+    assert isinstance(end, End)
+    heard = [message.text for message in state.messages if isinstance(message, Spoken) and message.role == "user"]
+    joined = [text for text in heard if text not in ("hello", CONTINUE)]
+    assert list(end.joined) == joined
+    assert len(set(joined)) == len(joined)
+
+
+@few
+@given(begins, lives, st.randoms())
+def test_every_line_that_begins_ends_whatever_happens(given: Begin, events: list[Event], chance: Random) -> None:
+    _, everything = carry_out(given, events, chance)
+
+    running: set[str] = set()
+    for line in everything:
+        if isinstance(line, Show) and line.state == "running":
+            assert line.call not in running
+            running.add(line.call)
+        elif isinstance(line, Show):
+            running.discard(line.call)
+    assert running == set()
+
+
+@given(st.lists(st.tuples(names, arguments), max_size=6), st.integers(0, 2), st.text(max_size=3))
+def test_calls_have_the_same_ids_in_every_attempt(calls: list[tuple[str, str]], failures: int, said: str) -> None:
+    def ids(*before: Event) -> list[str]:
+        made: list[Event] = [Called(f"{index}", *call) for index, call in enumerate(calls)]
+        _, commands = play(begin(), *before, *made, Finished("tools"))
+        if not calls:
+            return []
+        return sorted(
+            command.call if isinstance(command, UseTool) else command.result.call
+            for command in commands
+            if isinstance(command, UseTool | Skip)
+        )
+
+    assert ids() == ids(*[Failed("busy", True)] * failures, Said(said), Called("x", "send", "{}"), Failed("x", True))

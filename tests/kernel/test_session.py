@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from factory_contracts.messages import Address, InboundMessage, turn_id
+from factory_contracts.messages import Address, Attachment, InboundMessage, Outcome, Usage, turn_id
 from factory_contracts.records import (
     Bound,
     HeadMoved,
@@ -19,6 +21,7 @@ from factory_contracts.records import (
     ReplyUndeliverable,
     SessionOpened,
     Start,
+    Tally,
     ToolDone,
     ToolStarted,
     TurnAnswered,
@@ -33,6 +36,7 @@ from hub.kernel.session import COMPACT_AFTER, HISTORY_CHARACTERS, HISTORY_EXCHAN
 few = settings(max_examples=25, deadline=None)
 
 SCOPE = ("paper", "desk", "chat")
+ATTACHMENT = Attachment(kind="image", name="cat.png", mime="image/png", size=3, blob="b")
 
 
 def message(id: str, text: str = "hello", *, covers: tuple[str, ...] = (), **more: object) -> InboundMessage:
@@ -90,15 +94,32 @@ def tool_started(id: str, call: str = "c") -> ToolStarted:
     )
 
 
-def answered(id: str, text: str = "Fine.", *, by_hub: bool = False) -> TurnAnswered:
+def tool_done(id: str, call: str = "c", outcome: Literal["ok", "error"] = "ok", content: str = "noted") -> ToolDone:
+    turn = turn_of(id)
+    return ToolDone(
+        id=record_id(turn, "tool done", call),
+        turn=turn,
+        at=0.0,
+        attempt=1,
+        call=call,
+        outcome=outcome,
+        content=content,
+    )
+
+
+def answered(
+    id: str, text: str = "Fine.", *, by_hub: bool = False, outcome: Outcome = "complete", calls: int = 1
+) -> TurnAnswered:
     turn = turn_of(id)
     return TurnAnswered(
         id=record_id(turn, "answered"),
         turn=turn,
-        at=0.0,
+        at=4.5,
         text=text,
-        outcome="complete",
+        outcome=outcome,
+        usage=Usage() if by_hub else Usage(calls=calls, input_tokens=10, cost=Decimal("0.01")),
         agent=None if by_hub else "alice",
+        model=None if by_hub else "scripted",
     )
 
 
@@ -107,9 +128,9 @@ def refused(id: str) -> TurnRefused:
     return TurnRefused(id=record_id(turn, "refused"), turn=turn, at=0.0, reason="budget", text="No more today.")
 
 
-def superseded(id: str) -> TurnSuperseded:
+def superseded(id: str, by: str = "another") -> TurnSuperseded:
     turn = turn_of(id)
-    return TurnSuperseded(id=record_id(turn, "superseded"), turn=turn, at=0.0, by="another")
+    return TurnSuperseded(id=record_id(turn, "superseded"), turn=turn, at=0.0, by=turn_of(by))
 
 
 def shown(id: str) -> ReplyShown:
@@ -127,14 +148,15 @@ def session_opened(id: str) -> SessionOpened:
     return SessionOpened(id=record_id(turn, "session"), turn=turn, at=0.0)
 
 
-def bound(id: str, agent: str) -> Bound:
+def bound(id: str, agent: str, model: str | None = None) -> Bound:
     turn = turn_of(id)
-    return Bound(id=record_id(turn, "bound"), turn=turn, at=0.0, agent=agent)
+    return Bound(id=record_id(turn, "bound"), turn=turn, at=0.0, agent=agent, model=model)
 
 
-def head(id: str, after: str | None) -> HeadMoved:
+def head(id: str, after: str | None, *, again: bool = False) -> HeadMoved:
     turn = turn_of(id)
-    return HeadMoved(id=record_id(turn, "head"), turn=turn, at=0.0, after=turn_of(after) if after else None)
+    where = turn_of(after) if after else None
+    return HeadMoved(id=record_id(turn, "head"), turn=turn, at=0.0, after=where, again=again)
 
 
 def folded(*records: Record) -> Session:
@@ -207,13 +229,144 @@ def test_a_started_turn_is_no_longer_queued() -> None:
     assert (session.waiting, session.queued) == (2, 0)
 
 
-def test_a_call_that_was_begun_stays_begun_also_when_it_is_done() -> None:
-    turn = turn_of("1")
-    done = ToolDone(id=record_id(turn, "tool done", "c"), turn=turn, at=0.0, attempt=1, call="c", outcome="ok")
+@pytest.mark.parametrize(
+    ("records", "known"),
+    [
+        ((tool_started("1"),), [("c", "unknown", "")]),
+        ((tool_started("1"), tool_done("1")), [("c", "ok", "noted")]),
+        ((tool_started("1"), tool_done("1", outcome="error", content="no")), [("c", "error", "no")]),
+        ((tool_started("1"), tool_done("1"), tool_started("1")), [("c", "ok", "noted")]),
+        ((tool_done("1"), tool_started("1")), [("c", "ok", "noted")]),
+        ((tool_started("1"), tool_done("1"), tool_done("1", outcome="error")), [("c", "ok", "noted")]),
+        (
+            (tool_started("1"), tool_started("1", "d"), tool_done("1", "d")),
+            [("c", "unknown", ""), ("d", "ok", "noted")],
+        ),
+    ],
+)
+def test_of_a_call_is_known_what_was_last_certain(
+    records: tuple[Record, ...], known: list[tuple[str, str, str]]
+) -> None:
+    session = folded(received("1", attempt=1), *records)
 
-    session = folded(received("1", attempt=1), tool_started("1"), done)
+    found = session.turns[turn_of("1")].known_calls
+    assert [(one.call, one.outcome, one.content) for one in found] == known
 
-    assert session.turns[turn].begun_calls == ("c",)
+
+def test_a_message_that_joined_is_part_of_what_was_asked() -> None:
+    session = folded(
+        received("a", "one"), received("b", "two"), received("c", "three"), superseded("b", "a"), superseded("c", "a")
+    )
+    asked = session.turns[turn_of("a")].asked
+    session.apply(9, answered("a", "1, 2 and 3"))
+
+    assert asked == "one\n\ntwo\n\nthree"
+    assert [(one.asked, one.answered) for one in session.history] == [(asked, "1, 2 and 3")]
+    assert session.tally.superseded == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "attachments", "may_join"),
+    [("hello", (), True), ("/usage", (), False), ("  /new", (), False), ("look", (ATTACHMENT,), False)],
+)
+def test_a_word_to_the_hub_and_a_file_join_nothing(
+    text: str, attachments: tuple[Attachment, ...], may_join: bool
+) -> None:
+    record = received("a").model_copy(update={"message": message("a", text, attachments=attachments)})
+
+    assert folded(record).turns[turn_of("a")].may_join == may_join
+
+
+def test_what_is_tried_again_is_asked_as_it_was_asked_and_replaces_the_answer() -> None:
+    first = received("a").model_copy(update={"message": message("a", "one", attachments=(ATTACHMENT,))})
+    session = folded(first, answered("a", "1"), received("b", "/retry"), head("b", None, again=True))
+
+    turn = session.turns[turn_of("b")]
+    (line,) = session.lines(turn)
+    session.apply(9, answered("b", "one!"))
+
+    assert (line.text, line.attachments) == ("one", (ATTACHMENT,))
+    assert [(one.turn, one.asked, one.answered) for one in session.history] == [(turn_of("b"), "one", "one!")]
+
+
+def test_a_head_that_cannot_be_gone_back_to_moves_nothing() -> None:
+    session = folded(received("a"), answered("a"), head("c", "long forgotten", again=True))
+
+    assert len(session.history) == 1
+
+
+def test_a_summary_stands_for_what_it_tells_of_and_can_be_taken_back() -> None:
+    records: list[Record] = [
+        *(received("a", "one"), answered("a", "1"), received("s", "/compact"), answered("s", "They count.")),
+        *(received("b", "two"), answered("b", "2"), received("c", "three")),
+    ]
+    session = folded(*records)
+    short = [line.text for line in session.lines(session.turns[turn_of("c")])]
+    expanded = folded(*records, received("e", "/expand"), answered("e", by_hub=True))
+    whole = [line.text for line in expanded.lines(expanded.turns[turn_of("c")])]
+
+    assert short == ["[What was said before, in short: They count.]", "two", "2", "three"]
+    assert whole == ["one", "1", "two", "2", "three"]
+
+
+@pytest.mark.parametrize(
+    "ending", [answered("s", "half a", outcome="stopped"), answered("s", by_hub=True), refused("s")]
+)
+def test_a_summary_that_was_not_finished_is_none(ending: Record) -> None:
+    session = folded(received("a"), answered("a"), received("s", "/compact"), ending)
+
+    assert session.summary == ""
+
+
+def test_a_summary_of_what_is_taken_back_is_taken_back_with_it() -> None:
+    records = (
+        received("a"),
+        answered("a"),
+        received("b"),
+        answered("b"),
+        received("s", "/compact"),
+        answered("s", "!"),
+    )
+
+    assert folded(*records).summary == "!"
+    assert folded(*records, head("u", "a")).summary == ""
+    assert folded(*records, received("c"), answered("c"), head("u", "b")).summary == "!"
+    assert folded(*records, session_opened("n")).summary == ""
+
+
+def test_a_model_is_chosen_with_its_agent() -> None:
+    chosen = folded(bound("a", "bob", "other"))
+    anew = folded(bound("a", "bob", "other"), bound("b", "carol"))
+
+    assert (chosen.agent, chosen.model) == ("bob", "other")
+    assert (anew.agent, anew.model) == ("carol", None)
+
+
+def test_what_was_used_is_added_up_and_the_last_answer_is_known() -> None:
+    session = folded(
+        received("a", attempt=1), answered("a"), received("b"), started("b", 2), answered("b"), received("u", "/usage")
+    )
+    session.apply(9, answered("u", by_hub=True))
+
+    assert session.usage == Usage(calls=2, input_tokens=20, cost=Decimal("0.02"))
+    assert session.latest is not None
+    latest = (session.latest.turn, session.latest.model, session.latest.attempts, session.latest.worker)
+    assert latest == (turn_of("b"), "scripted", 2, "w2")
+    assert session.latest.seconds == 4.5
+
+
+def test_a_fork_begins_with_the_view_and_nothing_of_its_own() -> None:
+    before = folded(received("a", "one"), answered("a", "1"), bound("b", "bob", "other"))
+    view = before.compaction("fork.t", "fork.t", 0.0).model_copy(
+        update={"seen": (), "tally": Tally(), "usage": Usage()}
+    )
+
+    session = folded(view, received("a", "two"))
+
+    assert session.forked == "fork.t"
+    assert (session.agent, session.model, session.usage) == ("bob", "other", Usage())
+    assert [line.text for line in session.lines(session.turns[turn_of("a")])] == ["one", "1", "two"]
+    assert session.tally == Tally(received=1)
 
 
 def test_a_message_is_known_by_each_of_its_ids() -> None:
@@ -305,12 +458,14 @@ def test_compaction_keeps_the_newest_thousand_ids() -> None:
 
 # A life of a conversation: each step is one thing that happens to one of a few turns.
 
-TEXTS = st.sampled_from(("", "x", "word " * 40, "y" * 60_000))
+TEXTS = st.sampled_from(("", "x", "word " * 40, "y" * 60_000, "/compact", "/expand"))
+STEPS = ("receive", "start", "open", "tool", "join", "answer", "new", "bind", "head", "close")
 ANSWERS: tuple[Callable[[str, str], Record], ...] = (
     answered,
     lambda id, text: answered(id, text, by_hub=True),
     lambda id, text: refused(id),
 )
+CALLS: tuple[Callable[[str, str], Record], ...] = (tool_started, tool_done)
 CLOSINGS: tuple[Callable[[str], Record], ...] = (shown, undeliverable)
 
 
@@ -328,7 +483,7 @@ def lives(draw: st.DrawFn) -> Life:
     answered_ids: list[str] = []
     for number in range(draw(st.integers(0, 40))):
         id = f"m{number}"
-        match draw(st.sampled_from(("receive", "start", "open", "tool", "answer", "new", "bind", "head", "close"))):
+        match draw(st.sampled_from(STEPS)):
             case "receive":
                 covers = draw(st.sampled_from(((), (f"{id}+",))))
                 records.append(received(id, draw(TEXTS), attempt=draw(st.integers(0, 1)), covers=covers))
@@ -338,7 +493,11 @@ def lives(draw: st.DrawFn) -> Life:
             case "open" if open_ids:
                 records.append(opened(draw(st.sampled_from(open_ids))))
             case "tool" if open_ids:
-                records.append(tool_started(draw(st.sampled_from(open_ids)), draw(st.sampled_from(("c1", "c2")))))
+                records.append(
+                    draw(st.sampled_from(CALLS))(draw(st.sampled_from(open_ids)), draw(st.sampled_from("cd")))
+                )
+            case "join" if len(open_ids) > 1:
+                records.append(superseded(open_ids.pop(), draw(st.sampled_from(open_ids))))
             case "answer" if open_ids:
                 chosen = open_ids.pop(draw(st.integers(0, len(open_ids) - 1)))
                 records.append(draw(st.sampled_from(ANSWERS))(chosen, draw(TEXTS)))
@@ -346,9 +505,10 @@ def lives(draw: st.DrawFn) -> Life:
             case "new":
                 records.append(session_opened(id))
             case "bind":
-                records.append(bound(id, draw(st.sampled_from(("x", "y")))))
+                records.append(bound(id, draw(st.sampled_from(("x", "y"))), draw(st.sampled_from((None, "m")))))
             case "head":
-                records.append(head(id, draw(st.sampled_from((None, "m1", "m2")))))
+                by, again = (open_ids[0], draw(st.booleans())) if open_ids else (id, False)
+                records.append(head(by, draw(st.sampled_from((None, "m1", "m2"))), again=again))
             case "close" if answered_ids:
                 records.append(draw(st.sampled_from(CLOSINGS))(answered_ids.pop()))
             case _:
@@ -360,13 +520,19 @@ def state(session: Session) -> dict[str, object]:
     """All that the fold says, but for where it stands on the log."""
     return {
         "turns": {
-            name: (turn.message, turn.trust, turn.start, turn.bubble, turn.answer, turn.begun_calls)
+            name: (
+                *(turn.message, turn.trust, turn.start, turn.bubble, turn.answer),
+                *(turn.known_calls, turn.joined, turn.again),
+            )
             for name, turn in session.turns.items()
         },
         "history": session.history,
         "seen": session.seen,
         "agent": session.agent,
+        "model": session.model,
+        "usage": session.usage,
         "summary": session.summary,
+        "summarised": session.summarised,
         "forgotten": session.forgotten,
         "tally": session.tally,
     }

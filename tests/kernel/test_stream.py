@@ -6,8 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from factory_contracts.messages import OUTBOUND, Address, Final, Usage
-from factory_contracts.work import Ended, LlmEvent, SaidText, ToolEvent
-from hub.kernel.stream import ANSWER_BYTES, CUT, Piece, StreamProcessor
+from factory_contracts.records import RECORD, TurnAnswered
+from factory_contracts.trace import MAX_EXCERPT, ModelStep, Step, ToolStep
+from factory_contracts.work import Ended, LlmEvent, SaidText, Stepped, ToolEvent
+from hub.kernel.stream import ANSWER_BYTES, CUT, STEPS_BYTES, STEPS_KEPT, Piece, StreamProcessor
 
 few = settings(max_examples=25, deadline=None)
 
@@ -72,6 +74,68 @@ def test_an_answer_that_no_message_could_hold_is_cut_in_words() -> None:
     address = Address(platform="p", bot_id="b", scope_id="s")
     final = Final(turn="t", text=processor.text, outcome="complete", epoch=1, address=address)
     assert OUTBOUND.decode(OUTBOUND.encode(final)) == final
+
+
+def test_what_was_done_is_kept_in_its_order_and_is_no_part_of_the_answer() -> None:
+    steps: tuple[Step, ...] = (
+        ModelStep(call="m1", model="scripted", messages=1, text="I look.", reason="tools"),
+        ToolStep(call="c", tool="clock", effect="read", outcome="ok", content="noon", within="ask"),
+    )
+    processor = StreamProcessor()
+    for step in steps:
+        processor.feed(Stepped(step=step))
+
+    assert processor.trace == steps
+    assert processor.take() == Piece(0, "", None)
+    assert processor.events == 2
+
+
+def test_the_later_steps_of_a_long_turn_lose_their_words_first() -> None:
+    processor = StreamProcessor()
+    for number in range(100):
+        processor.feed(
+            Stepped(
+                step=ToolStep(
+                    call=f"c{number}",
+                    tool="clock",
+                    effect="read",
+                    arguments="a" * MAX_EXCERPT,
+                    outcome="ok",
+                    content="x" * MAX_EXCERPT,
+                    seconds=1.0,
+                    within="ask",
+                )
+            )
+        )
+
+    first, last = processor.trace[0], processor.trace[-1]
+
+    assert len(processor.trace) == 100
+    assert (first, last) == (
+        processor.steps[0],
+        processor.steps[-1].model_copy(update={"arguments": "", "content": ""}),
+    )
+
+
+worst = st.sampled_from(["a", "é", "\x00", '"', "🙂"])
+
+
+@settings(max_examples=10, deadline=None)
+@given(worst, worst, st.integers(0, 600))
+def test_the_record_of_the_longest_turn_can_be_read_again(letter: str, other: str, count: int) -> None:
+    processor = StreamProcessor()
+    for number in range(count):
+        words = letter * (MAX_EXCERPT if number % 2 else 300)
+        step: Step = ModelStep(call=letter * 99, model=other * 255, messages=1, text=words, error=words, reason="end")
+        processor.feed(Stepped(step=step))
+    processor.feed(said(letter * ANSWER_BYTES))
+
+    steps = processor.trace
+    record = TurnAnswered(id="r", turn="t", at=0.0, text=processor.text, outcome="complete", steps=steps)
+
+    assert RECORD.decode(RECORD.encode(record)) == record
+    assert len(steps) <= STEPS_KEPT
+    assert sum(len(step.model_dump_json().encode()) for step in steps) <= STEPS_BYTES
 
 
 @few

@@ -8,12 +8,13 @@ import fcntl
 import json
 import sys
 import termios
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from adapters.cli.bot import Bot, Terminal
 from adapters.cli.conversation import Conversation
+from adapters.cli.files import read_all
 from adapters.cli.normalize import PLATFORM, Speaker
 from adapters.cli.once import Events, Once, Painted, Plain, Question, Writer
 from adapters.cli.paint import painter
@@ -22,6 +23,8 @@ from factory_contracts.messages import (
     Accepted,
     Address,
     AlreadyAccepted,
+    Attachment,
+    AttachmentKind,
     Exchange,
     InboundMessage,
     Refused,
@@ -43,6 +46,7 @@ class Settings:
     prompt: str | None = None
     is_json: bool = False
     use_color: bool = True
+    files: list[str] = field(default_factory=list)
 
 
 class Prompter:
@@ -55,6 +59,7 @@ class Prompter:
         self._words: asyncio.Queue[Accepted | Refused] = asyncio.Queue()
         self._screen: Screen | None = None
         self._shows: set[asyncio.Task[None]] = set()
+        self._is_full = False
 
     def join(self, scope: str, screen: Screen) -> Conversation:
         """A conversation in which the test speaks for the hub."""
@@ -72,8 +77,16 @@ class Prompter:
 
     async def submit(self, message: InboundMessage) -> Accepted | AlreadyAccepted | Refused:
         """Tell the test, and wait for its word."""
-        self._tell("submitted", id=message.message_id, text=message.text)
+        names = [attachment.name for attachment in message.attachments]
+        self._tell("submitted", id=message.message_id, text=message.text, files=names)
         return await self._words.get()
+
+    async def keep(self, kind: AttachmentKind, name: str, mime: str, data: bytes) -> Attachment | None:
+        """Tell the test; it is taken, unless the test has said that there is no room."""
+        self._tell("kept", kind=kind, name=name, mime=mime, text=data[:100].decode(errors="replace"))
+        if self._is_full:
+            return None
+        return Attachment(kind=kind, name=name, mime=mime, size=len(data), blob="b")
 
     async def close(self) -> None:
         """Nothing more is shown."""
@@ -87,12 +100,16 @@ class Prompter:
             order = json.loads(line)
             match order.pop("order"):
                 case "welcome":
-                    history = tuple(Exchange(**exchange) for exchange in order.pop("history", ()))
+                    history = tuple(
+                        Exchange.model_validate_json(json.dumps(exchange)) for exchange in order.pop("history", ())
+                    )
                     self._welcomes.put_nowait(Welcome(epoch=1, history=history, **order))
                 case "accept":
                     self._words.put_nowait(Accepted(turn="t", epoch=1))
                 case "refuse":
                     self._words.put_nowait(Refused(**order))
+                case "fill":
+                    self._is_full = True
                 case "show":
                     show = asyncio.create_task(self._show(order))
                     self._shows.add(show)
@@ -134,7 +151,8 @@ async def act(socket: str, settings: Settings) -> int:
             return await Bot(
                 terminal, join=prompter.join, load_paint=lambda: painter(settings.use_color), stdout=sys.stdout
             ).run()
-        question = Question(settings.prompt, settings.scope, SPEAKER, settings.agent)
+        files = read_all(settings.files)
+        question = Question(settings.prompt, settings.scope, SPEAKER, settings.agent, files)
         return await Once(
             question,
             join=prompter.join,

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from adapters.cli import sessions
 from tests.terminal.actor import Settings
 from tests.terminal.stage import Stage
 
@@ -288,6 +289,100 @@ def test_resume_goes_on_with_another_session_of_this_terminal(stage: Stage, tmp_
 
     assert joined["scope"] == "earlier"
     assert "session earlier" in stage.shown()
+
+
+def test_a_copy_of_the_session_can_be_resumed_once_it_is_made(stage: Stage, tmp_path: Path) -> None:
+    stage.type("hello\r")
+    stage.finish(stage.accepted(), "Hi.")
+    stage.type("/fork  a-copy\r")
+    fork = stage.told("submitted")
+    stage.order("accept")
+    stage.type("/resume a-copy\r")
+    stage.see("there is no session to resume yet")
+    stage.finish(stage.turn(fork), "`a-copy` begins with all that was said here.")
+    stage.see("begins with all")
+    assert [noted.name for noted in sessions.load(tmp_path / "sessions")] == ["a-copy", "here"]
+
+    stage.type("/resume a-c\t")
+    stage.see("> /resume a-copy\n")
+    stage.type("\r")
+    stage.told("closed")
+    stage.told("joined")
+    joined = stage.told("joined")
+    stage.welcome(history=[{"turn": "old", "asked": "hello", "answered": "Hi."}])
+    stage.see("session a-copy")
+
+    assert joined["scope"] == "a-copy"
+
+
+def test_a_copy_that_was_not_made_is_not_noted(stage: Stage, tmp_path: Path) -> None:
+    stage.type("/fork taken\r")
+    stage.finish(stage.accepted(), "There is a conversation `taken` already.", outcome="failed")
+    stage.see("already.")
+    stage.type("/sessions\r")
+    stage.see("here  /fork taken")
+
+    assert [noted.name for noted in sessions.load(tmp_path / "sessions")] == ["here"]
+
+
+def test_a_question_that_joined_a_running_answer_is_shown_and_waited_for_no_more(stage: Stage) -> None:
+    stage.type("first question\r")
+    first = stage.accepted()
+    stage.show(first, "First ans")
+    stage.see("First ans")
+    stage.type("and another thing\r")
+    second = stage.accepted()
+    stage.see("next: and another thing")
+
+    stage.order("said", turn=second, text="and another thing", joined=first)
+    stage.see_no_more("next:")
+    stage.finish(first, "First answer, to both.")
+    stage.see("First answer, to both.")
+    stage.see_no_more("…")
+    stage.type("third question\r")
+    stage.finish(stage.accepted(), "Third answer.")
+    stage.see("Third answer.")
+
+    assert [line for line in stage.shown().split("\n") if line][2:] == [
+        "> first question",
+        "> and another thing",
+        "First answer, to both.",
+        "> third question",
+        "Third answer.",
+        ">",
+    ]
+
+
+def test_a_question_of_another_terminal_that_joined_is_waited_for_no_more(stage: Stage) -> None:
+    stage.order("said", turn="theirs", text="what they ask", user_name="Ada")
+    stage.see("Ada > what they ask")
+    stage.show("theirs", "What")
+    stage.see("What")
+    stage.order("said", turn="too", text="and that", user_name="Ada")
+    stage.see("next: and that")
+    stage.order("said", turn="too", text="and that", user_name="Ada", joined="theirs")
+    stage.see("Ada > and that")
+    stage.finish("theirs", "What they are told.")
+    stage.see("What they are told.")
+
+    stage.see_no_more("…")
+
+
+def test_nothing_is_left_to_stop_once_all_that_was_asked_has_joined_an_ended_answer(stage: Stage) -> None:
+    stage.type("first\r")
+    first = stage.accepted()
+    stage.type("second\r")
+    second = stage.accepted()
+    stage.order("said", turn=second, text="second", joined=first)
+    stage.finish(first, "To both.")
+    stage.see("To both.")
+    stage.see_no_more("…")
+
+    stage.type("\x03")
+    stage.see("press Ctrl-C again to exit")
+    stage.type("hello\r")
+
+    assert stage.told("submitted")["text"] == "hello"
 
 
 def test_an_unknown_session_is_told(stage: Stage) -> None:

@@ -2,8 +2,23 @@
 
 import pytest
 
-from adapters.cli.normalize import Exit, Help, Resume, Say, Sessions, Speaker, Typed, Unsayable, matching, message, read
-from factory_contracts.messages import MAX_TEXT, Address
+from adapters.cli.normalize import (
+    COMMANDS,
+    Attach,
+    Exit,
+    Help,
+    Resume,
+    Say,
+    Sessions,
+    Speaker,
+    Typed,
+    Unsayable,
+    is_word,
+    matching,
+    message,
+    read,
+)
+from factory_contracts.messages import MAX_TEXT, Address, Attachment
 
 
 @pytest.mark.parametrize(
@@ -20,6 +35,11 @@ from factory_contracts.messages import MAX_TEXT, Address
         ("/resume", Resume("")),
         ("/resume  name ", Resume("name")),
         ("/exit", Exit()),
+        ("/attach", Attach("")),
+        ("/attach -", Attach("-")),
+        ("/attach  my cat.png ", Attach("my cat.png")),
+        ("/attachment", Unsayable("no command /attachment; /help tells them")),
+        ("/fork  copy", Say("/fork  copy")),
         ("/new", Say("/new")),
         (" /stop ", Say("/stop")),
         ("/agent scout", Say("/agent scout")),
@@ -41,13 +61,30 @@ def test_a_line_that_is_too_long_is_not_sent() -> None:
 def test_a_message_carries_its_scope_the_pace_of_a_terminal_and_the_wish_that_others_see_it() -> None:
     said = message("hi", speaker=Speaker("main", "u", "U"), scope_id="here", message_id="m", sent_at=1.0)
 
-    assert said.address == Address(platform="cli", bot_id="main", scope_id="here", pace_ms=30, echo=True)
+    here = Address(platform="cli", bot_id="main", scope_id="here", pace_ms=30, echo=True, names_scopes=True)
+    assert said.address == here
     assert (said.message_id, said.user_id, said.user_name, said.text, said.sent_at) == ("m", "u", "U", "hi", 1.0)
     assert (said.trust, said.is_addressed) == ("public", True)
 
 
 def test_commands_are_offered_while_one_is_begun() -> None:
     assert matching("/s") == ("/stop", "/sessions")
-    assert matching("/") == ("/help", "/new", "/stop", "/sessions", "/resume", "/agent", "/exit")
+    assert matching("/") == tuple(COMMANDS)
     assert matching("/agent scout") == ()
     assert matching("hello") == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "is_said_to_the_hub"),
+    [("/retry", True), ("/undo 2", True), ("/fork", True), ("/etc/passwd", False), ("hello /new", False)],
+)
+def test_a_word_to_the_hub_is_known_by_its_beginning(text: str, is_said_to_the_hub: bool) -> None:
+    assert is_word(text) == is_said_to_the_hub
+
+
+def test_a_message_carries_its_files() -> None:
+    photo = Attachment(kind="image", name="a.png", mime="image/png", size=1, blob="b")
+
+    said = message("hi", speaker=Speaker("main", "u"), scope_id="here", message_id="m", attachments=(photo,))
+
+    assert said.attachments == (photo,)

@@ -83,6 +83,88 @@ def test_another_turn_of_the_session_is_not_the_answer(piped: Stage, tmp_path: P
     assert (tmp_path / "out").read_text() == "This.\n"
 
 
+def test_a_question_that_joined_another_answer_is_answered_with_that(piped: Stage, tmp_path: Path) -> None:
+    turn = piped.accepted()
+    piped.show("running", "The answer to")
+    piped.order("said", turn="running", text="an earlier question")
+    piped.order("said", turn=turn, text="What?", joined="running")
+    piped.finish("running", "The answer to both.")
+    code = piped.end()
+
+    assert code == 0
+    assert (tmp_path / "out").read_text() == "The answer to both.\n"
+
+
+def test_a_joined_answer_that_failed_exits_with_1(piped: Stage, tmp_path: Path) -> None:
+    turn = piped.accepted()
+    piped.order("said", turn=turn, text="What?", joined="running")
+    piped.finish("running", "Sorry. Reference ab12.", outcome="failed")
+
+    assert piped.end() == 1
+    assert (tmp_path / "out").read_text() == "Sorry. Reference ab12.\n"
+
+
+def test_json_of_a_joined_question_ends_with_the_answer_to_both(settings: Settings, tmp_path: Path) -> None:
+    settings.is_json = True
+    with (tmp_path / "out").open("wb") as out, Stage(settings, stdout=out.fileno()) as stage:
+        stage.welcome()
+        turn = stage.accepted()
+        stage.order("said", turn=turn, text="What?", joined="running")
+        stage.finish("running", "To both.")
+        stage.end()
+
+    assert [RENDER.decode(line) for line in (tmp_path / "out").read_bytes().splitlines()] == [
+        TextDelta(turn="running", text="To both."),
+        AnswerEnded(turn="running", text="To both.", outcome="complete"),
+    ]
+
+
+def test_a_file_goes_with_the_question(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("text of a")
+    (tmp_path / "b.json").write_text("{}")
+    settings.files = [str(tmp_path / "a.txt"), str(tmp_path / "b.json")]
+    with (tmp_path / "out").open("wb") as out, Stage(settings, stdout=out.fileno()) as stage:
+        stage.welcome()
+        kept = [stage.told("kept"), stage.told("kept")]
+        told = stage.told("submitted")
+        stage.order("accept")
+        stage.finish(stage.turn(told), "Read.")
+        code = stage.end()
+
+    assert code == 0
+    assert [(one["kind"], one["mime"], one["text"]) for one in kept] == [
+        ("document", "text/plain", "text of a"),
+        ("document", "application/json", "{}"),
+    ]
+    assert (told["text"], told["files"]) == ("What?", ["a.txt", "b.json"])
+    assert (tmp_path / "out").read_text() == "Read.\n"
+
+
+def test_a_question_whose_file_is_not_taken_is_not_asked(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("text of a")
+    settings.files = [str(tmp_path / "a.txt")]
+    with Stage(settings) as stage:
+        stage.order("fill")
+        stage.welcome()
+        code = stage.end()
+
+    assert code == 1
+    assert "not sent: a.txt could not be stored" in stage.shown()
+
+
+def test_the_wanted_agent_is_asked_for_without_the_file(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("text of a")
+    settings.files, settings.agent = [str(tmp_path / "a.txt")], "scout"
+    with Stage(settings) as stage:
+        stage.welcome()
+        asked = stage.told("submitted")
+        stage.order("accept")
+        stage.finish(stage.turn(asked), "scout answers here now.")
+
+        assert (asked["text"], asked["files"]) == ("/agent scout", [])
+        assert stage.told("submitted")["files"] == ["a.txt"]
+
+
 def test_ctrl_c_stops_keeps_what_was_said_and_exits_with_130(piped: Stage, tmp_path: Path) -> None:
     turn = piped.accepted()
     piped.show(turn, "Once upon")

@@ -1,5 +1,8 @@
 """What a person sees who presses keys."""
 
+import pytest
+
+from adapters.cli.normalize import COMMANDS
 from tests.terminal.stage import Stage
 
 
@@ -74,6 +77,54 @@ def test_help_is_told_without_asking_the_hub(stage: Stage) -> None:
     stage.type("/help\r")
 
     stage.see("/stop      stop the answer")
+
+
+def test_help_fits_a_screen_and_no_line_of_it_is_broken(stage: Stage) -> None:
+    stage.type("/help\r")
+    stage.see("Ctrl-D leaves")
+    shown = stage.shown()
+
+    assert all(f"\n{command:10} {what}\n" in shown for command, what in COMMANDS.items())
+    assert shown.rstrip().endswith("\n>")
+
+
+def test_what_a_slash_may_become_stays_on_one_line(stage: Stage) -> None:
+    stage.type("/")
+    stage.see("> /\n/help  /new")
+    stage.type("re")
+    stage.see("> /re\n/resume  /retry")
+    stage.type("t")
+    stage.see("/retry  ask the last question again")
+
+
+@pytest.mark.parametrize(
+    ("begun", "command"),
+    [
+        ("/ret", "/retry"),
+        ("/un", "/undo"),
+        ("/mo", "/model"),
+        ("/us", "/usage"),
+        ("/wh", "/why"),
+        ("/com", "/compact"),
+        ("/exp", "/expand"),
+        ("/fo", "/fork"),
+        ("/at", "/attach"),
+    ],
+)
+def test_tab_completes_every_command(stage: Stage, begun: str, command: str) -> None:
+    stage.type(f"{begun}\t")
+    stage.see(f"> {command}\n")
+
+
+def test_a_word_to_the_hub_reaches_it_as_it_was_typed(stage: Stage) -> None:
+    for word in ("/retry", "/undo 2", "/model claude_cli:x", "/usage", "/why", "/compact", "/expand", "/fork copy"):
+        stage.type(f"{word}\r")
+        told = stage.told("submitted")
+        stage.order("accept")
+        stage.finish(stage.turn(told), f"Done with {word[1:]}.")
+        stage.see(f"Done with {word[1:]}.")
+
+        assert told["text"] == word
 
 
 def test_an_unknown_command_is_not_sent(stage: Stage) -> None:

@@ -152,9 +152,9 @@ def test_a_line_fits_even_if_every_character_is_wide(columns: int) -> None:
 
 
 def test_a_person_is_told_what_pays() -> None:
-    assert paid_by("scripted") == "scripted: offline, costs nothing"
-    assert paid_by("scripted:story") == "scripted: offline, costs nothing"
-    assert paid_by("anthropic:claude") == "anthropic:claude · paid by your anthropic account"
+    assert paid_by("scripted", "") == "scripted: offline, costs nothing"
+    assert paid_by("scripted:story", "") == "scripted: offline, costs nothing"
+    assert paid_by("anthropic:claude", "paid by a key") == "anthropic:claude · paid by a key"
 
 
 def test_a_turn_s_usage_is_one_line() -> None:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from adapters.tools.calculator import Calculator, calculate
 from hub.kernel.ports import ToolFailed
+from tests.fakes import ANYBODY
 
 
 @pytest.mark.parametrize(
@@ -64,9 +65,9 @@ def test_what_is_no_calculation_is_an_observation(expression: str, reason: str) 
 
 
 async def test_the_expression_must_be_there() -> None:
-    assert await Calculator().run('{"expression":"6*7"}') == "42"
+    assert await Calculator().run('{"expression":"6*7"}', ANYBODY) == "42"
     with pytest.raises(ToolFailed, match="must be a text"):
-        await Calculator().run("{}")
+        await Calculator().run("{}", ANYBODY)
 
 
 @given(st.text(alphabet="0123456789.+-*/%^() ,esqrtpi", max_size=60))

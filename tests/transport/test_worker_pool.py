@@ -167,3 +167,38 @@ async def test_a_broken_heartbeat_is_dropped_and_the_next_is_heard() -> None:
     await pool.add("there")
 
     assert await pool.client.request(b"", timeout=5) == Ok(Answered("there", b"there"))
+
+
+async def test_what_must_not_be_repeated_is_given_to_nobody_else_after_a_timeout() -> None:
+    pool = await make_pool()
+    await pool.add("mute", 0.0, answers=False)
+    await pool.add("there", 1.0)
+
+    answer = await pool.client.request(b"", timeout=5, patience=0.01, is_repeatable=False)
+
+    assert isinstance(answer, Err) and answer.reason == "timeout"
+    assert pool.asked == ["mute"]
+
+
+async def test_what_must_not_be_repeated_is_given_to_the_next_when_nobody_took_it() -> None:
+    pool = await make_pool()
+    await pool.beat("gone")
+    await pool.add("there", 1.0)
+
+    answer = await pool.client.request(b"", timeout=5, is_repeatable=False)
+
+    assert answer == Ok(Answered("there", b"there"))
+
+
+async def test_who_begins_a_new_life_is_not_waited_for() -> None:
+    pool = await make_pool()
+    await pool.add("mute", 0.0, answers=False)
+    asking = asyncio.create_task(pool.client.request(b"", timeout=60, is_repeatable=False))
+    while not pool.asked:
+        await asyncio.sleep(0)
+
+    await pool.worker.publish("beats", json.dumps({"worker": "mute", "instance": "new", "load": 0}).encode())
+    async with asyncio.timeout(5):
+        answer = await asking
+
+    assert isinstance(answer, Err) and "new life" in answer.detail

@@ -1,6 +1,7 @@
-"""The bus that worker tests run on: the fake one and a real server, one after the other."""
+"""The bus that worker tests run on, the fake one and a real server in turn; and virtual time for errands."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 import pytest
@@ -11,7 +12,15 @@ from factory_nats.result import Ok
 from factory_nats.server import EmbeddedServer
 from factory_nats.testing import FakeBus
 from factory_nats.transport import Transport
+from tests.fakes import VirtualLoop
 from tests.workers.stage import WORKER, Hub
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """An errand needs no bus, so that its time may be virtual."""
+    return {"virtual": VirtualLoop} if item.path.stem == "test_errand" else {"real": asyncio.new_event_loop}
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from decimal import Decimal
 from itertools import count
 from pathlib import Path
 from typing import TypeVar
@@ -25,6 +26,7 @@ from factory_contracts.work import (
     Ended,
     Events,
     HubHello,
+    KnownCall,
     Limits,
     Line,
     LlmEvent,
@@ -37,8 +39,9 @@ from factory_contracts.work import (
 )
 from factory_nats.result import Err
 from factory_nats.transport import Delivery, Handler, Transport
-from hub.kernel.ports import Model, Tool, ToolSpec
-from workers.clipool.turn import Kit, Point, pass_by
+from hub.kernel.events import Failed, Finished
+from hub.kernel.ports import Equipped, Model, ModelRequest, Occasion, Prices, Tool, ToolSpec
+from workers.clipool.kit import Given, Kit, Point, pass_by
 from workers.clipool.worker import Worker
 
 T = TypeVar("T")
@@ -135,7 +138,7 @@ class Bell:
     error: Exception | None = None
     reached: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def run(self, arguments: str) -> str:
+    async def run(self, arguments: str, occasion: Occasion) -> str:
         self.reached.set()
         if self.hold is not None:
             await self.hold.wait()
@@ -143,6 +146,20 @@ class Bell:
             raise self.error
         self.rung.append(arguments)
         return "rung"
+
+
+@dataclass(frozen=True, slots=True)
+class FakePrices:
+    """What calls cost, the same for all: nothing, where nothing else is said."""
+
+    most_of_all: Decimal | None = Decimal(0)
+    cost_of_each: Decimal | None = Decimal(0)
+
+    def most(self, request: ModelRequest) -> Decimal | None:
+        return self.most_of_all
+
+    def cost(self, model: str, ended: Finished | Failed) -> Decimal | None:
+        return self.cost_of_each
 
 
 @dataclass(slots=True)
@@ -160,15 +177,20 @@ def kit(
     *,
     tools: Mapping[str, tuple[Effect, Tool]] | None = None,
     model: Model | None = None,
+    prices: Prices | None = None,
     at: Callable[[Point], None] = pass_by,
     timeout: float = 30.0,
 ) -> Kit:
     """A worker's kit whose model answers everything with these steps."""
     given = tools or {}
+    scripted = model or Scripted(parse(f"reply = [{{ steps = [{steps}] }}]", "steps", Path()))
     return Kit(
-        models={"scripted": model or Scripted(parse(f"reply = [{{ steps = [{steps}] }}]", "steps", Path()))},
-        specs={name: ToolSpec(name, "", "{}", effect=effect, timeout=timeout) for name, (effect, _) in given.items()},
-        tools={name: tool for name, (_, tool) in given.items()},
+        models=Given({"scripted": scripted}),
+        tools={
+            name: Equipped(ToolSpec(name, "", "{}", effect=effect, timeout=timeout), tool)
+            for name, (effect, tool) in given.items()
+        },
+        prices=prices or FakePrices(),
         now=lambda: 1000.0,
         at=at,
     )
@@ -181,7 +203,7 @@ def run(
     attempt: int = 1,
     epoch: int = 7,
     tools: Sequence[str] = (),
-    unknown_calls: Sequence[str] = (),
+    known_calls: Sequence[KnownCall] = (),
     pace_ms: int = 0,
     model: str = "scripted",
     limits: Limits | None = None,
@@ -196,10 +218,11 @@ def run(
         attempt=attempt,
         instance=instance,
         scope=SCOPE,
+        user_id="ann",
         agent=agent,
         lines=(Line(role="user", text=said),),
         pace_ms=pace_ms,
-        unknown_calls=tuple(unknown_calls),
+        known_calls=tuple(known_calls),
     )
 
 

@@ -2,12 +2,22 @@
 
 import asyncio
 
+import pytest
+
 from factory_contracts import subjects
+from factory_contracts.capability import (
+    CAPABILITY_REPLY,
+    CAPABILITY_REQUEST,
+    CapabilityDone,
+    CapabilityRefused,
+    CapabilityReply,
+    CapabilityRequest,
+)
 from factory_contracts.envelope import Envelope, Wire
 from factory_contracts.lifecycle import HEARTBEAT
 from factory_nats.result import Err, Ok
 from factory_nats.testing import FakeBus, FakeTransport
-from workers.serve import Capability, CapabilityWorker, Refusal
+from workers.serve import Capability, CapabilityWorker, Refusal, Work, for_agents
 
 
 class Shout(Envelope):
@@ -46,9 +56,24 @@ async def ask(hub: FakeTransport, raw: bytes) -> Shouted:
     return SHOUTED.decode(answer.value)
 
 
-async def test_a_request_is_answered() -> None:
+async def wish(work: Work, raw: bytes, *, at_once: int = 4) -> CapabilityReply:
+    """What an agent is told that asks for it."""
     bus = FakeBus()
-    hub = bus.join(subjects.HUB)
+    asker = bus.join(subjects.CLIPOOL)
+    async with CapabilityWorker(bus.join("w1"), for_agents("shout", work, at_once=at_once), "life-1"):
+        answer = await asker.request(subjects.request("shout", "w1"), raw, timeout=5.0)
+    assert isinstance(answer, Ok)
+    return CAPABILITY_REPLY.decode(answer.value)
+
+
+def wanted(*, deadline: float = 5.0) -> bytes:
+    return CAPABILITY_REQUEST.encode(CapabilityRequest(turn="t", call="c", text="hey", deadline=deadline))
+
+
+@pytest.mark.parametrize("asker", [subjects.HUB, subjects.CLIPOOL])
+async def test_a_request_is_answered(asker: str) -> None:
+    bus = FakeBus()
+    hub = bus.join(asker)
     async with CapabilityWorker(bus.join("w1"), CAPABILITY, "life-1"):
         answer = await ask(hub, SHOUT.encode(Shout(text="hey")))
 
@@ -66,7 +91,7 @@ async def test_what_is_no_request_and_what_goes_wrong_are_refused_and_the_next_i
     assert (malformed.refused, failed.refused, answered.text) == ("malformed", "failed", "X")
 
 
-async def test_nobody_but_the_hub_is_answered() -> None:
+async def test_nobody_but_those_who_may_ask_is_answered() -> None:
     bus = FakeBus()
     stranger = bus.join("stranger")
     async with CapabilityWorker(bus.join("w1"), CAPABILITY, "life-1"):
@@ -89,3 +114,60 @@ async def test_its_heartbeat_names_worker_and_instance() -> None:
         beat = HEARTBEAT.decode(await heard.get())
 
     assert (beat.worker, beat.instance, beat.load) == ("w1", "life-1", 0.0)
+
+
+async def test_what_agents_may_ask_is_a_function_of_their_request() -> None:
+    async def work(request: CapabilityRequest) -> CapabilityReply:
+        return CapabilityDone(text=request.text.upper())
+
+    assert await wish(work, wanted()) == CapabilityDone(text="HEY")
+
+
+async def test_what_is_no_request_of_an_agent_never_reaches_the_work() -> None:
+    async def work(request: CapabilityRequest) -> CapabilityReply:
+        raise AssertionError(request)
+
+    reply = await wish(work, b'{"text": "hey"}')
+
+    assert isinstance(reply, CapabilityRefused)
+    assert (reply.reason, reply.words) == (
+        "malformed",
+        "The worker does not understand such a request; nothing was done.",
+    )
+
+
+async def test_who_has_its_hands_full_says_so() -> None:
+    async def work(request: CapabilityRequest) -> CapabilityReply:
+        raise AssertionError(request)
+
+    reply = await wish(work, wanted(), at_once=0)
+
+    assert isinstance(reply, CapabilityRefused)
+    assert reply.reason == "busy"
+
+
+async def test_work_is_ended_when_nobody_waits_for_it_any_more() -> None:
+    ended = asyncio.Event()
+
+    async def work(_: CapabilityRequest) -> CapabilityReply:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        return CapabilityDone(text="late")
+
+    reply = await wish(work, wanted(deadline=0.01))
+
+    assert isinstance(reply, CapabilityRefused)
+    assert (reply.reason, ended.is_set()) == ("late", True)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a secret"), TimeoutError("a secret")])
+async def test_work_that_breaks_is_a_refusal_without_detail(error: Exception) -> None:
+    async def work(_: CapabilityRequest) -> CapabilityReply:
+        raise error
+
+    reply = await wish(work, wanted())
+
+    assert isinstance(reply, CapabilityRefused)
+    assert (reply.reason, "secret" in reply.words) == ("failed", False)

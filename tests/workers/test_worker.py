@@ -15,7 +15,9 @@ from factory_contracts.work import (
     EVENTS,
     Done,
     Forget,
+    KnownCall,
     Limits,
+    Line,
     NotRecorded,
     Recorded,
     RecordReply,
@@ -32,7 +34,7 @@ from factory_nats.transport import Delivery
 from hub.kernel.ports import ToolFailed
 from tests.workers.conftest import Bus
 from tests.workers.stage import SCOPE, Bell, Points, end, kit, lives, run, text, working
-from workers.clipool.turn import Kit
+from workers.clipool.kit import Kit
 from workers.clipool.worker import Worker
 
 STALL = "{ stall = true }"
@@ -181,7 +183,7 @@ async def test_a_steer_is_heard_at_the_next_model_call(bus: Bus) -> None:
     async with at_work(bus, kit(steps, tools={"look": ("read", bell)})):
         await bus.hub.tell(run(tools=["look"]))
         await bus.hub.until(lambda: bool(bus.hub.heard()))
-        await bus.hub.tell(Steer(turn="t1", epoch=7, partition=0, text="in blue"))
+        await bus.hub.tell(Steer(turn="t1", epoch=7, partition=0, joining="t2", line=Line(role="user", text="in blue")))
         await bus.hub.until(lambda: bus.hub.replies == [Done()])
         assert bell.hold is not None
         bell.hold.set()
@@ -376,7 +378,7 @@ async def test_a_call_that_an_earlier_attempt_began_is_not_made_again(bus: Bus) 
     await bus.worker.close()
     async with working(await bus.rejoin(), given):
         await bus.hub.until(lambda: bus.hub.heartbeats[-1].instance != bus.hub.heartbeats[0].instance)
-        await bus.hub.tell(run(attempt=2, tools=["ring"], unknown_calls=[begun.call]))
+        await bus.hub.tell(run(attempt=2, tools=["ring"], known_calls=[KnownCall(call=begun.call, outcome="unknown")]))
         events = await bus.hub.until_over()
 
     assert bell.rung == []

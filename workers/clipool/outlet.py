@@ -4,7 +4,8 @@ import asyncio
 from collections import deque
 
 from factory_nats.transport import Transport
-from workers.clipool.turn import Kit, Turn, pass_by
+from workers.clipool.kit import Kit, pass_by
+from workers.clipool.turn import Turn
 
 
 class Outlet:

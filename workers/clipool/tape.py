@@ -1,7 +1,8 @@
 """All that one attempt at a turn has said, numbered, and kept until the turn's answer is on the log."""
 
 from factory_contracts.messages import Outcome, Usage
-from factory_contracts.work import EVENTS, Ended, Events, LlmEvent, SaidText, ToolEvent
+from factory_contracts.trace import ModelStep, Step
+from factory_contracts.work import EVENTS, Ended, Events, LlmEvent, SaidText, Stepped, ToolEvent
 
 # A character takes at most six bytes in JSON, so that what weighs this much stays below half of what a message may be.
 MAX_WEIGHT = 80_000
@@ -28,13 +29,20 @@ class Tape:
 
     def show(self, event: ToolEvent) -> None:
         """Add a line about a tool, after the text before it."""
-        self._seal()
-        self._events.append(event)
+        if not self.is_over:
+            self._seal()
+            self._events.append(event)
 
-    def end(self, outcome: Outcome, usage: Usage, reference: str | None) -> None:
+    def note(self, step: Step) -> None:
+        """Add what came of a call, after the text before it."""
+        if not self.is_over:
+            self._seal()
+            self._events.append(Stepped(step=step))
+
+    def end(self, outcome: Outcome, usage: Usage, reference: str | None, joined: tuple[str, ...] = ()) -> None:
         """Add the last event."""
         self._seal()
-        self._events.append(Ended(outcome=outcome, usage=usage, reference=reference))
+        self._events.append(Ended(outcome=outcome, usage=usage, reference=reference, joined=joined))
         self.is_over = True
 
     def has_after(self, start: int) -> bool:
@@ -85,4 +93,11 @@ def clean(text: str) -> str:
 
 
 def _weight(event: LlmEvent) -> int:
-    return EVENT_WEIGHT + (len(event.text) if isinstance(event, SaidText | ToolEvent) else 0)
+    match event:
+        case SaidText() | ToolEvent():
+            return EVENT_WEIGHT + len(event.text)
+        case Stepped(step=step):
+            said = step.text + step.error if isinstance(step, ModelStep) else step.arguments + step.content
+            return 2 * EVENT_WEIGHT + len(said)
+        case Ended():
+            return EVENT_WEIGHT

@@ -20,7 +20,7 @@ from factory_contracts.work import (
     Done,
     Forget,
     KeptTurn,
-    Recorded,
+    RecordReply,
     RecordRequest,
     Resume,
     Run,
@@ -32,9 +32,9 @@ from factory_contracts.work import (
 )
 from factory_nats.result import Err
 from factory_nats.transport import Delivery, Handler, Transport
-from hub.kernel import harness
+from workers.clipool.kit import Kit
 from workers.clipool.outlet import Outlet
-from workers.clipool.turn import Kit, Turn
+from workers.clipool.turn import Turn
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class Worker:
         self._ticked = now
         for turn in tuple(self._turns.values()):
             if not turn.is_over and now > turn.deadline:
-                turn.feed(harness.TimeUp())
+                turn.run_out()
         self._outlet.put((subjects.heartbeat(subjects.CLIPOOL), self._heartbeat()))
 
     def stir(self, turn: Turn) -> None:
@@ -106,8 +106,8 @@ class Worker:
         if not self._turns:
             self._emptied.set()
 
-    async def record(self, run: Run, record: Record) -> bool:
-        """True once the record is on the log, false when the attempt is over; asks until somebody answers."""
+    async def record(self, run: Run, record: Record) -> RecordReply:
+        """Whether the record is on the log; asks until somebody answers."""
         platform, bot_id, scope_id = _place(run)
         request = RecordRequest(
             platform=platform,
@@ -125,7 +125,7 @@ class Worker:
                 logger.info("turn %s waits for a record: %s", run.turn, answer.detail)
             else:
                 try:
-                    return isinstance(RECORD_REPLY.decode(answer.value), Recorded)
+                    return RECORD_REPLY.decode(answer.value)
                 except Malformed as error:
                     logger.error("the answer to a record of turn %s is refused: %s", run.turn, error)
             await asyncio.sleep(pause)
@@ -165,7 +165,7 @@ class Worker:
             name: KeptTurn(scope=turn.run.scope, attempt=turn.run.attempt, events=turn.told)
             for name, turn in self._turns.items()
         }
-        models = () if self._is_draining else tuple(sorted(self._kit.models))
+        models = () if self._is_draining else self._kit.models.names
         return WORKER_HEARTBEAT.encode(
             WorkerHeartbeat(worker=self.name, instance=self._instance, turns=kept, models=models)
         )
@@ -215,9 +215,9 @@ class Worker:
                     return Unknown(turn=command.turn)
                 return None if turn.tell_from(command.start) else Done()
             case Stop():
-                turn.feed(harness.Stop())
+                turn.stop()
             case Steer():
-                turn.feed(harness.Steer(command.text))
+                turn.steer(command)
         return Done()
 
     def _run(self, command: Run, known: Turn | None) -> CommandReply | None:

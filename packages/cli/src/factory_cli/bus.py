@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from factory_cli import config
-from factory_cli.console import Failed, HomeOption, JsonOption, say_json, say_table, surroundings, told
+from factory_cli.console import Failed, HomeOption, JsonOption, say_table, surroundings, told
 from factory_cli.home import Home
+from factory_cli.ink import say_document
 
 app = typer.Typer(help="The bus by itself: start, config, permissions.", no_args_is_help=True)
 
@@ -65,7 +66,7 @@ def show_permissions(home: HomeOption = None, is_json: JsonOption = False) -> No
         where, _ = surroundings(home)
         listed = members(config.load(where.configuration))
     if is_json:
-        say_json(
+        say_document(
             [
                 {
                     "identity": member.identity,

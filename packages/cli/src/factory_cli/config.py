@@ -6,9 +6,12 @@ settings, whose types stand where they are used. Heavy imports come late: the su
 
 import os
 import pwd
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 from factory_cli.document import BadConfiguration, Table, read, shown
@@ -20,6 +23,16 @@ LOCAL_BOT = "main"
 DOT_ENV = ".env"
 
 Access = Literal["owners", "public"]
+Per = Literal["everyone", "user", "scope", "agent", "bot"]
+Period = Literal["day", "month", "ever"]
+
+PERS: tuple[Per, ...] = ("everyone", "user", "scope", "agent", "bot")
+PERIODS: tuple[Period, ...] = ("day", "month", "ever")
+CURRENCIES = ("USD",)
+MOST_ATTEMPTS = 100
+MOST_CLIPOOLS = 64
+
+_NAME = re.compile(r"[a-z0-9_-]{1,32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +66,60 @@ class Bot:
 
 
 @dataclass(frozen=True, slots=True)
+class Worker:
+    """A worker that is not ours: the name under which it may join, and the one capability that it serves."""
+
+    name: str
+    capability: str
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """So many dollars for each of so many, in each period."""
+
+    name: str
+    amount: Decimal
+    per: Per = "everyone"
+    period: Period = "day"
+
+
+@dataclass(frozen=True, slots=True)
+class RouteChoice:
+    """A model for a class of tasks: what an attempt costs, how often one succeeds, and how many there may be."""
+
+    model: str
+    cost: Decimal
+    success: float
+    attempts: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The models that may serve a class of tasks, and how often such a task must succeed."""
+
+    choices: tuple[RouteChoice, ...]
+    min_success: float = 0.9
+
+
+# Who configures nothing must not wake up poor.
+DAILY = Budget("daily", Decimal("5.00"))
+
+
+@dataclass(frozen=True, slots=True)
 class Configuration:
-    """What `factory.toml` says; each part has a default."""
+    """What `factory.toml` says; each part has a default.
+
+    Prices are dollars for a million tokens by "provider:model": input and output, and where they are named, input read
+    from a cache and input written to one.
+    """
 
     bots: tuple[Bot, ...] = ()
     max_pools: int = 1000
+    clipools: int = 1
+    budgets: tuple[Budget, ...] = (DAILY,)
+    prices: Mapping[str, tuple[Decimal, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    routes: Mapping[str, Route] = field(default_factory=lambda: MappingProxyType({}))
+    workers: tuple[Worker, ...] = ()
 
 
 def environment(variables: Mapping[str, str] | None = None, folder: Path | None = None) -> Environment:
@@ -82,6 +144,15 @@ def variables_of(variables: Mapping[str, str], folder: Path) -> dict[str, str]:
 
     beneath = {name: value for name, value in dotenv_values(file).items() if value is not None}
     return {**beneath, **variables}
+
+
+def providers_variables(variables: Mapping[str, str] | None = None, folder: Path | None = None) -> dict[str, str]:
+    """What providers of models and servers of tools may be told: the environment, what `NAME_FILE` names read."""
+    said = variables_of(os.environ if variables is None else variables, folder or Path.cwd())
+    files = [name for name, file in said.items() if file and name.endswith(("_API_KEY_FILE", "_TOKEN_FILE"))]
+    read = {name.removesuffix("_FILE"): _value(said, name.removesuffix("_FILE")) or "" for name in files}
+    ours = ("FACTORY_", "NATS_")
+    return {name: value for name, value in {**said, **read}.items() if value and not name.startswith(ours)}
 
 
 def childrens_variables(nats_url: str) -> dict[str, str]:
@@ -124,14 +195,27 @@ def load(path: Path) -> Configuration:
     hub = top.table("hub")
     max_pools = hub.integer("max_pools", Configuration().max_pools, 1, 1_000_000)
     hub.done()
+    clipool = top.table("clipool")
+    clipools = clipool.integer("workers", Configuration().clipools, 1, MOST_CLIPOOLS)
+    clipool.done()
     bots: list[Bot] = []
     for table in top.tables("bots"):
         bot = _bot(table)
         if any(other.identity == bot.identity for other in bots):
             raise table.wrong("bot_id", f"{bot.identity!r} stands here twice")
         bots.append(bot)
+    taken = [bot.identity for bot in (Bot(LOCAL_PLATFORM, LOCAL_BOT), *bots)]
+    configuration = Configuration(
+        tuple(bots), max_pools, clipools, _budgets(top), _prices(top), _routes(top), _workers(top, taken)
+    )
     top.done()
-    return Configuration(tuple(bots), max_pools)
+    return configuration
+
+
+def clipools_of(configuration: Configuration) -> tuple[str, ...]:
+    """The CliPool workers by name; the first has the name of all."""
+    more = (f"{subjects.CLIPOOL}-{number}" for number in range(2, configuration.clipools + 1))
+    return (subjects.CLIPOOL, *more)
 
 
 def bots_of(configuration: Configuration) -> tuple[Bot, ...]:
@@ -183,6 +267,112 @@ def _bot(table: Table) -> Bot:
     )
     table.done()
     return bot
+
+
+def _workers(top: Table, others: Sequence[str]) -> tuple[Worker, ...]:
+    found: list[Worker] = []
+    for table in top.tables("workers"):
+        worker = Worker(table.text("name", ""), table.text("capability", ""))
+        for key, value, check in (
+            ("name", worker.name, subjects.worker_token),
+            ("capability", worker.capability, subjects.capability_token),
+        ):
+            try:
+                check(value)
+            except subjects.BadToken as error:
+                raise table.wrong(key, str(error)) from None
+        if worker.capability in (subjects.HUB, subjects.CLIPOOL):
+            raise table.wrong("capability", f"{worker.capability!r} is served by this system itself")
+        ours = worker.name == subjects.HUB or worker.name.startswith(subjects.CLIPOOL)
+        if ours or worker.name in (*others, *(other.name for other in found)):
+            raise table.wrong("name", f"{worker.name!r} is somebody else's name on the bus")
+        table.done()
+        found.append(worker)
+    return tuple(found)
+
+
+def _budgets(top: Table) -> tuple[Budget, ...]:
+    money = top.table("money")
+    is_unlimited = money.flag("unlimited", False)
+    money.done()
+    found: list[Budget] = []
+    for table in top.tables("budgets"):
+        budget = Budget(
+            name=table.text("name"),
+            amount=table.amount("amount"),
+            per=table.one_of("per", PERS, "everyone"),
+            period=table.one_of("period", PERIODS, "day"),
+        )
+        if not _NAME.fullmatch(budget.name):
+            raise table.wrong("name", f"{budget.name!r} must be 1 to 32 of a-z, 0-9, '_' and '-'")
+        if any(other.name == budget.name for other in found):
+            raise table.wrong("name", f"{budget.name!r} stands here twice")
+        table.one_of("currency", CURRENCIES, "USD")
+        table.done()
+        found.append(budget)
+    if found and is_unlimited:
+        raise money.wrong("unlimited", "there are budgets, so it is not; remove it, or remove them")
+    if "budgets" in top and not found and not is_unlimited:
+        raise top.wrong("budgets", "is empty; to have no budget at all, write: [money] unlimited = true")
+    return tuple(found) or (() if is_unlimited else (DAILY,))
+
+
+def _prices(top: Table) -> Mapping[str, tuple[Decimal, ...]]:
+    prices = top.table("prices")
+    found: dict[str, tuple[Decimal, ...]] = {}
+    for name in prices.content:
+        table = prices.table(name)
+        provider, colon, model = name.partition(":")
+        if not (_NAME.fullmatch(provider) and colon and model):
+            raise prices.wrong(name, f'must be a model: [prices."provider:model"], or "{provider}:*" for all of it')
+        line = [table.amount("input"), table.amount("output")]
+        for key in ("cache_read", "cache_write"):
+            table.asked.add(key)
+        # What is read from a cache or written to one costs as much as other input unless it is said.
+        if "cache_read" in table or "cache_write" in table:
+            line += (table.amount(key) if key in table else line[0] for key in ("cache_read", "cache_write"))
+        table.done()
+        found[name] = tuple(line)
+    return MappingProxyType(found)
+
+
+def _routes(top: Table) -> Mapping[str, Route]:
+    routes = top.table("routes")
+    found: dict[str, Route] = {}
+    for name in routes.content:
+        table = routes.table(name)
+        if not _NAME.fullmatch(name):
+            raise routes.wrong(name, f"{name!r} must be 1 to 32 of a-z, 0-9, '_' and '-'")
+        min_success = table.number("min_success", Route(()).min_success, 0, 1)
+        choices = tuple(_route_choice(choice) for choice in table.tables("choices"))
+        table.done()
+        if not choices:
+            raise table.wrong("choices", f"is missing; each choice is a table: [[routes.{name}.choices]]")
+        found[name] = Route(choices, min_success)
+    return MappingProxyType(found)
+
+
+def _route_choice(table: Table) -> RouteChoice:
+    choice = RouteChoice(
+        model=model_name(table, "model", table.text("model")),
+        cost=table.amount("cost"),
+        success=table.number("success", None, 0, 1),
+        attempts=table.integer("attempts", 3, 1, MOST_ATTEMPTS),
+    )
+    if not choice.success:
+        raise table.wrong("success", "must be above 0: who never succeeds is no choice")
+    table.done()
+    return choice
+
+
+def model_name(table: Table, key: str, name: str) -> str:
+    """The name of a model as "provider:model", or of a provider that has one alone."""
+    provider, colon, model = name.partition(":")
+    if not _NAME.fullmatch(provider) or (colon and not model.strip()) or not name.isprintable() or len(name) > 255:
+        raise table.wrong(key, f"{name[:80]!r} is no model; a model is written provider:model")
+    if provider in ("auto", "route"):
+        raise table.wrong(key, f"{name!r} cannot stand here; name a model: provider:model")
+    return name
 
 
 def _person() -> str:

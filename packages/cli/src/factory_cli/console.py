@@ -1,7 +1,6 @@
 """How every command speaks and ends: results on stdout, talk on stderr, one sentence instead of a traceback."""
 
 import asyncio
-import json
 import sys
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
@@ -54,11 +53,6 @@ def run(work: Coroutine[None, None, int]) -> int:
     except ImportError:
         return asyncio.run(work)
     return uvloop.run(work)
-
-
-def say_json(value: object) -> None:
-    """One JSON document as the result."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def say_table(rows: Sequence[Sequence[str]]) -> None:

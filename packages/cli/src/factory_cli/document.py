@@ -4,10 +4,12 @@
 """
 
 import difflib
+import math
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +18,8 @@ Where = tuple[Step, ...]
 
 T = TypeVar("T")
 
+# Money on the wire has so many digits before the point and behind it.
+_AMOUNT = re.compile(r"[0-9]{1,12}(\.[0-9]{1,18})?")
 _POSITION = re.compile(r" \(at line (\d+), column \d+\)$")
 _END = " (at end of document)"
 _ESCAPED = {"b": "\b", "t": "\t", "n": "\n", "f": "\f", "r": "\r", '"': '"', "\\": "\\"}
@@ -63,18 +67,49 @@ class Table:
             raise self.wrong(key, f"must be {least} to {most}, not {value}")
         return value
 
+    def number(self, key: str, default: float | None, least: float, most: float) -> float:
+        """A number within limits, whole or not; without a default it must be there."""
+        self.asked.add(key)
+        value = self.content.get(key, default)
+        if value is None:
+            raise self.wrong(key, "is missing")
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise self.wrong(key, "must be a number")
+        if not (math.isfinite(value) and least <= value <= most):
+            raise self.wrong(key, f"must be {least:g} to {most:g}, not {value:g}")
+        return float(value)
+
+    def amount(self, key: str) -> Decimal:
+        """An exact amount of dollars, which stands there as a string."""
+        value = self._take(key, object, "an amount", None)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            raise self.wrong(key, f'must be quoted, so that no digit is lost: {key} = "{value}"')
+        if not isinstance(value, str) or not _AMOUNT.fullmatch(value):
+            raise self.wrong(key, 'must be an amount of dollars like "5.00"')
+        return Decimal(value)
+
+    def one_of(self, key: str, options: Sequence[T], default: T | None) -> T:
+        """One of a few words; without a default it must be there."""
+        value = self._take(key, str, "a string", None if default is None else str(default))
+        found = next((option for option in options if option == value), None)
+        if found is None:
+            known = ", ".join(str(option) for option in options)
+            near = similar(value, [str(option) for option in options])
+            raise self.wrong(key, f"must be one of {known}, not {value!r}{near}")
+        return found
+
     def flag(self, key: str, default: bool) -> bool:
         """True or false."""
         return self._take(key, bool, "true or false", default)
 
-    def texts(self, key: str) -> tuple[str, ...]:
-        """A list of different strings, empty where the key is absent."""
+    def texts(self, key: str, *, may_repeat: bool = False) -> tuple[str, ...]:
+        """A list of strings, which differ unless they may repeat; empty where the key is absent."""
         values = self._take(key, list, "a list of strings", [])
         texts = tuple(value for value in values if isinstance(value, str))
         if len(texts) != len(values):
             raise self.wrong(key, "must be a list of strings")
         for value in texts:
-            if texts.count(value) > 1:
+            if not may_repeat and texts.count(value) > 1:
                 raise self.wrong(key, f"names {value!r} twice")
         return texts
 
@@ -93,10 +128,15 @@ class Table:
 
     def done(self) -> None:
         """Complain about the first key that nobody asked for."""
+        for complaint in self.unknown():
+            raise complaint
+
+    def unknown(self) -> "Iterator[BadConfiguration]":
+        """A complaint about each key that nobody asked for."""
         for key in self.content:
             if key not in self.asked:
                 known = ", ".join(sorted(self.asked))
-                raise self.wrong(key, f"unknown key{similar(key, self.asked)}; known here: {known}")
+                yield self.wrong(key, f"unknown key{similar(key, self.asked)}; known here: {known}")
 
     def _take(self, key: str, kind: type[T], wanted: str, default: T | None) -> T:
         self.asked.add(key)

@@ -37,6 +37,11 @@ class Home:
         return self.path / "agents"
 
     @property
+    def work(self) -> Path:
+        """What workers keep: memories, folders of agents, sessions of command lines."""
+        return self.path / "work"
+
+    @property
     def configuration(self) -> Path:
         """The person's `factory.toml`, if there is one."""
         return self.path / "factory.toml"
@@ -48,7 +53,7 @@ class Home:
 
     def prepare(self) -> None:
         """Make what is missing, closed to others. Raises `OSError` where that is not possible."""
-        for folder in (self.path, self.run, self.log, self.keys, self.nats):
+        for folder in (self.path, self.run, self.log, self.keys, self.nats, self.work):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 

@@ -5,7 +5,7 @@ Whatever takes long to load is imported where it is used, so that help and the s
 
 import typer
 
-from factory_cli import agents, bus, diagnosis, processes, talk, turns
+from factory_cli import agents, bus, diagnosis, processes, serving, talk, turns, usage
 
 _MAIN = "For people"
 _SINGLE = "One process each, for containers and units"
@@ -19,13 +19,15 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-app.command(rich_help_panel=_MAIN)(talk.chat)
+app.command(rich_help_panel=_MAIN, short_help="Talk with an agent here. Starts everything that is needed.")(talk.chat)
 app.command(rich_help_panel=_MAIN)(talk.up)
 app.command(rich_help_panel=_MAIN)(diagnosis.status)
 app.command(rich_help_panel=_MAIN)(diagnosis.doctor)
 app.add_typer(agents.app, name="agent", rich_help_panel=_MAIN)
 app.add_typer(turns.app, name="turns", rich_help_panel=_MAIN)
+app.command(rich_help_panel=_MAIN)(usage.usage)
+app.add_typer(serving.app, name="tools", rich_help_panel=_MAIN)
 app.command(rich_help_panel=_SINGLE)(processes.hub)
 app.command(rich_help_panel=_SINGLE)(processes.worker)
-app.command(rich_help_panel=_SINGLE)(processes.adapter)
+app.command(rich_help_panel=_SINGLE, short_help="The spoke of one platform.")(processes.adapter)
 app.add_typer(bus.app, name="nats", rich_help_panel=_SINGLE)

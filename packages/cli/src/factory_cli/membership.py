@@ -18,14 +18,14 @@ class Member:
 
 
 def members(configuration: config.Configuration) -> tuple[Member, ...]:
-    """Everybody: the hub, the CliPool worker, and the spoke of each bot, whether it is one of ours or not."""
+    """Everybody: the hub, the CliPool workers, the spoke of each bot and the workers that the configuration names."""
+    bots = config.bots_of(configuration)
+    stores = [subjects.blobs(bot.platform, bot.bot_id) for bot in bots]
     return (
         Member(subjects.HUB, subjects.hub_permissions()),
-        Member(subjects.CLIPOOL, subjects.clipool_permissions(subjects.CLIPOOL)),
-        *(
-            Member(bot.identity, subjects.spoke_permissions(bot.platform, bot.bot_id))
-            for bot in config.bots_of(configuration)
-        ),
+        *(Member(name, subjects.clipool_permissions(name, *stores)) for name in config.clipools_of(configuration)),
+        *(Member(bot.identity, subjects.spoke_permissions(bot.platform, bot.bot_id)) for bot in bots),
+        *(Member(one.name, subjects.worker_permissions(one.capability, one.name)) for one in configuration.workers),
     )
 
 

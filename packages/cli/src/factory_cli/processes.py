@@ -31,17 +31,24 @@ def hub(
     """The one routing authority: accepts, logs, assigns, shows."""
     _begin(under)
     with told():
-        from factory_cli.seeds import load
+        from factory_cli import models
+        from factory_cli.seeds import by_surroundings, load
         from factory_nats.identity import Identity
         from hub.composition import HubSettings, serve
+        from hub.kernel.budget import Budget
         from hub.kernel.guards import BotPolicy
 
         where, environment = surroundings(home)
         configuration = config.load(where.configuration)
+        variables = config.providers_variables()
         settings = HubSettings(
             nats_url=environment.nats_url or DEFAULT_URL,
             identity=Identity(subjects.HUB, keys.seed_of(where.keys, subjects.HUB)),
-            bindings=load(config.agents_folder(agents, where)),
+            bindings=load(
+                config.agents_folder(agents, where),
+                by_surroundings(variables, environment.script),
+                configuration.routes,
+            ),
             policies=tuple(
                 BotPolicy(
                     platform=bot.platform,
@@ -52,9 +59,14 @@ def hub(
                     max_text=bot.max_text,
                     rate_per_minute=bot.rate_per_minute,
                     answers_unaddressed=bot.answers_unaddressed,
+                    everyone_owns=bot.platform == config.LOCAL_PLATFORM,
                 )
                 for bot in config.bots_of(configuration)
             ),
+            budgets=tuple(
+                Budget(budget.name, budget.amount, budget.per, budget.period) for budget in configuration.budgets
+            ),
+            payer=lambda model: models.describe(model, variables).payer,
             max_pools=configuration.max_pools,
             standby=standby,
         )
@@ -63,7 +75,9 @@ def hub(
 
 def worker(
     name: Annotated[str, typer.Argument(metavar="NAME", help="What it does: clipool.")],
+    called: Annotated[str, typer.Option("--name", metavar="NAME", help="Which of several.")] = subjects.CLIPOOL,
     home: HomeOption = None,
+    agents: AgentsOption = None,
     under: UnderOption = None,
 ) -> None:
     """A worker that serves one capability."""
@@ -78,8 +92,12 @@ def worker(
         where, environment = surroundings(home)
         settings = ClipoolSettings(
             nats_url=environment.nats_url or DEFAULT_URL,
-            identity=Identity(name, keys.seed_of(where.keys, name)),
+            identity=Identity(called, keys.seed_of(where.keys, called)),
             script=environment.script,
+            folder=where.work,
+            agents=config.agents_folder(agents, where),
+            variables=config.providers_variables(),
+            prices=config.load(where.configuration).prices,
             patience=PATIENCE,
         )
         try:

@@ -85,13 +85,17 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self._end.set)
-        names = (subjects.HUB, subjects.CLIPOOL, *(bot.identity for bot in self._spokes()))
+        clipools = config.clipools_of(self._configuration)
+        names = (subjects.HUB, *clipools, *(bot.identity for bot in self._spokes()))
         self._end_orphans(names)
         if self._plan.nats_url is None:
             self._choose_port()
         self._hub = self._child(subjects.HUB, ("hub", "--agents", str(self._plan.agents)))
         self._others = (
-            self._child(subjects.CLIPOOL, ("worker", subjects.CLIPOOL)),
+            *(
+                self._child(name, ("worker", subjects.CLIPOOL, "--name", name, "--agents", str(self._plan.agents)))
+                for name in clipools
+            ),
             *(self._child(bot.identity, ("adapter", bot.platform, "--bot", bot.bot_id)) for bot in self._spokes()),
         )
         async with asyncio.TaskGroup() as group:

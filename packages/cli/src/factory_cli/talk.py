@@ -24,6 +24,7 @@ class Wish:
     """What a person asked of a chat."""
 
     prompt: str | None = None
+    files: tuple[str, ...] = ()
     is_json: bool = False
     resume: str | None = None
     session: str | None = None
@@ -32,6 +33,9 @@ class Wish:
 
 def chat(
     prompt: Annotated[str | None, typer.Option("-p", "--prompt", metavar="TEXT", help="Ask once and leave.")] = None,
+    file: Annotated[
+        list[str] | None, typer.Option("--file", metavar="PATH", help="With -p: a file that goes with it; repeatable.")
+    ] = None,
     is_json: Annotated[bool, typer.Option("--json", help="With -p: render events, one JSON per line.")] = False,
     is_resuming: Annotated[bool, typer.Option("--resume", help="Go on with session ID, or the last.")] = False,
     resumed: Annotated[str | None, typer.Argument(metavar="[ID]", help="With --resume: which session.")] = None,
@@ -50,6 +54,8 @@ def chat(
             raise typer.BadParameter(f"what is {resumed!r}? A prompt is given with -p, a session with --resume")
         if is_json and prompt is None and sys.stdin.isatty():
             raise typer.BadParameter("--json needs a prompt: -p TEXT, or text piped in")
+        if file and prompt is None and sys.stdin.isatty():
+            raise typer.BadParameter("--file needs a prompt: -p TEXT, or text piped in; a chat has /attach PATH")
         where.prepare()
         seeds = config.agents_folder(agents, where)
         with joining.Joining(where, joining.starter(where, seeds)) as joined:
@@ -63,6 +69,7 @@ def chat(
                 typer.echo(f"factory: --agents is ignored: {running.agents} is already running", err=True)
             wish = Wish(
                 prompt=_with_piped(prompt),
+                files=tuple(file or ()),
                 is_json=is_json,
                 resume=(resumed or "") if is_resuming or continues else None,
                 session=session,
@@ -110,6 +117,7 @@ def talk(
         resume=wish.resume,
         agent=wish.agent,
         prompt=wish.prompt,
+        files=wish.files,
         is_json=wish.is_json,
         is_interactive=sys.stdin.isatty() and sys.stdout.isatty(),
         use_color=sys.stdout.isatty() and not environment.is_plain,

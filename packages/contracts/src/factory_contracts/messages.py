@@ -1,6 +1,7 @@
 """What a spoke and the hub say to each other: messages and receipts in, updates and finals out."""
 
 from base64 import b32encode
+from decimal import Decimal
 from functools import lru_cache
 from hashlib import sha256
 from typing import Annotated, Literal
@@ -9,6 +10,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 
 from factory_contracts.envelope import MAX_BYTES, Envelope, Part, Wire
 from factory_contracts.subjects import scope_token
+from factory_contracts.trace import Money
 
 MAX_TEXT = 100_000
 # The record that holds a message is larger than the message, and must not be too large to be read again.
@@ -29,6 +31,7 @@ Count = Annotated[int, Field(ge=0, lt=2**63)]
 Attempt = Annotated[int, Field(ge=1, lt=2**31)]
 Version = Annotated[int, Field(ge=1, lt=2**31)]
 Outcome = Literal["complete", "stopped", "failed"]
+AttachmentKind = Literal["image", "audio", "voice", "video", "document"]
 RefusalReason = Literal[
     "blocked",
     "no owner",
@@ -47,7 +50,7 @@ RefusalReason = Literal[
 class Attachment(Part):
     """A file that came with a message; its bytes lie in the bot's object store under `blob`."""
 
-    kind: Literal["image", "audio", "voice", "video", "document"]
+    kind: AttachmentKind
     name: Annotated[str, StringConstraints(max_length=255)]
     mime: Annotated[str, StringConstraints(max_length=127)]
     size: Count
@@ -57,7 +60,8 @@ class Attachment(Part):
 class Address(Part):
     """Everything a spoke needs to answer in the right place without asking anybody.
 
-    With `echo` the hub tells what was said to the bot's other screens as well.
+    With `echo` the hub tells what was said to the bot's other screens as well; with `names_scopes` a person may name
+    the conversations of this bot, for there is nobody else whose they could be.
     """
 
     platform: Token
@@ -67,6 +71,7 @@ class Address(Part):
     thread: Id | None = None
     pace_ms: Annotated[int, Field(ge=0, le=60_000)] = 250
     echo: bool = False
+    names_scopes: bool = False
 
 
 class InboundMessage(Part):
@@ -92,11 +97,18 @@ class InboundMessage(Part):
 
 
 class Usage(Part):
-    """What the model calls of a turn consumed."""
+    """What the model calls of a turn consumed; input counts all that was read, from a cache or not.
+
+    The cost is that of the calls whose price is known; the others are counted as unpriced.
+    """
 
     calls: Count = 0
     input_tokens: Count = 0
     output_tokens: Count = 0
+    cache_read_tokens: Count = 0
+    cache_write_tokens: Count = 0
+    cost: Money = Decimal(0)
+    unpriced: Count = 0
 
 
 class _FromSpoke(Envelope):
@@ -201,6 +213,7 @@ class Welcome(Envelope):
     understands: Version = 1
     agent: Id | None = None
     model: Id | None = None
+    payer: Text = ""
     history: tuple[Exchange, ...] = ()
 
 
@@ -226,25 +239,30 @@ class Update(Envelope):
 
 
 class Final(Envelope):
-    """The whole answer, published again until a receipt comes."""
+    """The whole answer, published again until a receipt comes; `joined` names the turns that it answers as well."""
 
     kind: Literal["final"] = "final"
     turn: Id
     text: Answer
     outcome: Outcome
     usage: Usage | None = None
+    joined: tuple[Id, ...] = ()
     message_id: Id | None = None
     epoch: Count
     address: Address
 
 
 class Said(Envelope):
-    """A person said this in a scope; so a second screen of the scope can show both sides."""
+    """A person said this in a scope; so a second screen of the scope can show both sides.
+
+    `joined` names the turn whose answer answers this as well: none of its own will come.
+    """
 
     kind: Literal["said"] = "said"
     turn: Id
     user_name: Annotated[str, StringConstraints(max_length=255)] = ""
     text: Text
+    joined: Id | None = None
     epoch: Count
     address: Address
 

@@ -3,18 +3,17 @@
 Every record names the sequence of the scope's last `Compacted`, so that a long scope is refilled from there.
 """
 
-from decimal import Decimal
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
 from factory_contracts.envelope import Envelope, Part, Wire
 from factory_contracts.messages import Answer, Attempt, Count, Exchange, Id, InboundMessage, Outcome, Text, Usage
+from factory_contracts.trace import Excerpt, Money, Step
 
 Trust = Literal["owner", "trusted", "public"]
 # A turn, a kind, an attempt and a call, each as long as it may be.
 RecordId = Annotated[str, StringConstraints(min_length=1, max_length=600)]
-Money = Annotated[Decimal, Field(ge=0, max_digits=30, decimal_places=18)]
 Effect = Literal["read", "write", "external"]
 
 
@@ -69,30 +68,37 @@ class ToolStarted(_Record):
 
 
 class ToolDone(_Record):
-    """It ran, with this outcome."""
+    """It ran, with this outcome; what it said is told to the next attempt instead of running it again."""
 
     kind: Literal["tool done"] = "tool done"
     attempt: Attempt
     call: Id
     outcome: Literal["ok", "error"]
+    content: Excerpt = ""
 
 
 class MoneyReserved(_Record):
-    """So much may be spent on the next model call."""
+    """So much may be spent on the next model call; None where nobody knows its price.
+
+    What is not settled when its attempt is over counts as spent: nobody knows what the provider did.
+    """
 
     kind: Literal["reserved"] = "reserved"
+    attempt: Attempt
     call: Id
     user_id: Id
-    budget: Id
-    amount: Money
+    agent: Id
+    model: Id
+    amount: Money | None = None
 
 
 class MoneySettled(_Record):
-    """So much was."""
+    """So much was; None where nobody knows."""
 
     kind: Literal["settled"] = "settled"
+    attempt: Attempt
     call: Id
-    amount: Money
+    amount: Money | None = None
 
 
 class TurnAnswered(_Record):
@@ -102,10 +108,11 @@ class TurnAnswered(_Record):
     text: Answer
     outcome: Outcome
     usage: Usage = Usage()
-    cost: Money | None = None
     agent: Id | None = None
     agent_hash: Id | None = None
+    model: Id | None = None
     reference: Id | None = None
+    steps: tuple[Step, ...] = ()
 
 
 class ReplyShown(_Record):
@@ -144,10 +151,11 @@ class SessionOpened(_Record):
 
 
 class Bound(_Record):
-    """Another agent answers here from now on."""
+    """Another agent, or the same one with another model, answers here from now on."""
 
     kind: Literal["bound"] = "bound"
     agent: Id
+    model: Id | None = None
 
 
 class Tally(Part):
@@ -166,16 +174,23 @@ class Compacted(_Record):
     history: tuple[Exchange, ...]
     forgotten: Count
     summary: Answer = ""
+    summarised: Id | None = None
     agent: Id | None = None
+    model: Id | None = None
+    usage: Usage = Usage()
     seen: tuple[Id, ...]
     tally: Tally
 
 
 class HeadMoved(_Record):
-    """The conversation goes on from after this turn; what came later is no longer shown to the model."""
+    """The conversation goes on from after this turn; what came later is no longer shown to the model.
+
+    With `again` the turn that moves the head asks once more what the first of the later ones asked.
+    """
 
     kind: Literal["head"] = "head"
     after: Id | None = None
+    again: bool = False
 
 
 class Asked(_Record):
@@ -236,9 +251,27 @@ class MarkMoved(Envelope):
     sequence: Count
 
 
+class Balance(Part):
+    """What was spent of one budget by one who has it, in one of its periods."""
+
+    budget: Id
+    who: Annotated[str, StringConstraints(max_length=600)] = ""
+    window: Id
+    spent: Money
+
+
+class Balances(Envelope):
+    """Some of the accounts, with all that was spent by the turns which begin below this sequence."""
+
+    kind: Literal["balances"] = "balances"
+    through: Count
+    balances: tuple[Balance, ...]
+
+
 RECORD: Wire[Record] = Wire(Record)
 EPOCH: Wire[EpochBegun] = Wire(EpochBegun)
 MARK: Wire[MarkMoved] = Wire(MarkMoved)
+BALANCES: Wire[Balances] = Wire(Balances)
 
 
 def record_id(turn: str, kind: str, *qualifiers: object) -> str:

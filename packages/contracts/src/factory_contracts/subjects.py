@@ -19,6 +19,8 @@ STREAM = "TURNS"
 READY_BUCKET = "factory_ready"
 CLIPOOL = "clipool"
 HUB = "hub"
+# Who may ask a worker of another capability, and so whom it answers.
+ASKERS = (HUB, CLIPOOL)
 
 _NAME = re.compile(r"[a-z0-9_-]{1,32}")
 _WORKER = re.compile(r"[a-z0-9_-]{1,64}")
@@ -26,6 +28,8 @@ _CAPABILITY = re.compile(r"[a-z0-9_-]{1,32}(\.[a-z0-9_-]{1,32})?")
 _SCOPE_BYTES = 255
 # Planes that are no capability's: a heartbeat or a request under such a name would be read as something else.
 _TAKEN = frozenset(("inbound", "outbound", "turns", "typing"))
+# What stands at the end of every capability's subjects: a bot of that name would be read as a capability's own.
+_ENDS = frozenset(("heartbeat", "request"))
 
 
 class BadToken(ValueError):
@@ -42,12 +46,12 @@ class Permissions:
 
 def platform_token(value: str) -> str:
     """The platform, if it may stand in a subject."""
-    return _checked("platform", value, _NAME, 32)
+    return _unlike_an_end("platform", _checked("platform", value, _NAME, 32))
 
 
 def bot_token(value: str) -> str:
     """The bot id, if it may stand in a subject."""
-    return _checked("bot id", value, _NAME, 32)
+    return _unlike_an_end("bot id", _checked("bot id", value, _NAME, 32))
 
 
 def worker_token(value: str) -> str:
@@ -57,8 +61,8 @@ def worker_token(value: str) -> str:
 
 def capability_token(value: str) -> str:
     """The capability, if it may stand in a subject."""
-    first, dot, _ = _checked("capability", value, _CAPABILITY, 32).partition(".")
-    if first in _TAKEN or (dot and first == CLIPOOL):
+    first, dot, second = _checked("capability", value, _CAPABILITY, 32).partition(".")
+    if first in _TAKEN or (dot and first == CLIPOOL) or second in _ENDS:
         raise BadToken(f"capability {value!r}: that name is another plane's")
     return value
 
@@ -110,6 +114,17 @@ def epoch(part: int) -> str:
 def mark(part: int) -> str:
     """The oldest sequence that the next hub must read."""
     return f"{ROOT}.turns._mark.{_part(part)}"
+
+
+def money(shard: int) -> str:
+    """What was spent, as far as a new hub need not read it from the log."""
+    return f"{ROOT}.turns._money.{_part(shard)}"
+
+
+def blobs(platform: str, bot_id: str) -> str:
+    """The store of the files that come to a bot."""
+    # A name may hold what parts two names, so the first one's length tells where it ends.
+    return f"{ROOT}_{len(platform_token(platform))}_{platform}_{bot_token(bot_id)}"
 
 
 def typing(platform: str, bot_id: str) -> str:
@@ -179,24 +194,46 @@ def hub_permissions() -> Permissions:
 
 
 def spoke_permissions(platform: str, bot_id: str) -> Permissions:
-    """A spoke speaks for its own bot and hears nothing of another."""
+    """A spoke speaks for its own bot, keeps the files that come to it, and hears nothing of another."""
+    store = blobs(platform, bot_id)
     return Permissions(
-        publish=(f"{ROOT}.inbound.{platform_token(platform)}.{bot_token(bot_id)}.*", typing(platform, bot_id)),
+        publish=(
+            f"{ROOT}.inbound.{platform_token(platform)}.{bot_token(bot_id)}.*",
+            typing(platform, bot_id),
+            f"$O.{store}.C.*",
+            f"$O.{store}.M.*",
+            *_reading(store),
+        ),
         subscribe=(outbound(platform, bot_id), typing(platform, bot_id)),
     )
 
 
-def clipool_permissions(worker: str) -> Permissions:
-    """A CliPool worker hears its own commands and speaks in its own name; its word goes to the hub's inbox alone."""
+def clipool_permissions(worker: str, *stores: str) -> Permissions:
+    """A CliPool worker hears its own commands and speaks in its own name; its word goes to the hub's inbox alone.
+
+    It reads the files in the stores that are named, and asks the workers of any capability that it hears of.
+    """
     return Permissions(
-        publish=(clipool_events(worker), clipool_record(worker), heartbeat(CLIPOOL), f"_INBOX_{HUB}.>"),
-        subscribe=(clipool_command(worker), clipool_hello()),
+        publish=(
+            clipool_events(worker),
+            clipool_record(worker),
+            heartbeat(CLIPOOL),
+            f"_INBOX_{HUB}.>",
+            *plane("request"),
+            *(subject for store in stores for subject in _reading(store)),
+        ),
+        subscribe=(clipool_command(worker), clipool_hello(), *plane("heartbeat")),
     )
 
 
 def worker_permissions(capability: str, worker: str) -> Permissions:
-    """A worker of any other capability answers its own requests."""
-    return Permissions(publish=(heartbeat(capability), f"_INBOX_{HUB}.>"), subscribe=(request(capability, worker),))
+    """A worker of any other capability answers its own requests, and those who may ask."""
+    inboxes = (f"_INBOX_{asker}.>" for asker in ASKERS)
+    return Permissions(publish=(heartbeat(capability), *inboxes), subscribe=(request(capability, worker),))
+
+
+def _reading(store: str) -> tuple[str, ...]:
+    return f"$JS.API.DIRECT.GET.OBJ_{store}", f"$JS.API.DIRECT.GET.OBJ_{store}.>"
 
 
 _PARTITIONS: Mapping[str, int] = MappingProxyType({str(part): part for part in range(PARTITIONS)})
@@ -207,6 +244,7 @@ _PLANES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "outbound": (f"{ROOT}.outbound.*.*",),
         "turns": (f"{ROOT}.turns.>",),
         "epochs": (f"{ROOT}.turns._epoch.*",),
+        "money": (f"{ROOT}.turns._money.*",),
         "scopes": (f"{ROOT}.turns.*.*.*",),
         "typing": (f"{ROOT}.typing.*.*",),
         "heartbeat": (f"{ROOT}.*.heartbeat", f"{ROOT}.*.*.heartbeat"),
@@ -221,6 +259,12 @@ _PLANES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 def _checked(what: str, value: str, pattern: re.Pattern[str], longest: int) -> str:
     if not pattern.fullmatch(value):
         raise BadToken(f"{what} {value!r}: must be 1 to {longest} of a-z, 0-9, '_' and '-'")
+    return value
+
+
+def _unlike_an_end(what: str, value: str) -> str:
+    if value in _ENDS:
+        raise BadToken(f"{what} {value!r}: that name stands in the subjects of capabilities, choose another")
     return value
 
 

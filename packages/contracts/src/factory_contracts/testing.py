@@ -7,7 +7,8 @@ from functools import partial
 from types import MappingProxyType
 from typing import TypeVar
 
-from factory_contracts import lifecycle, messages, records, render, work
+from factory_contracts import capability, lifecycle, messages, records, render, work
+from factory_contracts.capability import CapabilityDone, CapabilityRefused, CapabilityRequest
 from factory_contracts.envelope import Envelope, Wire
 from factory_contracts.lifecycle import Heartbeat, HubHeartbeat, Ready, Typing
 from factory_contracts.messages import (
@@ -34,6 +35,8 @@ from factory_contracts.messages import (
 )
 from factory_contracts.records import (
     Asked,
+    Balance,
+    Balances,
     Bound,
     Compacted,
     Decided,
@@ -59,17 +62,21 @@ from factory_contracts.records import (
     record_id,
 )
 from factory_contracts.render import AnswerEnded, TextDelta, TextReplaced, ToolSummary
+from factory_contracts.trace import ModelStep, ToolStep
 from factory_contracts.work import (
     AgentSpec,
     Done,
     Ended,
     Events,
+    Files,
     Forget,
     HubHello,
     KeptTurn,
+    KnownCall,
     Limits,
     Line,
     LlmEvent,
+    McpServer,
     NotRecorded,
     Recorded,
     RecordRequest,
@@ -78,6 +85,7 @@ from factory_contracts.work import (
     SaidText,
     Stale,
     Steer,
+    Stepped,
     Stop,
     ToolEvent,
     Unknown,
@@ -206,6 +214,7 @@ def run(
         attempt=attempt,
         scope=f"{PLATFORM}:{BOT_ID}:{scope_id}",
         agent=by or agent(),
+        user_id=USER_ID,
         lines=lines,
     )
 
@@ -226,9 +235,44 @@ def _name(plane: str, value: Envelope) -> str:
 
 
 _ATTACHMENT = Attachment(kind="image", name="cat.png", mime="image/png", size=1024, blob="b1")
-_USAGE = Usage(calls=2, input_tokens=300, output_tokens=40)
+_USAGE = Usage(
+    calls=2,
+    input_tokens=300,
+    output_tokens=40,
+    cache_read_tokens=100,
+    cache_write_tokens=50,
+    cost=Decimal("0.0125"),
+    unpriced=1,
+)
+_STEPS = (
+    ModelStep(
+        call="m1",
+        model="anthropic:some-model",
+        messages=3,
+        text="I look.",
+        reason="tools",
+        input_tokens=300,
+        output_tokens=40,
+        cache_read_tokens=100,
+        cache_write_tokens=50,
+        cost=Decimal("0.0125"),
+        seconds=1.5,
+    ),
+    ToolStep(call="c1", tool="ask_scout", effect="read", arguments="{}", outcome="ok", content="noon", seconds=0.001),
+    ModelStep(
+        call="c1.m1", model="openai:other", messages=1, reason="failed", error="overloaded", seconds=0.5, within="c1"
+    ),
+    ToolStep(call="c1.c2", tool="memory", effect="write", outcome="unknown", within="c1"),
+)
 _ADDRESS = Address(
-    platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, reply_to=MESSAGE_ID, thread="th1", pace_ms=30, echo=True
+    platform=PLATFORM,
+    bot_id=BOT_ID,
+    scope_id=SCOPE_ID,
+    reply_to=MESSAGE_ID,
+    thread="th1",
+    pace_ms=30,
+    echo=True,
+    names_scopes=True,
 )
 _MESSAGE = InboundMessage(
     message_id=MESSAGE_ID,
@@ -250,11 +294,34 @@ _START = Start(attempt=2, worker="clipool", instance="i1", why="the worker fell 
 _AGENT = AgentSpec(
     name="helper",
     hash="0123456789ab",
-    model="scripted:default",
+    model="anthropic:some-model",
+    fallbacks=("openai:other",),
     system="Be brief.",
     tools=("clock",),
+    skills=("letters",),
+    mcp=(
+        McpServer(
+            name="shop",
+            command=("uvx", "shop"),
+            url="https://tools.example/mcp",
+            env=("SHOP_HOME",),
+            bearer="SHOP_KEY",
+            reads=("list_goods",),
+        ),
+    ),
+    helpers=(agent("scout"),),
+    workers=("image", "voice.tts"),
+    files=Files(root="/srv/papers", can_write=False),
+    memory="person",
     namespace="helper",
-    limits=Limits(max_calls=5, max_seconds=60),
+    temperature=0.5,
+    thinking=2_000,
+    own_tools=("web_search",),
+    permission_mode="plan",
+    is_dry=True,
+    allow_unpriced=True,
+    description="Helps.",
+    limits=Limits(max_calls=5, max_seconds=60, max_tokens=4_096, stall_seconds=30),
 )
 _ANSWERED = TurnAnswered(
     id=record_id(TURN, "answered"),
@@ -264,10 +331,11 @@ _ANSWERED = TurnAnswered(
     text="hi there",
     outcome="failed",
     usage=_USAGE,
-    cost=Decimal("0.0125"),
     agent="helper",
     agent_hash="0123456789ab",
+    model="anthropic:some-model",
     reference="r1",
+    steps=_STEPS,
 )
 
 SAMPLES: Mapping[str, Sample] = MappingProxyType(
@@ -291,7 +359,9 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
         AlreadyAccepted(turn=TURN, covers=(MESSAGE_ID, "m2"), epoch=EPOCH),
         Refused(reason="too fast", text="One moment, please."),
         Noted(message_id="b1", epoch=EPOCH),
-        Welcome(epoch=EPOCH, understands=1, agent="helper", model="scripted:default", history=(_EXCHANGE,)),
+        Welcome(
+            epoch=EPOCH, understands=1, agent="helper", model="scripted:default", payer="you", history=(_EXCHANGE,)
+        ),
     )
     | _samples(
         "outbound",
@@ -312,11 +382,12 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
             text="hi there",
             outcome="complete",
             usage=_USAGE,
+            joined=("another",),
             message_id="b1",
             epoch=EPOCH,
             address=_ADDRESS,
         ),
-        Said(turn=TURN, user_name="Zoë", text="hello", epoch=EPOCH, address=_ADDRESS),
+        Said(turn=TURN, user_name="Zoë", text="hello", joined="another", epoch=EPOCH, address=_ADDRESS),
     )
     | _samples(
         "record",
@@ -351,19 +422,28 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
             attempt=2,
             call="c1",
             outcome="ok",
+            content="noted",
         ),
         MoneyReserved(
-            id=record_id(TURN, "reserved", "c1"),
+            id=record_id(TURN, "reserved", 1, "m1"),
             turn=TURN,
             at=NOW,
             compacted=3,
-            call="c1",
+            attempt=1,
+            call="m1",
             user_id=USER_ID,
-            budget="daily",
+            agent="scout",
+            model="anthropic:some-model",
             amount=Decimal("0.50"),
         ),
         MoneySettled(
-            id=record_id(TURN, "settled", "c1"), turn=TURN, at=NOW, compacted=3, call="c1", amount=Decimal("0.0125")
+            id=record_id(TURN, "settled", 1, "m1"),
+            turn=TURN,
+            at=NOW,
+            compacted=3,
+            attempt=1,
+            call="m1",
+            amount=Decimal("0.0125"),
         ),
         _ANSWERED,
         ReplyShown(id=record_id(TURN, "shown"), turn=TURN, at=NOW, compacted=3, message_id="b1"),
@@ -373,7 +453,7 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
         ),
         TurnSuperseded(id=record_id(TURN, "superseded"), turn=TURN, at=NOW, compacted=3, by="another"),
         SessionOpened(id=record_id(TURN, "session"), turn=TURN, at=NOW, compacted=3),
-        Bound(id=record_id(TURN, "bound"), turn=TURN, at=NOW, compacted=3, agent="scout"),
+        Bound(id=record_id(TURN, "bound"), turn=TURN, at=NOW, compacted=3, agent="scout", model="openai:other"),
         Compacted(
             id=record_id(TURN, "compacted"),
             turn=TURN,
@@ -382,11 +462,14 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
             history=(_EXCHANGE,),
             forgotten=4,
             summary="They said hello.",
+            summarised="another",
             agent="scout",
+            model="openai:other",
+            usage=_USAGE,
             seen=(MESSAGE_ID, "m2"),
             tally=Tally(received=9, answered=6, refused=2, superseded=1),
         ),
-        HeadMoved(id=record_id(TURN, "head"), turn=TURN, at=NOW, compacted=3, after="another"),
+        HeadMoved(id=record_id(TURN, "head"), turn=TURN, at=NOW, compacted=3, after="another", again=True),
         Asked(
             id=record_id(TURN, "asked", "c1"),
             turn=TURN,
@@ -411,6 +494,14 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
     | _samples("epochs", records.EPOCH, EpochBegun(hub="hub-1", at=NOW))
     | _samples("marks", records.MARK, MarkMoved(sequence=42))
     | _samples(
+        "balances",
+        records.BALANCES,
+        Balances(
+            through=42,
+            balances=(Balance(budget="daily", who="telegram:u1", window="2026-01-02", spent=Decimal("0.25")),),
+        ),
+    )
+    | _samples(
         "command",
         work.COMMAND,
         Run(
@@ -423,11 +514,12 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
             agent=_AGENT,
             lines=(Line(role="user", text="hello", attachments=(_ATTACHMENT,)), Line(role="assistant", text="hi")),
             pace_ms=30,
-            unknown_calls=("c1",),
+            user_id="u1",
+            known_calls=(KnownCall(call="c1", outcome="ok", content="done"),),
         ),
         Resume(turn=TURN, epoch=EPOCH, partition=5, attempt=2, start=3),
         Stop(turn=TURN, epoch=EPOCH, partition=5),
-        Steer(turn=TURN, epoch=EPOCH, partition=5, text="wait"),
+        Steer(turn=TURN, epoch=EPOCH, partition=5, joining="t2", line=Line(role="user", text="wait")),
         Forget(turns=(TURN,), epoch=EPOCH, partition=5),
     )
     | _samples("command-reply", work.COMMAND_REPLY, Done(), Unknown(turn=TURN), Stale(epoch=EPOCH))
@@ -442,9 +534,10 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
             events=(
                 SaidText(text="hi"),
                 ToolEvent(call="c1", tool="clock", state="running", text="looks at the clock"),
-                Ended(outcome="failed", usage=_USAGE, reference="r1"),
+                *(Stepped(step=step) for step in _STEPS),
+                Ended(outcome="failed", usage=_USAGE, reference="r1", joined=("t2",)),
             ),
-            done=6,
+            done=10,
         ),
     )
     | _samples(
@@ -452,7 +545,7 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
         work.RECORD_REQUEST,
         RecordRequest(platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, attempt=2, instance="i1", record=_ANSWERED),
     )
-    | _samples("record-reply", work.RECORD_REPLY, Recorded(), NotRecorded())
+    | _samples("record-reply", work.RECORD_REPLY, Recorded(), NotRecorded(words="No."))
     | _samples(
         "worker-heartbeat",
         work.WORKER_HEARTBEAT,
@@ -463,6 +556,17 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
             turns={TURN: KeptTurn(scope=f"{PLATFORM}:{BOT_ID}:{SCOPE_ID}", attempt=2, events=6)},
             models=("scripted:default",),
         ),
+    )
+    | _samples(
+        "capability-request",
+        capability.CAPABILITY_REQUEST,
+        CapabilityRequest(turn=TURN, call="c1", text="Say it loudly.", arguments='{"times": 2}', deadline=118.0),
+    )
+    | _samples(
+        "capability-reply",
+        capability.CAPABILITY_REPLY,
+        CapabilityDone(text="DONE", attachments=(_ATTACHMENT,)),
+        CapabilityRefused(reason="busy", words="Later, please."),
     )
     | _samples("hub-hello", work.HUB_HELLO, HubHello(epoch=EPOCH, understands=1))
     | _samples("hub-heartbeat", lifecycle.HUB_HEARTBEAT, HubHeartbeat(hub="hub-1", epoch=EPOCH))

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from factory_contracts.envelope import Envelope, Part, Wire
 from factory_contracts.messages import (
@@ -19,7 +19,17 @@ from factory_contracts.messages import (
     Version,
 )
 from factory_contracts.records import Record
-from factory_contracts.subjects import PARTITIONS
+from factory_contracts.subjects import CLIPOOL, HUB, PARTITIONS, capability_token
+from factory_contracts.trace import Excerpt, Step
+
+
+def _is_asked(capability: str) -> str:
+    if capability_token(capability) in (HUB, CLIPOOL):
+        raise ValueError(f"capability {capability!r}: no agent asks for that, the system itself does")
+    return capability
+
+
+Capability = Annotated[str, AfterValidator(_is_asked)]
 
 
 class Limits(Part):
@@ -27,6 +37,29 @@ class Limits(Part):
 
     max_calls: Annotated[int, Field(ge=1, le=1000)] = 20
     max_seconds: Annotated[int, Field(ge=1, le=86_400)] = 600
+    max_tokens: Annotated[int, Field(ge=1, le=1_000_000)] = 8_192
+    stall_seconds: Annotated[int, Field(ge=1, le=3_600)] = 60
+
+
+class McpServer(Part):
+    """A server of tools: a command that speaks over its standard streams, or an address.
+
+    `env` and `bearer` name variables of the worker's surroundings; `reads` names the tools that change nothing.
+    """
+
+    name: Token
+    command: tuple[Text, ...] = ()
+    url: Text = ""
+    env: tuple[Id, ...] = ()
+    bearer: Id | None = None
+    reads: tuple[Id, ...] = ()
+
+
+class Files(Part):
+    """A folder that an agent may look into; the worker keeps one for it where none is named."""
+
+    root: Text = ""
+    can_write: bool = True
 
 
 class AgentSpec(Part):
@@ -35,9 +68,23 @@ class AgentSpec(Part):
     name: Id
     hash: Id
     model: Id
+    fallbacks: tuple[Id, ...] = ()
     system: Answer = ""
     tools: tuple[Id, ...] = ()
+    skills: tuple[Token, ...] = ()
+    mcp: tuple[McpServer, ...] = ()
+    helpers: tuple["AgentSpec", ...] = ()
+    workers: tuple[Capability, ...] = ()
+    files: Files | None = None
+    memory: Literal["scope", "person", "agent"] = "scope"
     namespace: Id
+    temperature: float | None = None
+    thinking: Count = 0
+    own_tools: tuple[Id, ...] = ()
+    permission_mode: Id | None = None
+    is_dry: bool = False
+    allow_unpriced: bool = False
+    description: Text = ""
     limits: Limits = Limits()
 
 
@@ -58,6 +105,14 @@ class _Command(Envelope):
     partition: Partition
 
 
+class KnownCall(Part):
+    """A call with an effect that an earlier attempt began, and what is known of it."""
+
+    call: Id
+    outcome: Literal["ok", "error", "unknown"]
+    content: Excerpt = ""
+
+
 class Run(_Command):
     """Run a turn. Known under the same attempt: no second start. A greater attempt cancels the older.
 
@@ -68,10 +123,11 @@ class Run(_Command):
     attempt: Attempt
     instance: Id | None = None
     scope: Text
+    user_id: Id
     agent: AgentSpec
     lines: tuple[Line, ...]
     pace_ms: Count = 250
-    unknown_calls: tuple[Id, ...] = ()
+    known_calls: tuple[KnownCall, ...] = ()
 
 
 class Resume(_Command):
@@ -89,10 +145,11 @@ class Stop(_Command):
 
 
 class Steer(_Command):
-    """A new message joins the running turn at its next model call."""
+    """A new message, a turn of its own until it is heard, joins the running one at its next model call."""
 
     kind: Literal["steer"] = "steer"
-    text: Text
+    joining: Id
+    line: Line
 
 
 class Forget(Envelope):
@@ -147,16 +204,27 @@ class ToolEvent(Part):
     text: Text
 
 
+class Stepped(Part):
+    """A model call or a tool call is over, and this is what came of it."""
+
+    kind: Literal["step"] = "step"
+    step: Step
+
+
 class Ended(Part):
-    """The turn is over; nothing follows. A failure carries a reference, never a reason."""
+    """The turn is over; nothing follows. A failure carries a reference, never a reason.
+
+    `joined` names the turns whose messages were heard in this one.
+    """
 
     kind: Literal["ended"] = "ended"
     outcome: Outcome
     usage: Usage = Usage()
     reference: Id | None = None
+    joined: tuple[Id, ...] = ()
 
 
-LlmEvent = Annotated[SaidText | ToolEvent | Ended, Field(discriminator="kind")]
+LlmEvent = Annotated[SaidText | ToolEvent | Stepped | Ended, Field(discriminator="kind")]
 
 
 class Events(Envelope):
@@ -188,9 +256,13 @@ class Recorded(Envelope):
 
 
 class NotRecorded(Envelope):
-    """It is not, and the effect must not happen: the attempt is over."""
+    """It is not, and what it would have allowed must not happen: the attempt is over.
+
+    With words only this is refused: the turn goes on to its end, which says them.
+    """
 
     kind: Literal["not recorded"] = "not recorded"
+    words: Text = ""
 
 
 RecordReply = Annotated[Recorded | NotRecorded, Field(discriminator="kind")]

@@ -65,6 +65,11 @@ class WorkerRegistry:
         found = self._workers.get(worker)
         return found is not None and not found.is_stale and now - found.heard <= self._silence
 
+    def heard_at(self, worker: str) -> float | None:
+        """When it gave its last sign of life; None when nobody knows it."""
+        found = self._workers.get(worker)
+        return None if found is None else found.heard
+
     def instance(self, worker: str) -> str | None:
         """The instance that was heard last, whether it lives or not."""
         found = self._workers.get(worker)

@@ -18,6 +18,11 @@ logger = logging.getLogger(__name__)
 # What says something about one worker and nothing about the request or about us.
 _ITS_FAULT: Final = frozenset({"timeout", "no responders"})
 
+# Nobody tells that whoever was asked is dead; who is silent for so many looks is taken to be. Longer than a worker that
+# ends needs to finish what it has begun, in which time it sends no heartbeat any more.
+LOOK: Final = 0.5
+SILENT_LOOKS: Final = 20
+
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
@@ -37,7 +42,11 @@ class Answered:
 
 
 class WorkerPoolClient:
-    """The workers of one capability. A request may be carried out twice: after a timeout the next worker is asked."""
+    """The workers of one capability.
+
+    A request may be carried out twice, for after a timeout the next worker is asked; unless it is said not to be
+    repeatable.
+    """
 
     def __init__(
         self,
@@ -68,10 +77,14 @@ class WorkerPoolClient:
 
         return await self._transport.subscribe(subject, note)
 
-    async def request(self, payload: bytes, *, timeout: float, patience: float | None = None) -> Result[Answered]:
+    async def request(
+        self, payload: bytes, *, timeout: float, patience: float | None = None, is_repeatable: bool = True
+    ) -> Result[Answered]:
         """Ask until somebody answers, `timeout` seconds in all and `patience` seconds for each.
 
-        "no worker" when none is alive, "circuit open" when all that are alive have failed too often.
+        "no worker" when none is alive, "circuit open" when all that are alive have failed too often. What is not
+        repeatable is given to the next worker only while nobody took it; a "timeout" then leaves open whether it was
+        done. Who begins a new life, or gives no sign of the present one, is waited for no longer.
         """
         deadline = self._now() + timeout
         candidates = self.registry.candidates(self._now())
@@ -86,9 +99,7 @@ class WorkerPoolClient:
             if not circuit.admit(self._now()):
                 continue
             self.registry.gave(worker, self._now())
-            answer = await self._transport.request(
-                self._subject(worker), payload, timeout=left if patience is None else min(left, patience)
-            )
+            answer = await self._ask(worker, payload, left if patience is None else min(left, patience))
             if isinstance(answer, Ok):
                 circuit.succeeded()
                 return Ok(Answered(worker, answer.value))
@@ -97,8 +108,31 @@ class WorkerPoolClient:
                 break
             circuit.failed(self._now())
             self.registry.mark_stale(worker)
+            if answer.reason == "timeout" and not is_repeatable:
+                logger.warning("worker %s does not answer, and nobody else may be asked", worker)
+                break
             logger.warning("worker %s does not answer (%s), trying the next", worker, answer.reason)
         return problem
+
+    async def _ask(self, worker: str, payload: bytes, timeout: float) -> Result[bytes]:
+        instance, heard, silent = self.registry.instance(worker), self.registry.heard_at(worker), 0
+        asking = asyncio.create_task(self._transport.request(self._subject(worker), payload, timeout=timeout))
+        try:
+            while not asking.done():
+                await asyncio.wait({asking}, timeout=LOOK)
+                if asking.done():
+                    break
+                if self.registry.instance(worker) != instance:
+                    return Err("timeout", f"worker {worker} began a new life before it answered")
+                # Looks are counted, not seconds: who stood still itself has not yet heard what came meanwhile.
+                before, heard = heard, self.registry.heard_at(worker)
+                silent = silent + 1 if heard == before else 0
+                if silent >= SILENT_LOOKS:
+                    return Err("timeout", f"worker {worker} fell silent before it answered")
+            return asking.result()
+        finally:
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()

@@ -1,0 +1,340 @@
+"""What may be spent: budgets, what is held for calls that run, and what was spent; a fold of the log's money records.
+
+Money is reserved before a model is called, for the most the call can cost, and settled after it. What is not settled
+when its attempt is over counts in full: nobody knows what the provider did. So the sum of what was spent and what is
+held never passes a budget, whoever dies when.
+
+All that a turn spends counts where the turn begins on the log, so that whoever reads from between two turns on counts
+each of them once, whatever else was under way then.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import ROUND_DOWN, ROUND_UP, Decimal
+from types import MappingProxyType
+from typing import Literal
+from zlib import crc32
+
+from factory_contracts.records import (
+    Balance,
+    MoneyReserved,
+    MoneySettled,
+    Record,
+    TurnAnswered,
+    TurnReceived,
+    TurnRefused,
+    TurnStarted,
+    TurnSuperseded,
+)
+from hub.kernel.routing import RoutingKey
+
+SHARDS = 64
+TURNS_REMEMBERED = 10_000
+NOTHING = Decimal(0)
+
+Per = Literal["everyone", "user", "scope", "agent", "bot"]
+Period = Literal["day", "month", "ever"]
+Account = tuple[str, str, str]
+CallId = tuple[str, int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """So much money, in US dollars, for each of so many, in each period; days and months are those of UTC."""
+
+    name: str
+    amount: Decimal
+    per: Per = "everyone"
+    period: Period = "day"
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """The call may be paid for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """Calls that run hold what this one needs; what they leave over may be enough."""
+
+
+@dataclass(frozen=True, slots=True)
+class TooDear:
+    """The call may not be paid for; the words are for the person."""
+
+    words: str
+
+
+Verdict = Granted | Later | TooDear
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a budget stands for somebody."""
+
+    budget: Budget
+    spent: Decimal
+    held: Decimal
+    renews: float | None
+
+    @property
+    def left(self) -> Decimal:
+        """What may still be spent."""
+        return max(Decimal(0), self.budget.amount - self.spent - self.held)
+
+
+@dataclass(slots=True)
+class _Hold:
+    """Money that waits to be settled; it is on the log once it is known where its turn begins there."""
+
+    accounts: tuple[Account, ...]
+    amount: Decimal
+    began: int | None = None
+
+
+class Ledger:
+    """All accounts of all budgets."""
+
+    def __init__(self, budgets: Sequence[Budget] = ()) -> None:
+        self.budgets = tuple(budgets)
+        self._spent: dict[Account, Decimal] = {}
+        self._held: dict[CallId, _Hold] = {}
+        self._on_hold: dict[Account, Decimal] = {}
+        self._turns: dict[str, int] = {}
+        self._attempts: dict[str, int] = {}
+        self._calls: dict[str, set[CallId]] = {}
+        self._over: OrderedDict[str, int] = OrderedDict()
+        self._through: dict[int, int] = {}
+        self._entries: list[tuple[int, Account, Decimal]] = []
+        self._base: dict[Account, Decimal] = {}
+
+    def judge(self, key: RoutingKey, wanted: MoneyReserved, *, allow_unpriced: bool) -> Verdict:
+        """Whether the call may be paid for, at the time that its record names."""
+        if not self.budgets:
+            return Granted()
+        if wanted.amount is None:
+            if allow_unpriced:
+                return Granted()
+            words = (
+                f"Nobody knows what {wanted.model} costs, and there are budgets to keep. Whoever runs this can name "
+                "its price, or set allow_unpriced in the agent's file."
+            )
+            return TooDear(words)
+        is_held = False
+        for budget, account in zip(self.budgets, self._accounts(key, wanted), strict=True):
+            spent = self._spent.get(account, NOTHING)
+            if spent + wanted.amount > budget.amount:
+                return TooDear(_words(budget, spent, wanted.amount, wanted.at))
+            is_held = is_held or spent + self._on_hold.get(account, NOTHING) + wanted.amount > budget.amount
+        return Later() if is_held else Granted()
+
+    def hold(self, key: RoutingKey, wanted: MoneyReserved) -> None:
+        """Hold the money for the call from now on, whether or not its record is on the log yet.
+
+        For a call of unknown price nothing is held; what it turns out to cost is counted when it is settled.
+        """
+        call = _call(wanted)
+        if self.knows(*call) or (wanted.turn in self._over and wanted.turn not in self._turns):
+            return
+        self._calls.setdefault(wanted.turn, set()).add(call)
+        hold = self._held[call] = _Hold(tuple(self._accounts(key, wanted)), wanted.amount or NOTHING)
+        for account in hold.accounts:
+            self._on_hold[account] = self._on_hold.get(account, NOTHING) + hold.amount
+
+    def release(self, wanted: MoneyReserved) -> None:
+        """The record did not come to be."""
+        call = _call(wanted)
+        self._take(call)
+        calls = self._calls.get(wanted.turn, set())
+        calls.discard(call)
+        if not calls:
+            self._calls.pop(wanted.turn, None)
+
+    def knows(self, turn: str, attempt: int, call: str) -> bool:
+        """Whether the call's reservation was made."""
+        return (turn, attempt, call) in self._calls.get(turn, ())
+
+    def holds(self, turn: str, attempt: int, call: str) -> bool:
+        """Whether the call waits to be settled."""
+        return (turn, attempt, call) in self._held
+
+    def apply(self, sequence: int, key: RoutingKey, record: Record) -> None:
+        """Take one record of the log; one that is known already changes nothing."""
+        match record:
+            case TurnReceived(turn=turn):
+                if sequence < self._over.get(turn, sequence + 1):
+                    self._turns.setdefault(turn, sequence)
+            case MoneyReserved():
+                self._reserved(key, record)
+            case MoneySettled():
+                call = (record.turn, record.attempt, record.call)
+                hold = self._held.get(call)
+                if hold is not None and hold.began is not None:
+                    self._take(call)
+                    self._spend(hold.began, hold, hold.amount if record.amount is None else record.amount)
+            case TurnStarted(turn=turn, start=start):
+                if start.attempt > self._attempts.get(turn, 0) and turn in self._turns:
+                    self._attempts[turn] = start.attempt
+                    self._assume(turn, before=start.attempt)
+            case TurnAnswered(turn=turn) | TurnRefused(turn=turn) | TurnSuperseded(turn=turn):
+                self._assume(turn)
+                self._turns.pop(turn, None)
+                self._attempts.pop(turn, None)
+                self._calls.pop(turn, None)
+                self._over.setdefault(turn, sequence)
+                if len(self._over) > TURNS_REMEMBERED:
+                    self._over.popitem(last=False)
+            case _:
+                pass
+
+    def standings(self, key: RoutingKey, user_id: str, agent: str, now: float) -> tuple[Standing, ...]:
+        """How every budget stands for this person, here and now."""
+        probe = MoneyReserved(id="-", turn="-", at=now, attempt=1, call="-", user_id=user_id, agent=agent, model="-")
+        return tuple(
+            Standing(
+                budget,
+                self._spent.get(account, NOTHING),
+                self._on_hold.get(account, NOTHING),
+                _renews(budget, now),
+            )
+            for budget, account in zip(self.budgets, self._accounts(key, probe), strict=True)
+        )
+
+    # What a new hub begins with, so that it need not read the log from its beginning
+
+    def restore(self, shards: Mapping[int, tuple[int, Iterable[Balance]]]) -> None:
+        """Begin with balances that hold all that was spent by turns begun below the sequence named with them."""
+        for shard, (through, balances) in shards.items():
+            self._through[shard] = through
+            for balance in balances:
+                account = (balance.budget, balance.who, balance.window)
+                self._base[account] = self._spent[account] = balance.spent
+
+    def close(self, sequence: int, now: float) -> dict[int, tuple[Balance, ...]]:
+        """The balances that changed by what turns begun below this sequence spent, by shard; all of them are over."""
+        closed = [entry for entry in self._entries if entry[0] < sequence]
+        if not closed:
+            return {}
+        self._entries = [entry for entry in self._entries if entry[0] >= sequence]
+        for _, account, amount in closed:
+            self._base[account] = self._base.get(account, NOTHING) + amount
+        self._prune(now)
+        changed = {_shard(account) for _, account, _ in closed}
+        for shard in changed:
+            self._through[shard] = sequence
+        return {
+            shard: tuple(
+                Balance(budget=budget, who=who, window=window, spent=spent)
+                for (budget, who, window), spent in self._base.items()
+                if _shard((budget, who, window)) == shard
+            )
+            for shard in changed
+        }
+
+    def _prune(self, now: float) -> None:
+        """Forget windows that are over, but not so soon that a call which began in one is not settled yet."""
+        live = {_window(period, moment) for period in ("day", "month", "ever") for moment in (now, now - 86_400)}
+        for account in [account for account in self._base if account[2] not in live]:
+            del self._base[account]
+            self._spent.pop(account, None)
+
+    def _accounts(self, key: RoutingKey, wanted: MoneyReserved) -> list[Account]:
+        who = {
+            "everyone": "",
+            "user": f"{key.platform}:{wanted.user_id}",
+            "scope": str(key.to_pool_id()),
+            "agent": wanted.agent,
+            "bot": f"{key.platform}:{key.bot_id}",
+        }
+        return [(budget.name, who[budget.per], _window(budget.period, wanted.at)) for budget in self.budgets]
+
+    def _reserved(self, key: RoutingKey, record: MoneyReserved) -> None:
+        """What is held for it counts from now on, unless its turn is over: then nobody made the call."""
+        call, began = _call(record), self._turns.get(record.turn)
+        if began is None:
+            self.release(record)
+            return
+        self.hold(key, record)
+        hold = self._held.get(call)
+        if hold is not None:
+            hold.began = began
+            # Its attempt may have been given up while the record was on its way.
+            self._assume(record.turn, before=self._attempts.get(record.turn, 0))
+
+    def _take(self, call: CallId) -> None:
+        """Hold no more for the call."""
+        hold = self._held.pop(call, None)
+        if hold is None:
+            return
+        for account in hold.accounts:
+            left = self._on_hold.pop(account, NOTHING) - hold.amount
+            if left > 0:
+                self._on_hold[account] = left
+
+    def _assume(self, turn: str, before: int | None = None) -> None:
+        """Count in full what an attempt that is over did not settle."""
+        for call in sorted(self._calls.get(turn, ())):
+            hold = self._held.get(call)
+            if hold is not None and hold.began is not None and (before is None or call[1] < before):
+                self._take(call)
+                self._spend(hold.began, hold, hold.amount)
+
+    def _spend(self, began: int, hold: _Hold, amount: Decimal) -> None:
+        for account in hold.accounts:
+            # What lies below the balances a new hub began with is in them already.
+            if amount and began >= self._through.get(_shard(account), 0):
+                self._spent[account] = self._spent.get(account, NOTHING) + amount
+                self._entries.append((began, account, amount))
+
+
+def _call(record: MoneyReserved) -> CallId:
+    return record.turn, record.attempt, record.call
+
+
+def _shard(account: Account) -> int:
+    return crc32("\0".join(account).encode()) % SHARDS
+
+
+def _window(period: str, at: float) -> str:
+    if period == "ever":
+        return "ever"
+    moment = datetime.fromtimestamp(at, UTC)
+    return f"{moment:%Y-%m-%d}" if period == "day" else f"{moment:%Y-%m}"
+
+
+def _renews(budget: Budget, now: float) -> float | None:
+    if budget.period == "ever":
+        return None
+    today = datetime.fromtimestamp(now, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    if budget.period == "day":
+        return (today + timedelta(days=1)).timestamp()
+    return (today.replace(day=1) + timedelta(days=32)).replace(day=1).timestamp()
+
+
+def dollars(amount: Decimal, *, up: bool = False) -> str:
+    """An amount as a person reads it: to the cent, one below a dollar as far as it says something."""
+    places = Decimal("0.01") if amount >= 1 or not amount else Decimal("0.000001")
+    whole, _, rest = f"{amount.quantize(places, ROUND_UP if up else ROUND_DOWN):,f}".partition(".")
+    return f"${whole}.{rest.rstrip('0').ljust(2, '0')}"
+
+
+def renewal(standing_at: float | None) -> str:
+    """When a budget begins anew, in words."""
+    if standing_at is None:
+        return "It does not renew by itself."
+    return f"It renews at {datetime.fromtimestamp(standing_at, UTC):%Y-%m-%d %H:%M} UTC."
+
+
+_PERIODS: Mapping[str, str] = MappingProxyType({"day": " a day", "month": " a month", "ever": " in all"})
+
+
+def _words(budget: Budget, spent: Decimal, wanted: Decimal, now: float) -> str:
+    left = max(Decimal(0), budget.amount - spent)
+    whose = "everybody together" if budget.per == "everyone" else f"each {budget.per}"
+    return (
+        f"The budget “{budget.name}” is {dollars(budget.amount)}{_PERIODS[budget.period]} for {whose}. "
+        f"{dollars(left)} of it is left, and this could cost up to {dollars(wanted, up=True)}. "
+        f"{renewal(_renews(budget, now))}"
+    )

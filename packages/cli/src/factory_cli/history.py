@@ -1,0 +1,124 @@
+"""What commands look up on the log: the newest turns, and one turn whole. Read page by page, and nothing is changed."""
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from factory_cli import log
+from factory_cli.amounts import plain
+from factory_cli.console import Failed
+from factory_cli.expenses import Expense, Expenses, Total
+from factory_cli.home import Home
+from factory_cli.trace import clock
+from factory_contracts import subjects
+from factory_contracts.records import Record, TurnAnswered, TurnReceived, TurnRefused, TurnSuperseded
+from factory_nats.transport import Transport
+from hub.kernel.routing import RoutingKey
+
+T = TypeVar("T")
+
+NAMED = 5
+
+
+@dataclass(slots=True)
+class Listed:
+    """One turn of many."""
+
+    turn: str
+    at: str
+    scope: str
+    asked: str
+    state: str
+    total: Total
+
+    def as_json(self) -> dict[str, object]:
+        """The same for programs; the cost is a string, and without the calls of unknown cost."""
+        return {
+            "turn": self.turn,
+            "at": self.at,
+            "scope": self.scope,
+            "state": self.state,
+            "asked": self.asked,
+            "cost": plain(self.total.cost),
+            "unknown": self.total.unknown,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One turn and every record of it, each with its sequence."""
+
+    turn: str
+    key: RoutingKey
+    records: tuple[tuple[int, Record], ...]
+
+
+async def through(where: Home, url: str, look: Callable[[Transport], Awaitable[T]]) -> T:
+    """Look at the log over a connection that is there for that alone. Raises `Failed`."""
+    async with log.bus(where, url) as transport:
+        return await look(transport)
+
+
+async def newest(transport: Transport, scope: str | None, limit: int) -> tuple[Listed, ...]:
+    """The newest turns of all scopes or of one, the oldest of them first."""
+    found: OrderedDict[str, Listed] = OrderedDict()
+    expenses = Expenses()
+
+    def add(one: Expense) -> None:
+        if one.turn in found:
+            found[one.turn].total.add(one)
+
+    async for subject, _, record in log.records(transport, subjects.plane("scopes")[0]):
+        tokens = subjects.read_turns(subject)
+        if tokens is None or (scope is not None and tokens[2] != scope):
+            continue
+        for expense in expenses.apply(RoutingKey(*tokens), record):
+            add(expense)
+        match record:
+            case TurnReceived() if record.turn not in found:
+                text = record.message.text
+                found[record.turn] = Listed(record.turn, clock(record.at), tokens[2], text, "open", Total())
+                if len(found) > limit:
+                    found.popitem(last=False)
+            case TurnAnswered() | TurnRefused() | TurnSuperseded() if record.turn in found:
+                outcome = f" ({record.outcome})" if isinstance(record, TurnAnswered) else ""
+                found[record.turn].state = f"{record.kind}{outcome}"
+            case _:
+                pass
+    for expense in expenses.rest():
+        add(expense)
+    return tuple(found.values())
+
+
+async def one(transport: Transport, wanted: str) -> Found:
+    """The turn that is meant: by its id, how that begins, or the reference a person was given. Raises `Failed`."""
+    name, subject = await _meant(transport, wanted)
+    records = [
+        (sequence, record) async for _, sequence, record in log.records(transport, subject) if record.turn == name
+    ]
+    tokens = subjects.read_turns(subject)
+    if tokens is None:
+        raise Failed(f"turn {name} lies on no scope's log")
+    return Found(name, RoutingKey(*tokens), tuple(records))
+
+
+async def _meant(transport: Transport, wanted: str) -> tuple[str, str]:
+    """The turn's id, and the subject that it is on."""
+    begins: dict[str, str] = {}
+    refers: dict[str, str] = {}
+    async for subject, _, record in log.records(transport, subjects.plane("scopes")[0]):
+        if isinstance(record, TurnReceived) and record.turn.startswith(wanted):
+            begins[record.turn] = subject
+        elif isinstance(record, TurnAnswered) and record.reference == wanted:
+            refers[record.turn] = subject
+    if wanted in begins:
+        return wanted, begins[wanted]
+    found = begins | refers
+    if not found:
+        raise Failed(f"no turn begins with {wanted!r} and none has that reference; `factory turns ls` names them")
+    if len(found) > 1:
+        more = ", …" if len(found) > NAMED else ""
+        raise Failed(f"{len(found)} turns are meant by {wanted!r}: {', '.join(sorted(found)[:NAMED])}{more}")
+    ((name, subject),) = found.items()
+    return name, subject

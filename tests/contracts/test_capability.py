@@ -1,0 +1,61 @@
+"""What an agent may ask a worker, and what it may answer."""
+
+import pytest
+
+from factory_contracts.capability import CAPABILITY_REPLY, CAPABILITY_REQUEST, CapabilityRequest
+from factory_contracts.envelope import Malformed
+from factory_contracts.messages import MAX_TEXT
+from factory_contracts.work import AgentSpec
+
+
+def wish(**changed: object) -> CapabilityRequest:
+    said = {"turn": "t", "call": "c", "text": "hey", "deadline": 5.0, **changed}
+    return CapabilityRequest.model_validate(said)
+
+
+def test_details_are_a_json_object_by_name() -> None:
+    assert wish().details == {}
+    assert wish(arguments='{"times": 2, "mood": {"loud": true}}').details == {"times": 2, "mood": {"loud": True}}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["", "null", "[]", '"x"', "7", "{", '{"a": NaN}', '{"a": -Infinity}', '{"a": 1} x', '{"a":' * 100_000, "é"],
+)
+def test_what_is_no_object_is_no_details(arguments: str) -> None:
+    with pytest.raises(ValueError, match="arguments"):
+        wish(arguments=arguments)
+
+
+@pytest.mark.parametrize("deadline", [0, -1, float("nan"), float("inf"), 86_401])
+def test_a_deadline_is_some_time_from_now_and_not_for_ever(deadline: float) -> None:
+    with pytest.raises(ValueError, match="deadline"):
+        wish(deadline=deadline)
+
+
+def test_the_longest_request_crosses() -> None:
+    request = wish(text="\0" * MAX_TEXT, arguments='{"a":"' + "é" * (MAX_TEXT - 8) + '"}')
+
+    assert CAPABILITY_REQUEST.decode(CAPABILITY_REQUEST.encode(request)) == request
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        '{"schema_version":1,"kind":"done"}',
+        '{"schema_version":1,"kind":"refused"}',
+        '{"schema_version":1,"kind":"refused","reason":"tired"}',
+        '{"schema_version":1,"kind":"ok","text":"x"}',
+        '{"schema_version":2,"kind":"done","text":"x"}',
+        '{"kind":"done","text":"x"}',
+    ],
+)
+def test_a_reply_is_one_of_two_kinds(said: str) -> None:
+    with pytest.raises(Malformed):
+        CAPABILITY_REPLY.decode(said.encode())
+
+
+@pytest.mark.parametrize("bad", ["", "a b", "A", "a.b.c", "outbound", "voice.request", "hub", "clipool"])
+def test_an_agent_names_capabilities_and_nothing_else(bad: str) -> None:
+    with pytest.raises(ValueError, match="capability"):
+        AgentSpec(name="a", hash="h", model="scripted", namespace="a", workers=(bad,))

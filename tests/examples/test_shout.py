@@ -1,0 +1,167 @@
+"""The example worker is a stranger's: it joins a system that is running, and an agent asks it as it uses a tool."""
+
+import asyncio
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from factory_contracts import subjects
+from factory_nats.connect import Identity, generate_seed, public_key
+from factory_nats.server import EmbeddedServer, User
+from hub.composition import HubSettings, serve
+from hub.kernel.agent import Agent
+from hub.kernel.guards import BotPolicy
+from hub.kernel.routing import Binding, Bindings
+
+ROOT = Path(__file__).parents[2]
+CARRIER = Path(__file__).parent / "carrier.py"
+SHOUT = Path(__file__).parent / "shout.py"
+LINES = 40
+PATIENCE = 30.0
+
+CAPABILITY, SHOUTER, LOFT = "shout", "shouter", "pigeon-loft"
+AGENT = Agent(name="herald", model="scripted", workers=(CAPABILITY,))
+RIGHTS = {
+    subjects.HUB: subjects.hub_permissions(),
+    subjects.CLIPOOL: subjects.clipool_permissions(subjects.CLIPOOL),
+    LOFT: subjects.spoke_permissions("pigeon", "loft"),
+    SHOUTER: subjects.worker_permissions(CAPABILITY, SHOUTER),
+}
+SCRIPT = """
+[[reply]]
+match = "^Shout (.+) after (.+) s"
+steps = [{ call = "ask_shout", arguments = '{"request": "{1}", "arguments": {"breath": {2}}}' }, { say = "{tool}" }]
+
+[[reply]]
+match = "^Shout (.+)"
+steps = [{ call = "ask_shout", arguments = { request = "{1}" } }, { say = "{tool}" }]
+"""
+CLIPOOL = """
+import sys
+from pathlib import Path
+from factory_nats.connect import Identity
+from workers.clipool.composition import ClipoolSettings, serve
+url, folder = sys.argv[1], Path(sys.argv[2])
+identity = Identity("clipool", (folder / "clipool.nk").read_text())
+sys.exit(serve(ClipoolSettings(url, identity, script=folder / "script.toml", folder=folder / "work")))
+"""
+
+
+@dataclass(slots=True)
+class Town:
+    """A system that runs, and a loft from which letters are sent to it."""
+
+    url: str
+    keys: Path
+    carrier: Process
+    letters: Iterator[int]
+
+    async def send(self, words: str) -> None:
+        assert self.carrier.stdin is not None
+        self.carrier.stdin.write(f"north {next(self.letters)} {words}\n".encode())
+        await self.carrier.stdin.drain()
+
+    async def answer(self) -> str:
+        line = await _line(self.carrier)
+        return line.partition(" to north: ")[2]
+
+    async def ask(self, words: str) -> str:
+        await self.send(words)
+        return await self.answer()
+
+    @asynccontextmanager
+    async def shouter(self) -> AsyncIterator[Process]:
+        async with _process(str(SHOUT), self.url, str(self.keys / f"{SHOUTER}.nk")) as process:
+            yield process
+
+
+@pytest.fixture(scope="module")
+async def town(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
+    folder = tmp_path_factory.mktemp("town")
+    seeds = {name: generate_seed() for name in RIGHTS}
+    for name, seed in seeds.items():
+        (folder / f"{name}.nk").write_text(seed)
+    (folder / "script.toml").write_text(SCRIPT)
+    users = [User(name, public_key(seeds[name]), own.publish, own.subscribe) for name, own in RIGHTS.items()]
+    async with EmbeddedServer(folder / "nats", users=users) as server:
+        stop = asyncio.Event()
+        settings = HubSettings(
+            nats_url=server.url,
+            identity=Identity(subjects.HUB, seeds[subjects.HUB]),
+            bindings=Bindings({AGENT.name: AGENT}, (Binding(AGENT.name),)),
+            policies=(BotPolicy("pigeon", "loft", access="public", rate_per_minute=1_000),),
+        )
+        hub = asyncio.create_task(serve(settings, stop))
+        async with (
+            _process("-c", CLIPOOL, server.url, str(folder)),
+            _process(str(CARRIER), server.url, str(folder / f"{LOFT}.nk")) as carrier,
+        ):
+            yield Town(server.url, folder, carrier, count(1))
+        stop.set()
+        await hub
+
+
+async def test_a_worker_that_joins_a_running_system_is_asked_by_an_agent(town: Town) -> None:
+    async with town.shouter():
+        answer = await town.ask("Shout good morning")
+        refusal = await town.ask("Shout good night after 1000 s")
+
+    assert answer == "GOOD MORNING!\n"
+    assert refusal == "A breath is 0 to 99 seconds long.\n"
+
+
+async def test_a_worker_that_is_not_there_is_told_to_the_model_in_words(town: Town) -> None:
+    answer = await town.ask("Shout into the wind")
+
+    assert answer.startswith("No worker for shout is there now; nothing was done.")
+
+
+async def test_what_a_worker_was_killed_at_is_told_to_be_unknown_and_not_done_again(town: Town) -> None:
+    async with town.shouter() as first:
+        await town.send("Shout my last words after 90 s")
+        assert await _line(first) == "asked\n"
+        first.kill()
+        await first.wait()
+
+    async with town.shouter() as second:
+        lost = await town.answer()
+        answer = await town.ask("Shout hello")
+        second.terminate()
+        assert second.stdout is not None
+        asked = await second.stdout.read()
+
+    assert lost.startswith("The worker for shout took the request and never answered.")
+    assert "Whether it was done is not known" in lost
+    assert answer == "HELLO!\n"
+    assert asked == b"asked\n"
+
+
+def test_the_example_is_short_enough_to_be_read_at_once() -> None:
+    assert len(SHOUT.read_text().splitlines()) < LINES
+
+
+@asynccontextmanager
+async def _process(*arguments: str) -> AsyncIterator[Process]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *arguments, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, cwd=ROOT
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await asyncio.wait_for(process.communicate(), PATIENCE)
+
+
+async def _line(process: Process) -> str:
+    assert process.stdout is not None
+    async with asyncio.timeout(PATIENCE):
+        line = await process.stdout.readline()
+    assert line
+    return line.decode()

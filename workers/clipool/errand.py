@@ -1,0 +1,599 @@
+"""One agent at work: asks the harness what to do, does it, and tells the harness what came of it.
+
+A turn is an errand. An agent that another one asks for help is an errand within it: what it does is told, logged and
+paid for as part of the turn.
+"""
+
+import asyncio
+import logging
+from asyncio import TaskGroup
+from collections.abc import Awaitable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from json import loads
+from typing import Literal, Protocol, TypeVar
+
+from factory_contracts.records import MoneyReserved, Record, ToolDone, ToolStarted, record_id
+from factory_contracts.trace import ModelStep, Step, ToolStep, excerpt
+from factory_contracts.work import AgentSpec, Line, NotRecorded, Recorded, RecordReply, Run
+from hub.kernel import harness
+from hub.kernel.events import Failed, Finished, Said
+from hub.kernel.harness import AskModel, End, Say, Show, Skip, ToolFinished, UseTool
+from hub.kernel.ports import (
+    Equipped,
+    Model,
+    ModelRequest,
+    Occasion,
+    OutcomeUnknown,
+    ToolFailed,
+    ToolSpec,
+)
+from hub.kernel.schema import describe
+from workers.clipool.kit import Kit
+from workers.clipool.media import spoken
+from workers.clipool.tape import clean
+
+logger = logging.getLogger(__name__)
+
+# A model that never waits would hold the event loop: after so many of its events the others have their turn.
+EVENTS_AT_ONCE = 64
+NOTHING = Decimal(0)
+
+T = TypeVar("T")
+ToolOutcome = Literal["ok", "error", "unknown", "dry run"]
+
+
+class Stage(Protocol):
+    """Where an errand is heard and seen, and who keeps its records."""
+
+    def stir(self) -> None:
+        """There is something to hear; it is asked for with `hear`."""
+        ...
+
+    def say(self, text: str) -> None:
+        """More of the answer."""
+        ...
+
+    def show(self, show: Show) -> None:
+        """The one line that a person may see of a tool."""
+        ...
+
+    def note(self, step: Step) -> None:
+        """A model call or a tool call is over."""
+        ...
+
+    def end(self, end: End) -> None:
+        """The errand is over."""
+        ...
+
+    async def record(self, record: Record) -> RecordReply:
+        """Whether the record is on the log. Waits while nobody answers."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A model call that is under way."""
+
+    name: str
+    request: ModelRequest
+    began: float
+    signs: int
+
+
+class Errand:
+    """What one agent was asked, from its first model call to its end.
+
+    `within` is the call of the tool by which another agent asked, empty for the turn itself.
+    """
+
+    __slots__ = (
+        "_agent",
+        "_calls",
+        "_early",
+        "_heard",
+        "_helpers",
+        "_kit",
+        "_open",
+        "_run",
+        "_signs",
+        "_stage",
+        "_state",
+        "_todo",
+        "_tools",
+        "_within",
+        "reference",
+    )
+
+    def __init__(self, run: Run, agent: AgentSpec, kit: Kit, stage: Stage, reference: str, within: str = "") -> None:
+        self.reference = reference
+        self._run = run
+        self._agent = agent
+        self._kit = kit
+        self._stage = stage
+        self._within = within
+        self._state: harness.State = harness.Idle()
+        self._early: list[harness.Event] = []
+        self._todo: list[AskModel | UseTool] = []
+        self._heard: list[str] = []
+        self._tools: dict[str, Equipped] = {}
+        self._helpers: set[Errand] = set()
+        self._open: Call | None = None
+        self._calls = 0
+        self._signs = 0
+
+    async def carry_out(self, lines: Sequence[Line]) -> None:
+        """From the first model call to the end; whatever breaks on the way ends the errand and not the worker."""
+        begun = await _guard(self._begin(lines))
+        if isinstance(begun, Exception):
+            logger.error("turn %s could not begin", self._run.turn, exc_info=begun)
+            self._step(self._nothing())
+            self.feed(Failed(type(begun).__name__))
+            return
+        self._step(begun)
+        for event in self._early:
+            self._step(event)
+        while self._todo:
+            todo, self._todo = self._todo, []
+            error = await _guard(self._do(todo))
+            if error is not None:
+                logger.error("turn %s met a fault of ours", self._run.turn, exc_info=error)
+                self.feed(Failed(type(error).__name__))
+
+    def feed(self, event: harness.Event) -> None:
+        """Tell the harness, and do at once what takes no time."""
+        is_end = isinstance(event, harness.Stop | harness.TimeUp)
+        if is_end:
+            for helper in tuple(self._helpers):
+                helper.feed(event)
+        self.hear()
+        if isinstance(self._state, harness.Idle) and is_end:
+            # Nobody waits for tools and files that will not be used.
+            self._step(self._nothing())
+        # What else comes before the beginning is told right after it.
+        if isinstance(self._state, harness.Idle):
+            self._early.append(event)
+        else:
+            self._step(event)
+
+    def hear(self) -> None:
+        """Tell the harness what the model said since the last time."""
+        if self._heard:
+            text = "".join(self._heard)
+            self._heard.clear()
+            self._step(Said(text))
+
+    @property
+    def has_heard(self) -> bool:
+        """Whether something was said that nobody asked for yet."""
+        return bool(self._heard)
+
+    def close(self) -> None:
+        """Leave off: nothing more is done or told."""
+        self._state = harness.Over(())
+        self._todo.clear()
+        self._heard.clear()
+        self._open = None
+        for helper in self._helpers:
+            helper.close()
+
+    def _nothing(self) -> harness.Begin:
+        """The beginning of what ends before it could begin."""
+        return harness.Begin(ModelRequest(self._agent.model, "", ()), self.reference)
+
+    async def _begin(self, lines: Sequence[Line]) -> harness.Begin:
+        run, agent = self._run, self._agent
+        self._tools = await self._kit.equip(agent)
+        for helper in agent.helpers:
+            asking = Helper(self, helper)
+            self._tools.setdefault(asking.spec.name, Equipped(asking.spec, asking))
+        request = ModelRequest(
+            model=agent.model,
+            system=agent.system,
+            messages=await spoken(self._kit.blobs, run.scope, lines),
+            tools=tuple(tool.spec for tool in self._tools.values()),
+            max_tokens=agent.limits.max_tokens,
+            temperature=agent.temperature,
+            thinking=agent.thinking,
+            conversation=f"{run.scope}:{agent.name}",
+            own_tools=agent.own_tools,
+            permission_mode=agent.permission_mode or "",
+        )
+        prefix = f"{self._within}." if self._within else ""
+        return harness.Begin(
+            request=request,
+            reference=self.reference,
+            fallbacks=agent.fallbacks,
+            max_calls=agent.limits.max_calls,
+            known_calls=tuple(
+                known.model_copy(update={"call": known.call.removeprefix(prefix)})
+                for known in run.known_calls
+                if known.call.startswith(prefix)
+            ),
+            is_dry=agent.is_dry,
+        )
+
+    async def _do(self, todo: list[AskModel | UseTool]) -> None:
+        match todo:
+            case [AskModel() as ask]:
+                await self._ask(ask)
+            case _:
+                async with TaskGroup() as group:
+                    for command in todo:
+                        if isinstance(command, UseTool):
+                            group.create_task(self._use(command))
+
+    # Models
+
+    async def _ask(self, ask: AskModel) -> None:
+        if ask.delay:
+            await asyncio.sleep(ask.delay)
+        request = ask.request
+        provider = request.model.partition(":")[0]
+        model = await _guard(self._kit.models.find(provider))
+        if isinstance(model, Exception):
+            logger.error("the model provider %s cannot be had", provider, exc_info=model)
+            self.feed(Failed(f"the model provider {provider!r} cannot be had: {type(model).__name__}", cost=NOTHING))
+            return
+        if model is None:
+            self.feed(Failed(f"there is no model provider {provider!r} here", cost=NOTHING))
+            return
+        loop = asyncio.get_running_loop()
+        circuit = self._kit.circuits.of(provider)
+        if not circuit.admit(loop.time()):
+            reason = f"{provider} failed again and again, and is left alone for a while"
+            self.feed(Failed(reason, is_transient=True, retry_after=harness.LONGEST_WAIT + 1, cost=NOTHING))
+            return
+        self._calls += 1
+        call = self._name(f"m{self._calls}")
+        if not await self._may_spend(call, request):
+            return
+        self._open = Call(call, request, loop.time(), self._signs)
+        ended = await self._listen(model, request)
+        # What it said may have ended the turn, and the call with it.
+        if self._open is None:
+            return
+        if isinstance(ended, Failed) and ended.is_transient:
+            circuit.failed(loop.time())
+        else:
+            circuit.succeeded()
+        self.hear()
+        if self._open is None:
+            return
+        ended = replace(ended, cost=self._cost(self._open, ended))
+        self._note_call(ended)
+        self.feed(ended)
+
+    def _break_off(self) -> None:
+        """A call that is ended from here has cost nobody knows what, unless it is one that costs nothing."""
+        if self._open is not None:
+            ended = Failed("ended before it was over")
+            is_free = self._kit.prices.most(self._open.request) == NOTHING
+            self._note_call(replace(ended, cost=NOTHING if is_free else None))
+
+    async def _may_spend(self, call: str, request: ModelRequest) -> bool:
+        """Have the most that the call may cost reserved; what costs nothing by nature needs no leave."""
+        most = self._kit.prices.most(request)
+        if most == NOTHING:
+            return True
+        run = self._run
+        reserved = MoneyReserved(
+            id=record_id(run.turn, "reserved", run.attempt, call),
+            turn=run.turn,
+            at=self._kit.now(),
+            attempt=run.attempt,
+            call=call,
+            user_id=run.user_id,
+            agent=self._agent.name,
+            model=request.model,
+            amount=most,
+        )
+        match await self._stage.record(reserved):
+            case Recorded():
+                return True
+            case NotRecorded(words=words) if words:
+                self.feed(harness.Denied(words))
+        return False
+
+    async def _listen(self, model: Model, request: ModelRequest) -> Finished | Failed:
+        """Everything up to the end of the call; a call that falls silent for too long is given up."""
+        try:
+            async with asyncio.timeout(None) as limit:
+                watch = _Watch(self, limit, self._agent.limits.stall_seconds)
+                try:
+                    heard = await _guard(self._follow(model, request))
+                finally:
+                    watch.end()
+        except TimeoutError:
+            return Failed(f"{request.model} said nothing for {self._agent.limits.stall_seconds} s", is_transient=True)
+        if isinstance(heard, Exception):
+            logger.error("the model %s broke in turn %s", request.model, self._run.turn, exc_info=heard)
+            return Failed(f"the adapter of {request.model} broke: {type(heard).__name__}")
+        return heard
+
+    async def _follow(self, model: Model, request: ModelRequest) -> Finished | Failed:
+        heard = self._heard
+        async with aclosing(model.stream(request)) as stream:
+            async for event in stream:
+                self._signs += 1
+                # What it says is gathered here and reaches the harness once for each time that it is told on.
+                if isinstance(event, Said):
+                    heard.append(event.text)
+                    self._stage.stir()
+                elif isinstance(event, Finished | Failed):
+                    return event
+                else:
+                    self.feed(event)
+                # What was told may have ended the turn: then nobody pays for more.
+                if self._open is None:
+                    break
+                if self._signs % EVENTS_AT_ONCE == 0:
+                    await asyncio.sleep(0)
+        return Failed("the model's stream broke off", is_transient=True)
+
+    @property
+    def signs(self) -> int:
+        """How often the model gave a sign of life."""
+        return self._signs
+
+    def _cost(self, call: Call, ended: Finished | Failed) -> Decimal | None:
+        model = call.request.model
+        if isinstance(ended, Finished) or ended.input_tokens or ended.output_tokens or ended.cost is not None:
+            return self._kit.prices.cost(model, ended)
+        # Whose first word is that it failed has not begun to work; who falls silent or breaks off may have.
+        is_free = self._signs == call.signs + 1 or self._kit.prices.most(call.request) == NOTHING
+        return NOTHING if is_free else None
+
+    def _note_call(self, ended: Finished | Failed) -> None:
+        call, self._open = self._open, None
+        if call is None:
+            return
+        state = self._state
+        self._stage.note(
+            ModelStep(
+                call=call.name,
+                model=call.request.model,
+                messages=len(call.request.messages),
+                text=excerpt(clean(state.text)) if isinstance(state, harness.Asking) else "",
+                reason=ended.reason if isinstance(ended, Finished) else "failed",
+                error=excerpt(clean(ended.reason)) if isinstance(ended, Failed) else "",
+                input_tokens=ended.input_tokens,
+                output_tokens=ended.output_tokens,
+                cache_read_tokens=ended.cache_read_tokens,
+                cache_write_tokens=ended.cache_write_tokens,
+                cost=ended.cost,
+                seconds=round(asyncio.get_running_loop().time() - call.began, 3),
+                within=self._within or None,
+            )
+        )
+
+    # Tools
+
+    async def _use(self, use: UseTool) -> None:
+        run, has_effect = self._run, use.tool.effect != "read"
+        call = self._name(use.call)
+        if has_effect:
+            started = ToolStarted(
+                id=record_id(run.turn, "tool started", run.attempt, call),
+                turn=run.turn,
+                at=self._kit.now(),
+                attempt=run.attempt,
+                call=call,
+                tool=use.tool.name,
+                effect=use.tool.effect,
+                arguments=use.digest,
+            )
+            if not self._is_recorded(await self._stage.record(started), use):
+                return
+            # What was awaited may have swallowed a cancellation, and an effect cannot be taken back.
+            if isinstance(self._state, harness.Over):
+                return
+            self._kit.at("tool started")
+        began = asyncio.get_running_loop().time()
+        finished, is_known = await self._run_tool(use, call)
+        # Who ended the turn meanwhile has told what is known of the call.
+        if isinstance(self._state, harness.Over):
+            return
+        outcome: ToolOutcome = "unknown" if not is_known else "error" if finished.is_error else "ok"
+        seconds = round(asyncio.get_running_loop().time() - began, 3)
+        self._note_tool(use.call, use.tool.name, use.arguments, outcome, finished.content, seconds)
+        if has_effect:
+            self._kit.at("tool done")
+            done = ToolDone(
+                id=record_id(run.turn, "tool done", run.attempt, call),
+                turn=run.turn,
+                at=self._kit.now(),
+                attempt=run.attempt,
+                call=call,
+                outcome="error" if finished.is_error else "ok",
+                content=excerpt(clean(finished.content)),
+            )
+            # Of what may have taken effect and may not, nothing is known to be done.
+            if is_known and not self._is_recorded(await self._stage.record(done), use):
+                return
+        self.feed(finished)
+
+    def _is_recorded(self, reply: RecordReply, use: UseTool) -> bool:
+        """Whether to go on; where words say why not, they are what the model is told of the call."""
+        if isinstance(reply, NotRecorded) and reply.words:
+            self.feed(ToolFinished(use.call, reply.words, is_error=True))
+        return isinstance(reply, Recorded)
+
+    async def _run_tool(self, use: UseTool, call: str) -> tuple[ToolFinished, bool]:
+        """What came of it, and whether that is certain."""
+        occasion = Occasion(self._run.turn, call, self._run.scope, self._run.user_id, self._agent)
+        tool = self._tools[use.tool.name].tool
+        result = await _guard(_within(use.tool.timeout, tool.run(use.arguments, occasion)))
+        match result:
+            case str():
+                return ToolFinished(use.call, result), True
+            case ToolFailed():
+                is_known = use.tool.effect == "read" or not isinstance(result, OutcomeUnknown)
+                return ToolFinished(use.call, str(result), is_error=True), is_known
+            case TimeoutError():
+                words = f"No answer within {use.tool.timeout:g} s; whether it took effect is not known."
+                return ToolFinished(use.call, words, is_error=True), use.tool.effect == "read"
+            case Exception():
+                logger.error("tool %s broke in turn %s", use.tool.name, self._run.turn, exc_info=result)
+                return ToolFinished(use.call, "The tool itself broke.", is_error=True), use.tool.effect == "read"
+
+    async def ask(self, helper: AgentSpec, question: str, call: str) -> str:
+        """Have another agent do an errand within this one; raises `ToolFailed` where it does not succeed."""
+        told = Told(self._stage)
+        # Who only pretends must not have somebody else do it.
+        helper = helper.model_copy(update={"is_dry": helper.is_dry or self._agent.is_dry})
+        errand = Errand(self._run, helper, self._kit, told, self.reference, within=call)
+        self._helpers.add(errand)
+        try:
+            await errand.carry_out((Line(role="user", text=question),))
+        except asyncio.CancelledError:
+            # Its time is up, or the turn is over: what it was doing is part of the turn's trace all the same.
+            errand.feed(harness.TimeUp())
+            raise
+        finally:
+            self._helpers.discard(errand)
+            errand.close()
+        answer = "".join(told.said)
+        if told.ended is None or told.ended.outcome != "complete":
+            raise ToolFailed(answer or f"{helper.name} gave no answer.")
+        return answer
+
+    # The harness
+
+    def _name(self, call: str) -> str:
+        """A call's name in the whole turn."""
+        return f"{self._within}.{call}" if self._within else call
+
+    def _step(self, event: harness.Event) -> None:
+        before = self._state
+        after, commands = harness.step(before, event)
+        if isinstance(after, harness.Over):
+            self._break_off()
+            for wanted in before.running if isinstance(before, harness.Using) else ():
+                self._note_tool(wanted.call, wanted.name, wanted.arguments, "unknown")
+        self._state = after
+        for command in commands:
+            match command:
+                case Say():
+                    self._stage.say(command.text)
+                case Show():
+                    self._stage.show(replace(command, call=self._name(command.call)))
+                case AskModel() | UseTool():
+                    self._todo.append(command)
+                case Skip(result=told):
+                    outcome: ToolOutcome = "error" if told.is_error else "dry run" if self._agent.is_dry else "ok"
+                    self._note_tool(told.call, told.tool, command.arguments, outcome, told.content)
+                case End():
+                    self._todo.clear()
+                    self._stage.end(command)
+
+    def _note_tool(
+        self, call: str, tool: str, arguments: str, outcome: ToolOutcome, content: str = "", seconds: float = 0.0
+    ) -> None:
+        self._stage.note(
+            ToolStep(
+                call=self._name(call),
+                tool=clean(tool),
+                effect=self._tools[tool].spec.effect if tool in self._tools else "read",
+                arguments=excerpt(clean(arguments)),
+                outcome=outcome,
+                content=excerpt(clean(content)),
+                seconds=seconds,
+                within=self._within or None,
+            )
+        )
+
+
+class _Watch:
+    """Ends a call that gives no sign of life, at a cost that does not grow with the number of signs."""
+
+    def __init__(self, errand: Errand, limit: asyncio.Timeout, seconds: float) -> None:
+        self._errand = errand
+        self._limit = limit
+        self._pause = seconds / 2
+        self._silent = 0
+        self._seen = -1
+        self._timer = asyncio.get_running_loop().call_later(self._pause, self._look)
+
+    def _look(self) -> None:
+        signs = self._errand.signs
+        self._silent = self._silent + 1 if signs == self._seen else 0
+        self._seen = signs
+        loop = asyncio.get_running_loop()
+        if self._silent > 1:
+            self._limit.reschedule(loop.time())
+        else:
+            self._timer = loop.call_later(self._pause, self._look)
+
+    def end(self) -> None:
+        """Watch no more."""
+        self._timer.cancel()
+
+
+class Told:
+    """The stage of an agent that works for another: what it says is gathered, what it does is part of the turn."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.said: list[str] = []
+        self.ended: End | None = None
+        self._stage = stage
+
+    def stir(self) -> None:
+        """Nobody waits for each word."""
+
+    def say(self, text: str) -> None:
+        """More of the answer."""
+        self.said.append(text)
+
+    def show(self, show: Show) -> None:
+        """The person sees what the helper does."""
+        self._stage.show(show)
+
+    def note(self, step: Step) -> None:
+        """Part of the turn's trace."""
+        self._stage.note(step)
+
+    def end(self, end: End) -> None:
+        """The helper has answered."""
+        self.ended = end
+
+    async def record(self, record: Record) -> RecordReply:
+        """Part of the turn's records."""
+        return await self._stage.record(record)
+
+
+class Helper:
+    """The tool by which an agent asks another one."""
+
+    def __init__(self, errand: Errand, agent: AgentSpec) -> None:
+        self._errand = errand
+        self._agent = agent
+        described = describe(self.ask, name=f"ask_{agent.name}", timeout=agent.limits.max_seconds)
+        about = f"{described.description} It is there for: {agent.description or agent.name}"
+        self.spec: ToolSpec = replace(described, description=about)
+
+    async def ask(self, question: str) -> str:
+        """Ask another agent, which sees nothing but your question, and wait for its answer.
+
+        question: all that it must know to answer
+        """
+        raise NotImplementedError(question)
+
+    async def run(self, arguments: str, occasion: Occasion) -> str:
+        """Its answer."""
+        return await self._errand.ask(self._agent, loads(arguments)["question"], occasion.call)
+
+
+async def _within(seconds: float, work: Awaitable[T]) -> T:
+    # Before Python 3.12 `wait_for` could swallow a cancellation.
+    async with asyncio.timeout(seconds):
+        return await work
+
+
+async def _guard(work: Awaitable[T]) -> T | Exception:
+    try:
+        return await work
+    # Models and tools are other people's code: what they raise is an event of one turn, and the worker has many.
+    except Exception as error:
+        return error
