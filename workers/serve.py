@@ -86,8 +86,10 @@ async def serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, until.set)
-    connected = await connect(url, identity, patience=patience, on_closed=note_closed)
+    connected = await connect(url, identity, patience=patience, until=until, on_closed=note_closed)
     if isinstance(connected, Err):
+        if until.is_set():
+            return 0
         logger.error("%s", connected.detail)
         return 1
     async with CapabilityWorker(connected.value, capability, instance):
