@@ -1,7 +1,7 @@
 """One lasting connection to whichever server is there: it logs in, notices when the server is gone, and comes back.
 
-It knows nothing of requests or logs. What it reads it hands on at once, and what it is told to write leaves once in
-each round of the event loop.
+It knows nothing of requests or logs. What it reads it hands on at once, and what it is told to write in one round of
+the event loop leaves together.
 """
 
 from __future__ import annotations
@@ -94,10 +94,11 @@ class _Connection(asyncio.Protocol):
         self._listening: Mapping[str, tuple[str, Take]] = {}
         self._unwritten: list[bytes] = []
         self._unwritten_bytes = 0
+        self._has_heard = False
         self._pongs: deque[asyncio.Future[Result[None]] | None] = deque()
         self._has_room = asyncio.Event()
         self._has_room.set()
-        self.unanswered = 0
+        self._unanswered = 0
         self.complaint = ""
         self.end: Err | None = None
         self.info: asyncio.Future[Result[wire.Info]] = self._loop.create_future()
@@ -106,10 +107,13 @@ class _Connection(asyncio.Protocol):
     # What the event loop tells
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # The event loops' transports do not all say what they are.
         self._use(cast(asyncio.Transport, transport))
 
     def data_received(self, data: bytes) -> None:
-        self.unanswered = 0
+        if self.end is not None:
+            return
+        self._has_heard = True
         listening = self._listening
         for operation in self._parser.feed(data):
             if type(operation) is wire.Message:
@@ -136,6 +140,7 @@ class _Connection(asyncio.Protocol):
     def _hear(self, operation: wire.Operation) -> None:
         match operation:
             case wire.Pong():
+                self._unanswered = 0
                 pong = self._pongs.popleft() if self._pongs else None
                 if pong is not None and not pong.done():
                     pong.set_result(_DONE)
@@ -175,12 +180,16 @@ class _Connection(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Send with all else that is written in this round; into nothing when the connection has ended."""
-        if not self._unwritten:
-            self._loop.call_soon(self._flush)
-        self._unwritten.append(data)
+        unwritten = self._unwritten
+        unwritten.append(data)
         self._unwritten_bytes += len(data)
-        if self._unwritten_bytes > FLUSH_BYTES:
+        if self._has_heard or self._unwritten_bytes > FLUSH_BYTES:
+            # The first that is said after something was heard need not wait for the round to end: that would cost a
+            # lone request as much as it saves many.
+            self._has_heard = False
             self._flush()
+        elif len(unwritten) == 1:
+            self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         unwritten = self._unwritten
@@ -201,9 +210,9 @@ class _Connection(asyncio.Protocol):
 
     def probe(self) -> bool:
         """Ask whether the server is there, for nobody in particular; False when it was asked too often in vain."""
-        if self.unanswered >= PINGS_MISSED:
+        if self._unanswered >= PINGS_MISSED:
             return False
-        self.unanswered += 1
+        self._unanswered += 1
         self._pongs.append(None)
         self.write(wire.PING)
         return True
@@ -221,7 +230,10 @@ class _Connection(asyncio.Protocol):
 
     def _use(self, transport: asyncio.Transport) -> None:
         self._transport = transport
-        transport.set_write_buffer_limits(high=BUFFER_BYTES)
+        if self.end is None:
+            transport.set_write_buffer_limits(high=BUFFER_BYTES)
+        else:
+            transport.abort()
 
     def listen(self, listening: Mapping[str, tuple[str, Take]]) -> None:
         """From now on hand over messages; before the login there can be none."""
@@ -244,11 +256,12 @@ class _Connection(asyncio.Protocol):
     async def close(self, grace: float) -> None:
         """End it after all is written, within `grace` seconds."""
         self._flush()
-        if self._transport is not None:
-            self._transport.close()
-            await asyncio.wait({self.gone}, timeout=grace)
+        try:
+            if self._transport is not None:
+                self._transport.close()
+                await asyncio.wait({self.gone}, timeout=grace)
+        finally:
             self.abort(_GONE)
-            await asyncio.wait({self.gone}, timeout=grace)
 
 
 class Link:
@@ -312,8 +325,11 @@ class Link:
         if self._returning is not None:
             self._returning.cancel()
             await asyncio.gather(self._returning, return_exceptions=True)
-        if self._connection is not None:
-            await self._connection.close(grace)
+        if self._watching is not None:
+            self._watching.cancel()
+        connection, self._connection, self.since = self._connection, None, None
+        if connection is not None:
+            await connection.close(grace)
 
     # Reading and writing
 
@@ -449,7 +465,8 @@ class Link:
         self._watching = self._loop.call_later(PING_INTERVAL, self._watch)
 
     def _watch(self) -> None:
-        # A server that is frozen or cut off keeps the socket open; only an answer proves that it lives.
+        # A server that is frozen or cut off keeps the socket open, and one may speak that does not read any more: only
+        # an answer proves that it lives.
         self._watching = self._loop.call_later(PING_INTERVAL, self._watch)
         if self._connection is not None and not self._connection.probe():
             logger.warning("the connection is deaf, making a new one")
@@ -491,13 +508,12 @@ class Link:
 
     def _note_end(self, connection: _Connection) -> None:
         if connection is not self._connection:
+            # It was never ours, or is so no more: whoever waits for it knows.
             return
         lasted = self._loop.time() - (self.since or 0.0)
         self._connection, self.since = None, None
         if self._watching is not None:
             self._watching.cancel()
-        if self._is_closed:
-            return
         self._on_lost()
         said = connection.complaint
         if said and not any(word in said.lower() for word in _PASSING):

@@ -79,6 +79,10 @@ _PING: Final = Ping()
 _PONG: Final = Pong()
 
 
+class _Unreadable(ValueError):
+    """Why the bytes are no operation."""
+
+
 class Parser:
     """Takes bytes in pieces of any size and gives back the operations that are complete."""
 
@@ -109,8 +113,9 @@ class Parser:
         try:
             rest = self._read(data, found)
         except (ValueError, RecursionError) as error:
+            # What Python says about a value repeats it; what we say does not.
             self._is_broken = True
-            found.append(Broken(str(error)[:100]))
+            found.append(Broken(str(error) if isinstance(error, _Unreadable) else "a line makes no sense"))
             return found
         if rest < len(data):
             self._held.append(data[rest:])
@@ -124,7 +129,7 @@ class Parser:
             end = data.find(_CRLF, start, start + LONGEST_LINE)
             if end < 0:
                 if length - start >= LONGEST_LINE:
-                    raise ValueError("a line has no end")
+                    raise _Unreadable("a line has no end")
                 self._wanted = length - start + 1
                 return start
             kind = data[start]
@@ -151,14 +156,14 @@ class Parser:
                     word, subject, sid, between, _ = words
                 head = int(between)
             if word != ("MSG" if kind == _M else "HMSG") or not 0 <= head <= size <= self._largest:
-                raise ValueError("a message has an impossible size")
+                raise _Unreadable("a message has an impossible size")
             body = end + 2
             stop = body + size
             if length < stop + 2:
                 self._wanted = stop + 2 - start
                 return start
             if data[stop : stop + 2] != _CRLF:
-                raise ValueError("a message is longer than it says")
+                raise _Unreadable("a message is longer than it says")
             split = body + head
             found.append(Message(sid, subject, reply, data[body:split], data[split:stop]))
             start = stop + 2
@@ -176,13 +181,13 @@ def _parse_line(line: bytes) -> Operation | None:
         return Complaint(line[4:].decode("utf-8", "replace").strip().strip("'"))
     if line.startswith(b"INFO "):
         return _parse_info(line[5:])
-    raise ValueError("this is no operation")
+    raise _Unreadable("this is no operation")
 
 
 def _parse_info(line: bytes) -> Info:
     said = json.loads(line)
     if not isinstance(said, dict):
-        raise ValueError("the server's INFO is no object")
+        raise _Unreadable("the server's INFO is no object")
     limit, nonce, others = said.get("max_payload"), said.get("nonce"), said.get("connect_urls")
     return Info(
         max_payload=limit if isinstance(limit, int) and limit > 0 else DEFAULT_PAYLOAD,
