@@ -313,10 +313,12 @@ class NatsTransport:
             return Err("forbidden", f"{self._identity} may not send to {subject}")
         return None
 
-    async def _send(self, subject: str, payload: bytes, reply: str, header: bytes = b"") -> Result[None]:
+    async def _send(
+        self, subject: str, payload: bytes, reply: str, header: bytes = b"", patience: float = ROOM_TIMEOUT
+    ) -> Result[None]:
         if not self._link.has_room:
             # Whoever sends more than the server reads waits here, and so does not fill the memory.
-            room = await self._link.room(ROOM_TIMEOUT)
+            room = await self._link.room(min(patience, ROOM_TIMEOUT))
             if isinstance(room, Err):
                 return room
         self._link.write(wire.publish(subject, reply, header, payload))
@@ -332,7 +334,7 @@ class NatsTransport:
         self._waiting[token] = (future, subject)
         timer = self._loop.call_later(timeout, self._give_up, token, timeout)
         try:
-            sent = await self._send(subject, payload, self._answers + token, header)
+            sent = await self._send(subject, payload, self._answers + token, header, timeout)
             if isinstance(sent, Err):
                 return sent
             answer = await future
