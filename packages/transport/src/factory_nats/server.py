@@ -77,7 +77,7 @@ def render_config(
         "  sync_interval: always",
         *([] if max_file_bytes is None else [f"  max_file: {max_file_bytes}"]),
         "}",
-        # The second form of acknowledgements ends the read loop of nats-py.
+        # We have no consumers; others' clients may, and nats-py stops reading at the second form of acknowledgements.
         "feature_flags {",
         "  js_ack_fc_v2: false",
         "}",
