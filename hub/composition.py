@@ -56,11 +56,12 @@ async def serve(
     """Reign until told to stop (0) or until another hub takes over (75)."""
     stop = stop or asyncio.Event()
     fenced = asyncio.Event()
-    joining = connect(settings.nats_url, settings.identity, patience=PATIENCE, on_closed=lambda why: fenced.set())
-    connected = await _unless((stop,), joining)
-    if connected is None:
-        return 0
+    connected = await connect(
+        settings.nats_url, settings.identity, patience=PATIENCE, until=stop, on_closed=lambda why: fenced.set()
+    )
     if isinstance(connected, Err):
+        if stop.is_set():
+            return 0
         logger.error("the hub cannot join the bus: %s", connected.detail)
         return 1
     transport = connected.value
@@ -129,6 +130,7 @@ async def _reign(
     await readiness.close()
     if not fenced.is_set():
         await _drain(inbound, deliveries, log)
+    await inbound.leave()
     await deliveries.close()
     await pools.close()
     await clipool.close()

@@ -186,3 +186,15 @@ def _tracked(pattern: str) -> tuple[Path, ...]:
     command = [git, "ls-files", "--cached", "--others", "--exclude-standard", "-z", "--", pattern]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
     return tuple(path for name in listed if name and (path := ROOT / name).is_file())
+
+
+def test_no_cancellation_is_swallowed() -> None:
+    # Before Python 3.12 `wait_for` loses a cancellation that comes with the result, and its task goes on for ever.
+    lossy = [
+        _place(path, node.lineno)
+        for path in _python(*PRODUCT)
+        for node in _nodes(path)
+        if isinstance(node, ast.Attribute) and node.attr == "wait_for"
+    ]
+
+    assert lossy == []

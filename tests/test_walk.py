@@ -451,3 +451,18 @@ async def test_a_broken_off_server_is_a_pause(town: Town) -> None:
     assert reply.text == "word " * 40
     assert town.paper.sent == [turn]
     assert town.model_calls() == 1
+
+
+async def test_a_hub_that_is_told_to_end_while_it_waits_for_the_bus_ends_well() -> None:
+    stop = asyncio.Event()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        stop.set()
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1") as silent, asyncio.timeout(4):
+        port = silent.sockets[0].getsockname()[1]
+        code = await serve(settings(f"nats://127.0.0.1:{port}"), stop)
+
+    assert code == 0

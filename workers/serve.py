@@ -149,16 +149,10 @@ async def serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, until.set)
-    joining = asyncio.create_task(connect(url, identity, patience=patience, on_closed=note_closed))
-    told = asyncio.create_task(until.wait())
-    await asyncio.wait((joining, told), return_when=asyncio.FIRST_COMPLETED)
-    told.cancel()
-    if not joining.done():
-        joining.cancel()
-        await asyncio.gather(joining, return_exceptions=True)
-        return 0
-    connected = joining.result()
+    connected = await connect(url, identity, patience=patience, until=until, on_closed=note_closed)
     if isinstance(connected, Err):
+        if until.is_set():
+            return 0
         logger.error("%s", connected.detail)
         return 1
     async with CapabilityWorker(connected.value, capability, instance or secrets.token_hex(6)):

@@ -203,7 +203,8 @@ class NatsCliPool:
         """Until the next heartbeat of any worker, or so long."""
         self._beat.clear()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._beat.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._beat.wait()
 
     def providers(self) -> frozenset[str]:
         """What the heartbeats of those who live name."""

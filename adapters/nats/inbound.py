@@ -55,6 +55,13 @@ class NatsInbound:
         self._answer = None
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    async def leave(self) -> None:
+        """Take nothing more, and let go of what was taken: unanswered, it is asked of whoever serves next."""
+        self._answer = None
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
     def _on_delivery(self, delivery: Delivery) -> None:
         # Whoever asks beyond this gets no answer, and so asks again when there is room.
         if self._answer is None or len(self._tasks) >= MOST_AT_ONCE:
@@ -69,7 +76,7 @@ class NatsInbound:
     def _ended(self, delivery: Delivery, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
-        if error is not None:
+        if error is not None and self._answer is not None:
             # A message that meets a defect of ours is refused: unanswered it would be asked again for ever.
             logger.error("a message on %s met a fault of ours", delivery.subject, exc_info=error)
             self._spawn(self._refuse(delivery, "unavailable", "a fault of ours"), delivery)

@@ -304,9 +304,10 @@ async def test_a_subject_that_would_be_lost_in_silence_is_refused(bus: Bus, subj
         await transport.publish(subject, b""),
         await transport.request(subject, b"", timeout=1),
         await transport.append([Entry(subject, b"")]),
+        await transport.append([Entry("fine", b"", expect=(subject, 0))]),
     ]
 
-    assert [one.reason for one in outcomes if isinstance(one, Err)] == ["malformed"] * 3
+    assert [one.reason for one in outcomes if isinstance(one, Err)] == ["malformed"] * 4
 
 
 @pytest.mark.parametrize("subject", ["", ".a", "a.>.b", "a*", "a b", ">a", "a..b"])

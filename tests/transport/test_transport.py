@@ -1,4 +1,4 @@
-"""What only a real connection can show: nats-py's pitfalls, and a server that freezes."""
+"""What only a real connection can show: hostile clients, and a server that freezes."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def thaw(server: EmbeddedServer) -> None:
 
 
 async def send_raw(server: EmbeddedServer, line: bytes) -> None:
-    """What a hostile or broken client may write, and nats-py never would."""
+    """What a hostile or broken client may write, and ours never would."""
     reader, writer = await asyncio.open_connection(server.host, server.port)
     await reader.readline()
     writer.write(b'CONNECT {"verbose":false}\r\n' + line + b"PING\r\n")
@@ -66,21 +66,22 @@ async def send_raw(server: EmbeddedServer, line: bytes) -> None:
     await writer.wait_closed()
 
 
-@pytest.mark.parametrize("reply", [b"r\xff", b"r\x0br"])
-async def test_a_connection_that_went_deaf_is_made_anew(server: EmbeddedServer, reply: bytes) -> None:
+@pytest.mark.parametrize("reply", [b"r\xff", b"r\x0br", b"r\rr"])
+async def test_what_a_hostile_client_writes_does_not_end_the_listening(server: EmbeddedServer, reply: bytes) -> None:
     held = Line()
     transport = await held.join(server)
-    heard: asyncio.Queue[bytes] = asyncio.Queue()
-    await transport.subscribe(">", lambda delivery: heard.put_nowait(delivery.data))
+    heard: asyncio.Queue[Delivery] = asyncio.Queue()
+    await transport.subscribe(">", heard.put_nowait)
 
     await send_raw(server, b"PUB news %b 1\r\nx\r\n" % reply)
+    await transport.publish("news", b"again")
     async with asyncio.timeout(10):
-        await held.back.wait()
-        await transport.publish("news", b"again")
+        hostile, after = await heard.get(), await heard.get()
+    answered = await transport.publish(hostile.reply, b"")
 
-        while await heard.get() != b"again":
-            pass
-
+    assert (hostile.data, after.data) == (b"x", b"again")
+    assert isinstance(answered, Err) and answered.reason == "malformed"
+    assert not held.lost.is_set()
     await transport.close()
 
 

@@ -30,10 +30,8 @@ RESUME = Resume(turn="t1", epoch=7, partition=0, attempt=1)
 
 
 @asynccontextmanager
-async def process(server: EmbeddedServer, script: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", PROGRAM, server.url, WORKER, str(script), cwd=ROOT
-    )
+async def process(url: str, script: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    child = await asyncio.create_subprocess_exec(sys.executable, "-c", PROGRAM, url, WORKER, str(script), cwd=ROOT)
     try:
         yield child
     finally:
@@ -66,7 +64,7 @@ def script(tmp_path: Path) -> Path:
 
 
 async def test_a_worker_that_is_told_to_end_ends_well(nats_server: EmbeddedServer, hub: Hub, script: Path) -> None:
-    async with process(nats_server, script) as child:
+    async with process(nats_server.url, script) as child:
         await hub.until(lambda: bool(hub.heartbeats))
         child.send_signal(signal.SIGTERM)
         async with asyncio.timeout(10):
@@ -75,10 +73,28 @@ async def test_a_worker_that_is_told_to_end_ends_well(nats_server: EmbeddedServe
     assert code == 0
 
 
+async def test_a_worker_that_is_told_to_end_while_it_waits_for_the_bus_ends_well(script: Path) -> None:
+    arrived = asyncio.Event()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        arrived.set()
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1") as silent, asyncio.timeout(20):
+        port = silent.sockets[0].getsockname()[1]
+        async with process(f"nats://127.0.0.1:{port}", script) as child:
+            await arrived.wait()
+            child.send_signal(signal.SIGTERM)
+            code = await child.wait()
+
+    assert code == 0
+
+
 async def test_a_worker_that_is_killed_knows_nothing_in_its_next_life(
     nats_server: EmbeddedServer, hub: Hub, script: Path
 ) -> None:
-    async with process(nats_server, script) as child:
+    async with process(nats_server.url, script) as child:
         await hub.until(lambda: bool(hub.heartbeats))
         await hub.tell(run())
         await hub.until(lambda: text(hub.heard()) == "I hear hello")
@@ -88,7 +104,7 @@ async def test_a_worker_that_is_killed_knows_nothing_in_its_next_life(
         child.kill()
         await child.wait()
 
-    async with process(nats_server, script):
+    async with process(nats_server.url, script):
         await hub.until(lambda: hub.heartbeats[-1].instance != older)
         await hub.tell(RESUME)
         await hub.until(lambda: hub.replies == [Done(), Unknown(turn="t1")])
@@ -97,7 +113,7 @@ async def test_a_worker_that_is_killed_knows_nothing_in_its_next_life(
 
 
 async def test_a_tool_that_comes_with_the_program_is_used(nats_server: EmbeddedServer, hub: Hub, script: Path) -> None:
-    async with process(nats_server, script):
+    async with process(nats_server.url, script):
         await hub.until(lambda: bool(hub.heartbeats))
         await hub.tell(run(said="what is 6*7", tools=["calculator"]))
         events = await hub.until_over()

@@ -177,18 +177,12 @@ async def _work(settings: ClipoolSettings, kit: Kit) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, until.set)
-    joining = asyncio.ensure_future(
-        connect(settings.nats_url, settings.identity, patience=settings.patience, on_closed=note_closed)
+    connected = await connect(
+        settings.nats_url, settings.identity, patience=settings.patience, until=until, on_closed=note_closed
     )
-    told = asyncio.create_task(until.wait())
-    await asyncio.wait((joining, told), return_when=asyncio.FIRST_COMPLETED)
-    told.cancel()
-    if not joining.done():
-        joining.cancel()
-        await asyncio.gather(joining, return_exceptions=True)
-        return 0
-    connected = joining.result()
     if isinstance(connected, Err):
+        if until.is_set():
+            return 0
         logger.error("%s", connected.detail)
         return 1
     try:

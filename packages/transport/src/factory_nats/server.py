@@ -77,7 +77,7 @@ def render_config(
         "  sync_interval: always",
         *([] if max_file_bytes is None else [f"  max_file: {max_file_bytes}"]),
         "}",
-        # The second form of acknowledgements ends the read loop of nats-py.
+        # We have no consumers; others' clients may, and nats-py stops reading at the second form of acknowledgements.
         "feature_flags {",
         "  js_ack_fc_v2: false",
         "}",
@@ -266,7 +266,8 @@ class EmbeddedServer:
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(signal.SIGTERM)
             try:
-                await asyncio.wait_for(process.wait(), STOP_TIMEOUT)
+                async with asyncio.timeout(STOP_TIMEOUT):
+                    await process.wait()
             except TimeoutError:
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
@@ -382,7 +383,8 @@ class EmbeddedServer:
             return False
         try:
             # The name tells our server from another one that took the port in between.
-            said = await asyncio.wait_for(reader.readline(), 1.0)
+            async with asyncio.timeout(1.0):
+                said = await reader.readline()
             return said.startswith(b"INFO ") and self._server_name.encode() in said
         except (OSError, TimeoutError):
             return False

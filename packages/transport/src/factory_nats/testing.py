@@ -328,6 +328,8 @@ class FakeTransport:
         if not 0 < len(entries) <= jetstream.MOST_IN_A_BATCH:
             return Err("refused", f"{len(entries)} entries cannot be appended at once")
         for entry in entries:
+            if entry.expect is not None and not is_literal(entry.expect[0]):
+                return Err("malformed", f"no subject to expect something of: {entry.expect[0][:100]!r}")
             refusal = self._refusal(entry.subject, entry.payload, "")
             if refusal is not None:
                 return refusal
