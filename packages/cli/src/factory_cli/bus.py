@@ -1,6 +1,5 @@
 """`factory nats`: the bus by itself."""
 
-import asyncio
 import signal
 from pathlib import Path
 from typing import Annotated
@@ -24,6 +23,8 @@ PortOption = Annotated[int, typer.Option("--port", metavar="N", min=1, max=65535
 def start(home: HomeOption = None, port: PortOption = DEFAULT_PORT) -> None:
     """Run the server alone, on loopback, until you end it."""
     with told():
+        import asyncio
+
         where, _ = surroundings(home)
         where.prepare()
         asyncio.run(_serve(where, port))
@@ -85,6 +86,8 @@ def show_permissions(home: HomeOption = None, is_json: JsonOption = False) -> No
 
 
 async def _serve(where: Home, port: int) -> None:
+    import asyncio
+
     from factory_cli.membership import users
     from factory_nats.result import Err
     from factory_nats.server import EmbeddedServer

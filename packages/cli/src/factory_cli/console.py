@@ -1,6 +1,5 @@
 """How every command speaks and ends: results on stdout, talk on stderr, one sentence instead of a traceback."""
 
-import asyncio
 import sys
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
@@ -48,6 +47,8 @@ def surroundings(chosen: Path | None) -> tuple[Home, config.Environment]:
 
 def run(work: Coroutine[None, None, int]) -> int:
     """Run a process's work to its end, on the faster loop where it is installed."""
+    import asyncio
+
     try:
         import uvloop
     except ImportError:

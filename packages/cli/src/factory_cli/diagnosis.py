@@ -1,13 +1,10 @@
 """`factory status` and `factory doctor`: how it does, and what stands in its way."""
 
-import asyncio
 import os
-import platform
 import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 import typer
@@ -42,6 +39,8 @@ class Finding:
 def status(home: HomeOption = None, is_json: JsonOption = False) -> None:
     """What runs on this home and how it does."""
     with told():
+        import asyncio
+
         where, environment = surroundings(home)
         running = joining.running(where)
         if running is None and environment.nats_url is None:
@@ -102,6 +101,8 @@ def _without_secrets(url: str) -> str:
 
 
 async def _look(where: Home, url: str) -> dict[str, object]:
+    import asyncio
+
     from factory_cli import log
     from factory_contracts import subjects
     from factory_contracts.envelope import Malformed
@@ -137,6 +138,9 @@ async def _look(where: Home, url: str) -> dict[str, object]:
 
 
 def _findings(where: Home, environment: config.Environment, agents: Path | None) -> Iterator[Finding]:
+    import platform
+    from importlib import metadata
+
     version = platform.python_version_tuple()
     is_fit = (3, 11) <= (int(version[0]), int(version[1])) < (3, 15)
     yield Finding("python", is_fit, platform.python_version() + ("" if is_fit else "; 3.11 to 3.14 are supported"))

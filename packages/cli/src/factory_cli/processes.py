@@ -1,12 +1,9 @@
 """The commands that are one process each, as the supervisor starts them and as a container or unit does."""
 
-import asyncio
-import ctypes
 import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Annotated
 
@@ -32,6 +29,7 @@ def hub(
     _begin(under)
     with told():
         from factory_cli import models
+        from factory_cli.ending import until_told
         from factory_cli.seeds import by_surroundings, load
         from factory_nats.identity import Identity
         from hub.composition import HubSettings, serve
@@ -70,7 +68,7 @@ def hub(
             max_pools=configuration.max_pools,
             standby=standby,
         )
-        raise typer.Exit(run(_until_told(partial(serve, settings))))
+        raise typer.Exit(run(until_told(partial(serve, settings))))
 
 
 def worker(
@@ -126,19 +124,13 @@ def adapter(
         raise typer.Exit(talk(where, environment, environment.nats_url or DEFAULT_URL, Wish()))
 
 
-async def _until_told(serve: Callable[[asyncio.Event], Coroutine[None, None, int]]) -> int:
-    """Serve until SIGTERM or Ctrl-C asks for an orderly end."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    return await serve(stop)
-
-
 def _begin(under: int | None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if under is None:
         return
     if sys.platform == "linux":
+        import ctypes
+
         # The signal comes when the thread that spawned us ends: the supervisor spawns from its main thread.
         ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGTERM)
     if os.getppid() != under:

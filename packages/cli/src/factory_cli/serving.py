@@ -1,6 +1,5 @@
 """`factory tools`: what agents can do, for people to see and for other programs to use."""
 
-import asyncio
 import logging
 import signal
 from typing import Annotated
@@ -20,6 +19,8 @@ MAX_LINE = 80
 def list_tools(home: HomeOption = None, is_json: JsonOption = False) -> None:
     """Every tool, and what it does to the world."""
     with told():
+        import asyncio
+
         from factory_cli.offering import offered
 
         where, _ = surroundings(home)
@@ -54,6 +55,8 @@ def serve_tools(
     # The library waits for its next line in a thread, which no polite end would interrupt.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     with told():
+        import asyncio
+
         where, _ = surroundings(home)
         where.prepare()
         asyncio.run(_serve(where, names))

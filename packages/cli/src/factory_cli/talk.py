@@ -1,6 +1,5 @@
 """`factory chat` and `factory up`: the two that bring a home to life."""
 
-import asyncio
 import os
 import sys
 from collections.abc import Callable, Coroutine
@@ -127,6 +126,8 @@ def talk(
 
 async def _tended(work: Coroutine[None, None, int], tend: Callable[[], str]) -> int:
     """Converse, and look now and then whether there is still somebody to converse with."""
+    import asyncio
+
     talking = asyncio.create_task(work)
     try:
         while True:

@@ -1,6 +1,5 @@
 """`factory turns`: what the log says."""
 
-import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeVar
@@ -71,6 +70,8 @@ def show(
 
 def reading(where: Home, what: Callable[[str], Awaitable[T]]) -> T:
     """Read from what runs on the home; where nothing runs, it is started for as long as this takes."""
+    import asyncio
+
     where.prepare()
     seeds = config.agents_folder(None, where)
     with joining.Joining(where, joining.starter(where, seeds)) as joined:
