@@ -16,14 +16,7 @@ COMMAND = (sys.executable, "-P", "-c", "from factory_cli.serving import app; app
 
 
 def run(factory: Factory, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *arguments],
-        capture_output=True,
-        text=True,
-        cwd=factory.folder,
-        env=factory.variables,
-        timeout=PATIENCE,
-    )
+    return factory.run("tools", *arguments)
 
 
 @asynccontextmanager
