@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, TypeVar
 
-from tests.nursery import nursery
+from tests.nursery import Child, nursery
 
 T = TypeVar("T")
 
@@ -89,14 +89,8 @@ class Factory:
         with TemporaryFile() as stdin, TemporaryFile() as stdout, TemporaryFile() as stderr:
             stdin.write(text.encode())
             stdin.seek(0)
-            child = nursery(*MODULES).bear(
-                "factory_cli",
-                arguments,
-                stdin=stdin.fileno(),
-                stdout=stdout.fileno(),
-                stderr=stderr.fileno(),
-                folder=self.folder,
-                variables={**self.variables, **variables},
+            child = self.bear(
+                *arguments, stdin=stdin.fileno(), stdout=stdout.fileno(), stderr=stderr.fileno(), **variables
             )
             try:
                 status = child.wait(PATIENCE * 2)
@@ -107,6 +101,18 @@ class Factory:
             return subprocess.CompletedProcess(
                 ["factory", *arguments], status, stdout.read().decode(), stderr.read().decode()
             )
+
+    def bear(self, *arguments: str, stdin: int, stdout: int, stderr: int, **variables: str) -> Child:
+        """Start a command whose end the test decides; what it loads is in memory already."""
+        return nursery(*MODULES).bear(
+            "factory_cli",
+            arguments,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            folder=self.folder,
+            variables={**self.variables, **variables},
+        )
 
     def run_afresh(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end as a shell would, its interpreter too."""
