@@ -1,12 +1,48 @@
-"""What tests of several folders share: a real server for the whole run."""
+"""What tests of several folders share: a real server for the whole run, and which files begin it."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from factory_nats.server import EmbeddedServer
+
+HERE = Path(__file__).parent
+# A file is run by one process: whichever takes longest comes first, so that none is waited for at the end.
+LONGEST = (
+    "cli/test_supervisor.py",
+    "test_house.py",
+    "test_readme.py",
+    "chaos/test_slice.py",
+    "bench/test_bench.py",
+    "tools/test_mcp.py",
+    "test_walk.py",
+    "cli/test_main.py",
+    "transport/test_link.py",
+    "transport/test_transport.py",
+    "cli/test_serving.py",
+    "terminal/test_answer.py",
+    "terminal/test_prompt.py",
+    "terminal/test_once.py",
+    "terminal/test_attach.py",
+    "cli/test_usage.py",
+    "cli/test_agents.py",
+    "bench/test_harness.py",
+    "tools/test_files.py",
+    "tools/test_fetch_attacks.py",
+    "models/test_claude_cli.py",
+    "examples/test_agents.py",
+    "examples/test_carrier.py",
+    "test_attachments.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first, and leave the order within each."""
+    ranks = {HERE / name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
 
 
 @pytest.fixture(scope="session")

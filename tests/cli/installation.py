@@ -12,7 +12,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, TypeVar
+
+from tests.nursery import Child, nursery
 
 T = TypeVar("T")
 
@@ -20,6 +23,28 @@ Popen = subprocess.Popen[str]
 
 PATIENCE = 30.0
 COMMAND = (sys.executable, "-P", "-m", "factory_cli")
+# What the commands load, each when it needs it.
+MODULES = (
+    "typer.rich_utils",
+    "rich.panel",
+    "rich.table",
+    "factory_cli.main",
+    "factory_cli.agents",
+    "factory_cli.diagnosis",
+    "factory_cli.history",
+    "factory_cli.accounts",
+    "factory_cli.offering",
+    "factory_cli.serving",
+    "factory_cli.supervisor",
+    "factory_cli.talk",
+    "factory_cli.trial",
+    "factory_cli.turns",
+    "factory_cli.usage",
+    "adapters.models.scripted",
+    "adapters.cli.__main__",
+    "adapters.cli.once",
+    "workers.clipool.composition",
+)
 
 
 def until(condition: Callable[[], T | None], what: str, within: float = PATIENCE) -> T:
@@ -60,14 +85,44 @@ class Factory:
     terminals: list[int] = field(default_factory=list)
 
     def run(self, *arguments: str, text: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end."""
+        """Run a command to its end; what it loads is in memory already."""
+        with TemporaryFile() as stdin, TemporaryFile() as stdout, TemporaryFile() as stderr:
+            stdin.write(text.encode())
+            stdin.seek(0)
+            child = self.bear(
+                *arguments, stdin=stdin.fileno(), stdout=stdout.fileno(), stderr=stderr.fileno(), **variables
+            )
+            try:
+                status = child.wait(PATIENCE * 2)
+            finally:
+                child.end()
+            stdout.seek(0)
+            stderr.seek(0)
+            return subprocess.CompletedProcess(
+                ["factory", *arguments], status, stdout.read().decode(), stderr.read().decode()
+            )
+
+    def bear(self, *arguments: str, stdin: int, stdout: int, stderr: int, **variables: str) -> Child:
+        """Start a command whose end the test decides; what it loads is in memory already."""
+        return nursery(*MODULES).bear(
+            "factory_cli",
+            arguments,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            folder=self.folder,
+            variables={**self.variables, **variables},
+        )
+
+    def run_afresh(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end as a shell would, its interpreter too."""
         return subprocess.run(
             [*COMMAND, *arguments],
-            input=text,
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             cwd=self.folder,
-            env={**self.variables, **variables},
+            env=self.variables,
             timeout=PATIENCE * 2,
         )
 

@@ -51,6 +51,17 @@ def test_help_fits_a_screen(factory: Factory, group: tuple[str, ...]) -> None:
     assert "\x1b" not in done.stdout
 
 
+@pytest.mark.parametrize(
+    "command",
+    [("--help",), ("turns", "ls"), ("status",), ("agent", "show", "reckoner"), ("chat", "--colour"), ("doctor",)],
+    ids=" ".join,
+)
+def test_a_shell_sees_what_these_tests_see(factory: Factory, command: tuple[str, ...]) -> None:
+    afresh, done = factory.run_afresh(*command), factory.run(*command)
+
+    assert (afresh.returncode, afresh.stdout, afresh.stderr) == (done.returncode, done.stdout, done.stderr)
+
+
 def test_help_costs_no_more_than_a_glance(factory: Factory) -> None:
     loaded = "import sys, factory_cli.main; print(*sorted(name for name in sys.modules if '.' not in name))"
 
@@ -76,7 +87,7 @@ def test_agents_are_listed_from_any_folder(factory: Factory, place: str) -> None
     else:
         factory.folder = Path(place)
 
-    done = factory.run("agent", "list", "--json")
+    done = factory.run_afresh("agent", "list", "--json")
 
     assert done.returncode == 0, done.stderr
     assert "assistant" in [agent["name"] for agent in json.loads(done.stdout) if agent["is_default"]]

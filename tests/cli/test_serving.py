@@ -1,6 +1,7 @@
 """Our tools for other programs: what there is, and that it works by the protocol over standard streams."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -10,20 +11,13 @@ from contextlib import asynccontextmanager
 import pytest
 from mcp import Client, StdioServerParameters, types
 
-from tests.cli.installation import PATIENCE, Factory, is_alive, until
+from tests.cli.installation import PATIENCE, Factory
 
 COMMAND = (sys.executable, "-P", "-c", "from factory_cli.serving import app; app(prog_name='factory tools')")
 
 
 def run(factory: Factory, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *arguments],
-        capture_output=True,
-        text=True,
-        cwd=factory.folder,
-        env=factory.variables,
-        timeout=PATIENCE,
-    )
+    return factory.run("tools", *arguments)
 
 
 @asynccontextmanager
@@ -108,21 +102,18 @@ def test_to_serve_nothing_is_a_mistake_of_usage(factory: Factory) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_at_once(factory: Factory, number: signal.Signals) -> None:
-    process = subprocess.Popen(
-        [*COMMAND, "serve", "clock"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=factory.folder,
-        env=factory.variables,
-    )
-    factory.started.append(process)
-    assert process.stdin is not None and process.stdout is not None
-    process.stdin.write('{"jsonrpc": "2.0", "id": 1, "method": "ping"}\n')
-    process.stdin.flush()
-    assert json.loads(process.stdout.readline())["id"] == 1
+    (theirs, asking), (answering, ours) = os.pipe(), os.pipe()
+    child = factory.bear("tools", "serve", "clock", stdin=theirs, stdout=ours, stderr=2)
+    os.close(theirs)
+    os.close(ours)
+    with open(asking, "w") as questions, open(answering) as answers:
+        try:
+            questions.write('{"jsonrpc": "2.0", "id": 1, "method": "ping"}\n')
+            questions.flush()
+            assert json.loads(answers.readline())["id"] == 1
 
-    process.send_signal(number)
+            child.send_signal(number)
 
-    until(lambda: not is_alive(process.pid), "its end")
-    assert process.wait(PATIENCE) == -number
+            assert child.wait(PATIENCE) == -number
+        finally:
+            child.end()

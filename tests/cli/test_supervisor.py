@@ -21,7 +21,7 @@ def test_a_chat_starts_what_it_needs_and_the_last_one_to_leave_ends_it(factory: 
     first = factory.start("chat")
     pids = until(factory.running, "a running system")
 
-    said = answer(factory.run("chat", "-p", "hello"))
+    said = answer(factory.run_afresh("chat", "-p", "hello"))
     still = factory.running()
     kill(first.pid)
 

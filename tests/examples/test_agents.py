@@ -2,11 +2,11 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.cli.installation import Factory
 
 SCRIPTS = Path(__file__).parent / "agents"
 AGENTS = Path(__file__).parents[2] / "agents"
@@ -14,10 +14,9 @@ AGENTS = Path(__file__).parents[2] / "agents"
 
 def tried(home: Path, name: str, prompt: str, *arguments: str) -> dict[str, object]:
     """What came of asking the agent, which is told what to say by the script of its name."""
-    command = (sys.executable, "-P", "-m", "factory_cli", "agent", "test", name, "-p", prompt, "--json", *arguments)
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("FACTORY_", "NATS_"))}
     told = {"FACTORY_HOME": str(home), "FACTORY_SCRIPT": str(SCRIPTS / f"{name}.toml")}
-    done = subprocess.run(command, cwd=home, env={**kept, **told}, capture_output=True, text=True, timeout=60)
+    done = Factory(home, home, {**kept, **told}).run("agent", "test", name, "-p", prompt, "--json", *arguments)
     assert done.returncode == 0, done.stderr
     document: dict[str, object] = json.loads(done.stdout)
     return document

@@ -1,13 +1,11 @@
 """The terminal spoke as a process of its own, with a hub that says what a test tells it through a socket.
 
-Run as `python -m tests.terminal.actor SOCKET SETTINGS`.
+Run as `python -m tests.terminal.play SOCKET SETTINGS`.
 """
 
 import asyncio
-import fcntl
 import json
 import sys
-import termios
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -176,10 +174,3 @@ def _writer(settings: Settings) -> Writer:
 
 def _tell(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
-
-
-if __name__ == "__main__":
-    if sys.stdin.isatty():
-        # So that the keys and the size of the pseudo-terminal reach this process as those of a real one would.
-        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-    sys.exit(asyncio.run(act(sys.argv[1], Settings(**json.loads(sys.argv[2])))))

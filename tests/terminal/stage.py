@@ -5,25 +5,23 @@ import json
 import os
 import re
 import select
+import signal
 import socket
 import struct
-import subprocess
-import sys
 import termios
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import pyte
 
 from factory_contracts.messages import turn_id
+from tests.nursery import nursery
 from tests.terminal.actor import Settings
 
 DEADLINE = 20.0
-ROOT = Path(__file__).parents[2]
 
 
 class Stage:
@@ -53,13 +51,12 @@ class Stage:
         listener.bind(path)
         listener.listen()
         listener.settimeout(DEADLINE)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.terminal.actor", path, json.dumps(asdict(settings))],
-            cwd=ROOT,
+        self._process = nursery("tests.terminal.actor").bear(
+            "tests.terminal.play",
+            [path, json.dumps(asdict(settings))],
             stdin=side if stdin is None else stdin,
             stdout=side if stdout is None else stdout,
             stderr=side,
-            start_new_session=True,
         )
         os.close(side)
         self._control, _ = listener.accept()
@@ -71,8 +68,7 @@ class Stage:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._process.kill()
-        self._process.wait()
+        self._process.end()
         self._control.close()
         os.close(self._main)
 
@@ -89,11 +85,11 @@ class Stage:
 
     def interrupt(self) -> None:
         """What a terminal in its usual mode makes of Ctrl-C."""
-        self._process.send_signal(2)
+        self._process.send_signal(signal.SIGINT)
 
     def terminate(self) -> None:
         """What a closing desktop sends."""
-        self._process.terminate()
+        self._process.send_signal(signal.SIGTERM)
 
     def is_cooked(self) -> bool:
         """Whether the terminal echoes again and makes lines of keys."""
@@ -126,9 +122,7 @@ class Stage:
         """Wait until the process has ended; its exit code."""
         self.wait(lambda: self._process.poll() is not None, "the end")
         self._read(0)
-        code = self._process.returncode
-        assert isinstance(code, int)
-        return code
+        return self._process.wait()
 
     # The hub's side.
 

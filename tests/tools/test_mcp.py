@@ -21,6 +21,7 @@ from adapters.tools.mcp import MAX_DESCRIPTION, MAX_RESULT, McpServers, Patience
 from factory_contracts.work import AgentSpec, McpServer
 from hub.kernel.ports import Equipped, Occasion, ToolFailed
 from hub.kernel.schema import complaint
+from tests.nursery import nursery
 
 HERE = Path(__file__).parent
 REAL = HERE / "mcp_server.py"
@@ -112,13 +113,20 @@ async def bench(
 @contextmanager
 def over_http(*flags: str) -> Iterator[str]:
     """The address of a real server over HTTP."""
-    command = [sys.executable, str(REAL), "--http", *flags]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
+    reading, writing = os.pipe()
+    with open(reading) as said, open(os.devnull) as nothing:
+        with open(writing, "w") as saying:
+            server = nursery("mcp.server.streamable_http_manager", "uvicorn").bear(
+                "tests.tools.mcp_server",
+                ["--http", *flags],
+                stdin=nothing.fileno(),
+                stdout=saying.fileno(),
+                stderr=2,
+            )
         try:
-            yield f"http://127.0.0.1:{process.stdout.readline().strip()}/mcp"
+            yield f"http://127.0.0.1:{said.readline().strip()}/mcp"
         finally:
-            process.kill()
+            server.end()
 
 
 @asynccontextmanager
