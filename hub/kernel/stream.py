@@ -10,6 +10,8 @@ ANSWER_BYTES = 600_000
 CUT = "\n\n[cut: the answer was longer than can be shown]"
 STEPS_KEPT = 400
 STEPS_BYTES = 200_000
+# Names, numbers and words of its own that a step has in JSON.
+FRAME = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,9 @@ class StreamProcessor:
     @property
     def trace(self) -> tuple[Step, ...]:
         """What was done, within what one record may hold: the later steps of a long turn lose their words first."""
+        # A character takes at most six bytes in JSON: most turns are short enough not to be weighed.
+        if len(self.steps) <= STEPS_KEPT and sum(map(_length, self.steps)) * 6 <= STEPS_BYTES:
+            return tuple(self.steps)
         kept: list[tuple[Step, Step]] = []
         room = STEPS_BYTES
         for step in self.steps[:STEPS_KEPT]:
@@ -101,6 +106,12 @@ class StreamProcessor:
             text = (text[:-excess] if excess < len(text) else "") + CUT
         self._parts.append(text)
         self._total += len(text)
+
+
+def _length(step: Step) -> int:
+    """No fewer characters than the step takes in JSON, were each of them a letter."""
+    words = step.text + step.error if isinstance(step, ModelStep) else step.arguments + step.content
+    return FRAME + len(words)
 
 
 def _bytes(step: Step) -> int:

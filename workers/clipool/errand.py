@@ -320,7 +320,9 @@ class Errand:
                 # What it says is gathered here and reaches the harness once for each time that it is told on.
                 if isinstance(event, Said):
                     heard.append(event.text)
-                    self._stage.stir()
+                    # What stands before it has stirred already.
+                    if len(heard) == 1:
+                        self._stage.stir()
                 elif isinstance(event, Finished | Failed):
                     return event
                 else:

@@ -22,6 +22,9 @@ async def spoken(blobs: Blobs | None, scope: str, lines: Sequence[Line]) -> tupl
     files, room = MOST_FILES, MOST_BYTES
     for line in reversed(lines):
         media: list[Media] = []
+        if not line.attachments:
+            shown.append(Spoken(line.role, line.text))
+            continue
         words = [line.text] if line.text else []
         for attachment in line.attachments:
             # What a file is said to be like may be wrong, so its bytes are counted as well.
