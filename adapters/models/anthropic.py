@@ -8,20 +8,39 @@ import asyncio
 import re
 from base64 import b64encode
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from json import dumps, loads
-from math import isfinite
+from json import dumps
 from types import MappingProxyType
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from anthropic import AnthropicError, APIConnectionError, APIStatusError, AsyncAnthropic, AsyncStream, Timeout
 from anthropic.types import Message, RawMessageStreamEvent
-from httpx2 import HTTPError, InvalidURL, LocalProtocolError, Response, StreamError, UnsupportedProtocol
+from httpx2 import HTTPError, InvalidURL, LocalProtocolError, StreamError, UnsupportedProtocol
 
+from adapters.provider import (
+    LIFE,
+    MAX_TOOL_NAME,
+    QUIET_SECONDS,
+    TRANSIENT_STATUS,
+    Json,
+    count_of,
+    drain,
+    events_of,
+    image_of,
+    loaded,
+    model_name,
+    named,
+    object_of,
+    one_line,
+    parsed,
+    retry_after,
+    sound,
+    text_of,
+    told_only,
+    wire_names,
+)
 from hub.kernel.events import Called, Did, Failed, Finished, Kept, ModelEvent, Said, Thought
 from hub.kernel.ports import (
     Media,
@@ -41,15 +60,8 @@ BASE_URL = "ANTHROPIC_BASE_URL"
 DEFAULT_BASE_URL = "https://api.anthropic.com"
 # A stalled answer is noticed by whoever reads it; this is only so that nothing waits for ever.
 TIMEOUT = Timeout(600, connect=10)
-DRAIN_SECONDS = 0.25
-# A sign of life is worth telling only where nothing else was heard for so long.
-QUIET_SECONDS = 1.0
-LIFE = Thought()
 
 MAX_REASON = 500
-MAX_LINE = 16_000_000
-MAX_SHOWN = 200
-MAX_TOOL_NAME = 64
 MAX_IMAGE = 3_900_000
 MAX_PDF = 20_000_000
 MIN_THINKING = 1_024
@@ -63,7 +75,6 @@ NO_RESULT = "What came of this call is not known."
 EARLIER = "(The conversation began earlier.)"
 GO_ON = "Go on."
 
-Json = dict[str, Any]
 Reason = Literal["end", "tools", "length", "refusal", "pause", "full"]
 
 _REASONS: Mapping[str, Reason] = MappingProxyType(
@@ -87,7 +98,6 @@ _LASTING = frozenset(
         "request_too_large",
     }
 )
-_TRANSIENT_STATUS = frozenset({408, 409, 425, 429})
 _TOO_LONG = ("prompt is too long", "exceed context limit", "exceeds the maximum context")
 _OWN_TOOLS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
@@ -99,27 +109,6 @@ _OWN_TOOLS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 _ADAPTIVE = re.compile(r"claude-(?!3|(?:opus|sonnet|haiku)-4(?:-[0-5])?(?:-\d{8})?(?:-latest)?$)")
 _NAME = re.compile(r"[^a-zA-Z0-9_-]")
 _PROPERTY = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
-_IMAGES = (
-    (b"\x89PNG\r\n\x1a\n", "image/png"),
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"GIF87a", "image/gif"),
-    (b"GIF89a", "image/gif"),
-)
-_IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
-_TEXT_TYPES = frozenset(
-    {
-        "application/json",
-        "application/xml",
-        "application/yaml",
-        "application/x-yaml",
-        "application/toml",
-        "application/javascript",
-        "application/x-sh",
-        "application/sql",
-        "application/csv",
-        "application/markdown",
-    }
-)
 
 
 class Anthropic:
@@ -133,7 +122,7 @@ class Anthropic:
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         """One call. The generator ends after `Finished` or `Failed`; closing it early closes the connection."""
-        names = _wire_names(request)
+        names = wire_names(request, request.own_tools)
         if problem := self._problem(request):
             yield Failed(problem)
             return
@@ -155,7 +144,7 @@ class Anthropic:
         clock = asyncio.get_running_loop().time
         heard_at = clock()
         try:
-            async with aclosing(_data(stream.response)) as events:
+            async with aclosing(events_of(stream.response)) as events:
                 async for data in events:
                     for event in reading.hear(data):
                         if event is LIFE and clock() - heard_at < QUIET_SECONDS:
@@ -163,11 +152,11 @@ class Anthropic:
                         yield event
                         heard_at = clock()
                     if reading.is_over:
-                        await _drain(events)
+                        await drain(events)
                         break
             end = reading.end or Failed("the answer broke off before its end", is_transient=True)
         except (HTTPError, StreamError) as error:
-            end = Failed(f"the connection broke in the middle of the answer: {_named(error)}", is_transient=True)
+            end = Failed(f"the connection broke in the middle of the answer: {named(error)}", is_transient=True)
         except (ValueError, RecursionError):
             end = Failed("the answer is no stream of events that can be read", is_transient=True)
         finally:
@@ -193,7 +182,7 @@ class Anthropic:
             is_address = False
         if not is_address:
             return f"{BASE_URL} is no address: it should look like {DEFAULT_BASE_URL}"
-        if not _model(request.model):
+        if not model_name(request.model):
             return f"{request.model!r} names no model: it should look like {PROVIDER}:claude-sonnet-5"
         if unknown := [name for name in request.own_tools if name not in _OWN_TOOLS]:
             return f"{PROVIDER} has no tool {unknown[0]!r} of its own: own_tools may hold {', '.join(_OWN_TOOLS)}"
@@ -218,20 +207,20 @@ class Anthropic:
                 status = error.status_code
                 asked = error.response.headers.get("x-should-retry", "")
                 is_transient = asked == "true" or (
-                    asked != "false" and (status in _TRANSIENT_STATUS or status >= 500) and kind not in _LASTING
+                    asked != "false" and (status in TRANSIENT_STATUS or status >= 500) and kind not in _LASTING
                 )
                 hint = {401: f" (look at {KEY})", 404: " (look at the agent's model)"}.get(status, "")
                 words = f"{status} {kind}: {message}" if kind else f"{status}: {message}"
-                retry_after = _retry_after(error.response.headers) if is_transient else 0.0
-                return self._tidy(Failed(f"{PROVIDER} answered {words}{hint}", is_transient, retry_after))
+                wait = retry_after(error.response.headers) if is_transient else 0.0
+                return self._tidy(Failed(f"{PROVIDER} answered {words}{hint}", is_transient, wait))
             case InvalidURL():
                 return Failed(f"{BASE_URL} is no address: it should look like {DEFAULT_BASE_URL}")
             case APIConnectionError() | HTTPError():
                 cause = error.__cause__ or error
                 is_ours = isinstance(cause, UnsupportedProtocol | LocalProtocolError)
-                return self._tidy(Failed(f"{PROVIDER} could not be reached: {_named(cause)}", is_transient=not is_ours))
+                return self._tidy(Failed(f"{PROVIDER} could not be reached: {named(cause)}", is_transient=not is_ours))
             case _:
-                return self._tidy(Failed(f"{PROVIDER} could not be asked: {_named(error)}"))
+                return self._tidy(Failed(f"{PROVIDER} could not be asked: {named(error)}"))
 
     def _tidy(self, end: Finished | Failed, reading: "_Reading | None" = None) -> Finished | Failed:
         """The end with all that is known of what was consumed, and with a reason that is short and tells no key."""
@@ -265,7 +254,7 @@ class _Block:
     def add(self, delta: Json) -> None:
         """Text grows, lists grow, and what is new is put there: so a kind of delta yet unknown is kept as well."""
         if delta.get("type") == "input_json_delta":
-            self.pieces.append(_text(delta.get("partial_json")))
+            self.pieces.append(text_of(delta.get("partial_json")))
             return
         if delta.get("type") == "citations_delta":
             delta = {"citations": [delta.get("citation")]}
@@ -274,7 +263,7 @@ class _Block:
             if key == "type":
                 continue
             if isinstance(value, str):
-                self.grown.setdefault(key, [_text(held)]).append(value)
+                self.grown.setdefault(key, [text_of(held)]).append(value)
             elif isinstance(held, list) and isinstance(value, list):
                 held.extend(value)
             else:
@@ -288,7 +277,7 @@ class _Block:
     def whole(self) -> Json:
         """The block as the provider wants to see it again."""
         whole = {**self.content, **{key: "".join(pieces) for key, pieces in self.grown.items()}}
-        return {**whole, "input": _object(_parsed("".join(self.pieces)))} if self.pieces else whole
+        return {**whole, "input": object_of(parsed("".join(self.pieces)))} if self.pieces else whole
 
 
 class _Reading:
@@ -325,18 +314,18 @@ class _Reading:
         if not data:
             yield LIFE
             return
-        event = loads(data, parse_constant=_nothing)
+        event = loaded(data)
         if not isinstance(event, dict):
             raise ValueError("an event is no object")
         match event.get("type"):
             case "message_start":
-                self._count(_object(event.get("message")).get("usage"))
+                self._count(object_of(event.get("message")).get("usage"))
             case "content_block_start":
-                block = _Block(_object(event.get("content_block")))
+                block = _Block(object_of(event.get("content_block")))
                 self._blocks[event.get("index")] = block
                 yield from self._more(block.kind, block.content)
             case "content_block_delta":
-                delta = _object(event.get("delta"))
+                delta = object_of(event.get("delta"))
                 if found := self._blocks.get(event.get("index")):
                     found.add(delta)
                 yield from self._more(str(delta.get("type", "")).removesuffix("_delta"), delta)
@@ -345,7 +334,7 @@ class _Reading:
                     yield from self._stopped(found)
             case "message_delta":
                 self._count(event.get("usage"))
-                self._stop = _text(_object(event.get("delta")).get("stop_reason")) or self._stop
+                self._stop = text_of(object_of(event.get("delta")).get("stop_reason")) or self._stop
             case "message_stop":
                 for block in tuple(self._blocks.values()):
                     if block.kind == "tool_use" and not block.is_over:
@@ -366,10 +355,10 @@ class _Reading:
     def _more(self, kind: str, content: Json) -> Iterator[ModelEvent]:
         match kind:
             case "text":
-                if text := _text(content.get("text")):
+                if text := text_of(content.get("text")):
                     yield Said(text)
             case "thinking":
-                yield Thought(_text(content.get("thinking")))
+                yield Thought(text_of(content.get("thinking")))
             case "input_json":
                 yield LIFE
             case _:
@@ -385,81 +374,46 @@ class _Reading:
             return
         if block.kind == "tool_use":
             self._has_called = True
-            wire = _text(content.get("name"))
-            yield Called(_text(content.get("id")), self._names.get(wire, wire), block.input)
+            wire = text_of(content.get("name"))
+            yield Called(text_of(content.get("id")), self._names.get(wire, wire), block.input)
             return
         # What is kept stands between texts, and must do so again; only text that follows it needs no keeping.
         for text in self._unkept:
             whole = text.whole()
-            if _text(whole.get("text")).strip():
+            if text_of(whole.get("text")).strip():
                 yield Kept(dumps(whole))
         self._unkept.clear()
         yield Kept(dumps(block.whole()))
         if block.kind in ("server_tool_use", "mcp_tool_use"):
-            call, tool = _text(content.get("id")), _text(content.get("name"))
+            call, tool = text_of(content.get("id")), text_of(content.get("name"))
             self._doing[call] = tool
-            yield Did(call, tool, "running", _line(f"Using {tool}{_about(block.whole())}"))
+            yield Did(call, tool, "running", one_line(f"Using {tool}{_about(block.whole())}"))
         elif block.kind.endswith("_tool_result"):
-            call = _text(content.get("tool_use_id"))
+            call = text_of(content.get("tool_use_id"))
             tool = self._doing.get(call, block.kind.removesuffix("_tool_result"))
-            if str(_object(content.get("content")).get("type", "")).endswith("_error"):
-                yield Did(call, tool, "error", _line(f"{tool} did not work"))
+            if str(object_of(content.get("content")).get("type", "")).endswith("_error"):
+                yield Did(call, tool, "error", one_line(f"{tool} did not work"))
             else:
-                yield Did(call, tool, "ok", _line(f"Used {tool}"))
+                yield Did(call, tool, "ok", one_line(f"Used {tool}"))
 
     def _count(self, usage: object) -> None:
         """Counts are told again and again, each the whole until then; some tell them at the end alone."""
-        told = _object(usage)
+        told = object_of(usage)
         for name, key in (
             ("input", "input_tokens"),
             ("output", "output_tokens"),
             ("read", "cache_read_input_tokens"),
             ("write", "cache_creation_input_tokens"),
         ):
-            self._tokens[name] = max(self._tokens[name], _number(told.get(key)))
+            self._tokens[name] = max(self._tokens[name], count_of(told.get(key)))
 
     def _reason(self) -> Reason:
         reason = _REASONS.get(self._stop, "end")
         return "tools" if reason == "end" and self._has_called else reason
 
 
-async def _data(response: Response) -> AsyncGenerator[str, None]:
-    """The data of each server-sent event, and an empty text for each comment, which is a sign of life."""
-    held: list[str] = []
-    rest = bytearray()
-    async with aclosing(response.aiter_bytes()) as pieces:
-        async for piece in pieces:
-            rest += piece
-            if b"\n" not in piece:
-                if len(rest) > MAX_LINE:
-                    raise ValueError("a line has no end")
-                continue
-            *lines, rest = rest.split(b"\n")
-            for line in lines:
-                text = line.rstrip(b"\r").decode()
-                if text.startswith("data:"):
-                    held.append(text[5:].removeprefix(" "))
-                elif text.startswith(":"):
-                    yield ""
-                elif not text and held:
-                    yield "\n".join(held)
-                    held.clear()
-    if rest.startswith(b"data:"):
-        held.append(rest[5:].strip().decode())
-    if held:
-        yield "\n".join(held)
-
-
-async def _drain(events: AsyncGenerator[str, None]) -> None:
-    """Read what little may be left, so that the connection can be used again."""
-    with suppress(TimeoutError, HTTPError, StreamError, ValueError):
-        async with asyncio.timeout(DRAIN_SECONDS):
-            async for _ in events:
-                pass
-
-
 def _body(request: ModelRequest, names: Mapping[str, str]) -> Json:
-    model = _model(request.model)
+    model = model_name(request.model)
     turns = _turns(request, names)
     body: Json = {"model": model, "max_tokens": max(1, request.max_tokens), "messages": turns, "stream": True}
     tools = [_tool(spec, names[spec.name]) for spec in {spec.name: spec for spec in request.tools}.values()]
@@ -474,8 +428,8 @@ def _body(request: ModelRequest, names: Mapping[str, str]) -> Json:
         body |= _thinking(model, request, turns)
     for turn in [turn for turn in turns if turn["role"] == "user"][-MARKED_TURNS:]:
         turn["content"][-1] = _marked(turn["content"][-1])
-    sound: Json = _sound(body)
-    return sound
+    whole: Json = sound(body)
+    return whole
 
 
 def _thinking(model: str, request: ModelRequest, turns: Sequence[Json]) -> Json:
@@ -499,12 +453,12 @@ def _tool(spec: ToolSpec, wire: str) -> Json:
 
 def _schema(text: str) -> Json:
     """The schema without what the API refuses: choices at the top, and names of properties with odd letters."""
-    schema = _object(_parsed(text))
-    properties: Json = dict(_object(schema.get("properties")))
+    schema = object_of(parsed(text))
+    properties: Json = dict(object_of(schema.get("properties")))
     for word in ("anyOf", "oneOf", "allOf"):
         choices = schema.get(word)
         for choice in choices if isinstance(choices, list) else ():
-            properties = {**_object(_object(choice).get("properties")), **properties}
+            properties = {**object_of(object_of(choice).get("properties")), **properties}
     properties = {name: value for name, value in properties.items() if _PROPERTY.fullmatch(name)}
     required = schema.get("required")
     kept = {key: value for key, value in schema.items() if key not in ("anyOf", "oneOf", "allOf", "required")}
@@ -569,14 +523,14 @@ def _is_pause(messages: Sequence[ModelMessage]) -> bool:
 
 
 def _assistant(message: Spoken) -> list[Json]:
-    texts = [message.text, *(_told(media) for media in message.media)]
+    texts = [message.text, *(told_only(media) for media in message.media)]
     return [_words(text) for text in texts if text.strip()]
 
 
 def _asked(message: ToolCalls, names: Mapping[str, str]) -> list[Json]:
     kept, text = _kept(message), message.text
     for block in [block for block in kept if block["type"] == "text"]:
-        said = _text(block.get("text"))
+        said = text_of(block.get("text"))
         if not text.startswith(said):
             # Blank text is not kept: what stands between the two may be that.
             text, said = text.lstrip(), said.lstrip()
@@ -588,7 +542,7 @@ def _asked(message: ToolCalls, names: Mapping[str, str]) -> list[Json]:
     blocks = [*kept, *([_words(text)] if text.strip() else [])]
     for call, name, arguments in message.calls:
         wire = names.get(name, _NAME.sub("_", name)[:MAX_TOOL_NAME] or "unnamed")
-        blocks.append({"type": "tool_use", "id": _id(call), "name": wire, "input": _object(_parsed(arguments))})
+        blocks.append({"type": "tool_use", "id": _id(call), "name": wire, "input": object_of(parsed(arguments))})
     return blocks
 
 
@@ -598,8 +552,8 @@ def _kept(message: ToolCalls) -> list[Json]:
         return []
     blocks: list[Json] = []
     for content in message.kept:
-        block = _object(_parsed(content))
-        is_blank = block.get("type") == "text" and not _text(block.get("text")).strip()
+        block = object_of(parsed(content))
+        is_blank = block.get("type") == "text" and not text_of(block.get("text")).strip()
         if isinstance(block.get("type"), str) and not is_blank:
             blocks.append(block)
     return blocks
@@ -618,28 +572,19 @@ def _spoken(message: Spoken) -> list[Json]:
 
 
 def _shown(media: Media) -> Json:
-    mime = media.mime.partition(";")[0].strip().lower()
-    image = next((found for begins, found in _IMAGES if media.data.startswith(begins)), "")
-    if media.data[:4] == b"RIFF" and media.data[8:12] == b"WEBP":
-        image = "image/webp"
-    image = image or (mime if mime in _IMAGE_TYPES else "")
+    mime, image = media.type, image_of(media)
     if image and 0 < len(media.data) <= MAX_IMAGE:
         return {"type": "image", "source": _source(image, media.data)}
     if mime == "application/pdf" and 0 < len(media.data) <= MAX_PDF:
-        return {"type": "document", "source": _source(mime, media.data), "title": _line(media.name) or "document"}
-    if mime.startswith("text/") or mime in _TEXT_TYPES or mime.endswith(("+json", "+xml")):
+        return {"type": "document", "source": _source(mime, media.data), "title": one_line(media.name) or "document"}
+    if media.is_text:
         text = media.data.decode(errors="replace").replace("\0", "")
-        return _words(f"The file {_line(media.name)} ({mime}) that came with this message:\n\n{text}")
-    return _words(_told(media))
+        return _words(f"The file {one_line(media.name)} ({mime}) that came with this message:\n\n{text}")
+    return _words(told_only(media))
 
 
 def _source(mime: str, data: bytes) -> Json:
     return {"type": "base64", "media_type": mime, "data": b64encode(data).decode()}
-
-
-def _told(media: Media) -> str:
-    name, mime = _line(media.name) or "without a name", _line(media.mime) or media.kind
-    return f"(A file {name} of type {mime} and {len(media.data)} bytes came with this message; it cannot be read here.)"
 
 
 def _words(text: str) -> Json:
@@ -651,32 +596,12 @@ def _marked(block: Mapping[str, Any]) -> Json:
     return {**block, "cache_control": {"type": "ephemeral"}}
 
 
-def _wire_names(request: ModelRequest) -> dict[str, str]:
-    """For each tool a name of letters that the API takes, and that no other has."""
-    names: dict[str, str] = {}
-    taken = set(request.own_tools)
-    for spec in {spec.name: spec for spec in request.tools}.values():
-        plain = wire = _NAME.sub("_", spec.name)[:MAX_TOOL_NAME] or "unnamed"
-        number = 2
-        while wire in taken:
-            wire = f"{plain[: MAX_TOOL_NAME - 8]}_{number}"
-            number += 1
-        taken.add(wire)
-        names[spec.name] = wire
-    return names
-
-
-def _model(name: str) -> str:
-    before, colon, after = name.partition(":")
-    return after.strip() if colon else before.strip()
-
-
 def _error(body: object) -> tuple[str, str]:
     """The kind of an error and its message, from whatever shape it came in."""
-    error = _object(body).get("error", body)
+    error = object_of(body).get("error", body)
     if isinstance(error, dict):
-        return _text(error.get("type")), _text(error.get("message")) or "without a message"
-    text = _text(error).strip()
+        return text_of(error.get("type")), text_of(error.get("message")) or "without a message"
+    text = text_of(error).strip()
     return "", "a page of HTML instead of an answer" if text.startswith("<") else text or "without a message"
 
 
@@ -684,76 +609,12 @@ def _is_too_long(message: str) -> bool:
     return any(words in message.lower() for words in _TOO_LONG)
 
 
-def _retry_after(headers: Mapping[str, str]) -> float:
-    """How long the provider asks to be left alone, in seconds."""
-    for name, factor in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        with suppress(ValueError):
-            seconds = float(headers.get(name, "")) * factor
-            return seconds if isfinite(seconds) and seconds > 0 else 0.0
-    with suppress(ValueError, OverflowError):
-        when = parsedate_to_datetime(headers.get("retry-after", ""))
-        now = datetime.now(UTC)
-        with suppress(ValueError, OverflowError):
-            now = parsedate_to_datetime(headers.get("date", ""))
-        return max(0.0, (_aware(when) - _aware(now)).total_seconds())
-    return 0.0
-
-
-def _aware(moment: datetime) -> datetime:
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-
-
 def _about(block: Json) -> str:
     """What the provider's own tool is used for, where it says so."""
-    given = _object(block.get("input"))
-    about = _text(given.get("query")) or _text(given.get("url"))
+    given = object_of(block.get("input"))
+    about = text_of(given.get("query")) or text_of(given.get("url"))
     return f": {about}" if about else ""
 
 
 def _id(call: str) -> str:
     return _NAME.sub("_", call) or "call"
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split())[:MAX_SHOWN]
-
-
-def _named(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-
-
-def _parsed(text: str) -> Any:
-    """The JSON value, or None where it is none."""
-    try:
-        return loads(text, parse_constant=_nothing)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _nothing(_: str) -> None:
-    """What stands for the numbers that JSON does not have."""
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _object(value: object) -> Json:
-    return value if isinstance(value, dict) else {}
-
-
-def _number(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53 else 0
-
-
-def _sound(value: Any) -> Any:
-    """The same without halves of characters, which no bytes can spell."""
-    match value:
-        case str():
-            return value if value.isascii() else value.encode(errors="replace").decode()
-        case dict():
-            return {_sound(key): _sound(held) for key, held in value.items()}
-        case list():
-            return [_sound(held) for held in value]
-        case _:
-            return value

@@ -7,36 +7,48 @@ import asyncio
 import re
 from base64 import b64encode
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from email.utils import parsedate_to_datetime
 from hashlib import sha256
 from json import dumps, loads
-from math import isfinite
 from types import MappingProxyType
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from httpx2 import HTTPError, InvalidURL, LocalProtocolError, Response, StreamError, UnsupportedProtocol
+from httpx2 import HTTPError, InvalidURL, LocalProtocolError, StreamError, UnsupportedProtocol
 from openai import APIConnectionError, APIStatusError, AsyncOpenAI, AsyncStream, OpenAIError, Timeout
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
+from adapters.provider import (
+    LIFE,
+    MAX_TOOL_NAME,
+    QUIET_SECONDS,
+    TRANSIENT_STATUS,
+    Json,
+    count_of,
+    drain,
+    events_of,
+    image_of,
+    loaded,
+    model_name,
+    named,
+    object_of,
+    one_line,
+    parsed,
+    retry_after,
+    sound,
+    text_of,
+    told_only,
+    wire_names,
+)
 from hub.kernel.events import Called, Failed, Finished, Kept, ModelEvent, Said, Thought
 from hub.kernel.ports import Media, Model, ModelRequest, ModelSettings, Spoken, ToolCalls, ToolResult, ToolSpec
 
 # A stalled answer is noticed by whoever reads it; this is only so that nothing waits for ever.
 TIMEOUT = Timeout(600, connect=10)
-DRAIN_SECONDS = 0.25
-# A sign of life is worth telling only where nothing else was heard for so long.
-QUIET_SECONDS = 1.0
-LIFE = Thought()
 
 MAX_REASON = 500
-MAX_LINE = 16_000_000
-MAX_SHOWN = 200
-MAX_TOOL_NAME = 64
 MAX_IMAGE = 15_000_000
 MAX_PDF = 20_000_000
 LITTLE_THINKING = 4_096
@@ -50,7 +62,6 @@ EMPTY_RESULT = "(nothing)"
 NO_RESULT = "What came of this call is not known."
 GO_ON = "Go on."
 
-Json = dict[str, Any]
 Reason = Literal["end", "tools", "length", "refusal", "pause", "full"]
 
 
@@ -169,7 +180,6 @@ _LASTING = frozenset(
         "content_policy_violation",
     }
 )
-_TRANSIENT_STATUS = frozenset({408, 409, 425, 429})
 _TOO_LONG_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error"})
 _TOO_LONG = (
     "maximum context length",
@@ -180,27 +190,6 @@ _TOO_LONG = (
     "prompt is too long",
 )
 _NAME = re.compile(r"[^a-zA-Z0-9_-]")
-_IMAGES = (
-    (b"\x89PNG\r\n\x1a\n", "image/png"),
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"GIF87a", "image/gif"),
-    (b"GIF89a", "image/gif"),
-)
-_IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
-_TEXT_TYPES = frozenset(
-    {
-        "application/json",
-        "application/xml",
-        "application/yaml",
-        "application/x-yaml",
-        "application/toml",
-        "application/javascript",
-        "application/x-sh",
-        "application/sql",
-        "application/csv",
-        "application/markdown",
-    }
-)
 
 
 class OpenAI:
@@ -223,7 +212,7 @@ class OpenAI:
         if problem := self._problem(request):
             yield Failed(problem)
             return
-        names = _wire_names(request)
+        names = wire_names(request)
         try:
             stream = await self._open().post(
                 "/chat/completions",
@@ -243,7 +232,7 @@ class OpenAI:
         clock = asyncio.get_running_loop().time
         heard_at = clock()
         try:
-            async with aclosing(_data(stream.response)) as events:
+            async with aclosing(events_of(stream.response)) as events:
                 async for data in events:
                     for event in reading.hear(data):
                         if event is LIFE and clock() - heard_at < QUIET_SECONDS:
@@ -251,10 +240,10 @@ class OpenAI:
                         yield event
                         heard_at = clock()
                     if reading.is_over:
-                        await _drain(events)
+                        await drain(events)
                         break
         except (HTTPError, StreamError) as error:
-            broken = f"the connection broke in the middle of the answer: {_named(error)}"
+            broken = f"the connection broke in the middle of the answer: {named(error)}"
         except (ValueError, RecursionError):
             broken = "the answer is no stream of events that can be read"
         finally:
@@ -285,7 +274,7 @@ class OpenAI:
             is_address = False
         if not is_address:
             return f"{quirks.base_url_variable} is no address: it should look like {example}"
-        if not _model(request.model):
+        if not model_name(request.model):
             return f"{request.model!r} names no model: it should look like {quirks.name}:the-model"
         if request.own_tools:
             return f"{quirks.name} has no tools of its own here: take {request.own_tools[0]!r} out of own_tools"
@@ -316,19 +305,19 @@ class OpenAI:
                 if told.is_too_long:
                     return Finished("full")
                 status = error.status_code
-                is_transient = (status in _TRANSIENT_STATUS or status >= 500) and not told.is_lasting
+                is_transient = (status in TRANSIENT_STATUS or status >= 500) and not told.is_lasting
                 hint = {401: f" (look at {self._quirks.key_variable})", 404: " (look at the agent's model)"}
-                retry_after = _retry_after(error.response.headers) if is_transient else 0.0
+                wait = retry_after(error.response.headers) if is_transient else 0.0
                 reason = f"{name} answered {status} {told.words}{hint.get(status, '')}"
-                return self._tidy(Failed(reason, is_transient, retry_after))
+                return self._tidy(Failed(reason, is_transient, wait))
             case InvalidURL():
                 return Failed(f"{self._quirks.base_url_variable} is no address")
             case APIConnectionError() | HTTPError():
                 cause = error.__cause__ or error
                 is_ours = isinstance(cause, UnsupportedProtocol | LocalProtocolError)
-                return self._tidy(Failed(f"{name} could not be reached: {_named(cause)}", is_transient=not is_ours))
+                return self._tidy(Failed(f"{name} could not be reached: {named(cause)}", is_transient=not is_ours))
             case _:
-                return self._tidy(Failed(f"{name} could not be asked: {_named(error)}"))
+                return self._tidy(Failed(f"{name} could not be asked: {named(error)}"))
 
     def _tidy(self, failed: Failed) -> Failed:
         """The failure with a reason that is short and tells no key."""
@@ -384,7 +373,7 @@ class _Call:
     @property
     def is_whole(self) -> bool:
         """Whether the arguments are an object already, to which nothing can be added."""
-        return isinstance(_parsed("".join(self.arguments)), dict)
+        return isinstance(parsed("".join(self.arguments)), dict)
 
 
 class _Calls:
@@ -396,10 +385,10 @@ class _Calls:
 
     def add(self, piece: Json) -> None:
         """A piece belongs to the call with its index; without one, or with one used again, its id and name tell."""
-        function = _object(piece.get("function"))
+        function = object_of(piece.get("function"))
         given = function.get("arguments")
-        arguments = dumps(given) if isinstance(given, dict) else _text(given)
-        call, name = _text(piece.get("id")), _text(function.get("name"))
+        arguments = dumps(given) if isinstance(given, dict) else text_of(given)
+        call, name = text_of(piece.get("id")), text_of(function.get("name"))
         index = piece.get("index")
         if isinstance(index, int) and not isinstance(index, bool):
             held = self._at.get(index)
@@ -462,7 +451,7 @@ class _Reading:
         if data.startswith("[DONE]"):
             self.is_over = True
             return
-        chunk = loads(data, parse_constant=_nothing)
+        chunk = loaded(data)
         if not isinstance(chunk, dict):
             raise ValueError("a chunk is no object")
         if chunk.get("error"):
@@ -505,15 +494,15 @@ class _Reading:
         yield self._finished(reason)
 
     def _choice(self, choice: Json) -> Iterator[ModelEvent]:
-        delta = _object(choice.get("delta"))
+        delta = object_of(choice.get("delta"))
         for thought in self._quirks.thoughts:
-            if text := _text(delta.get(thought)):
+            if text := text_of(delta.get(thought)):
                 yield Thought(text)
                 break
         for name in self._quirks.echoes:
             self._echo(name, delta.get(name))
         yield from _content(delta.get("content"))
-        if refusal := _text(delta.get("refusal")):
+        if refusal := text_of(delta.get("refusal")):
             self._has_refused = True
             yield Said(refusal)
         pieces = delta.get("tool_calls")
@@ -524,7 +513,7 @@ class _Reading:
         if isinstance(delta.get("function_call"), dict):
             self._calls.add({"index": 0, "function": delta["function_call"]})
             yield LIFE
-        self._stop = _text(choice.get("finish_reason")) or self._stop
+        self._stop = text_of(choice.get("finish_reason")) or self._stop
 
     def _echo(self, name: str, value: object) -> None:
         if isinstance(value, str):
@@ -536,7 +525,7 @@ class _Reading:
                 for word, told in detail.items():
                     grows = word in ("text", "summary", "data") and isinstance(told, str)
                     if grows:
-                        held[word] = _text(held.get(word)) + told
+                        held[word] = text_of(held.get(word)) + told
                     elif told is not None or word not in held:
                         held[word] = told
 
@@ -552,13 +541,13 @@ class _Reading:
     @property
     def _counts(self) -> dict[str, Any]:
         usage = self._usage
-        details = _object(usage.get("prompt_tokens_details"))
-        read = _number(details.get("cached_tokens")) or _number(usage.get("prompt_cache_hit_tokens"))
+        details = object_of(usage.get("prompt_tokens_details"))
+        read = count_of(details.get("cached_tokens")) or count_of(usage.get("prompt_cache_hit_tokens"))
         return {
-            "input_tokens": _number(usage.get("prompt_tokens")),
-            "output_tokens": _number(usage.get("completion_tokens")),
+            "input_tokens": count_of(usage.get("prompt_tokens")),
+            "output_tokens": count_of(usage.get("completion_tokens")),
             "cache_read_tokens": read,
-            "cache_write_tokens": _number(details.get("cache_write_tokens")),
+            "cache_write_tokens": count_of(details.get("cache_write_tokens")),
         }
 
     def _finished(self, reason: Reason) -> Finished:
@@ -581,15 +570,15 @@ def _error(body: object) -> _Error:
     """What an error says, from whatever shape it came in."""
     if isinstance(body, list) and body:
         body = body[0]
-    error = _object(body).get("error", body)
+    error = object_of(body).get("error", body)
     if not isinstance(error, dict):
-        text = _text(error).strip()
+        text = text_of(error).strip()
         words = "a page of HTML instead of an answer" if text.startswith("<") else text or "an error without a message"
         return _Error(words, is_lasting=False, is_too_long=_is_too_long("", text))
-    code, kind, message = error.get("code"), _text(error.get("type")), _text(error.get("message"))
-    name = _text(code) or _text(error.get("status")) or kind
+    code, kind, message = error.get("code"), text_of(error.get("type")), text_of(error.get("message"))
+    name = text_of(code) or text_of(error.get("status")) or kind
     if isinstance(code, int):
-        is_lasting = 400 <= code < 500 and code not in _TRANSIENT_STATUS
+        is_lasting = 400 <= code < 500 and code not in TRANSIENT_STATUS
     else:
         is_lasting = bool({name, kind} & _LASTING)
     words = f"{name}: {message}" if name and message else name or message or "an error without a message"
@@ -618,44 +607,9 @@ def _written(call: _Call) -> str:
     return "".join(call.arguments) or "{}"
 
 
-async def _data(response: Response) -> AsyncGenerator[str, None]:
-    """The data of each server-sent event, and an empty text for each comment, which is a sign of life."""
-    held: list[str] = []
-    rest = bytearray()
-    async with aclosing(response.aiter_bytes()) as pieces:
-        async for piece in pieces:
-            rest += piece
-            if b"\n" not in piece:
-                if len(rest) > MAX_LINE:
-                    raise ValueError("a line has no end")
-                continue
-            *lines, rest = rest.split(b"\n")
-            for line in lines:
-                text = line.rstrip(b"\r").decode()
-                if text.startswith("data:"):
-                    held.append(text[5:].removeprefix(" "))
-                elif text.startswith(":"):
-                    yield ""
-                elif not text and held:
-                    yield "\n".join(held)
-                    held.clear()
-    if rest.startswith(b"data:"):
-        held.append(rest[5:].strip().decode())
-    if held:
-        yield "\n".join(held)
-
-
-async def _drain(events: AsyncGenerator[str, None]) -> None:
-    """Read what little may be left, so that the connection can be used again."""
-    with suppress(TimeoutError, HTTPError, StreamError, ValueError):
-        async with asyncio.timeout(DRAIN_SECONDS):
-            async for _ in events:
-                pass
-
-
 def _body(request: ModelRequest, names: Mapping[str, str], quirks: Quirks) -> Json:
     body: Json = {
-        "model": _model(request.model),
+        "model": model_name(request.model),
         "messages": _messages(request, names, quirks),
         "stream": True,
         quirks.max_tokens: max(1, request.max_tokens),
@@ -676,12 +630,12 @@ def _body(request: ModelRequest, names: Mapping[str, str], quirks: Quirks) -> Js
         body |= {"reasoning": {"max_tokens": budget}} if quirks.thinking == "tokens" else {"reasoning_effort": effort}
     if request.conversation and quirks.has_cache_key:
         body["prompt_cache_key"] = sha256(request.conversation.encode(errors="replace")).hexdigest()[:32]
-    sound: Json = _sound({**body, **quirks.extra_body})
-    return sound
+    whole: Json = sound({**body, **quirks.extra_body})
+    return whole
 
 
 def _tool(spec: ToolSpec, wire: str, quirks: Quirks) -> Json:
-    schema = {"properties": {}, **_object(_parsed(spec.parameters)), "type": "object"}
+    schema = {"properties": {}, **object_of(parsed(spec.parameters)), "type": "object"}
     parameters = _pruned(schema, quirks.refused_words) if quirks.refused_words else schema
     return {"type": "function", "function": {"name": wire, "description": spec.description, "parameters": parameters}}
 
@@ -775,12 +729,12 @@ def _asked(message: ToolCalls, names: Mapping[str, str], quirks: Quirks) -> Json
     kept: Json = {}
     if message.model.partition(":")[0] == quirks.name:
         for content in message.kept:
-            kept |= _object(_parsed(content))
-    extras = _object(kept.pop("extra_content", None))
+            kept |= object_of(parsed(content))
+    extras = object_of(kept.pop("extra_content", None))
     calls: list[Json] = []
     for number, (call, name, arguments) in enumerate(message.calls):
         wire = names.get(name, _NAME.sub("_", name)[:MAX_TOOL_NAME] or "unnamed")
-        written = arguments if isinstance(_parsed(arguments), dict) else "{}"
+        written = arguments if isinstance(parsed(arguments), dict) else "{}"
         made: Json = {"id": call, "type": "function", "function": {"name": wire, "arguments": written}}
         if str(number) in extras:
             made["extra_content"] = extras[str(number)]
@@ -791,7 +745,7 @@ def _asked(message: ToolCalls, names: Mapping[str, str], quirks: Quirks) -> Json
 
 
 def _texts(message: Spoken) -> list[str]:
-    return [text for text in (message.text, *(_told(media) for media in message.media)) if text.strip()]
+    return [text for text in (message.text, *(told_only(media) for media in message.media)) if text.strip()]
 
 
 def _spoken(message: Spoken, quirks: Quirks) -> Json:
@@ -805,48 +759,24 @@ def _spoken(message: Spoken, quirks: Quirks) -> Json:
 
 
 def _shown(media: Media, quirks: Quirks) -> Json:
-    mime = media.mime.partition(";")[0].strip().lower()
-    image = next((found for begins, found in _IMAGES if media.data.startswith(begins)), "")
-    if media.data[:4] == b"RIFF" and media.data[8:12] == b"WEBP":
-        image = "image/webp"
-    image = image or (mime if mime in _IMAGE_TYPES else "")
+    mime, image = media.type, image_of(media)
     if image and 0 < len(media.data) <= MAX_IMAGE:
         return {"type": "image_url", "image_url": {"url": _url(image, media.data)}}
     if quirks.reads_pdf and mime == "application/pdf" and 0 < len(media.data) <= MAX_PDF:
-        name = _line(media.name) or "document.pdf"
+        name = one_line(media.name) or "document.pdf"
         return {"type": "file", "file": {"filename": name, "file_data": _url(mime, media.data)}}
-    if mime.startswith("text/") or mime in _TEXT_TYPES or mime.endswith(("+json", "+xml")):
+    if media.is_text:
         text = media.data.decode(errors="replace").replace("\0", "")
-        return _words(f"The file {_line(media.name)} ({mime}) that came with this message:\n\n{text}")
-    return _words(_told(media))
+        return _words(f"The file {one_line(media.name)} ({mime}) that came with this message:\n\n{text}")
+    return _words(told_only(media))
 
 
 def _url(mime: str, data: bytes) -> str:
     return f"data:{mime};base64,{b64encode(data).decode()}"
 
 
-def _told(media: Media) -> str:
-    name, mime = _line(media.name) or "without a name", _line(media.mime) or media.kind
-    return f"(A file {name} of type {mime} and {len(media.data)} bytes came with this message; it cannot be read here.)"
-
-
 def _words(text: str) -> Json:
     return {"type": "text", "text": text}
-
-
-def _wire_names(request: ModelRequest) -> dict[str, str]:
-    """For each tool a name of letters that the API takes, and that no other has."""
-    names: dict[str, str] = {}
-    taken: set[str] = set()
-    for spec in {spec.name: spec for spec in request.tools}.values():
-        plain = wire = _NAME.sub("_", spec.name)[:MAX_TOOL_NAME] or "unnamed"
-        number = 2
-        while wire in taken:
-            wire = f"{plain[: MAX_TOOL_NAME - 8]}_{number}"
-            number += 1
-        taken.add(wire)
-        names[spec.name] = wire
-    return names
 
 
 def ollama_address(host: str) -> str:
@@ -866,11 +796,6 @@ def ollama_address(host: str) -> str:
     return f"{scheme}://{name}{':' if port else ''}{port}{path if path.endswith('/v1') else f'{path}/v1'}"
 
 
-def _model(name: str) -> str:
-    before, colon, after = name.partition(":")
-    return after.strip() if colon else before.strip()
-
-
 def _money(value: object) -> Decimal | None:
     """An amount in dollars, exact to the last place that we keep."""
     try:
@@ -881,67 +806,3 @@ def _money(value: object) -> Decimal | None:
         return amount if isinstance(exponent, int) and -18 <= exponent <= 0 else amount.quantize(CENTS)
     except InvalidOperation:
         return None
-
-
-def _retry_after(headers: Mapping[str, str]) -> float:
-    """How long the provider asks to be left alone, in seconds."""
-    for name, factor in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        with suppress(ValueError):
-            seconds = float(headers.get(name, "")) * factor
-            return seconds if isfinite(seconds) and seconds > 0 else 0.0
-    with suppress(ValueError, OverflowError):
-        when = parsedate_to_datetime(headers.get("retry-after", ""))
-        now = datetime.now(UTC)
-        with suppress(ValueError, OverflowError):
-            now = parsedate_to_datetime(headers.get("date", ""))
-        return max(0.0, (_aware(when) - _aware(now)).total_seconds())
-    return 0.0
-
-
-def _aware(moment: datetime) -> datetime:
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split())[:MAX_SHOWN]
-
-
-def _named(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-
-
-def _parsed(text: str) -> Any:
-    """The JSON value, or None where it is none."""
-    try:
-        return loads(text, parse_constant=_nothing)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _nothing(_: str) -> None:
-    """What stands for the numbers that JSON does not have."""
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _object(value: object) -> Json:
-    return value if isinstance(value, dict) else {}
-
-
-def _number(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53 else 0
-
-
-def _sound(value: Any) -> Any:
-    """The same in plain containers, and without halves of characters, which no bytes can spell."""
-    match value:
-        case str():
-            return value if value.isascii() else value.encode(errors="replace").decode()
-        case Mapping():
-            return {_sound(key): _sound(held) for key, held in value.items()}
-        case list():
-            return [_sound(held) for held in value]
-        case _:
-            return value

@@ -44,20 +44,6 @@ _TABLES: Mapping[str, str] = MappingProxyType(
     {"anthropic": "anthropic", "openai": "openai", "gemini": "google", "openrouter": "openrouter"}
 )
 _READS_PDF = frozenset({"anthropic", "openai"})
-_TEXT_TYPES = frozenset(
-    {
-        "application/json",
-        "application/xml",
-        "application/yaml",
-        "application/x-yaml",
-        "application/toml",
-        "application/javascript",
-        "application/x-sh",
-        "application/sql",
-        "application/csv",
-        "application/markdown",
-    }
-)
 _NAMES = ("input_mtok", "output_mtok", "cache_read_mtok", "cache_write_mtok", "requests_kcount")
 _PAGE = re.compile(rb"/Type\s*/Page(?![a-zA-Z])")
 _EXACT = Context(prec=100)
@@ -250,8 +236,8 @@ def _size(text: str) -> int:
 
 
 def _tokens_of(media: Media, table: str) -> int:
-    mime = media.mime.partition(";")[0].strip().lower()
-    if mime.startswith("text/") or mime in _TEXT_TYPES or mime.endswith(("+json", "+xml")):
+    mime = media.type
+    if media.is_text:
         shown = _size(media.data.decode(errors="replace")) + TOKENS_OF_A_LINE
     elif mime == "application/pdf" and table in _READS_PDF:
         shown = _pages(media.data) * TOKENS_A_PAGE

@@ -180,6 +180,12 @@ class ToolCalls:
     model: str = ""
 
 
+_TEXTS = frozenset(
+    f"application/{name}"
+    for name in ("json", "xml", "yaml", "x-yaml", "toml", "javascript", "x-sh", "sql", "csv", "markdown")
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Media:
     """A file that came with a message, as a model is shown it."""
@@ -188,6 +194,16 @@ class Media:
     name: str
     mime: str
     data: bytes
+
+    @property
+    def type(self) -> str:
+        """Its MIME type alone, in one spelling."""
+        return self.mime.partition(";")[0].strip().lower()
+
+    @property
+    def is_text(self) -> bool:
+        """Whether its bytes can be read as text."""
+        return self.type.startswith("text/") or self.type in _TEXTS or self.type.endswith(("+json", "+xml"))
 
 
 @dataclass(frozen=True, slots=True)
