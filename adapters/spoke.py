@@ -9,11 +9,13 @@ import json
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
+from adapters.pace import Pace
 from factory_contracts import subjects
 from factory_contracts.envelope import Malformed
 from factory_contracts.messages import (
@@ -30,11 +32,13 @@ from factory_contracts.messages import (
     FromSpoke,
     Hello,
     InboundMessage,
+    Moved,
     Noted,
     Outcome,
     Refused,
     Said,
     ShownReceipt,
+    StopPressed,
     Submit,
     ToSpoke,
     Update,
@@ -57,6 +61,8 @@ OPENING = 60
 NOTES_KEPT = 10_000
 DONE_KEPT = 10_000
 BROKEN_RETRY = 1.0
+# Whoever deletes an answer more often than this does not want it.
+MOST_LOSSES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,21 +77,51 @@ class Reply:
     is_final: bool = False
     outcome: Outcome = "complete"
     usage: Usage | None = None
+    attachments: tuple[Attachment, ...] = ()
+    choices: tuple[str, ...] = ()
+    asker: str = ""
+    parts: tuple[str, ...] = ()
 
 
 class Undeliverable(Exception):
     """The platform refuses this reply for good; the sentence says why."""
 
 
+class NotNow(Exception):
+    """The platform takes nothing in this place for so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"wait {seconds:.1f} s")
+        self.seconds = seconds
+
+
+class Gone(Exception):
+    """A message that was to be edited is not there any more: somebody deleted it. It was this part of the reply."""
+
+    def __init__(self, part: int) -> None:
+        super().__init__(f"part {part} is gone")
+        self.part = part
+
+
+# What is left to do after one write: write again, or open one more message, in which the reply goes on.
+Left = Literal["write", "open"]
+
+
 class Screen(Protocol):
-    """A platform as a spoke writes on it."""
+    """A platform as a spoke writes on it: each call is one write."""
 
     async def send(self, reply: Reply) -> str:
-        """Open the bubble with a few words and return its message id. Raises `Undeliverable`."""
+        """Open the bubble, or a further message of a long reply, with a few words; answers with the message's id.
+
+        `reply.parts` are the messages that it has already. Raises `Undeliverable`, `NotNow`.
+        """
         ...
 
-    async def edit(self, message_id: str, reply: Reply) -> None:
-        """Make the bubble show the reply as it stands now. Repeating it changes nothing. Raises `Undeliverable`."""
+    async def edit(self, message_id: str, reply: Reply) -> Left | None:
+        """Bring the bubble, and `reply.parts` beside it, nearer to the reply as it stands now; what is left to do.
+
+        Repeating it changes nothing. Raises `Undeliverable`, `NotNow`, `Gone`.
+        """
         ...
 
     async def said(self, said: Said) -> None:
@@ -93,27 +129,35 @@ class Screen(Protocol):
         ...
 
 
+class Drafts(Protocol):
+    """A platform that shows an answer while it grows without a message for it."""
+
+    async def draft(self, reply: Reply) -> bool:
+        """Show the reply as it stands now; False where this conversation has no drafts. Raises `NotNow`."""
+        ...
+
+
 class Notes:
-    """Which message id each unfinished reply has: a file that a spoke killed between send and receipt reads again."""
+    """Which messages each unfinished reply has: a file that a spoke killed between send and receipt reads again."""
 
     def __init__(self, path: Path | None) -> None:
-        self._ids: OrderedDict[str, str] = OrderedDict()
+        self._ids: OrderedDict[tuple[str, int], str] = OrderedDict()
         self._file: int | None = None
         if path is not None:
             self._load(path)
             self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
-    def get(self, turn: str) -> str | None:
-        """The reply's message id, if it was sent from here."""
-        return self._ids.get(turn)
+    def get(self, turn: str, part: int = 0) -> str | None:
+        """The message id of a part of the reply, if it was sent from here."""
+        return self._ids.get((turn, part))
 
-    def add(self, turn: str, message_id: str) -> None:
+    def add(self, turn: str, message_id: str, part: int = 0) -> None:
         """Note it; on return the kernel has it, and a kill cannot take it back."""
-        self._ids[turn] = message_id
+        self._ids[turn, part] = message_id
         if len(self._ids) > NOTES_KEPT:
             self._ids.popitem(last=False)
         if self._file is not None:
-            os.write(self._file, f"{json.dumps([turn, message_id])}\n".encode())
+            os.write(self._file, _line(turn, part, message_id))
 
     def close(self) -> None:
         """Let go of the file."""
@@ -126,16 +170,20 @@ class Notes:
             return
         for line in path.read_text().splitlines():
             try:
-                turn, message_id = json.loads(line)
+                turn, message_id, *part = json.loads(line)
             except (ValueError, TypeError):
                 # The last line may be torn by a kill.
                 continue
-            self._ids[turn] = message_id
+            self._ids[turn, part[0] if part else 0] = message_id
         while len(self._ids) > NOTES_KEPT:
             self._ids.popitem(last=False)
         fresh = path.with_suffix(".new")
-        fresh.write_text("".join(f"{json.dumps(pair)}\n" for pair in self._ids.items()))
+        fresh.write_bytes(b"".join(_line(turn, part, noted) for (turn, part), noted in self._ids.items()))
         fresh.replace(path)
+
+
+def _line(turn: str, part: int, message_id: str) -> bytes:
+    return f"{json.dumps([turn, message_id, part] if part else [turn, message_id])}\n".encode()
 
 
 @dataclass(slots=True)
@@ -148,25 +196,51 @@ class _Growing:
     events: int = -1
     text: str = ""
     activity: str | None = None
-    message_id: str | None = None
+    parts: tuple[str, ...] = ()
+    gone: frozenset[str] = frozenset()
+    losses: int = 0
     final: Final | None = None
     has_gap: bool = False
+    is_drafted: bool = False
     undeliverable: str | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def take(self, update: Update) -> bool:
+    @property
+    def message_id(self) -> str | None:
+        """The message that the reply begins in, once there is one."""
+        return self.parts[0] if self.parts else None
+
+    def know(self, parts: tuple[str, ...]) -> None:
+        """Take the messages that the log holds for this reply, but for those that somebody deleted."""
+        if parts and not self.gone.intersection(parts):
+            self.parts = (*parts, *self.parts[len(parts) :])
+
+    def lose(self, part: int) -> None:
+        """A message of the reply is gone, and those after it, which would stand above a new one, count no more."""
+        self.gone |= frozenset(self.parts[part:])
+        self.parts = self.parts[:part]
+        self.losses += 1
+        if self.losses > MOST_LOSSES:
+            self.undeliverable = "its messages are deleted again and again"
+
+    def take(self, event: Update | Final) -> bool:
         """Apply what is new; False where it is not."""
-        if self.final is not None or (update.attempt, update.events) < (self.attempt, self.events):
+        if self.final is not None:
             return False
-        if update.base == 0:
-            self.text, self.has_gap = update.text, False
-        elif update.attempt != self.attempt or self.has_gap or update.base > len(self.text):
+        if isinstance(event, Final):
+            self.final, self.text, self.activity = event, event.text, None
+            return True
+        if (event.attempt, event.events) < (self.attempt, self.events):
+            return False
+        if event.base == 0:
+            self.text, self.has_gap = event.text, False
+        elif event.attempt != self.attempt or self.has_gap or event.base > len(self.text):
             # Something before this was lost; the next snapshot or the final has it all.
             self.has_gap = True
             return False
         else:
-            self.text = self.text[: update.base] + update.text
-        self.attempt, self.events, self.activity = update.attempt, update.events, update.activity
+            self.text = self.text[: event.base] + event.text
+        self.attempt, self.events, self.activity = event.attempt, event.events, event.activity
         return True
 
     def reply(self) -> Reply:
@@ -181,13 +255,31 @@ class _Growing:
             is_final=final is not None,
             outcome=final.outcome if final is not None else "complete",
             usage=final.usage if final is not None else None,
+            attachments=(final.attachments or ()) if final is not None else (),
+            choices=(final.choices or ()) if final is not None else (),
+            asker=(final.asker or "") if final is not None else "",
+            parts=self.parts,
         )
 
     def opening(self) -> Reply:
-        """The few words that open the bubble: if their receipt is lost, they are all that stands there twice."""
+        """The few words that open a message: if their receipt is lost, they are all that stands there twice."""
+        # What was drafted has no opening: the draft vanishes when the first message comes, and that must be the answer.
+        if self.is_drafted and self.final is not None and not self.parts:
+            return self.reply()
         # At most half of a short answer: the whole of it, left behind, would be an answer shown twice.
-        words = self.text[: min(OPENING, len(self.text) // 2)].rpartition(" ")[0]
-        return Reply(turn=self.turn, address=self.address, text=words or "…", activity=self.activity)
+        words = self.text[: min(OPENING, len(self.text) // 2)].rpartition(" ")[0] if not self.parts else ""
+        return replace(self.reply(), text=words or "…", is_final=False)
+
+
+async def survived(work: Awaitable[None], otherwise: str) -> bool:
+    """Whether it was done; what went wrong in a way that nobody foresaw is logged under these words."""
+    try:
+        await work
+    except Exception:
+        # A platform can fail in ways that nobody foresaw, and one message must not take all others with it.
+        logger.exception("%s", otherwise)
+        return False
+    return True
 
 
 class Spoke:
@@ -202,6 +294,9 @@ class Spoke:
         *,
         notes: Path | None = None,
         scope: str | None = None,
+        pace: Pace | None = None,
+        place: Callable[[Address], str] = lambda address: address.scope_id,
+        drafts: Drafts | None = None,
         at: Callable[[str], None] = lambda point: None,
     ) -> None:
         self._transport = transport
@@ -209,6 +304,9 @@ class Spoke:
         self._bot_id = subjects.bot_token(bot_id)
         self._screen = screen
         self._scope = scope
+        self._pace = pace
+        self._place = place
+        self._drafts = drafts
         self._at = at
         self._notes = Notes(notes)
         self._growing: dict[str, _Growing] = {}
@@ -241,6 +339,41 @@ class Spoke:
         if isinstance(reply, Accepted | AlreadyAccepted | Refused):
             return reply
         raise Malformed(f"the hub answered a message with {reply.kind!r}")
+
+    async def would_take(self, message: InboundMessage) -> Refused | None:
+        """Ask whether a message would be heard, before its files are fetched; None where it would."""
+        asked = Submit(
+            platform=self._platform,
+            bot_id=self._bot_id,
+            scope_id=message.address.scope_id,
+            message=message,
+            only_asks=True,
+        )
+        reply = await self._ask(asked)
+        return reply if isinstance(reply, Refused) else None
+
+    async def stop(self, scope_id: str, turn: str, user_id: str) -> Refused | None:
+        """A person pressed the button that stops this turn; None where that was theirs to do and it ran."""
+        reply = await self._ask(
+            StopPressed(platform=self._platform, bot_id=self._bot_id, scope_id=scope_id, turn=turn, user_id=user_id)
+        )
+        return reply if isinstance(reply, Refused) else None
+
+    async def move(self, old_scope: str, new_scope: str) -> None:
+        """The platform gave a conversation a new scope; when this returns, it goes on there."""
+        await self._ask(Moved(platform=self._platform, bot_id=self._bot_id, scope_id=new_scope, old_scope=old_scope))
+
+    async def read(self, attachment: Attachment) -> bytes | None:
+        """The bytes of a file that an answer brings; None where it is not there any more."""
+        store = subjects.blobs(self._platform, self._bot_id)
+        pause, longest = PAUSES
+        while isinstance(got := await blobs.get(self._transport, store, attachment.blob), Err):
+            if got.reason not in ("disconnected", "timeout", "no responders"):
+                logger.error("a file cannot be read: %s", got.detail)
+                return None
+            await asyncio.sleep(pause)
+            pause = min(longest, pause * 1.5)
+        return got.value
 
     async def keep(self, kind: AttachmentKind, name: str, mime: str, data: bytes) -> Attachment | None:
         """Put a file where those who answer can read it, however long the bus is away; None where it is not taken."""
@@ -358,13 +491,11 @@ class Spoke:
         if growing is None:
             growing = self._growing[event.turn] = _Growing(event.turn, event.address)
             self._spawn(self._deliver(growing))
+        parts = growing.parts
         if event.message_id is not None:
-            growing.message_id = event.message_id
-        if isinstance(event, Final):
-            growing.final, growing.text, growing.activity = event, event.text, None
-        elif not growing.take(event):
-            return
-        growing.changed.set()
+            growing.know((event.message_id, *(event.further or ())))
+        if growing.take(event) or growing.parts != parts:
+            growing.changed.set()
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
@@ -373,33 +504,44 @@ class Spoke:
 
     async def _deliver(self, growing: _Growing) -> None:
         """See one reply to its end, whatever the platform does meanwhile."""
-        while True:
-            try:
-                await self._show(growing)
-                break
-            except Undeliverable as refusal:
-                logger.warning("turn %s is undeliverable: %s", growing.turn, refusal)
-                growing.undeliverable = str(refusal)
-            except Exception:
-                # A platform can fail in ways that nobody foresaw; the answer is on the log, so it is tried again.
-                logger.exception("turn %s could not be shown, trying again", growing.turn)
-                await asyncio.sleep(BROKEN_RETRY)
-                growing.changed.set()
+        # The answer is on the log, so what went wrong in a way that nobody foresaw is tried again.
+        while not await survived(self._show(growing), f"turn {growing.turn} could not be shown, trying again"):
+            await asyncio.sleep(BROKEN_RETRY)
+            growing.changed.set()
         self._done[growing.turn] = growing.message_id, growing.undeliverable
-        if len(self._done) > DONE_KEPT:
+        while len(self._done) > DONE_KEPT:
             self._done.popitem(last=False)
         del self._growing[growing.turn]
 
     async def _show(self, growing: _Growing) -> None:
+        left: Left | None = None
         while growing.undeliverable is None:
             await growing.changed.wait()
-            if growing.message_id is None:
-                await self._open(growing)
-            growing.changed.clear()
-            reply = growing.reply()
-            if growing.message_id is not None:
-                await self._screen.edit(growing.message_id, reply)
-            if reply.is_final:
+            part = len(growing.parts)
+            try:
+                if part and left != "open":
+                    left = await self._write(growing)
+                elif left == "open" or not await self._draft(growing):
+                    await self._open(growing, part)
+                    left = "write"
+            except NotNow as told:
+                # What is to be done stays the same; what is to be written may be another by then.
+                if self._pace is None:
+                    await asyncio.sleep(told.seconds)
+                else:
+                    self._pace.silence(self._place(growing.address), told.seconds)
+                growing.changed.set()
+                continue
+            except Gone as told:
+                growing.lose(told.part)
+                left = "open"
+            except Undeliverable as refusal:
+                logger.warning("turn %s is undeliverable: %s", growing.turn, refusal)
+                growing.undeliverable = str(refusal)
+                continue
+            if left is not None:
+                growing.changed.set()
+            elif growing.final is not None and growing.parts and not growing.changed.is_set():
                 await self._receipt_final(growing.address, growing.turn, growing.message_id, None)
                 return
         while growing.final is None:
@@ -407,12 +549,45 @@ class Spoke:
             growing.changed.clear()
         await self._receipt_final(growing.address, growing.turn, growing.message_id, growing.undeliverable)
 
-    async def _open(self, growing: _Growing) -> None:
-        """Send the opening words, note their id, and let the hub's word say which bubble counts."""
-        sent = self._notes.get(growing.turn)
-        if sent is None:
-            sent = await self._screen.send(growing.opening())
-            self._notes.add(growing.turn, sent)
+    def _leave(self, growing: _Growing) -> AbstractAsyncContextManager[None]:
+        """The leave to write; answers that are whole and bubbles that open go before those that grow."""
+        if self._pace is None:
+            return nullcontext()
+        is_urgent = growing.final is not None or not (growing.parts or growing.is_drafted)
+        return self._pace.leave(self._place(growing.address), is_urgent=is_urgent)
+
+    async def _write(self, growing: _Growing) -> Left | None:
+        """One step towards what the reply is by the time there is leave to write."""
+        async with self._leave(growing):
+            growing.changed.clear()
+            reply = growing.reply()
+            left = await self._screen.edit(reply.parts[0], reply)
+        # The log may have named the message that is to be opened while this was written.
+        return "write" if left == "open" and len(growing.parts) > len(reply.parts) else left
+
+    async def _draft(self, growing: _Growing) -> bool:
+        """Show an answer that grows where there is no message of it yet, if the platform can."""
+        if self._drafts is None or growing.final is not None:
+            return False
+        async with self._leave(growing):
+            growing.changed.clear()
+            # While this waited the final may have come, which needs a message at once, or the log named a message.
+            is_wanted = growing.final is None and not growing.parts
+            is_drafted = is_wanted and await self._drafts.draft(growing.reply())
+        growing.is_drafted |= is_drafted
+        return is_drafted
+
+    async def _open(self, growing: _Growing, part: int) -> None:
+        """Send the opening words, note their id, and let the hub's word say which message counts."""
+        sent = self._notes.get(growing.turn, part)
+        if sent is None or sent in growing.gone:
+            async with self._leave(growing):
+                # The log may have named the message while this waited.
+                if len(growing.parts) > part:
+                    return
+                sent = await self._screen.send(growing.opening())
+                self._at("sent-unnoted")
+                self._notes.add(growing.turn, sent, part)
             self._at("sent-unreceipted")
         receipt = ShownReceipt(
             platform=self._platform,
@@ -420,9 +595,13 @@ class Spoke:
             scope_id=growing.address.scope_id,
             turn=growing.turn,
             message_id=sent,
+            part=part or None,
         )
         noted = await self._ask(receipt)
-        growing.message_id = noted.message_id or sent if isinstance(noted, Noted) else sent
+        known = noted.message_id if isinstance(noted, Noted) else None
+        message_id = sent if known is None or known in growing.gone else known
+        # The hub's own events may have named it before its answer came.
+        growing.parts = (*growing.parts[:part], message_id, *growing.parts[part + 1 :])
 
     async def _receipt_final(
         self, address: Address, turn: str, message_id: str | None, undeliverable: str | None

@@ -1,21 +1,27 @@
 """Words to the hub instead of the agent: `/new`, `/undo`, `/usage` and the like, and what each puts on the log."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from factory_contracts.messages import Outcome, Usage
-from factory_contracts.records import Bound, HeadMoved, Record, SessionOpened, Tally, TurnAnswered, record_id
+from factory_contracts.records import Bound, HeadMoved, Record, SessionOpened, TurnAnswered, record_id
 from factory_contracts.subjects import BadToken, scope_token
 from factory_contracts.work import Line
 from hub.kernel.agent import Agent
 from hub.kernel.budget import dollars, renewal
+from hub.kernel.guards import START
 from hub.kernel.routing import RoutingKey
 from hub.kernel.session import COMPACT, EXPAND, OpenTurn
 from hub.pool import Pool
 
 STOPPED = "Stopped."
 NOTHING_RUNS = "Nothing is running."
+NOT_YOURS = "Only who asked can stop this."
+WELCOME_OWNER = "You are an owner of this bot."
+HOW_TO = "Just write to me. `/new` begins a new conversation, `/stop` ends an answer, `/help` tells the other commands."
+HELP_HEAD = "Whatever you write is for the agent, but for these:"
+FORK = "/fork"
 NEW_SESSION = "A new conversation begins: I no longer see what was said before."
 SUMMARISE = (
     "Write down, for yourself and in the language of the conversation, what was said so far and matters for going on: "
@@ -23,6 +29,8 @@ SUMMARISE = (
     "No preamble, no comment, at most 400 words."
 )
 MOST_UNDONE = 50
+MOST_OFFERED = 40
+MOST_CHOICES = 8
 MAX_MODEL_NAME = 255
 
 
@@ -46,8 +54,11 @@ async def obey(pool: Pool, turn: OpenTurn) -> Obeyed:
     return GoOn() if command is None else await command(pool, turn, rest.strip())
 
 
-def said_by_hub(pool: Pool, turn: OpenTurn, text: str, outcome: Outcome = "complete") -> TurnAnswered:
-    """An answer that no agent gave, and that no model will be shown."""
+def said_by_hub(
+    pool: Pool, turn: OpenTurn, text: str, outcome: Outcome = "complete", choices: Iterable[str] = ()
+) -> TurnAnswered:
+    """An answer that no agent gave, and that no model will be shown; of the choices as many as can be offered."""
+    offered = tuple(choice for choice in choices if len(choice) <= MOST_OFFERED)[:MOST_CHOICES]
     return TurnAnswered(
         id=record_id(turn.turn, "answered"),
         turn=turn.turn,
@@ -55,7 +66,21 @@ def said_by_hub(pool: Pool, turn: OpenTurn, text: str, outcome: Outcome = "compl
         compacted=pool.session.compacted,
         text=text,
         outcome=outcome,
+        choices=offered or None,
     )
+
+
+async def _start(pool: Pool, turn: OpenTurn, rest: str) -> Obeyed:
+    agent = pool.agent
+    lines = [f"Hello! {WELCOME_OWNER}" if turn.trust == "owner" else "Hello!"]
+    if agent is not None:
+        lines.append(f"**{agent.name}** answers here. {agent.description}".rstrip())
+    return (said_by_hub(pool, turn, "\n".join([*lines, HOW_TO])),)
+
+
+async def _help(pool: Pool, turn: OpenTurn, rest: str) -> Obeyed:
+    lines = [f"- `{word}` {says}" for word, says in HELP.items() if word != FORK or turn.message.address.names_scopes]
+    return (said_by_hub(pool, turn, "\n".join([HELP_HEAD, *lines])),)
 
 
 async def _new(pool: Pool, turn: OpenTurn, rest: str) -> Obeyed:
@@ -78,7 +103,8 @@ async def _agent(pool: Pool, turn: OpenTurn, name: str) -> Obeyed:
             f"{': ' + agent.description if agent.description else ''}"
             for agent in agents.values()
         ]
-        return (said_by_hub(pool, turn, "\n".join(["These agents can answer; `/agent NAME` chooses:", *lines])),)
+        text = "\n".join(["These agents can answer; `/agent NAME` chooses:", *lines])
+        return (said_by_hub(pool, turn, text, choices=(f"/agent {other}" for other in agents)),)
     if name not in agents:
         known = ", ".join(sorted(agents)) or "none"
         return _no(pool, turn, f"There is no agent `{name}`. There are: {known}.")
@@ -94,7 +120,7 @@ async def _model(pool: Pool, turn: OpenTurn, name: str) -> Obeyed:
         here = pool.agent or agent
         words = [f"**{agent.name}** answers here with `{here.model}`."]
         words += [f"Its file names: {', '.join(f'`{one}`' for one in own)}. `/model NAME` chooses, `/model -` resets."]
-        return (said_by_hub(pool, turn, "\n".join(words)),)
+        return (said_by_hub(pool, turn, "\n".join(words), choices=(f"/model {one}" for one in own)),)
     if name == "-":
         return _bound(pool, turn, agent.name, None), said_by_hub(pool, turn, f"`{agent.model}` answers here again.")
     if name not in own and turn.trust != "owner":
@@ -170,10 +196,8 @@ async def _fork(pool: Pool, turn: OpenTurn, name: str) -> Obeyed:
         scope_token(name)
     except BadToken as error:
         return _no(pool, turn, f"`/fork NAME` needs a name for the copy: {error}.")
-    view = pool.session.compaction(f"fork.{turn.turn}", f"fork.{turn.turn}", pool.ports.clock())
-    view = view.model_copy(update={"compacted": 0, "seen": (), "tally": Tally(), "usage": Usage()})
     key = RoutingKey(pool.key.platform, pool.key.bot_id, name)
-    if not await pool.crew.fork(key, view):
+    if not await pool.crew.fork(key, pool.session.copy(f"fork.{turn.turn}", pool.ports.clock())):
         return _no(pool, turn, f"There is a conversation `{name}` already.")
     return (said_by_hub(pool, turn, f"`{name}` begins with all that was said here. `/resume {name}` goes there."),)
 
@@ -205,6 +229,8 @@ async def _expand(pool: Pool, turn: OpenTurn, rest: str) -> Obeyed:
 
 COMMANDS: Mapping[str, Command] = MappingProxyType(
     {
+        START: _start,
+        "/help": _help,
         "/new": _new,
         "/stop": _stop,
         "/agent": _agent,
@@ -213,9 +239,28 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "/retry": _retry,
         "/usage": _usage,
         "/why": _why,
-        "/fork": _fork,
+        FORK: _fork,
         COMPACT: _compact,
         EXPAND: _expand,
+    }
+)
+
+
+HELP: Mapping[str, str] = MappingProxyType(
+    {
+        START: "says who answers here",
+        "/help": "tells these commands",
+        "/new": "begins a new conversation; what was said before is no longer seen",
+        "/stop": "ends the answer that is being written",
+        "/agent": "tells who can answer, and with a name chooses",
+        "/model": "tells which model answers, and with a name chooses",
+        "/undo": "takes back the last exchange, or with a number so many",
+        "/retry": "asks the last question again",
+        "/usage": "tells what this conversation used and what is left of the budgets",
+        "/why": "tells how the last answer came about",
+        FORK: "with a name copies this conversation",
+        COMPACT: "puts what was said into a summary, to make room",
+        EXPAND: "takes the summary back",
     }
 )
 

@@ -23,6 +23,7 @@ from hub.kernel.budget import Budget, Ledger
 from hub.kernel.guards import BotPolicy
 from hub.kernel.ports import Fenced
 from hub.kernel.routing import Bindings
+from hub.owners import Offers, Ownership
 from hub.pool import Crew, Pools, Ports
 from hub.recovery import keep_mark, recover
 from hub.turn import run_turn
@@ -46,6 +47,7 @@ class HubSettings:
     policies: tuple[BotPolicy, ...]
     budgets: tuple[Budget, ...] = ()
     payer: Callable[[str], str] = lambda model: ""
+    offers: Offers = lambda platform, bot_id: None
     max_pools: int = 1_000
     standby: bool = False
 
@@ -103,7 +105,8 @@ async def _reign(
         fenced=fenced.set,
     )
     pools = Pools(ports, crew, settings.max_pools, deliveries.flush)
-    hub = Hub(ports, pools, {(policy.platform, policy.bot_id): policy for policy in settings.policies}, settings.payer)
+    owners = Ownership(log, settings.policies, settings.offers)
+    hub = Hub(ports, pools, owners, settings.payer)
 
     async def begin() -> None:
         await readiness.listen()
@@ -114,6 +117,7 @@ async def _reign(
         for policy in settings.policies:
             await stores.create(policy.platform, policy.bot_id)
         await log.take_over(time.time())
+        await owners.restore()
         await clipool.start()
         await inbound.open(hub.answer, fenced.set)
         await readiness.announce(log.epoch(0))

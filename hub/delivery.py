@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from factory_contracts.messages import Final, Outcome, Usage
+from factory_contracts.messages import Final
 from factory_contracts.records import ReplyShown, ReplyUndeliverable, TurnAnswered, TurnRefused
 from hub.kernel.ports import Fenced, Full
 from hub.kernel.session import OpenTurn
@@ -83,14 +83,8 @@ class Deliveries:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _publish(self, pool: Pool, turn: OpenTurn) -> None:
-        match turn.answer:
-            case TurnAnswered(text=text, outcome=outcome, usage=usage):
-                final = _final(pool, turn, text, outcome, usage)
-            case TurnRefused(text=text):
-                final = _final(pool, turn, text, "failed", None)
-            case None:
-                return
-        await pool.ports.outbox.publish(final)
+        if turn.answer is not None:
+            await pool.ports.outbox.publish(_final(pool, turn, turn.answer))
 
     def _schedule(self, pool: Pool, turn: OpenTurn, round: int) -> None:
         old = self._timers.pop(turn.turn, None)
@@ -119,14 +113,19 @@ class Deliveries:
             self._writing = None
 
 
-def _final(pool: Pool, turn: OpenTurn, text: str, outcome: Outcome, usage: Usage | None) -> Final:
+def _final(pool: Pool, turn: OpenTurn, answer: TurnAnswered | TurnRefused) -> Final:
+    given = answer if isinstance(answer, TurnAnswered) else None
     return Final(
         turn=turn.turn,
-        text=text,
-        outcome=outcome,
-        usage=usage,
+        text=answer.text,
+        outcome=given.outcome if given is not None else "failed",
+        usage=given.usage if given is not None else None,
+        attachments=given.attachments if given is not None else None,
+        choices=given.choices if given is not None else None,
+        asker=turn.message.user_id if given is not None and given.choices else None,
         joined=tuple(name for name, _ in turn.joined),
         message_id=turn.bubble,
+        further=turn.bubbles[1:] or None,
         epoch=pool.epoch,
         address=turn.message.address,
     )

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from factory_contracts.messages import (
@@ -11,21 +11,25 @@ from factory_contracts.messages import (
     FromSpoke,
     Hello,
     InboundMessage,
+    Moved,
     Noted,
     Refused,
     ShownReceipt,
+    StopPressed,
     Submit,
     ToSpoke,
     Welcome,
+    turn_id,
 )
 from factory_contracts.records import MoneyReserved, ToolDone, ToolStarted, Trust
 from factory_contracts.work import NotRecorded, Recorded, RecordReply, RecordRequest
-from hub.commands import NOTHING_RUNS, STOPPED
+from hub.commands import NOT_YOURS, NOTHING_RUNS, STOPPED
 from hub.kernel.budget import CallId, Granted, Later, TooDear
-from hub.kernel.guards import Admitted, BotPolicy, Declined, Rates, screen
-from hub.kernel.ports import Unwritable
+from hub.kernel.guards import WRONG_CODE, Admitted, Declined, Rates, screen
+from hub.kernel.ports import Full, Unwritable
 from hub.kernel.routing import RoutingKey
-from hub.pool import Pool, Pools, Ports, once
+from hub.owners import Ownership
+from hub.pool import LOG_FULL, QUEUE_FULL, Pool, Pools, Ports, once
 from hub.turn import show
 
 logger = logging.getLogger(__name__)
@@ -43,7 +47,7 @@ class Hub:
 
     ports: Ports
     pools: Pools
-    policies: Mapping[tuple[str, str], BotPolicy]
+    owners: Ownership
     payer: Callable[[str], str] = lambda model: ""
     rates: Rates = field(default_factory=Rates)
     _reserving: dict[CallId, asyncio.Future[RecordReply | None]] = field(default_factory=dict)
@@ -53,40 +57,65 @@ class Hub:
         key = RoutingKey(asked.platform, asked.bot_id, asked.scope_id)
         match asked:
             case Submit():
-                return await self.receive(asked.message)
+                return await self.receive(asked.message, only_asks=asked.only_asks is True)
             case ShownReceipt():
                 pool = await self.pools.get(key)
-                bubble = await pool.shown(asked.turn, asked.message_id)
+                bubble = await pool.shown(asked.turn, asked.message_id, asked.part or 0)
                 return Noted(message_id=bubble, epoch=pool.epoch)
             case FinalReceipt():
                 pool = await self.pools.get(key)
                 pool.settle(asked.turn, asked.message_id, asked.undeliverable)
                 return Noted(message_id=asked.message_id, epoch=pool.epoch)
+            case StopPressed():
+                return await self._stop_pressed(await self.pools.get(key), asked)
+            case Moved():
+                return await self._move(RoutingKey(asked.platform, asked.bot_id, asked.old_scope), key)
             case Hello():
                 return await self._welcome(key)
             case _:
                 # Nothing asks a person for a decision yet, so none is awaited.
                 return Refused(reason="not allowed")
 
-    async def receive(self, message: InboundMessage) -> ToSpoke:
-        """Accepted means persisted: the reply is given when the turn is on the log."""
+    async def receive(self, message: InboundMessage, *, only_asks: bool = False) -> ToSpoke:
+        """Accepted means persisted: the reply is given when the turn is on the log.
+
+        Who only asks is told what would be said; nothing is counted and nothing kept.
+        """
         key = RoutingKey.of(message.address)
         # What is known is no new message, whatever the guards think of its sender by now.
         pool = self.pools.peek(key)
         if pool is not None and (word := await pool.word(message)) is not None:
             return word
-        policy = self.policies.get((key.platform, key.bot_id))
-        match screen(message, policy, self.rates, self.ports.clock()):
+        policy = self.owners.policy(key.platform, key.bot_id)
+        offer, now = self.owners.offer(message), self.ports.clock()
+        match screen(message, policy, self.rates, now, offer, only_asks=only_asks):
             case Declined(reason=reason, words=words):
                 logger.info("refused a message on %s/%s: %s", key.platform, key.bot_id, reason)
                 return Refused(reason=reason, text=words)
-            case Admitted(trust=trust):
+            case Admitted(message=message, trust=trust, claim=claim):
+                if claim is not None and not only_asks and (refused := await self._own(message, claim)) is not None:
+                    return refused
                 pool = await self.pools.get(key)
         if pool.agent is None:
             return Refused(reason="no agent", text="No agent is bound to this conversation yet.")
-        if message.text.strip() == "/stop":
+        is_stop = message.text.strip() == "/stop"
+        if only_asks:
+            is_taken = is_stop or not pool.is_full
+            return Noted(epoch=pool.epoch) if is_taken else Refused(reason="queue full", text=QUEUE_FULL)
+        if is_stop:
             return await self._stop(pool, message, trust)
         return await pool.submit(message, trust)
+
+    async def _own(self, message: InboundMessage, claim: str) -> Refused | None:
+        """The sender is an owner before the message is a turn: should it come again, it comes from an owner."""
+        try:
+            is_theirs = await self.owners.add(message, claim, self.ports.clock())
+        except (Full, Unwritable):
+            return Refused(reason="unavailable", text=LOG_FULL)
+        if not is_theirs:
+            return Refused(reason="not allowed", text=WRONG_CODE.format(platform=message.address.platform))
+        logger.info("%s/%s has a new owner, by a code", message.address.platform, message.address.bot_id)
+        return None
 
     async def record(self, worker: str, asked: RecordRequest) -> RecordReply | None:
         """Put a worker's record on the log, if the worker's attempt is the one that counts; None bids it ask again."""
@@ -147,6 +176,30 @@ class Hub:
         """A stop overtakes the queue: what runs is ended, and the word that it is stands on the log at once."""
         was_running = await pool.stop()
         return await pool.submit(message, trust, answer=STOPPED if was_running else NOTHING_RUNS)
+
+    async def _stop_pressed(self, pool: Pool, asked: StopPressed) -> ToSpoke:
+        """A button stops the turn under which it stands, for who asked there and for owners; it is no turn itself."""
+        turn = pool.session.turns.get(asked.turn)
+        # Who asked for what is over is known no more.
+        if turn is None or turn is not pool.session.next_turn():
+            return Refused(reason="not allowed", text=NOTHING_RUNS)
+        policy = self.owners.policy(pool.key.platform, pool.key.bot_id)
+        is_owner = policy is not None and (policy.everyone_owns or asked.user_id in policy.owners)
+        if asked.user_id != turn.message.user_id and not is_owner:
+            return Refused(reason="not allowed", text=NOT_YOURS)
+        await pool.stop()
+        return Noted(epoch=pool.epoch)
+
+    async def _move(self, old: RoutingKey, new: RoutingKey) -> Noted | None:
+        """The conversation goes on under its new key, where it begins with the view of what was said under the old."""
+        pool = await self.pools.get(old)
+        # What is still being answered belongs into that view: the spoke asks again.
+        if pool.session.waiting or pool.accepting:
+            return None
+        # Where there is a conversation already, this was told before.
+        name = turn_id(new.platform, new.bot_id, new.scope_id, old.scope_id)
+        await pool.crew.fork(new, pool.session.copy(f"fork.{name}", self.ports.clock()))
+        return Noted(epoch=pool.epoch)
 
     async def _welcome(self, key: RoutingKey) -> Welcome:
         """Send again what has no receipt, and tell who answers here."""

@@ -95,13 +95,18 @@ class Pool:
     pending: int = 0
     fresh: set[str] | None = None
     accepting: dict[str, asyncio.Future[Accepted | Refused]] | None = None
-    _opening: dict[str, asyncio.Future[None]] | None = None
+    _opening: dict[tuple[str, int], asyncio.Future[None]] | None = None
     _task: asyncio.Task[None] | None = None
 
     @property
     def is_idle(self) -> bool:
         """Nothing is open, nothing is under way: the log alone holds all there is to know."""
         return not self.session.turns and not self.pending and not self.accepting and self._task is None
+
+    @property
+    def is_full(self) -> bool:
+        """As many turns wait as may."""
+        return self.session.queued + len(self.accepting or ()) >= QUEUE
 
     async def submit(
         self, message: InboundMessage, trust: Trust, *, answer: str | None = None
@@ -113,7 +118,7 @@ class Pool:
             return known
         turn = turn_id(self.key.platform, self.key.bot_id, self.key.scope_id, message.message_id)
         accepting = self.accepting = self.accepting or {}
-        if answer is None and turn not in accepting and self.session.queued + len(accepting) >= QUEUE:
+        if answer is None and turn not in accepting and self.is_full:
             return Refused(reason="queue full", text=QUEUE_FULL)
         # A message that is submitted again while its record is on the way waits for that record.
         return await once(accepting, turn, lambda: self._accept(turn, message, trust, answer))
@@ -157,16 +162,16 @@ class Pool:
         finally:
             self.pending -= 1
 
-    async def shown(self, turn: str, message_id: str) -> str | None:
-        """The reply's bubble is on the screen: note it, and answer with the bubble that the log holds."""
+    async def shown(self, turn: str, message_id: str, part: int = 0) -> str | None:
+        """A part of the reply is on the screen: note it, and answer with the message that the log holds for it."""
         open_turn = self.session.turns.get(turn)
         if open_turn is None:
             return None
-        if open_turn.bubble is None:
+        if part == len(open_turn.bubbles):
             opening = self._opening = self._opening or {}
-            await once(opening, turn, lambda: self._open(turn, message_id))
+            await once(opening, (turn, part), lambda: self._open(turn, message_id, part))
             self.kick()
-        return open_turn.bubble
+        return open_turn.bubbles[part] if part < len(open_turn.bubbles) else None
 
     def settle(self, turn: str, message_id: str | None, undeliverable: str | None) -> None:
         """The whole answer is on the screen, or never will be."""
@@ -318,14 +323,15 @@ class Pool:
             except Full:
                 await asyncio.sleep(FULL_RETRY)
 
-    async def _open(self, turn: str, message_id: str) -> None:
+    async def _open(self, turn: str, message_id: str, part: int) -> None:
         await self.record(
             ReplyOpened(
-                id=record_id(turn, "opened"),
+                id=record_id(turn, "opened", part) if part else record_id(turn, "opened"),
                 turn=turn,
                 at=self.ports.clock(),
                 compacted=self.session.compacted,
                 message_id=message_id,
+                part=part or None,
             )
         )
 

@@ -76,6 +76,7 @@ async def show(pool: Pool, turn: OpenTurn, piece: Piece, processor: StreamProces
             text=piece.text,
             activity=piece.activity,
             message_id=turn.bubble,
+            further=turn.bubbles[1:] or None,
             epoch=pool.epoch,
             address=turn.message.address,
         )
@@ -243,6 +244,8 @@ def _answered(pool: Pool, turn: OpenTurn, agent: Agent, processor: StreamProcess
         agent_hash=agent.hash,
         model=models[-1] if models else agent.model,
         reference=ended.reference,
+        attachments=ended.attachments,
+        choices=ended.choices,
         steps=processor.trace,
     )
 

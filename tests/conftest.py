@@ -17,6 +17,8 @@ LONGEST = (
     "test_readme.py",
     "chaos/test_slice.py",
     "bench/test_bench.py",
+    "telegram/test_bot.py",
+    "botapi/test_botapi.py",
     "tools/test_mcp.py",
     "test_walk.py",
     "cli/test_main.py",

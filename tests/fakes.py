@@ -16,15 +16,22 @@ from typing import TypeVar
 
 from factory_contracts import subjects
 from factory_contracts.messages import Outbound, Outcome, Usage
-from factory_contracts.records import RECORD, Balance, Record
+from factory_contracts.records import RECORD, Balance, Owner, Record
 from factory_contracts.work import AgentSpec, Ended, Events, Line, LlmEvent, SaidText
-from hub.kernel.ports import Assignment, Chosen, Fenced, Full, Logged, Lost, Occasion, Report
+from hub.kernel.ports import Assignment, Chosen, Equipped, Fenced, Full, Logged, Lost, Occasion, Report
 from hub.kernel.routing import RoutingKey
 
 T = TypeVar("T")
 
 DEADLINE = 10.0
 ANYBODY = Occasion("t", "c", "cli:main:s", "u", AgentSpec(name="a", hash="h", model="scripted", namespace="a"))
+
+
+async def words_of(tool: Equipped, arguments: str, occasion: Occasion = ANYBODY) -> str:
+    """What a tool says that brings nothing but words."""
+    said = await tool.tool.run(arguments, occasion)
+    assert isinstance(said, str)
+    return said
 
 
 class _Waiting(selectors.DefaultSelector):
@@ -115,6 +122,7 @@ class FakeStream:
         self.epoch = 0
         self.mark = 1
         self.spent: dict[int, tuple[int, tuple[Balance, ...]]] = {}
+        self.owners: dict[tuple[str, str], tuple[Owner, ...]] = {}
         self.attempts = 0
         self.reads = 0
         self._stored: list[tuple[int, RoutingKey, bytes]] = []
@@ -159,6 +167,18 @@ class FakeStream:
             self._stored.append((self.sequence, key, payload))
         await self._may_answer.wait()
         return first
+
+    async def note_owners(self, epoch: int, bot: tuple[str, str], owners: tuple[Owner, ...]) -> None:
+        """Store who owns the bot."""
+        await self._may_store.wait()
+        await asyncio.sleep(0)
+        if epoch != self.epoch:
+            raise Fenced
+        if self.is_full:
+            raise Full
+        self.sequence += 1
+        self.owners[bot] = owners
+        await self._may_answer.wait()
 
     def put(self, key: RoutingKey, *records: Record) -> None:
         """Store records as an earlier hub did."""
@@ -236,6 +256,12 @@ class FakeLog:
 
     async def spent(self) -> dict[int, tuple[int, tuple[Balance, ...]]]:
         return dict(self._stream.spent)
+
+    async def owners(self) -> dict[tuple[str, str], tuple[Owner, ...]]:
+        return dict(self._stream.owners)
+
+    async def note_owners(self, platform: str, bot_id: str, owners: tuple[Owner, ...]) -> None:
+        await self._stream.note_owners(self._first_epoch, (platform, bot_id), owners)
 
     async def since(self, sequence: int) -> tuple[tuple[RoutingKey, Logged], ...]:
         await asyncio.sleep(0)

@@ -1,20 +1,27 @@
-"""A file walks from a person's terminal to the model, is the same there, and outlives everything that carried it."""
+"""A file walks from a person's terminal to the model, or from an agent to the terminal, and is the same there."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from adapters.cli.__main__ import ChatSettings, chat
 from adapters.models.prices import GenaiPrices
+from adapters.models.scripted import Scripted, parse
 from adapters.nats.blobs import NatsBlobs
+from adapters.tools.choices import CHOICES
+from adapters.tools.files import Folders
 from factory_contracts import subjects
+from factory_contracts.work import Files
+from factory_nats import blobs
 from factory_nats.connect import Identity, connect, generate_seed, public_key
 from factory_nats.result import Ok
 from factory_nats.server import EmbeddedServer, User
@@ -22,7 +29,7 @@ from hub.composition import HubSettings, serve
 from hub.kernel.agent import Agent
 from hub.kernel.events import Finished, ModelEvent, Said
 from hub.kernel.guards import BotPolicy
-from hub.kernel.ports import Media, ModelRequest, Spoken
+from hub.kernel.ports import Media, Model, ModelRequest, Spoken
 from hub.kernel.routing import Binding, Bindings
 from workers.clipool.composition import run
 from workers.clipool.kit import Given, Kit
@@ -35,6 +42,23 @@ MEMBERS = {
     WORKER: subjects.clipool_permissions(WORKER, subjects.blobs("cli", BOT)),
     SPOKE: subjects.spoke_permissions("cli", BOT),
 }
+CSV = "name,sum\nZoë,12\n"
+# An agent that writes a file, sends it twice, tries to send another and asks what next.
+SENDS = """
+[[reply]]
+steps = [
+    { say = "One moment. " },
+    { call = "make_folder", arguments = { path = "out" } },
+    { call = "write_file", arguments = { path = "out/sums.csv", content = '''name,sum
+Zoë,12
+''' } },
+    { call = "send_file", arguments = { path = "out/sums.csv" } },
+    { call = "send_file", arguments = { path = "./out/sums.csv" } },
+    { call = "send_file", arguments = { path = "../secret" } },
+    { call = "choices", arguments = { options = ["Yes", "No"] } },
+    { say = "The sums of {said}. {tool} More?" },
+]
+"""
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 2_000
 
 
@@ -69,6 +93,7 @@ class Town:
     def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.folder = folder
         self.witness = Witness()
+        self.model: Model = self.witness
         self._capsys = capsys
         self._seeds = {name: generate_seed() for name in MEMBERS}
         self._users = [
@@ -84,7 +109,7 @@ class Town:
             async with self._until_told(self._reign), self._until_told(self._work):
                 yield
 
-    async def ask(self, words: str, *files: Path, session: str = "here") -> str:
+    async def ask(self, words: str, *files: Path, session: str = "here", is_json: bool = False) -> str:
         """What a person reads on their terminal who asks this."""
         code = await chat(
             ChatSettings(
@@ -94,20 +119,33 @@ class Town:
                 user_name="Ann",
                 history_file=self.folder / "history",
                 sessions_file=self.folder / "sessions",
+                files_folder=self.folder / "files",
                 session=session,
                 prompt=words,
                 files=tuple(map(str, files)),
+                is_json=is_json,
             )
         )
         out, err = self._capsys.readouterr()
         assert code == 0, err
         return out
 
+    async def spoke_reads(self, name: str) -> bytes | None:
+        """What the store holds under this name, as the terminal's spoke reads it."""
+        connected = await connect(self._url, Identity(SPOKE, self._seeds[SPOKE]), patience=10)
+        assert isinstance(connected, Ok)
+        found = await blobs.get(connected.value, subjects.blobs("cli", BOT), name)
+        await connected.value.close()
+        assert isinstance(found, Ok)
+        return found.value
+
     async def _reign(self, stop: asyncio.Event) -> None:
         settings = HubSettings(
             nats_url=self._url,
             identity=Identity(subjects.HUB, self._seeds[subjects.HUB]),
-            bindings=Bindings({"alice": Agent("alice", "scripted")}, (Binding("alice"),)),
+            bindings=Bindings(
+                {"alice": Agent("alice", "scripted", tools=("choices",), files=Files())}, (Binding("alice"),)
+            ),
             policies=(BotPolicy("cli", BOT, access="public", rate_per_minute=1_000),),
         )
         assert await serve(settings, stop) == 0
@@ -115,7 +153,13 @@ class Town:
     async def _work(self, stop: asyncio.Event) -> None:
         connected = await connect(self._url, Identity(WORKER, self._seeds[WORKER]), patience=10)
         assert isinstance(connected, Ok)
-        kit = Kit(models=Given({"scripted": self.witness}), tools={}, prices=GenaiPrices({}), now=time.time)
+        kit = Kit(
+            models=Given({"scripted": self.model}),
+            tools={"choices": CHOICES},
+            prices=GenaiPrices({}),
+            now=time.time,
+            sources=(Folders(self.folder / "work"),),
+        )
         await run(connected.value, replace(kit, blobs=NatsBlobs(connected.value)), stop)
         await connected.value.close()
 
@@ -209,3 +253,42 @@ async def test_a_copy_of_the_session_has_the_files_too(town: Town, album: list[P
         await town.ask("and now?", session="copy")
 
     assert [media.data for media in town.witness.seen] == [PNG]
+
+
+@pytest.fixture
+def sender(town: Town) -> Town:
+    town.model = Scripted(parse(SENDS, "sends", Path()))
+    return town
+
+
+async def test_a_file_that_an_agent_wrote_and_sent_lies_on_the_persons_machine_to_the_byte(sender: Town) -> None:
+    async with sender.life():
+        said = await sender.ask("May")
+
+    saved = sender.folder / "files" / "here"
+    assert said.startswith("One moment. \n\nThe sums of May. The person is offered 'Yes', 'No' beneath your answer.")
+    assert {path.name: path.read_bytes() for path in saved.iterdir()} == {"sums.csv": CSV.encode()}
+
+
+async def test_a_program_is_told_where_a_sent_file_lies_and_what_may_be_said_next(sender: Town) -> None:
+    async with sender.life():
+        lines = (await sender.ask("May", is_json=True)).splitlines()
+        again = (await sender.ask("June", is_json=True)).splitlines()
+
+    saved = sender.folder / "files" / "here"
+    file = {"name": "sums.csv", "mime": "text/csv", "size": len(CSV.encode())}
+    assert json.loads(lines[-1])["files"] == [{**file, "path": str(saved / "sums.csv")}]
+    assert json.loads(lines[-1])["choices"] == ["Yes", "No"]
+    assert json.loads(again[-1])["files"] == [{**file, "path": str(saved / "sums (2).csv")}]
+    assert (saved / "sums (2).csv").read_bytes() == CSV.encode()
+
+
+async def test_a_sent_file_outlives_a_restart_of_everything(sender: Town) -> None:
+    async with sender.life():
+        await sender.ask("May")
+    (sender.folder / "work" / "alice" / "out" / "sums.csv").unlink()
+
+    async with sender.life():
+        found = await sender.spoke_reads(sha256(CSV.encode()).hexdigest())
+
+    assert found == CSV.encode()

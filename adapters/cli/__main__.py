@@ -41,6 +41,7 @@ class ChatSettings:
     user_name: str
     history_file: Path
     sessions_file: Path
+    files_folder: Path
     bot_id: str = "main"
     session: str | None = None
     resume: str | None = None
@@ -94,6 +95,7 @@ async def _converse(settings: ChatSettings, transport: Transport, scope: str) ->
         agent=settings.agent,
         history_file=settings.history_file,
         sessions_file=settings.sessions_file,
+        files_folder=settings.files_folder,
         use_color=settings.use_color,
     )
 
@@ -118,7 +120,7 @@ async def _ask(settings: ChatSettings, transport: Transport, scope: str, prompt:
     else:
         writer = Plain(sys.stdout, _tell)
     sessions.add(settings.sessions_file, sessions.note(scope, prompt, datetime.now()))
-    question = Question(prompt, scope, _speaker(settings), settings.agent, files)
+    question = Question(prompt, scope, _speaker(settings), settings.files_folder, settings.agent, files)
     join = _spokes(settings, transport)
     return await Once(
         question, join=join, writer=writer, stdout=sys.stdout, stderr=sys.stderr, use_color=settings.use_color

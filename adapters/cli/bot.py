@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TextIO
@@ -10,7 +10,8 @@ from uuid import uuid4
 
 from adapters.cli import files, normalize, sessions
 from adapters.cli.conversation import SENDING, Conversation, Join, keep, patiently
-from adapters.cli.files import File, Unattachable, told, with_files
+from adapters.cli.downloads import announced, folder_of, save
+from adapters.cli.files import File, Unattachable, one_line, told, with_files
 from adapters.cli.normalize import PLATFORM, Attach, Exit, Help, Resume, Say, Sessions, Speaker, Unsayable
 from adapters.cli.render import Paint, advance, clean, fit, is_apart, live, paid_by, split, unstyled, usage_line
 from adapters.cli.surface import Surface
@@ -26,6 +27,7 @@ from factory_contracts.messages import (
     Welcome,
     turn_id,
 )
+from factory_contracts.render import SavedFile
 
 # The hub repeats a final for longer than this; an answer whose end never came must not hold up the next for ever.
 _GIVE_UP = 20.0
@@ -45,6 +47,7 @@ class Terminal:
     agent: str | None
     history_file: Path
     sessions_file: Path
+    files_folder: Path
     use_color: bool
 
 
@@ -128,6 +131,9 @@ class Bot:
         self._ended: dict[str, None] = {}
         self._questions: list[_Question] = []
         self._awaited: dict[str, asyncio.Future[Reply]] = {}
+        self._spoke: Conversation | None = None
+        # What the last answer offers to say next, by what is typed for it.
+        self._choices: dict[str, str] = {}
         self._is_noted = False
         self._status = ""
         self._painted: tuple[tuple[str, int, int], list[str]] | None = None
@@ -181,8 +187,15 @@ class Bot:
             return
         await self._ready.wait()
         answer = await self._take_turn(reply.turn)
-        if answer is not None:
-            self._draw(answer, reply)
+        if answer is None:
+            return
+        saved: tuple[SavedFile, ...] = ()
+        if reply.is_final and reply.attachments and self._spoke is not None:
+            # What is said is read while its files come.
+            self._draw(answer, replace(reply, is_final=False))
+            folder = folder_of(self._terminal.files_folder, self._scope)
+            saved = await save(self._spoke, reply.attachments, folder)
+        self._draw(answer, reply, saved)
 
     async def _take_turn(self, turn: str) -> _Answer | None:
         """Wait until this turn's answer is the one being shown; None where it was shown before."""
@@ -205,7 +218,7 @@ class Bot:
                     self._close(shown.turn)
         return None
 
-    def _draw(self, answer: _Answer, reply: Reply) -> None:
+    def _draw(self, answer: _Answer, reply: Reply, saved: tuple[SavedFile, ...] = ()) -> None:
         step = advance(answer.printed, reply.text, is_final=reply.is_final)
         if step.starts_over:
             self._say("the answer starts over")
@@ -213,7 +226,7 @@ class Bot:
         answer.printed, answer.tail, answer.activity = step.printed, step.tail, reply.activity
         self._print_blocks(answer, step.blocks)
         if reply.is_final:
-            self._end(reply)
+            self._end(reply, saved)
         self._surface.refresh()
 
     def _print_blocks(self, answer: _Answer, blocks: Sequence[str]) -> None:
@@ -234,7 +247,7 @@ class Bot:
             before = block
         return lines
 
-    def _end(self, reply: Reply) -> None:
+    def _end(self, reply: Reply, saved: tuple[SavedFile, ...]) -> None:
         remarks = []
         if reply.outcome == "stopped":
             remarks.append("stopped")
@@ -242,8 +255,11 @@ class Bot:
             remarks.append("no answer")
         if reply.usage is not None and reply.usage.calls:
             remarks.append(usage_line(reply.usage))
-        if remarks:
-            self._say(" · ".join(remarks))
+        self._choices = {str(number): choice for number, choice in enumerate(reply.choices, 1)}
+        offered = "  ".join(f"{number} {one_line(choice)}" for number, choice in self._choices.items())
+        below = [*map(announced, saved), " · ".join(remarks), offered]
+        if any(below):
+            self._say("\n".join(filter(None, below)))
         # A scope's turns are answered in their order: the end of one asked before this was shown elsewhere.
         while reply.turn in self._running and (earlier := next(iter(self._running))) != reply.turn:
             del self._running[earlier]
@@ -279,7 +295,7 @@ class Bot:
             case Exit():
                 self._surface.leave(0)
             case Say(text):
-                return self._submit(text)
+                return self._submit(self._choices.get(text.strip(), text))
         return True
 
     def _submit(self, text: str, *, is_quiet: bool = False) -> bool:
@@ -298,6 +314,7 @@ class Bot:
             return True
         if attached:
             self._attached.clear()
+        self._choices.clear()
         if text.startswith(normalize.FORK):
             self._forks[turn] = text.removeprefix(normalize.FORK).strip()
         self._running[turn] = None
@@ -311,12 +328,12 @@ class Bot:
             self._attached.clear()
             return
         if words in ("", "-"):
-            here = [one.file.words if one.file is not None else files.one_line(one.name) for one in self._attached]
+            here = [one.file.words if one.file is not None else one_line(one.name) for one in self._attached]
             self._say("\n".join(["with the next message:", *here]) if here else "no file goes with the next message")
             return
         for path in files.named(words):
             if len(self._attached) == files.MOST_FILES:
-                self._say(f"{files.one_line(path)} is one too many: {files.MOST_FILES} files go with a message")
+                self._say(f"{one_line(path)} is one too many: {files.MOST_FILES} files go with a message")
                 return
             attached = _Attached(Path(path).name or path)
             self._attached.append(attached)
@@ -384,7 +401,7 @@ class Bot:
 
     async def _converse(self, painter: asyncio.Task[Paint]) -> None:
         while True:
-            spoke = self._join(self._scope, self)
+            spoke = self._spoke = self._join(self._scope, self)
             try:
                 with patiently(self._set_status):
                     welcome = await spoke.start()
@@ -484,6 +501,7 @@ class Bot:
         self._running.clear()
         self._questions.clear()
         self._forks.clear()
+        self._choices.clear()
         self._is_noted = False
 
     def _set_status(self, status: str) -> None:

@@ -39,6 +39,10 @@ class Conversation(Protocol):
         """Put a file where those who answer can read it; None where it is not taken."""
         ...
 
+    async def read(self, attachment: Attachment) -> bytes | None:
+        """The bytes of a file that an answer brings; None where it is not there any more."""
+        ...
+
     async def hello(self, scope_id: str) -> Welcome:
         """Ask who answers in a scope."""
         ...

@@ -1,6 +1,5 @@
 """A file of this machine -> what goes with a message: its bytes, its name and what it is."""
 
-import mimetypes
 import os
 import shlex
 import stat
@@ -8,38 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from adapters.mime import kind_of, mime_of
 from factory_contracts.messages import AttachmentKind
 from factory_nats.blobs import MOST_BYTES
 
 MOST_FILES = 10
 _OFFERED = 100
 _LOOKED_AT = 10_000
-_UNKNOWN = "application/octet-stream"
-_TEXT = "text/plain"
-
-# What the first bytes say is true whatever the name says.
-_BEGINNINGS = (
-    (b"\x89PNG\r\n\x1a\n", "image/png"),
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"GIF87a", "image/gif"),
-    (b"GIF89a", "image/gif"),
-    (b"%PDF-", "application/pdf"),
-    (b"ID3", "audio/mpeg"),
-    (b"fLaC", "audio/flac"),
-)
-_RIFF = {b"WEBP": "image/webp", b"WAVE": "audio/wav", b"AVI ": "video/x-msvideo"}
-_BRANDS = {
-    b"avif": "image/avif",
-    b"heic": "image/heic",
-    b"heix": "image/heic",
-    b"mif1": "image/heif",
-    b"M4A ": "audio/mp4",
-    b"qt  ": "video/quicktime",
-}
-# Both sound and film come in these, and only the name tells which.
-_CONTAINERS = ((b"OggS", "audio/ogg"), (b"\x1aE\xdf\xa3", "video/webm"))
-# A file that is named like one of these and does not begin like it is broken, and no model would read it.
-_KNOWN_BY_BEGINNING = frozenset((*(mime for _, mime in _BEGINNINGS[:5]), "image/webp"))
 
 
 class Unattachable(Exception):
@@ -58,7 +32,7 @@ class File:
     @property
     def words(self) -> str:
         """What it is, for the person who attached it."""
-        return f"{one_line(self.name)} ({self.mime}, {_size(len(self.data))})"
+        return f"{one_line(self.name)} ({self.mime}, {size_of(len(self.data))})"
 
 
 def read(path: str) -> File:
@@ -82,7 +56,7 @@ def read(path: str) -> File:
         raise _too_large(shown, len(data))
     name = os.path.basename(place)
     mime = mime_of(name, data)
-    return File(name, kind_of(mime), mime, data)
+    return File(name, kind_of(mime, data), mime, data)
 
 
 def read_all(paths: Sequence[str]) -> tuple[File, ...]:
@@ -99,32 +73,6 @@ def check_together(sizes: Iterable[int]) -> None:
     whole = sum(sizes)
     if whole > MOST_BYTES:
         raise Unattachable(f"together the files are too large: {whole:,} bytes, and {MOST_BYTES:,} are the limit")
-
-
-def mime_of(name: str, data: bytes) -> str:
-    """What kind of data it is: by its first bytes, else by its name, as far as the bytes do not say otherwise."""
-    # The tables of Python itself: those of the machine call one and the same file this here and that there.
-    guessed, encoding = mimetypes.MimeTypes().guess_type(name, strict=False)
-    guessed = _UNKNOWN if guessed is None or encoding is not None else guessed
-    begins = _begins(data, guessed)
-    if begins:
-        return begins
-    if _is_text(data):
-        is_text = guessed.startswith("text/") or guessed.endswith(("/json", "+json", "/xml", "+xml"))
-        return guessed if is_text else _TEXT
-    if guessed in _KNOWN_BY_BEGINNING or (guessed.startswith("text/") and b"\0" in data):
-        return _UNKNOWN
-    return guessed
-
-
-def kind_of(mime: str) -> AttachmentKind:
-    """What a person would call it."""
-    # A drawing in XML is a text to be read, which no model takes for a picture.
-    if mime.startswith("image/") and not mime.endswith("+xml"):
-        return "image"
-    if mime.startswith("audio/"):
-        return "audio"
-    return "video" if mime.startswith("video/") else "document"
 
 
 def named(words: str) -> list[str]:
@@ -183,30 +131,6 @@ def _too_large(shown: str, size: int) -> Unattachable:
     return Unattachable(f"{shown} is too large: {size:,} bytes, and {MOST_BYTES:,} are the limit")
 
 
-def _begins(data: bytes, guessed: str) -> str:
-    for beginning, mime in _BEGINNINGS:
-        if data.startswith(beginning):
-            return mime
-    for beginning, mime in _CONTAINERS:
-        if data.startswith(beginning):
-            return guessed if guessed.startswith(("audio/", "video/")) else mime
-    if data.startswith(b"RIFF"):
-        return _RIFF.get(data[8:12], "")
-    if data[4:8] == b"ftyp":
-        return _BRANDS.get(data[8:12], "audio/mp4" if guessed.startswith("audio/") else "video/mp4")
-    return ""
-
-
-def _is_text(data: bytes) -> bool:
-    if b"\0" in data:
-        return False
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
 def _exists(path: str) -> bool:
     try:
         return os.path.exists(os.path.expanduser(path))
@@ -214,7 +138,8 @@ def _exists(path: str) -> bool:
         return False
 
 
-def _size(count: int) -> str:
+def size_of(count: int) -> str:
+    """A number of bytes as a person reads it."""
     if count < 1_000:
         return f"{count} byte{'' if count == 1 else 's'}"
     return f"{count / 1e3:.1f} kB" if count < 1_000_000 else f"{count / 1e6:.1f} MB"

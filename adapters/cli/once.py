@@ -6,17 +6,19 @@ import signal
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Protocol, TextIO
 from uuid import uuid4
 
 from adapters.cli import normalize
 from adapters.cli.conversation import INTERRUPTED, SENDING, Conversation, Join, keep, patiently
-from adapters.cli.files import File
+from adapters.cli.downloads import announced, folder_of, save
+from adapters.cli.files import File, one_line
 from adapters.cli.normalize import PLATFORM, Speaker
 from adapters.cli.render import Paint, Told, advance, advance_plain, clean, events, fit, is_apart, usage_line
 from adapters.spoke import Reply
 from factory_contracts.messages import Refused, Said, turn_id
-from factory_contracts.render import RENDER, AnswerEnded, RenderEvent
+from factory_contracts.render import RENDER, AnswerEnded, RenderEvent, SavedFile
 
 FAILED = 1
 # What is told here stays on the screen, and a system that has just been started takes a second.
@@ -25,20 +27,24 @@ PATIENCE = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked, by whom and where."""
+    """What is asked, by whom and where, and the folder for the files that answers bring."""
 
     text: str
     scope: str
     speaker: Speaker
+    files_folder: Path
     agent: str | None = None
     files: tuple[File, ...] = ()
+
+
+Saved = tuple[SavedFile, ...]
 
 
 class Writer(Protocol):
     """A way to put an answer on stdout as it grows."""
 
-    def show(self, reply: Reply) -> None:
-        """The answer as it stands now."""
+    def show(self, reply: Reply, saved: Saved = ()) -> None:
+        """The answer as it stands now, and at its end the files that it brought."""
         ...
 
     def refuse(self, turn: str, why: str) -> None:
@@ -54,7 +60,7 @@ class Plain:
         self._tell = tell
         self._printed = ""
 
-    def show(self, reply: Reply) -> None:
+    def show(self, reply: Reply, saved: Saved = ()) -> None:
         """Write what is new."""
         step = advance_plain(self._printed, reply.text, is_final=reply.is_final)
         if step.starts_over:
@@ -66,6 +72,7 @@ class Plain:
         if reply.is_final and not self._printed.endswith("\n"):
             self._stdout.write("\n")
         self._stdout.flush()
+        _announce(self._tell, reply, saved)
 
     def refuse(self, turn: str, why: str) -> None:
         """Nothing: stdout is for answers."""
@@ -81,7 +88,7 @@ class Painted:
         self._printed = ""
         self._last_block = ""
 
-    def show(self, reply: Reply) -> None:
+    def show(self, reply: Reply, saved: Saved = ()) -> None:
         """Write what is finished, and over the last line what is not."""
         columns = _columns(self._stdout)
         step = advance(self._printed, reply.text, is_final=reply.is_final)
@@ -101,9 +108,18 @@ class Painted:
         if line and not reply.is_final:
             self._stdout.write(f"\x1b[2m{fit(line, columns, is_end=True)}\x1b[0m")
         self._stdout.flush()
+        _announce(self._tell, reply, saved)
 
     def refuse(self, turn: str, why: str) -> None:
         """Nothing: stdout is for answers."""
+
+
+def _announce(tell: Callable[[str], None], reply: Reply, saved: Saved) -> None:
+    """What a whole answer brings besides its words."""
+    for file in saved:
+        tell(announced(file))
+    if reply.is_final and reply.choices:
+        tell(f"choices: {', '.join(map(one_line, reply.choices))}")
 
 
 class Events:
@@ -113,11 +129,18 @@ class Events:
         self._stdout = stdout
         self._told = Told()
 
-    def show(self, reply: Reply) -> None:
+    def show(self, reply: Reply, saved: Saved = ()) -> None:
         """Write what a program must be told now."""
         ended = None
         if reply.is_final:
-            ended = AnswerEnded(turn=reply.turn, text=reply.text, outcome=reply.outcome, usage=reply.usage)
+            ended = AnswerEnded(
+                turn=reply.turn,
+                text=reply.text,
+                outcome=reply.outcome,
+                usage=reply.usage,
+                files=saved or None,
+                choices=reply.choices or None,
+            )
         self._told, news = events(self._told, reply.turn, reply.text, reply.activity, ended)
         self._write(news)
 
@@ -150,6 +173,7 @@ class Once:
         self._stdout = stdout
         self._stderr = stderr
         self._is_dim = use_color and stderr.isatty()
+        self._spoke: Conversation | None = None
         # Set while an answer is on its way, which /stop can end.
         self._answering: Conversation | None = None
         self._finals: dict[str, asyncio.Future[Reply]] = {}
@@ -177,8 +201,13 @@ class Once:
         return reply.turn
 
     async def edit(self, message_id: str, reply: Reply) -> None:
-        """Write what is new."""
-        self._show(reply)
+        """Write what is new, and save what comes with it."""
+        saved: Saved = ()
+        is_awaited = reply.turn == self._turn and not self._finals[reply.turn].done()
+        if is_awaited and reply.is_final and reply.attachments and self._spoke is not None:
+            folder = folder_of(self._question.files_folder, self._question.scope)
+            saved = await save(self._spoke, reply.attachments, folder)
+        self._show(reply, saved)
 
     async def said(self, said: Said) -> None:
         """What others ask is not what was asked here; but what was may be answered with theirs."""
@@ -194,13 +223,13 @@ class Once:
             self._stderr.write(f"\x1b[2m{line}\x1b[0m\n" if self._is_dim else f"{line}\n")
             self._stderr.flush()
 
-    def _show(self, reply: Reply) -> None:
+    def _show(self, reply: Reply, saved: Saved) -> None:
         final = self._finals.get(reply.turn)
         if final is None or final.done():
             return
         if reply.turn == self._turn:
             try:
-                self._writer.show(reply)
+                self._writer.show(reply, saved)
             except BrokenPipeError:
                 # Whoever read us has enough. What Python flushes at its end must go somewhere.
                 os.dup2(os.open(os.devnull, os.O_WRONLY), self._stdout.fileno())
@@ -210,7 +239,7 @@ class Once:
             final.set_result(reply)
 
     async def _ask(self) -> int:
-        spoke = self._join(self._question.scope, self)
+        spoke = self._spoke = self._join(self._question.scope, self)
         try:
             with patiently(self.tell, PATIENCE):
                 welcome = await spoke.start()

@@ -1,13 +1,16 @@
-"""The files that came with messages, read from the store of the bot that they came to."""
+"""The files that came with messages and go with answers, in the store of the bot that they belong to."""
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from factory_contracts import subjects
 from factory_contracts.messages import Attachment
 from factory_nats import blobs
 from factory_nats.result import Err, Result
 from factory_nats.transport import Transport
+from hub.kernel.ports import Media
 
 logger = logging.getLogger(__name__)
 
@@ -15,6 +18,8 @@ RETRY = 0.25
 RETRY_MOST = 5.0
 # A turn can wait for a server that starts again, but a person waits for the turn.
 PATIENCE = 20.0
+
+T = TypeVar("T")
 
 
 class NatsBlobs:
@@ -37,7 +42,8 @@ class NatsBlobs:
     async def get(self, scope: str, attachment: Attachment) -> bytes | None:
         """The file's bytes; None where it cannot be had, which is logged."""
         platform, bot_id, _ = scope.split(":", 2)
-        found = await self._patiently(subjects.blobs(platform, bot_id), attachment.blob)
+        store = subjects.blobs(platform, bot_id)
+        found = await _patiently(lambda: blobs.get(self._transport, store, attachment.blob))
         if isinstance(found, Err):
             logger.error("a file of %s/%s cannot be read: %s", platform, bot_id, found.detail)
             return None
@@ -45,13 +51,26 @@ class NatsBlobs:
             logger.error("a file of %s/%s is not there, or not what was put there", platform, bot_id)
         return found.value
 
-    async def _patiently(self, store: str, name: str) -> Result[bytes | None]:
-        """A lost bus is waited for, because a model that is not shown a file answers another question."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + PATIENCE
-        while True:
-            found = await blobs.get(self._transport, store, name)
-            is_lost = isinstance(found, Err) and found.reason in ("timeout", "disconnected")
-            if not is_lost or loop.time() >= deadline:
-                return found
-            await asyncio.sleep(RETRY)
+    async def keep(self, scope: str, file: Media) -> Attachment | None:
+        """Put a file where the person's screen can read it; None where it is not taken, which is logged."""
+        platform, bot_id, _ = scope.split(":", 2)
+        store = subjects.blobs(platform, bot_id)
+        kept = await _patiently(lambda: blobs.put(self._transport, store, file.data))
+        if isinstance(kept, Err):
+            logger.error("a file for %s/%s cannot be kept: %s", platform, bot_id, kept.detail)
+            return None
+        # Models and strangers choose names, and half a character cannot cross the bus.
+        name, mime = (text.encode(errors="replace").decode() for text in (file.name, file.mime))
+        return Attachment(kind=file.kind, name=name[:255], mime=mime[:127], size=len(file.data), blob=kept.value)
+
+
+async def _patiently(work: Callable[[], Awaitable[Result[T]]]) -> Result[T]:
+    """A lost bus is waited for, because a model that is not shown a file answers another question."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + PATIENCE
+    while True:
+        done = await work()
+        is_lost = isinstance(done, Err) and done.reason in ("timeout", "disconnected")
+        if not is_lost or loop.time() >= deadline:
+            return done
+        await asyncio.sleep(RETRY)

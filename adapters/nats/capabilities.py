@@ -1,4 +1,4 @@
-"""The workers of other capabilities as an agent's tools: each is asked in words, and answers in words."""
+"""The workers of other capabilities as an agent's tools: each is asked in words, and answers in words and files."""
 
 import asyncio
 import logging
@@ -7,6 +7,7 @@ from hashlib import sha256
 from json import dumps, loads
 from typing import Any
 
+from adapters.mime import kind_of, mime_of
 from factory_contracts import subjects
 from factory_contracts.capability import (
     CAPABILITY_REPLY,
@@ -15,6 +16,7 @@ from factory_contracts.capability import (
     CapabilityRefused,
     CapabilityReply,
     CapabilityRequest,
+    MadeFile,
 )
 from factory_contracts.envelope import Malformed
 from factory_contracts.lifecycle import HEARTBEAT
@@ -24,7 +26,7 @@ from factory_nats.registry import WorkerRegistry
 from factory_nats.result import Err, Ok, Result
 from factory_nats.transport import Transport
 from factory_nats.worker_pool import Heartbeat, WorkerPoolClient
-from hub.kernel.ports import Equipped, Occasion, OutcomeUnknown, ToolFailed, ToolSpec
+from hub.kernel.ports import Equipped, Media, Observation, Occasion, OutcomeUnknown, ToolFailed, ToolSpec
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +113,7 @@ class _Workers:
             self._is_heard = isinstance(heard, Ok)
             return heard if isinstance(heard, Err) else None
 
-    async def run(self, arguments: str, occasion: Occasion) -> str:
+    async def run(self, arguments: str, occasion: Occasion) -> str | Observation:
         """What a worker made of it."""
         given: dict[str, Any] = loads(arguments)
         details = dumps(given.get("arguments") or {}, ensure_ascii=False, separators=(",", ":"))
@@ -232,6 +234,13 @@ def _clean(text: str) -> str:
     return text.encode(errors="replace").decode()
 
 
-def _shown(done: CapabilityDone) -> str:
-    files = [f"[it made a file {one.name!r} ({one.mime}), which cannot be shown here]" for one in done.attachments]
-    return "\n".join((done.text, *files))
+def _shown(done: CapabilityDone) -> str | Observation:
+    unknown = [f"[it made a file {one.name!r} ({one.mime}), which cannot be shown here]" for one in done.attachments]
+    text = "\n".join((done.text, *unknown))
+    return Observation(text, files=tuple(map(_file, done.files))) if done.files else text
+
+
+def _file(made: MadeFile) -> Media:
+    data = made.data
+    mime = mime_of(made.name, data)
+    return Media(kind_of(mime, data), made.name, mime, data)

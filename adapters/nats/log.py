@@ -18,11 +18,14 @@ from factory_contracts.records import (
     BALANCES,
     EPOCH,
     MARK,
+    OWNERS,
     RECORD,
     Balance,
     Balances,
     EpochBegun,
     MarkMoved,
+    Owner,
+    Owners,
     Record,
 )
 from factory_nats.result import Err, Ok, Result
@@ -144,6 +147,33 @@ class JetStreamLog:
             balances = BALANCES.decode(stored.data)
             found[int(stored.subject.rpartition(".")[2])] = (balances.through, balances.balances)
         return found
+
+    async def owners(self) -> dict[tuple[str, str], tuple[Owner, ...]]:
+        """Who became an owner of which bot by a code, by platform and bot."""
+        found = [OWNERS.decode(stored.data) for stored in await self._stored(subjects.plane("owners")[0], 1)]
+        return {(one.platform, one.bot_id): one.owners for one in found}
+
+    async def note_owners(self, platform: str, bot_id: str, owners: tuple[Owner, ...]) -> None:
+        """On return these are the bot's owners by a code, however long the bus is away. Raises as `append` does."""
+        payload = OWNERS.encode(Owners(platform=platform, bot_id=bot_id, owners=owners))
+        subject = subjects.owners(platform, bot_id)
+        entries = [Entry(subject, payload, expect=self._fence(MARK_PARTITION), rollup=True)]
+        while not self._fenced:
+            match await self._transport.append(entries, timeout=APPEND_TIMEOUT):
+                case Ok():
+                    return
+                case Err(reason="fenced"):
+                    self._fence_off()
+                case Err(reason="timeout" | "disconnected" | "no responders", detail=detail):
+                    # All of it stands in each message, so one that is stored twice says the same.
+                    logger.warning("it is unknown whether owners are noted, noting them again: %s", detail)
+                    await asyncio.sleep(RETRY)
+                case Err(reason="no space"):
+                    raise Full
+                case Err(reason=reason, detail=detail):
+                    logger.error("the log refuses owners: %s: %s", reason, detail)
+                    raise Unwritable
+        raise Fenced
 
     async def append(self, key: RoutingKey, records: Sequence[Record], *, is_urgent: bool = True) -> tuple[Logged, ...]:
         """Persist the records together; returns with their sequences, however long the bus is away."""

@@ -26,11 +26,12 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
+from adapters.mime import kind_of, mime_of
 from factory_contracts.work import AgentSpec
-from hub.kernel.harness import MAX_OBSERVATION
-from hub.kernel.ports import Equipped, ToolFailed
+from hub.kernel.harness import MAX_FILE, MAX_OBSERVATION
+from hub.kernel.ports import Equipped, Media, Observation, ToolFailed
 from hub.kernel.schema import equip
 
 logger = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ UNFINISHED = ".factory-unfinished-"
 
 Opener = Callable[[int, bytes, int], int]
 Way = tuple[str, ...]
+T = TypeVar("T")
 
 _LEFTOVER = re.compile(re.escape(UNFINISHED) + r"[0-9a-f]{32}")
 _PLAIN = b"abcdefghijklmnopqrstuvwxyz0123456789-_"
@@ -185,6 +187,7 @@ class Folder:
             equip(self.list_files, is_idempotent=True),
             equip(self.read_file, is_idempotent=True),
             equip(self.search_files, is_idempotent=True, timeout=60.0),
+            equip(self.send_file, is_idempotent=True),
         )
         writing = (
             equip(self.write_file, effect="write", is_idempotent=True),
@@ -223,6 +226,13 @@ class Folder:
         folder: a relative path of the folder to search; "." is your whole folder
         """
         return await _aside(lambda given_up: _search(self._root, text, folder, given_up))
+
+    async def send_file(self, path: str) -> Observation:
+        """Sends a file of your folder to the person: it goes with your answer, as it stands in the folder now.
+
+        path: a relative path such as charts/may.png
+        """
+        return await _aside(lambda given_up: _send(self._root, path, given_up))
 
     async def write_file(self, path: str, content: str) -> str:
         """Writes a whole text file in your folder; one that is already there is replaced.
@@ -358,7 +368,7 @@ class Folder:
             )
 
 
-async def _aside(work: Callable[[threading.Event], str]) -> str:
+async def _aside(work: Callable[[threading.Event], T]) -> T:
     """Do it in a thread, so that a slow disk keeps nobody waiting; who is cancelled does not begin to change things."""
     given_up = threading.Event()
     try:
@@ -559,6 +569,22 @@ def _around(line: str, at: int) -> str:
     begin = max(0, min(at - EXCERPT // 3, len(line) - EXCERPT))
     end = begin + EXCERPT
     return f"{'… ' if begin else ''}{line[begin:end].strip()}{' …' if end < len(line) else ''}"
+
+
+def _send(root: "_Root", path: str, given_up: threading.Event) -> Observation:
+    way = _way_of_file(path)
+    with _naming(path), root.file(way) as file:
+        size = file.found.st_size
+        if not size:
+            raise _Refused("is empty, and there is nothing to send")
+        if size > MAX_FILE:
+            raise _Refused(f"has {size:,} bytes, and {MAX_FILE:,} is the most that can be sent")
+        with open(file.fd, "rb", closefd=False) as content:
+            data = content.read(size)
+        file.confirm(given_up)
+    name = way[-1]
+    mime = mime_of(name, data)
+    return Observation(files=(Media(kind_of(mime, data), name, mime, data),))
 
 
 # What is changed

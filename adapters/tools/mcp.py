@@ -9,7 +9,8 @@ import logging
 import os
 import re
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from base64 import b64decode, b64encode
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from contextvars import Context
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ from json import dumps, loads
 from time import monotonic
 from types import MappingProxyType
 from typing import Any, cast
+from urllib.parse import quote, unquote
 
 import anyio
 import httpx2
@@ -29,9 +31,11 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.server.lowlevel import Server
 from mcp.shared.message import SessionMessage
 
+from adapters.mime import ending_of, kind_of, mime_of
 from factory_contracts.records import Effect
 from factory_contracts.work import AgentSpec, McpServer
-from hub.kernel.ports import Equipped, Occasion, OutcomeUnknown, ToolFailed, ToolSpec
+from hub.kernel.harness import MAX_FILES
+from hub.kernel.ports import Equipped, Media, Observation, Occasion, OutcomeUnknown, ToolFailed, ToolSpec
 from hub.kernel.schema import complaint
 
 logger = logging.getLogger(__name__)
@@ -120,7 +124,7 @@ class _Offer:
     parameters: str
     effect: Effect
 
-    async def run(self, arguments: str, occasion: Occasion) -> str:
+    async def run(self, arguments: str, occasion: Occasion) -> str | Observation:
         """What the server made of it."""
         return await self.server.call(self.tool, arguments)
 
@@ -188,8 +192,8 @@ class _Server:
                 return life.offers
         return ()
 
-    async def call(self, tool: str, arguments: str) -> str:
-        """The result's text; raises `ToolFailed` with what went wrong."""
+    async def call(self, tool: str, arguments: str) -> str | Observation:
+        """The result's text, and the files in it; raises `ToolFailed` with what went wrong."""
         given = _object(arguments)
         life = self._present()
         if life is None:
@@ -218,7 +222,7 @@ class _Server:
         if self._tasks:
             await asyncio.wait(tuple(self._tasks))
 
-    async def _ask(self, life: _Life, client: Client, tool: str, arguments: dict[str, Any]) -> str:
+    async def _ask(self, life: _Life, client: Client, tool: str, arguments: dict[str, Any]) -> str | Observation:
         name = self._spec.name
         request = types.CallToolRequest(params=types.CallToolRequestParams(name=tool, arguments=arguments))
         try:
@@ -239,10 +243,11 @@ class _Server:
         except (anyio.ClosedResourceError, anyio.BrokenResourceError):
             raise ToolFailed(f"The server {name} died; the call was not sent.") from None
         self._failures = 0
-        text = _told(result)
         if result.is_error:
-            raise ToolFailed(text)
-        return text
+            raise ToolFailed(_told(result, ()))
+        files = _files(tool, result)
+        text = _told(result, tuple(files))
+        return Observation(text, tuple(files.values())) if files else text
 
     def _refusal(self, life: _Life, error: MCPError) -> ToolFailed:
         name = self._spec.name
@@ -837,14 +842,51 @@ def _depth(value: object) -> int:
     return 1 + max(map(_depth, inner), default=0)
 
 
-def _told(result: types.CallToolResult) -> str:
-    """What a model is told of a result: its texts, a line for what is none, and what has no words as JSON."""
-    parts = [_part(block) for block in result.content]
+def _files(tool: str, result: types.CallToolResult) -> dict[int, Media]:
+    """The pictures, sounds and files of a result that are for the person, each by its place."""
+    found: dict[int, Media] = {}
+    for place, block in enumerate(result.content):
+        file = _file(f"{tool}-{len(found) + 1}", block) if len(found) < MAX_FILES else None
+        if file is not None:
+            found[place] = file
+    return found
+
+
+def _file(name: str, block: types.ContentBlock) -> Media | None:
+    match block:
+        case types.ImageContent(data=data, mime_type=mime) | types.AudioContent(data=data, mime_type=mime):
+            pass
+        case types.EmbeddedResource(resource=types.BlobResourceContents(blob=data, mime_type=mime, uri=uri)):
+            name = unquote(uri).partition("?")[0].rpartition("/")[2] or name
+        case _:
+            # A resource of text is for the model to read, which is told where it is.
+            return None
+    if block.annotations is not None and block.annotations.audience == ["assistant"]:
+        return None
+    try:
+        content = b64decode(data, validate=True)
+    except ValueError:
+        return None
+    if not content:
+        return None
+    if "." not in name:
+        name += ending_of((mime or "").partition(";")[0].strip().lower())
+    name = _sentence(name)
+    mime = mime_of(name, content)
+    return Media(kind_of(mime, content), name, mime, content)
+
+
+def _told(result: types.CallToolResult, files: Collection[int]) -> str:
+    """What a model is told of a result: its texts, a line for what is none, and what has no words as JSON.
+
+    Of what goes to the person somebody else tells.
+    """
+    parts = [_part(block) for place, block in enumerate(result.content) if place not in files]
     if result.structured_content is not None and not any(isinstance(one, types.TextContent) for one in result.content):
         parts.append(dumps(result.structured_content, ensure_ascii=False))
     data = "\n".join(parts).encode(errors="replace")
     if len(data) <= MAX_RESULT:
-        return data.decode() or "(no content)"
+        return data.decode() or ("" if files else "(no content)")
     return f"{data[:MAX_RESULT].decode(errors='ignore')}\n[… cut: the result has {len(data)} bytes in all …]"
 
 
@@ -881,12 +923,12 @@ async def serve(tools: Sequence[Equipped], occasion: Occasion) -> None:
         call = f"{occasion.call}{next(calls)}"
         try:
             async with asyncio.timeout(equipped.spec.timeout):
-                text = await equipped.tool.run(dumps(given), replace(occasion, call=call))
+                said = await equipped.tool.run(dumps(given), replace(occasion, call=call))
         except ToolFailed as failed:
             return _failed(str(failed))
         except TimeoutError:
             return _failed(f"No answer within {equipped.spec.timeout:g} s; whether it took effect is not known.")
-        return types.CallToolResult(content=[_text(text)])
+        return types.CallToolResult(content=_content(said))
 
     calls = count(1)
     server = Server("factory", on_list_tools=list_tools, on_call_tool=call_tool)
@@ -904,6 +946,23 @@ def _described(spec: ToolSpec) -> types.Tool:
     return types.Tool(
         name=spec.name, description=spec.description, input_schema=loads(spec.parameters), annotations=hints
     )
+
+
+def _content(said: str | Observation) -> list[types.ContentBlock]:
+    """What a tool said and the files it brought, as the protocol has them."""
+    if isinstance(said, str):
+        return [_text(said)]
+    return [*([_text(said.content)] if said.content else []), *map(_block, said.files)]
+
+
+def _block(file: Media) -> types.ContentBlock:
+    data = b64encode(file.data).decode()
+    if file.kind == "image":
+        return types.ImageContent(type="image", data=data, mime_type=file.mime)
+    if file.kind in ("audio", "voice"):
+        return types.AudioContent(type="audio", data=data, mime_type=file.mime)
+    contents = types.BlobResourceContents(uri=f"file:///{quote(file.name)}", mime_type=file.mime, blob=data)
+    return types.EmbeddedResource(type="resource", resource=contents)
 
 
 def _failed(words: str) -> types.CallToolResult:

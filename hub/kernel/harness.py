@@ -5,6 +5,8 @@ stopped. A call's id derives from what is called and with which arguments, so th
 the same call the same id: what an earlier attempt did is told to the model instead of done again.
 
 A model that fails is asked again, then the next one of the agent is; what was said stays, and the next goes on there.
+
+What tools bring for the person, files and things to say next, goes with an answer that is complete, and with no other.
 """
 
 from dataclasses import dataclass, replace
@@ -12,7 +14,7 @@ from hashlib import sha256
 from json import dumps, loads
 from typing import Literal
 
-from factory_contracts.messages import Outcome
+from factory_contracts.messages import Attachment, Outcome
 from factory_contracts.work import KnownCall
 from hub.kernel.events import Called, Did, Failed, Finished, Kept, ModelEvent, Said, Thought
 from hub.kernel.ports import ModelMessage, ModelRequest, Spoken, ToolCalls, ToolResult, ToolSpec
@@ -22,6 +24,8 @@ MAX_ANSWER = 1_000_000
 MAX_ARGUMENTS = 100_000
 MAX_NESTING = 64
 MAX_OBSERVATION = 250_000
+MAX_FILES = 10
+MAX_FILE = 20 * 1024 * 1024
 MAX_SIDE_BY_SIDE = 16
 MAX_TOOL_NAME = 64
 RETRY_DELAYS = (0.5, 2.0, 6.0)
@@ -30,7 +34,9 @@ LONGEST_WAIT = 30.0
 
 CONTINUE = "Go on exactly where you stopped. Repeat nothing."
 CUT_OFF = "\n\n[cut: the answer was longer than the model may say at once]"
+HERE_IT_IS = "Here it is."
 NO_ANSWER = "The model gave no answer."
+NO_ROOM = f"{MAX_FILES} files go with an answer, and it has as many"
 REFUSAL = "I cannot help with that."
 TOO_LONG = "This conversation has become longer than the model can read. /compact shortens it, /new begins another."
 PARAGRAPH = "\n\n"
@@ -54,11 +60,13 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class ToolFinished:
-    """A tool came back, or broke; either way the content is what the model reads."""
+    """A tool came back, or broke; either way the content is what the model reads. The rest is for the person."""
 
     call: str
     content: str
     is_error: bool = False
+    attachments: tuple[Attachment, ...] = ()
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +150,8 @@ class End:
     outcome: Outcome
     reason: str = ""
     joined: tuple[str, ...] = ()
+    attachments: tuple[Attachment, ...] = ()
+    choices: tuple[str, ...] = ()
 
 
 Command = AskModel | UseTool | Skip | Say | Show | End
@@ -150,13 +160,14 @@ Commands = tuple[Command, ...]
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A call as the harness sees it: ready to be run, or the observation to make instead."""
+    """A call as the harness sees it: ready to be run, or the observation to make instead, and what that brings."""
 
     call: str
     name: str
     arguments: str
     digest: str
     plan: ToolSpec | ToolResult
+    attachments: tuple[Attachment, ...] = ()
 
     @property
     def has_effect(self) -> bool:
@@ -176,6 +187,8 @@ class Course:
     steers: tuple[Steer, ...] = ()
     joined: tuple[str, ...] = ()
     digests: tuple[str, ...] = ()
+    attachments: tuple[Attachment, ...] = ()
+    choices: tuple[str, ...] = ()
     has_continued: bool = False
 
     @property
@@ -211,6 +224,7 @@ class Using:
     waiting: tuple[Wanted, ...]
     running: tuple[Wanted, ...] = ()
     results: tuple[ToolResult, ...] = ()
+    brought: tuple[ToolFinished, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +249,17 @@ def step(state: State, event: Event) -> Step:
             return _observe(state, event)
         case Over():
             return state, ()
+
+
+def room(state: State) -> int:
+    """How many more files may go with the answer."""
+    match state:
+        case Asking():
+            return MAX_FILES - len(state.course.attachments)
+        case Using():
+            return MAX_FILES - len(state.course.attachments) - sum(len(one.attachments) for one in state.brought)
+        case Idle() | Over():
+            return 0
 
 
 def _begin(given: Begin) -> Step:
@@ -347,7 +372,7 @@ def _finish(state: Asking, event: Finished) -> Step:
     if course.steers and course.may_ask:
         return _ask(course)
     if not course.said:
-        return _end(course, "complete", NO_ANSWER)
+        return _end(course, "complete", HERE_IT_IS if course.attachments else NO_ANSWER)
     return _end(course, "complete", CUT_OFF if event.reason == "length" else "")
 
 
@@ -355,10 +380,13 @@ def _advance(state: Using) -> Step:
     """Begin what may begin now: what only reads runs side by side, what has an effect runs by itself, in its turn."""
     commands: list[Command] = []
     waiting, running, results = list(state.waiting), list(state.running), list(state.results)
+    brought = list(state.brought)
     while waiting:
         wanted = waiting[0]
         if isinstance(wanted.plan, ToolResult):
             results.append(wanted.plan)
+            if wanted.attachments:
+                brought.append(ToolFinished(wanted.call, "", attachments=wanted.attachments))
             commands += (_line(wanted, "error" if wanted.plan.is_error else "ok"), Skip(wanted.plan, wanted.arguments))
         elif _must_wait(wanted, running):
             break
@@ -366,7 +394,9 @@ def _advance(state: Using) -> Step:
             running.append(wanted)
             commands += (_line(wanted, "running"), UseTool(wanted.call, wanted.plan, wanted.arguments, wanted.digest))
         del waiting[0]
-    state = replace(state, waiting=tuple(waiting), running=tuple(running), results=tuple(results))
+    state = replace(
+        state, waiting=tuple(waiting), running=tuple(running), results=tuple(results), brought=tuple(brought)
+    )
     if running:
         return state, tuple(commands)
     course = _resulted(state)
@@ -408,7 +438,9 @@ def _note(state: Using, event: ToolFinished) -> Step:
         return state, ()
     result = ToolResult(wanted.call, wanted.name, _bounded(event.content), event.is_error)
     running = tuple(other for other in state.running if other is not wanted)
-    after, commands = _advance(replace(state, running=running, results=(*state.results, result)))
+    brought = (*state.brought, event) if event.attachments or event.choices else state.brought
+    state = replace(state, running=running, results=(*state.results, result), brought=brought)
+    after, commands = _advance(state)
     return after, (_line(wanted, "error" if event.is_error else "ok"), *commands)
 
 
@@ -430,6 +462,7 @@ def _plan(state: Asking) -> tuple[Course, tuple[Wanted, ...]]:
         digests.append(digest)
         call = f"{digest}-{digests.count(digest)}"
         spec = next((spec for spec in course.given.request.tools if spec.name == called.tool), None)
+        known = next((known for known in course.given.known_calls if known.call == call), None)
         plan: ToolSpec | ToolResult
         if spec is None:
             there = ", ".join(spec.name for spec in course.given.request.tools) or "none"
@@ -437,8 +470,9 @@ def _plan(state: Asking) -> tuple[Course, tuple[Wanted, ...]]:
         elif problem:
             plan = ToolResult(call, name, problem, is_error=True)
         else:
-            plan = _permit(course.given, spec, call, arguments)
-        planned.append(Wanted(call, name, arguments, digest, plan))
+            plan = _permit(course.given, spec, known, call, arguments)
+        attachments = known.attachments if known is not None and isinstance(plan, ToolResult) else None
+        planned.append(Wanted(call, name, arguments, digest, plan, attachments or ()))
     message = ToolCalls(
         state.text,
         tuple((wanted.call, wanted.name, wanted.arguments) for wanted in planned),
@@ -448,7 +482,7 @@ def _plan(state: Asking) -> tuple[Course, tuple[Wanted, ...]]:
     return replace(_after(state, message), digests=tuple(digests)), tuple(planned)
 
 
-def _permit(given: Begin, spec: ToolSpec, call: str, arguments: str) -> ToolSpec | ToolResult:
+def _permit(given: Begin, spec: ToolSpec, known: KnownCall | None, call: str, arguments: str) -> ToolSpec | ToolResult:
     """The tool where the call may be made, else what the model is told instead."""
     try:
         problem = complaint(loads(spec.parameters), loads(arguments))
@@ -458,7 +492,6 @@ def _permit(given: Begin, spec: ToolSpec, call: str, arguments: str) -> ToolSpec
         return ToolResult(call, spec.name, f"The arguments do not fit: {problem}", is_error=True)
     if spec.effect == "read":
         return spec
-    known = next((known for known in given.known_calls if known.call == call), None)
     if known is not None and known.outcome != "unknown":
         content = f"This was done in an earlier attempt at the same answer, and said: {known.content}"
         return ToolResult(call, spec.name, content, is_error=known.outcome == "error")
@@ -525,10 +558,36 @@ def _interrupt(state: Using, why: str) -> tuple[Course, Commands]:
 
 
 def _resulted(state: Using) -> Course:
-    """The course with every result, in the order of the calls."""
+    """The course with every result and what it brought, in the order of the calls."""
     found = {result.call: result for result in state.results}
-    results = tuple(found[wanted.call] for wanted in state.wanted)
-    return replace(state.course, messages=state.course.messages + results)
+    brought = {event.call: event for event in state.brought}
+    course, results = state.course, []
+    for wanted in state.wanted:
+        result = found[wanted.call]
+        if wanted.call in brought:
+            course, result = _load(course, brought[wanted.call], result)
+        results.append(result)
+    return replace(course, messages=(*course.messages, *results))
+
+
+def _load(course: Course, brought: ToolFinished, result: ToolResult) -> tuple[Course, ToolResult]:
+    """The course with what a tool brought for the person, and the result with what the model is told of each file."""
+    held, words = list(course.attachments), [result.content] if result.content else []
+    for file in brought.attachments:
+        is_there = any((one.blob, one.name) == (file.blob, file.name) for one in held)
+        if not is_there and len(held) >= MAX_FILES:
+            words.append(unsent(file.name, NO_ROOM))
+            continue
+        if not is_there:
+            held.append(file)
+        words.append(f"[the file {file.name!r} ({file.mime}, {file.size:,} bytes) goes to the person with your answer]")
+    course = replace(course, attachments=tuple(held), choices=brought.choices or course.choices)
+    return course, replace(result, content="\n".join(words))
+
+
+def unsent(name: str, why: str) -> str:
+    """What a model is told of a file that does not go to the person."""
+    return f"[the file {name!r} does not go to the person: {why}]"
 
 
 def _steer(course: Course, event: Steer) -> Course:
@@ -552,6 +611,8 @@ def _fail(course: Course, reason: str, words: str = "Sorry, I could not finish t
 
 def _end(course: Course, outcome: Outcome, words: str = "", reason: str = "") -> Step:
     end = End(outcome, reason, course.joined)
+    if outcome == "complete":
+        end = replace(end, attachments=course.attachments, choices=course.choices)
     return Over(course.messages), (Say(words), end) if words else (end,)
 
 

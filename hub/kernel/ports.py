@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal, Protocol
 
-from factory_contracts.messages import Attachment, Outbound
+from factory_contracts.messages import Attachment, AttachmentKind, Outbound
 from factory_contracts.records import Effect, Record
 from factory_contracts.work import AgentSpec, Events, KnownCall, Line
 from hub.kernel.events import Failed, Finished, ModelEvent
@@ -188,9 +188,9 @@ _TEXTS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """A file that came with a message, as a model is shown it."""
+    """A file with its bytes: one that came with a message, as a model is shown it, or one that a tool made."""
 
-    kind: str
+    kind: AttachmentKind
     name: str
     mime: str
     data: bytes
@@ -281,10 +281,24 @@ class Occasion:
     agent: AgentSpec
 
 
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What came of a tool, where that is more than words for the model: what the person gets with the answer.
+
+    `files` are still to be kept where the person's screen can read them, `attachments` are there already. `choices` are
+    what the person may say next.
+    """
+
+    content: str = ""
+    files: tuple[Media, ...] = ()
+    attachments: tuple[Attachment, ...] = ()
+    choices: tuple[str, ...] = ()
+
+
 class Tool(Protocol):
     """A tool's implementation, registered apart from its `ToolSpec` under the same name."""
 
-    async def run(self, arguments: str, occasion: Occasion) -> str:
+    async def run(self, arguments: str, occasion: Occasion) -> str | Observation:
         """Run with the model's arguments, a JSON object. Raises `ToolFailed` with words that the model may read."""
         ...
 
@@ -314,8 +328,12 @@ class ToolSource(Protocol):
 
 
 class Blobs(Protocol):
-    """The files that came with messages."""
+    """The files that came with messages, and those that go with answers."""
 
     async def get(self, scope: str, attachment: Attachment) -> bytes | None:
         """The file's bytes; None where it cannot be had, which is logged."""
+        ...
+
+    async def keep(self, scope: str, file: Media) -> Attachment | None:
+        """Put a file where the person's screen can read it; None where it is not taken, which is logged."""
         ...

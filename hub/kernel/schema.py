@@ -12,9 +12,9 @@ from types import MappingProxyType, NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from factory_contracts.records import Effect
-from hub.kernel.ports import Equipped, Occasion, ToolSpec
+from hub.kernel.ports import Equipped, Observation, Occasion, ToolSpec
 
-Function = Callable[..., Awaitable[str]]
+Function = Callable[..., Awaitable[str | Observation]]
 Schema = Mapping[str, Any]
 
 _SIMPLE: Mapping[type, str] = MappingProxyType({str: "string", int: "integer", float: "number", bool: "boolean"})
@@ -69,7 +69,7 @@ class Bound:
 
     function: Function
 
-    async def run(self, arguments: str, occasion: Occasion) -> str:
+    async def run(self, arguments: str, occasion: Occasion) -> str | Observation:
         """Call it with arguments that fit the schema."""
         given = {name: value for name, value in loads(arguments).items() if value is not None}
         for name, annotation in get_type_hints(self.function).items():

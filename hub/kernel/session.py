@@ -66,11 +66,16 @@ class OpenTurn:
     received: int
     at: float = 0.0
     start: Start | None = None
-    bubble: str | None = None
+    bubbles: tuple[str, ...] = ()
     answer: TurnAnswered | TurnRefused | None = None
     known_calls: tuple[KnownCall, ...] = ()
     joined: tuple[tuple[str, str], ...] = ()
     again: Passage | None = None
+
+    @property
+    def bubble(self) -> str | None:
+        """The platform's message that the answer begins in, once it is known."""
+        return self.bubbles[0] if self.bubbles else None
 
     @property
     def asked(self) -> str:
@@ -152,12 +157,15 @@ class Session:
                 self._started(record.turn, record.start)
             case ReplyOpened():
                 turn = self.turns.get(record.turn)
-                if turn is not None and turn.bubble is None:
-                    turn.bubble = record.message_id
+                if turn is not None and (record.part or 0) == len(turn.bubbles):
+                    turn.bubbles = (*turn.bubbles, record.message_id)
             case ToolStarted():
                 self._know(record.turn, KnownCall(call=record.call, outcome="unknown"))
             case ToolDone():
-                self._know(record.turn, KnownCall(call=record.call, outcome=record.outcome, content=record.content))
+                known = KnownCall(
+                    call=record.call, outcome=record.outcome, content=record.content, attachments=record.attachments
+                )
+                self._know(record.turn, known)
             case TurnAnswered() | TurnRefused():
                 self._answered(record)
             case TurnSuperseded():
@@ -268,6 +276,11 @@ class Session:
             seen=tuple(f"{key}>{value}" if key != value else key for key, value in self.seen.items())[-SEEN_KEPT:],
             tally=self.tally,
         )
+
+    def copy(self, id: str, at: float) -> Compacted:
+        """The view with which another conversation goes on from here; ids and costs stay with this one."""
+        view = self.compaction(id, id, at)
+        return view.model_copy(update={"compacted": 0, "seen": (), "tally": Tally(), "usage": NO_USAGE})
 
     @property
     def tally(self) -> Tally:

@@ -1,9 +1,10 @@
-"""The store of a bot's files, as the hub makes it and a worker reads it."""
+"""The store of a bot's files, as the hub makes it and a worker reads it and writes in it."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from hashlib import sha256
 
 import pytest
 
@@ -14,6 +15,7 @@ from factory_nats import blobs
 from factory_nats.result import Ok
 from factory_nats.testing import FakeBus
 from factory_nats.transport import StreamConfig
+from hub.kernel.ports import Media
 from tests.fakes import pass_time
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")
@@ -127,3 +129,42 @@ async def test_a_worker_that_was_not_given_the_store_reads_nothing() -> None:
     worker = bus.join("w1", publish=may.publish, subscribe=may.subscribe)
 
     assert await NatsBlobs(worker).get(SCOPE, kept) is None
+
+
+async def test_what_an_agent_sends_is_kept_in_the_store_of_its_own_bot() -> None:
+    bus = FakeBus()
+    for bot in ("desk", "loft"):
+        await NatsBlobs(bus.join("hub")).create("paper", bot)
+    may = subjects.clipool_permissions("w1", STORE)
+    worker = NatsBlobs(bus.join("w1", publish=may.publish, subscribe=may.subscribe))
+
+    kept = await worker.keep(SCOPE, Media("image", "a\ud83d.png", "image/png", b"data"))
+
+    assert kept == attachment(sha256(b"data").hexdigest()).model_copy(
+        update={"kind": "image", "name": "a?.png", "mime": "image/png"}
+    )
+    assert await NatsBlobs(bus.join("paper-desk")).get(SCOPE, kept) == b"data"
+    assert await worker.keep("paper:loft:chat", Media("image", "a.png", "image/png", b"data")) is None
+
+
+async def test_a_file_to_be_kept_waits_for_a_lost_bus_as_long_as_a_person_would(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bus = FakeBus()
+    await NatsBlobs(bus.join("hub")).create("paper", "desk")
+    worker, file = NatsBlobs(bus.join("w1")), Media("document", "a secret name", "text/plain", b"data")
+    bus.stop()
+    keeping = asyncio.create_task(worker.keep(SCOPE, file))
+    await pass_time(PATIENCE / 2)
+    assert not keeping.done()
+    bus.start()
+    kept = await keeping
+
+    bus.stop()
+    keeping = asyncio.create_task(worker.keep(SCOPE, file))
+    await pass_time(PATIENCE + 1)
+
+    assert kept == attachment(sha256(b"data").hexdigest())
+    assert await keeping is None
+    assert "cannot be kept" in caplog.text
+    assert "secret" not in caplog.text

@@ -17,6 +17,7 @@ from factory_contracts.capability import (
     CapabilityRefused,
     CapabilityReply,
     CapabilityRequest,
+    MadeFile,
     RefusalReason,
 )
 from factory_contracts.lifecycle import HEARTBEAT, Heartbeat
@@ -25,9 +26,9 @@ from factory_contracts.work import AgentSpec
 from factory_nats.testing import FakeBus, FakeTransport
 from factory_nats.transport import Delivery
 from factory_nats.worker_pool import LOOK, SILENT_LOOKS
-from hub.kernel.ports import Equipped, OutcomeUnknown, ToolFailed
+from hub.kernel.ports import Equipped, Media, Observation, OutcomeUnknown, ToolFailed
 from hub.kernel.schema import complaint
-from tests.fakes import ANYBODY, idle, pass_time
+from tests.fakes import ANYBODY, idle, pass_time, words_of
 from workers.serve import CapabilityWorker, Work, for_agents
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")
@@ -64,7 +65,7 @@ async def tool_of(transport: FakeTransport) -> Equipped:
 async def ask(tool: Equipped, request: str = "say hey", **arguments: object) -> str:
     given = {"request": request, **({"arguments": arguments} if arguments else {})}
     assert not complaint(json.loads(tool.spec.parameters), given)
-    return await tool.tool.run(json.dumps(given), ANYBODY)
+    return await words_of(tool, json.dumps(given))
 
 
 async def beat(bus: FakeBus, name: str, *, load: float = 0.0, instance: str = "i1") -> None:
@@ -126,6 +127,19 @@ async def test_a_worker_is_told_what_is_wanted_and_how_long_anybody_waits() -> N
     assert (asked.turn, asked.call, asked.text) == (ANYBODY.turn, ANYBODY.call, "say 'hé'")
     assert asked.details == {"times": 2, "mood": {"loud": True}}
     assert asked.deadline == pytest.approx(ANSWER, abs=PATIENCE)
+
+
+async def test_what_a_worker_makes_is_for_the_person() -> None:
+    bus, png = FakeBus(), b"\x89PNG\r\n\x1a\n\0"
+    done = CapabilityDone(text="painted", files=(MadeFile.of("cat", png), MadeFile.of("said.txt", b"meow")))
+    tool = await tool_of(clipool(bus))
+    async with worker(bus, "w1", Speaker(done)):
+        said = await tool.tool.run('{"request": "paint"}', ANYBODY)
+
+    assert said == Observation(
+        "painted",
+        files=(Media("image", "cat", "image/png", png), Media("document", "said.txt", "text/plain", b"meow")),
+    )
 
 
 async def test_half_a_character_does_not_keep_the_rest_from_the_worker() -> None:

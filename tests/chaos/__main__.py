@@ -14,6 +14,7 @@ from typing import Any
 
 from tests.chaos import checker, fuse
 from tests.chaos.conductor import Run
+from tests.chaos.surroundings import PLATFORMS, SLATE
 
 FAULTS_SHOWN = 20
 LONG = 120
@@ -27,15 +28,17 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--turns", type=int, default=300)
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--seconds", type=float, default=None, help="how long the kills are spread over")
+    parser.add_argument("--platform", choices=PLATFORMS, default=SLATE, help="which spokes are killed")
     parser.add_argument("--json", action="store_true", help="the report as one JSON object on standard output")
     parser.add_argument("--keep", action="store_true", help="leave the run's folder also when all is well")
     given = parser.parse_args(arguments)
     seed = given.seed if given.seed is not None else random.SystemRandom().randrange(1_000_000)
     seconds = given.seconds or max(20.0, given.kills * SECONDS_A_KILL)
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
-    _say(f"seed {seed}, {given.kills} kills, {given.turns} turns over about {seconds:.0f} s, in {folder}")
+    amounts = f"{given.kills} kills, {given.turns} turns over about {seconds:.0f} s"
+    _say(f"{given.platform}, seed {seed}, {amounts}, in {folder}")
     began = time.monotonic()
-    verdict = asyncio.run(Run(folder, seed, given.kills, given.turns, seconds, _say).run())
+    verdict = asyncio.run(Run(folder, seed, given.kills, given.turns, seconds, given.platform, _say).run())
     report = _report(folder, seed, given.kills, verdict, time.monotonic() - began)
     if given.json:
         print(json.dumps(report, ensure_ascii=False, indent=2))

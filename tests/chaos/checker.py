@@ -5,6 +5,7 @@ an answer must be follows from its question.
 """
 
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ TERMINAL = ("answered", "refused", "superseded")
 SETTLED = ("shown", "undeliverable")
 EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 EXPECTED_SUBJECT = "Nats-Expected-Last-Subject-Sequence-Subject"
+
+_NAME = re.compile(r"q\d+")
 
 Place = tuple[str, str, str]
 
@@ -207,7 +210,7 @@ def _cases(run: Path, verdict: Verdict) -> dict[Place, Case]:
         match entry["did"]:
             case "asked":
                 place = (entry["bot"], entry["scope"], entry["message"])
-                question = Question.read(entry["text"])
+                question = Question.read(entry["text"], entry.get("speaker", ""))
                 expected = script.answer(question, earlier[place[:2]])
                 earlier[place[:2]] += 1
                 cases[place] = Case(place, question, expected, entry["at"])
@@ -270,7 +273,7 @@ def _sort_log(log: tuple[Entry, ...], cases: dict[Place, Case], verdict: Verdict
 def _read_calls(run: Path, cases: dict[Place, Case], verdict: Verdict) -> None:
     by_name = {case.question.name: case for case in cases.values()}
     for call in ledger.read(run / ledger.CALLS):
-        by_name[call["said"].split(" ", 1)[0]].callers.append(call["process"])
+        by_name[_NAME.findall(call["said"])[0]].callers.append(call["process"])
     for effect in ledger.read(run / ledger.EFFECTS):
         by_name[effect["question"]].effects += 1
     verdict.figures["questions"] = len(cases)

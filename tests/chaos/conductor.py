@@ -20,7 +20,8 @@ from tests.chaos.fuse import Fuses
 from tests.chaos.ledger import DEEDS, SCREEN, Ledger, read
 from tests.chaos.platform import Platform
 from tests.chaos.script import Kind, Question
-from tests.chaos.surroundings import AUDITOR, BOTS, HUBS, SCRIPT, SOCKET, WORKERS, Bus, seeds, spoke, users
+from tests.chaos.surroundings import AUDITOR, BOTS, HUBS, SCRIPT, TELEGRAM, WORKERS, Bus, seeds, spoke, users
+from tests.chaos.telegram import Telegram
 
 FENCED = 75
 TICK = 0.02
@@ -89,6 +90,7 @@ class Run:
     kills: int
     turns: int
     seconds: float
+    platform: str
     say: Callable[[str], None]
     dice: random.Random = field(init=False)
     faults: list[str] = field(default_factory=list)
@@ -97,6 +99,7 @@ class Run:
     struck: int = 0
     planned: int = 0
     wanted: Kind | None = None
+    pids: dict[str, int] = field(default_factory=dict)
     _expected: dict[str, tuple[str, float]] = field(default_factory=dict)
     _earlier: Counter[str] = field(default_factory=Counter)
     _moved: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
@@ -106,14 +109,13 @@ class Run:
 
     async def run(self) -> checker.Verdict:
         """From the first process to the verdict."""
-        secrets = seeds()
-        server = EmbeddedServer(self.folder / "nats", users=users(secrets))
-        bus = Bus(server.url, secrets)
-        bus.write(self.folder)
+        secrets = seeds(self.platform)
+        server = EmbeddedServer(self.folder / "nats", users=users(self.platform, secrets))
         (self.folder / SCRIPT).write_text(script.toml())
         (self.folder / "log").mkdir()
-        platform = Platform(self.folder / SCREEN, random.Random(self.seed), self._note_shown)
-        await platform.open(self.folder / SOCKET)
+        platform = self._new_platform()
+        bus = Bus(server.url, secrets, self.platform, await platform.open(self.folder))
+        bus.write(self.folder)
         system = System(self, server, Fuses(self.folder), Ledger(self.folder / DEEDS))
         began = time.monotonic()
         try:
@@ -135,7 +137,7 @@ class Run:
         checker.write_log(self.folder, log)
         verdict = checker.judge(self.folder, log)
         verdict.figures |= self.exits
-        verdict.faults += self.faults + self._defects()
+        verdict.faults += self.faults + self._defects() + platform.faults()
         return verdict
 
     @property
@@ -153,17 +155,27 @@ class Run:
             if line.startswith("Traceback") or " ERROR asyncio: " in line
         ]
 
+    def _new_platform(self) -> Platform | Telegram:
+        ledger, dice = self.folder / SCREEN, random.Random(self.seed)
+        if self.platform == TELEGRAM:
+            return Telegram(ledger, self._note_shown, self._pid_of)
+        return Platform(ledger, dice, self._note_shown)
+
+    def _pid_of(self, bot: str) -> int:
+        """The process that serves a bot, or served it last."""
+        return self.pids[spoke(self.platform, bot)]
+
     def _note_shown(self, key: str, text: str) -> None:
         expected = self._expected.get(key)
         if expected is not None and text == expected[0]:
             del self._expected[key]
             self._moved[key.rpartition(" ")[0]] = time.monotonic()
 
-    async def _ask(self, platform: Platform) -> None:
+    async def _ask(self, platform: Platform | Telegram) -> None:
         """People ask, at the pace that makes the turns last as long as the kills, and on until the last kill."""
         dice = random.Random(self.seed + 1)
         began = time.monotonic()
-        scopes = [(bot, f"tower.{number} {bot}") for bot in BOTS for number in range(SCOPES)]
+        scopes = [(bot, scope) for bot in BOTS for scope in platform.scopes(bot, SCOPES)]
         while self.asked < self.turns or self.struck < self.planned:
             if self.is_stuck:
                 break
@@ -179,10 +191,10 @@ class Run:
             for _ in range(dice.choice((1, 1, 2, 4))):
                 self._ask_one(platform, dice, bot, scope)
 
-    def _ask_one(self, platform: Platform, dice: random.Random, bot: str, scope: str) -> None:
+    def _ask_one(self, platform: Platform | Telegram, dice: random.Random, bot: str, scope: str) -> None:
         self.asked += 1
         kind = self.wanted or dice.choices(script.KINDS, script.WEIGHTS)[0]
-        question = Question(f"q{self.asked}", kind, " ".join(dice.sample(script.WORDS, 3)))
+        question = Question(f"q{self.asked}", kind, " ".join(dice.sample(script.WORDS, 3)), platform.speaker)
         place = f"{bot} {scope}"
         expected = script.answer(question, self._earlier[place])
         self._earlier[place] += 1
@@ -234,7 +246,7 @@ class Run:
         system.fuses.disarm()
         return system.deaths() > before
 
-    async def _drain(self, platform: Platform, bus: Bus) -> None:
+    async def _drain(self, platform: Platform | Telegram, bus: Bus) -> None:
         """Until every question is answered on the screen and every turn is closed on the log."""
         with suppress(TimeoutError):
             async with asyncio.timeout(DRAIN):
@@ -261,7 +273,8 @@ class System:
         self._ending = False
         self._hubs = [Slot(name, ("hub_process", name), is_standby=name != HUBS[0]) for name in HUBS]
         self._workers = [Slot(name, ("worker_process", name)) for name in WORKERS]
-        self._spokes = [Slot(spoke(bot), ("spoke_process", bot)) for bot in BOTS]
+        module = "telegram_process" if run.platform == TELEGRAM else "spoke_process"
+        self._spokes = [Slot(spoke(run.platform, bot), (module, bot)) for bot in BOTS]
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._died = asyncio.Event()
 
@@ -381,6 +394,7 @@ class System:
             stderr=log,
             start_new_session=True,
         )
+        self._run.pids[slot.name] = slot.process.pid
         return await slot.process.wait()
 
     async def _keep_server(self) -> None:

@@ -13,7 +13,7 @@ from hub.kernel.agent import Agent
 from hub.kernel.guards import BotPolicy
 from hub.kernel.routing import Binding, Bindings
 from tests.chaos import fuse, script
-from tests.chaos.surroundings import BOTS, PLATFORM, Bus
+from tests.chaos.surroundings import BOTS, Bus
 
 # Fewer than there are conversations, so that some are evicted and come back.
 POOLS = 6
@@ -34,7 +34,7 @@ def main(run: Path, slot: str, is_standby: bool) -> int:
         nats_url=bus.url,
         identity=bus.identity(subjects.HUB),
         bindings=Bindings({agent.name: agent}, (Binding(agent.name),)),
-        policies=tuple(BotPolicy(PLATFORM, bot, access="public", rate_per_minute=1_000_000) for bot in BOTS),
+        policies=tuple(BotPolicy(bus.platform, bot, access="public", rate_per_minute=1_000_000) for bot in BOTS),
         max_pools=POOLS,
         standby=is_standby,
     )

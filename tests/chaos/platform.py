@@ -16,6 +16,7 @@ from typing import Any
 
 from tests.chaos.ledger import Ledger
 
+SOCKET = "platform.sock"
 PATIENCE = 1.0
 AT_ONCE = 20
 LATENCY = (0.001, 0.006)
@@ -37,9 +38,20 @@ class Platform:
         self._connections: dict[asyncio.StreamWriter, asyncio.Task[None] | None] = {}
         self.changed = asyncio.Event()
 
-    async def open(self, path: Path) -> None:
-        """Be there for bots."""
-        self._server = await asyncio.start_unix_server(self._connected, path)
+    async def open(self, folder: Path) -> str:
+        """Be there for bots; where that is."""
+        self._server = await asyncio.start_unix_server(self._connected, folder / SOCKET)
+        return str(folder / SOCKET)
+
+    def scopes(self, bot: str, count: int) -> list[str]:
+        """So many places where people talk with a bot."""
+        return [f"tower.{number} {bot}" for number in range(count)]
+
+    speaker = ""
+
+    def faults(self) -> list[str]:
+        """What no correct bot does."""
+        return []
 
     async def close(self) -> None:
         """Leave them."""

@@ -20,11 +20,15 @@ _STREAM, _LONG, _AFTER = 40, 150, 15
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a person asks: a name that is used once, what it does to the model, and some words."""
+    """What a person asks: a name that is used once, what it does to the model, and some words.
+
+    Where several people speak, a model is shown who does.
+    """
 
     name: str
     kind: Kind
     words: str
+    speaker: str = ""
 
     @property
     def text(self) -> str:
@@ -32,18 +36,18 @@ class Question:
         return f"{self.name} {self.kind} {self.words}"
 
     @classmethod
-    def read(cls, text: str) -> "Question":
+    def read(cls, text: str, speaker: str = "") -> "Question":
         """The question that a message was."""
         name, kind, words = text.split(" ", 2)
         for known in KINDS:
             if kind == known:
-                return cls(name, known, words)
+                return cls(name, known, words, speaker)
         raise ValueError(f"no question: {text!r}")
 
 
 def answer(question: Question, earlier: int) -> str:
     """What is said to it, if `earlier` questions of the same scope were answered before."""
-    name, text = question.name, question.text
+    name, text = question.name, question.speaker + question.text
     match question.kind:
         case "short":
             return f"{name}: {text}"
@@ -83,7 +87,7 @@ def toml() -> str:
 
 def _reply(kind: Kind, *steps: str) -> str:
     listed = "".join(f"  {step},\n" for step in steps)
-    return f'[[reply]]\nmatch = "^(q\\\\d+) {kind} "\nsteps = [\n{listed}]\n'
+    return f'[[reply]]\nmatch = "^(?:\\\\w+: )?(q\\\\d+) {kind} "\nsteps = [\n{listed}]\n'
 
 
 def _numbers(count: int) -> str:

@@ -16,7 +16,7 @@ from factory_nats.connect import connect
 from factory_nats.result import Err
 from tests.chaos import fuse
 from tests.chaos.platform import Line
-from tests.chaos.surroundings import PLATFORM, SOCKET, Bus, spoke
+from tests.chaos.surroundings import SLATE, Bus, spoke
 
 PATIENCE = 3600.0
 PACE_MS = 60
@@ -25,10 +25,9 @@ PACE_MS = 60
 class Slate:
     """The platform as a screen."""
 
-    def __init__(self, line: Line, bot: str, seam: fuse.Fuse) -> None:
+    def __init__(self, line: Line, bot: str) -> None:
         self._line = line
         self._bot = bot
-        self._seam = seam
 
     async def send(self, reply: Reply) -> str:
         """Open a bubble under the question."""
@@ -40,7 +39,6 @@ class Slate:
             text=reply.text,
             pid=os.getpid(),
         )
-        self._seam.at(fuse.WINDOW)
         return str(message)
 
     async def edit(self, message_id: str, reply: Reply) -> None:
@@ -84,7 +82,7 @@ class Intake:
     async def _submit(self, updates: list[dict[str, Any]]) -> None:
         for update in updates:
             scope, message = update["scope"], update["message"]
-            address = Address(platform=PLATFORM, bot_id=self._bot, scope_id=scope, reply_to=message, pace_ms=PACE_MS)
+            address = Address(platform=SLATE, bot_id=self._bot, scope_id=scope, reply_to=message, pace_ms=PACE_MS)
             told = await self._spoke.submit(
                 InboundMessage(message_id=message, user_id=scope, text=update["text"], address=address)
             )
@@ -108,12 +106,12 @@ async def _serve(run: Path, bot: str, seam: fuse.Fuse) -> int:
         closed.append(why)
         stop.set()
 
-    connected = await connect(bus.url, bus.identity(spoke(bot)), patience=PATIENCE, on_closed=end)
+    connected = await connect(bus.url, bus.identity(spoke(SLATE, bot)), patience=PATIENCE, on_closed=end)
     if isinstance(connected, Err):
         print(connected.detail, file=sys.stderr)
         return 1
-    line = await Line.open(run / SOCKET)
-    joined = Spoke(connected.value, PLATFORM, bot, Slate(line, bot, seam), notes=run / f"notes-{bot}.jsonl", at=seam.at)
+    line = await Line.open(Path(bus.platform_at))
+    joined = Spoke(connected.value, SLATE, bot, Slate(line, bot), notes=run / f"notes-{bot}.jsonl", at=seam.at)
     work = asyncio.create_task(_work(joined, line, bot, seam))
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait((work, stopped), return_when=asyncio.FIRST_COMPLETED)
@@ -136,7 +134,7 @@ async def _work(joined: Spoke, line: Line, bot: str, seam: fuse.Fuse) -> None:
 
 def main(run: Path, bot: str) -> int:
     """The spoke's exit status."""
-    return uvloop.run(_serve(run, bot, fuse.begin(run, spoke(bot))))
+    return uvloop.run(_serve(run, bot, fuse.begin(run, spoke(SLATE, bot))))
 
 
 if __name__ == "__main__":

@@ -1,19 +1,20 @@
 """What all processes of a run share: who is who on the bus, and where it is."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from factory_contracts import subjects
 from factory_nats.connect import Identity, generate_seed, public_key
 from factory_nats.server import User
 
-PLATFORM = "slate"
+SLATE = "slate"
+TELEGRAM = "telegram"
+PLATFORMS = (SLATE, TELEGRAM)
 BOTS = ("chalk", "flint")
 WORKERS = ("clipool", "clipool-two")
 HUBS = ("hub-one", "hub-two")
 AUDITOR = "auditor"
-SOCKET = "platform.sock"
 SCRIPT = "script.toml"
 
 _FILE = "bus.json"
@@ -23,10 +24,12 @@ _AUDIT = subjects.Permissions(publish=("$JS.API.DIRECT.GET.>",), subscribe=())
 
 @dataclass(frozen=True, slots=True)
 class Bus:
-    """Where the bus is, and every identity's secret."""
+    """Where the bus is, every identity's secret, and where the platform is."""
 
     url: str
     seeds: dict[str, str]
+    platform: str = SLATE
+    platform_at: str = ""
 
     def identity(self, name: str) -> Identity:
         """Who a process is."""
@@ -34,7 +37,7 @@ class Bus:
 
     def write(self, run: Path) -> None:
         """Leave it where the processes find it."""
-        (run / _FILE).write_text(json.dumps({"url": self.url, "seeds": self.seeds}))
+        (run / _FILE).write_text(json.dumps(asdict(self)))
 
     @classmethod
     def read(cls, run: Path) -> "Bus":
@@ -42,28 +45,28 @@ class Bus:
         return cls(**json.loads((run / _FILE).read_text()))
 
 
-def spoke(bot_id: str) -> str:
+def spoke(platform: str, bot_id: str) -> str:
     """A spoke's name on the bus."""
-    return f"{PLATFORM}-{bot_id}"
+    return f"{platform}-{bot_id}"
 
 
-def seeds() -> dict[str, str]:
+def seeds(platform: str) -> dict[str, str]:
     """A fresh secret for everyone."""
-    return {name: generate_seed() for name in _permissions()}
+    return {name: generate_seed() for name in _permissions(platform)}
 
 
-def users(secrets: dict[str, str]) -> tuple[User, ...]:
+def users(platform: str, secrets: dict[str, str]) -> tuple[User, ...]:
     """What the server is told: everyone's key, and the same rights as in production."""
     return tuple(
         User(name, public_key(secrets[name]), rights.publish, rights.subscribe)
-        for name, rights in _permissions().items()
+        for name, rights in _permissions(platform).items()
     )
 
 
-def _permissions() -> dict[str, subjects.Permissions]:
+def _permissions(platform: str) -> dict[str, subjects.Permissions]:
     return {
         subjects.HUB: subjects.hub_permissions(),
         AUDITOR: _AUDIT,
         **{worker: subjects.clipool_permissions(worker) for worker in WORKERS},
-        **{spoke(bot): subjects.spoke_permissions(PLATFORM, bot) for bot in BOTS},
+        **{spoke(platform, bot): subjects.spoke_permissions(platform, bot) for bot in BOTS},
     }

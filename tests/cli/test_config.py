@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from factory_cli import config, keys
+from factory_cli import config, keys, spokes, tokens
 from factory_cli.config import Budget, Route, RouteChoice
 from factory_cli.document import BadConfiguration
 from factory_cli.home import Home
@@ -13,7 +13,17 @@ from factory_cli.membership import members, users
 
 BOT = '[[bots]]\nplatform = "carrier"\nbot_id = "main"\n'
 BUDGET = '[[budgets]]\nname = "daily"\n'
+TELEGRAM = "[telegram]\n"
+WEBHOOK = "[telegram.webhook]\nurl = 'https://bot.example.org'\n"
 CHOICE = "[[routes.essay.choices]]\nmodel = 'scripted'\n"
+
+
+SECRET = "123456789:AAF-a_secret_that_nobody_may_ever_see"
+OTHER_SECRET = "987654321:BBF-another_secret"
+
+
+def bots(*names: str) -> str:
+    return "".join(f'[[bots]]\nplatform = "telegram"\nbot_id = "{name}"\n' for name in names)
 
 
 def configuration(folder: Path, text: str) -> config.Configuration:
@@ -65,6 +75,30 @@ def test_a_bot_id_that_cannot_stand_in_a_subject_is_named(tmp_path: Path, bot_id
         ("[prices.'a:b']\ninput = 1\noutput = '1'\n", "2: prices.a:b.input: must be quoted"),
         ("[prices.'a:b']\ninput = '1'\noutput = '1'\ncached = '1'\n", "4: prices.a:b.cached: unknown key"),
         ("prices = 1\n", "1: prices: must be a table"),
+        (TELEGRAM + "api_bse = 'x'\n", "2: telegram.api_bse: unknown key (did you mean 'api_base'?)"),
+        (TELEGRAM + "token = 'x'\n", "2: telegram.token: unknown key"),
+        (TELEGRAM + "api_base = 'telegram.org'\n", "2: telegram.api_base: must be an address that begins with http://"),
+        (TELEGRAM + "api_base = 'https://u:p@h'\n", "2: telegram.api_base: must be an address without a user"),
+        (TELEGRAM + "api_base = 'http://[x'\n", "2: telegram.api_base: must be an address"),
+        (
+            TELEGRAM + "stream = 'drafts'\n",
+            "2: telegram.stream: must be one of edit, draft, not 'drafts' (did you mean",
+        ),
+        (TELEGRAM + "render = 'html'\n", "2: telegram.render: must be one of entities, rich, plain, not 'html'"),
+        (TELEGRAM + "observe = 1\n", "2: telegram.observe: must be true or false"),
+        (TELEGRAM + "reactions = 'yes'\n", "2: telegram.reactions: must be true or false"),
+        (TELEGRAM + "webhook = true\n", "2: telegram.webhook: must be a table"),
+        ("[telegram.webhook]\n", "1: telegram.webhook.url: is missing"),
+        (
+            "[telegram.webhook]\nurl = 'http://h'\n",
+            "2: telegram.webhook.url: must be an address that begins with https",
+        ),
+        (WEBHOOK + "port = 0\n", "3: telegram.webhook.port: must be 1 to 65535, not 0"),
+        (WEBHOOK + "secret = 'x'\n", "3: telegram.webhook.secret: unknown key"),
+        (bots("a-b", "a_b"), "6: bots.bot_id: 'a_b' is told apart by no variable: TELEGRAM_BOT_TOKEN_A_B means"),
+        (bots("file"), "3: bots.bot_id: 'file' is told apart by no variable: TELEGRAM_BOT_TOKEN_FILE means"),
+        (bots("x-file", "x"), "6: bots.bot_id: 'x' is told apart by no variable: TELEGRAM_BOT_TOKEN_X_FILE means"),
+        (bots("x", "x-file"), "6: bots.bot_id: 'x-file' is told apart by no variable: TELEGRAM_BOT_TOKEN_X_FILE"),
         ("[routes.essay]\n", "1: routes.essay.choices: is missing; each choice is a table: [[routes.essay.choices]]"),
         ("[routes.'My essay']\n", "1: routes.My essay: 'My essay' must be 1 to 32 of"),
         (CHOICE, "1: routes.essay.choices.cost: is missing"),
@@ -223,3 +257,162 @@ success = 1
             0.95,
         )
     }
+
+
+def test_who_says_nothing_of_telegram_has_what_is_usual(tmp_path: Path) -> None:
+    assert configuration(tmp_path, bots("main")).telegram == config.Telegram(
+        api_base="https://api.telegram.org",
+        stream="edit",
+        render="entities",
+        observe=False,
+        reactions=False,
+        webhook=None,
+    )
+
+
+def test_telegram_is_as_the_file_says(tmp_path: Path) -> None:
+    text = """
+[telegram]
+api_base = "http://localhost:8081/"
+stream = "draft"
+render = "rich"
+observe = true
+reactions = true
+
+[telegram.webhook]
+url = "https://bot.example.org/telegram/"
+host = "0.0.0.0"
+port = 80
+"""
+
+    assert configuration(tmp_path, text).telegram == config.Telegram(
+        api_base="http://localhost:8081",
+        stream="draft",
+        render="rich",
+        observe=True,
+        reactions=True,
+        webhook=config.Webhook("https://bot.example.org/telegram", "0.0.0.0", 80),
+    )
+
+
+def test_the_environments_address_stands_above_the_files() -> None:
+    telegram = config.Telegram(api_base="http://file")
+
+    assert config.api_base(telegram, {}) == "http://file"
+    assert config.api_base(telegram, {"TELEGRAM_API_BASE": "http://above/"}) == "http://above"
+    with pytest.raises(BadConfiguration, match="environment: TELEGRAM_API_BASE: must be an address"):
+        config.api_base(telegram, {"TELEGRAM_API_BASE": "above"})
+
+
+@pytest.mark.parametrize("secret", ["", "a b", "é", "x" * 257, "a\nb"])
+def test_a_webhook_has_a_secret_and_it_may_stand_in_a_header(tmp_path: Path, secret: str) -> None:
+    file = tmp_path / "secret"
+    file.write_text("A-good_1\n")
+
+    assert config.webhook_secret({"TELEGRAM_WEBHOOK_SECRET_FILE": str(file)}) == "A-good_1"
+    with pytest.raises(BadConfiguration, match=r"^environment: TELEGRAM_WEBHOOK_SECRET: ") as raised:
+        config.webhook_secret({"TELEGRAM_WEBHOOK_SECRET": secret})
+
+    assert not secret or secret not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("names", "which", "variables", "source"),
+    [
+        (("main",), 0, ("TELEGRAM_BOT_TOKEN",), "TELEGRAM_BOT_TOKEN"),
+        (("helper",), 0, ("TELEGRAM_BOT_TOKEN",), "TELEGRAM_BOT_TOKEN"),
+        (("main", "helper"), 0, ("TELEGRAM_BOT_TOKEN",), "TELEGRAM_BOT_TOKEN"),
+        (("main", "helper"), 1, ("TELEGRAM_BOT_TOKEN",), None),
+        (("main", "my-helper"), 1, ("TELEGRAM_BOT_TOKEN_MY_HELPER",), "TELEGRAM_BOT_TOKEN_MY_HELPER"),
+        (("main",), 0, ("TELEGRAM_BOT_TOKEN", "TELEGRAM_BOT_TOKEN_MAIN"), "TELEGRAM_BOT_TOKEN_MAIN"),
+        (("main",), 0, (), None),
+    ],
+)
+def test_a_bots_token_comes_from_the_variable_that_means_it(
+    tmp_path: Path, names: tuple[str, ...], which: int, variables: tuple[str, ...], source: str | None
+) -> None:
+    every = [config.Bot("telegram", name) for name in names]
+
+    found = tokens.find(every[which], every, dict.fromkeys(variables, SECRET), tmp_path)
+
+    assert (found.source if found is not None else None) == source
+    assert found is None or found.value == SECRET
+
+
+def test_a_bots_token_may_stand_in_a_file_that_is_named_or_in_the_home(tmp_path: Path) -> None:
+    bot = config.Bot("telegram", "main")
+    named = tmp_path / "named"
+    named.write_text(f"{SECRET}\n")
+
+    kept = tokens.keep(tmp_path, bot, tokens.Token(OTHER_SECRET, "typed"))
+    in_home = tokens.find(bot, [bot], {}, tmp_path)
+    in_file = tokens.find(bot, [bot], {"TELEGRAM_BOT_TOKEN_FILE": str(named)}, tmp_path)
+
+    assert kept.name == "telegram-main.token"
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert in_home is not None and in_file is not None
+    assert (in_home.value, in_home.source) == (OTHER_SECRET, str(kept))
+    assert (in_file.value, in_file.source) == (SECRET, "TELEGRAM_BOT_TOKEN_FILE")
+
+
+def test_a_bot_without_token_is_named_with_every_way_to_give_it_one(tmp_path: Path) -> None:
+    every = [config.Bot("telegram", "main"), config.Bot("telegram", "helper")]
+
+    with pytest.raises(BadConfiguration) as raised:
+        tokens.of_all(every, every, {"TELEGRAM_BOT_TOKEN": SECRET}, tmp_path)
+
+    assert str(raised.value) == (
+        "environment: the bot telegram-helper has no token: set TELEGRAM_BOT_TOKEN_HELPER "
+        "(or TELEGRAM_BOT_TOKEN_HELPER_FILE), or run: factory init telegram --bot helper"
+    )
+
+
+def test_two_bots_cannot_have_one_token(tmp_path: Path) -> None:
+    every = [config.Bot("telegram", "main"), config.Bot("telegram", "helper")]
+    variables = {"TELEGRAM_BOT_TOKEN": SECRET, "TELEGRAM_BOT_TOKEN_HELPER": SECRET}
+
+    with pytest.raises(BadConfiguration, match="TELEGRAM_BOT_TOKEN_HELPER: is the token of the bot 'main' as well"):
+        tokens.of_all(every, every, variables, tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"rubbish", b"\xff\xfe", b"1:a b"])
+def test_a_file_without_a_token_is_named_and_its_content_is_not(tmp_path: Path, content: bytes) -> None:
+    bot = config.Bot("telegram", "main")
+    (tmp_path / "telegram-main.token").write_bytes(content)
+
+    with pytest.raises(BadConfiguration, match=r"telegram-main\.token: holds no token") as raised:
+        tokens.find(bot, [bot], {}, tmp_path)
+
+    assert "rubbish" not in str(raised.value)
+    assert raised.value.__cause__ is None
+
+
+def test_a_token_is_not_shown_where_it_is_printed() -> None:
+    assert SECRET not in repr(tokens.Token(SECRET, "somewhere"))
+
+
+def test_no_worker_is_told_a_platforms_secrets(tmp_path: Path) -> None:
+    said = {"GITHUB_TOKEN": "mine", "DISCORD_BOT_TOKEN": SECRET, "OPENAI_API_KEY": "key", "TELEGRAM_API_BASE": "x"}
+    # Not even looked at: a file that only the spoke may read must not end a worker.
+    said |= {"TELEGRAM_BOT_TOKEN_FILE": str(tmp_path / "missing"), "TELEGRAM_WEBHOOK_SECRET": SECRET}
+
+    assert config.providers_variables(said, tmp_path) == {"GITHUB_TOKEN": "mine", "OPENAI_API_KEY": "key"}
+
+
+def test_only_its_own_spoke_is_told_a_platforms_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TELEGRAM_BOT_TOKEN", SECRET)
+    monkeypatch.setenv("DISCORD_BOT_TOKEN", SECRET)
+
+    hub, spoke = config.childrens_variables("nats://here"), config.childrens_variables("nats://here", "telegram")
+
+    assert not {"TELEGRAM_BOT_TOKEN", "DISCORD_BOT_TOKEN"} & hub.keys()
+    assert {"TELEGRAM_BOT_TOKEN", "DISCORD_BOT_TOKEN"} & spoke.keys() == {"TELEGRAM_BOT_TOKEN"}
+    assert hub["NATS_URL"] == spoke["NATS_URL"] == "nats://here"
+
+
+def test_all_bots_of_telegram_are_one_process_and_others_one_each(tmp_path: Path) -> None:
+    text = bots("main", "helper") + BOT + '[[bots]]\nplatform = "cli"\nbot_id = "main"\n'
+
+    found = spokes.processes(configuration(tmp_path, text))
+
+    assert [(one.name, one.command) for one in found] == [("telegram", ("adapter", "telegram"))]

@@ -5,16 +5,19 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.cli.installation import Factory
+from tests.cli.telegram_api import TOKEN, telegram
 
 GROUPS = [
     (),
     ("chat",),
     ("up",),
+    ("init",),
     ("hub",),
     ("worker",),
     ("adapter",),
@@ -147,7 +150,8 @@ def test_what_cannot_be_meant_is_a_usage_error(factory: Factory, arguments: tupl
     ("arguments", "said"),
     [
         (("worker", "image"), "factory: no worker 'image' in this version; there is: clipool"),
-        (("adapter", "telegram"), "factory: no adapter 'telegram' in this version; there is: cli"),
+        (("adapter", "pigeon"), "factory: no adapter 'pigeon' in this version; there are: cli, telegram"),
+        (("adapter", "cli", "--bot", "other"), "factory: the terminal has one bot: main"),
         (("agent", "show", "nobody"), "factory: no agent 'nobody' in "),
     ],
 )
@@ -210,6 +214,87 @@ def test_doctor_says_what_is_wrong_and_how_to_mend_it(factory: Factory) -> None:
     assert f"run: chmod 700 {factory.home}" in done.stdout
     assert f"run: chmod 600 {factory.home}/keys/hub.nk" in done.stdout
     assert "hub.max_pool: unknown key" in done.stdout
+
+
+def findings(factory: Factory, **variables: str) -> dict[str, list[tuple[bool, str]]]:
+    done = factory.run("doctor", "--json", **variables)
+    assert TOKEN not in done.stdout + done.stderr
+    found: dict[str, list[tuple[bool, str]]] = {}
+    for one in json.loads(done.stdout):
+        found.setdefault(one["subject"], []).append((one["is_good"], one["said"]))
+    assert done.returncode == (not all(good for ones in found.values() for good, _ in ones))
+    return found
+
+
+def configured(factory: Factory, text: str = "") -> None:
+    factory.home.mkdir(mode=0o700)
+    (factory.home / "factory.toml").write_text('[[bots]]\nplatform = "telegram"\nbot_id = "main"\n' + text)
+
+
+def test_doctor_tells_of_a_bot_whose_it_is_and_where_its_token_lies(factory: Factory) -> None:
+    configured(factory)
+    with telegram() as api:
+        found = findings(factory, TELEGRAM_API_BASE=api.url, TELEGRAM_BOT_TOKEN=TOKEN)
+
+    assert found["telegram"] == [(True, f"{api.url.removeprefix('http://')}; messages are fetched")]
+    source, account = found["telegram-main"]
+    assert source == (True, "its token comes from TELEGRAM_BOT_TOKEN")
+    assert account[0]
+    assert account[1].startswith("@zoe_helper_bot (Zoë's Helper) sees of its groups only commands")
+
+
+def test_doctor_tells_of_a_bot_without_token_how_to_give_one(factory: Factory) -> None:
+    configured(factory)
+
+    ((is_good, said),) = findings(factory)["telegram-main"]
+
+    assert not is_good
+    assert said.endswith("or run: factory init telegram")
+
+
+def test_doctor_does_not_wait_long_for_a_network_that_is_not_there(factory: Factory) -> None:
+    configured(factory)
+    with telegram() as api:
+        api.may_answer.clear()
+        begun = time.monotonic()
+        found = findings(factory, TELEGRAM_API_BASE=api.url, TELEGRAM_BOT_TOKEN=TOKEN)
+
+    assert time.monotonic() - begun < 15
+    assert not found["telegram-main"][-1][0]
+    assert found["telegram-main"][-1][1].endswith("does not answer within 3 s")
+
+
+def test_doctor_finds_a_webhook_that_takes_the_messages_away(factory: Factory) -> None:
+    configured(factory, "[telegram]\nobserve = true\n")
+    with telegram() as api:
+        api.answers["getWebhookInfo"] = {"url": "https://hooks.example.org/secret"}
+        found = findings(factory, TELEGRAM_API_BASE=api.url, TELEGRAM_BOT_TOKEN=TOKEN)
+
+    said = [said for is_good, said in found["telegram-main"] if not is_good]
+    assert "observe = true has nothing to observe while privacy mode is on" in said
+    assert said[-1].startswith("its webhook is set to hooks.example.org, so that nothing can be fetched")
+
+
+def test_doctor_finds_a_webhook_without_its_secret(factory: Factory) -> None:
+    configured(factory, "[telegram.webhook]\nurl = 'https://bot.example.org/telegram'\n")
+
+    ((is_good, said),) = findings(factory, TELEGRAM_BOT_TOKEN=TOKEN)["telegram"]
+
+    assert not is_good
+    assert "TELEGRAM_WEBHOOK_SECRET: is not set" in said
+
+
+def test_doctor_finds_a_token_and_a_code_that_others_can_read(factory: Factory) -> None:
+    with telegram() as api:
+        factory.run("init", "telegram", TELEGRAM_API_BASE=api.url, TELEGRAM_BOT_TOKEN=TOKEN)
+        for path in (factory.home / "keys").iterdir():
+            path.chmod(0o644)
+        found = findings(factory, TELEGRAM_API_BASE=api.url)
+
+    ((is_good, said),) = found["keys"]
+    assert not is_good
+    assert "telegram-main.token" in said
+    assert "pairing-telegram-main.json" in said
 
 
 def test_the_servers_configuration_lets_exactly_the_members_in(factory: Factory) -> None:

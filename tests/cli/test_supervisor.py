@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.cli.installation import PATIENCE, Factory, is_alive, kill, until
+from tests.cli.telegram_api import OTHER_TOKEN, TOKEN
 
 
 def answer(done: "subprocess.CompletedProcess[str]") -> str:
@@ -182,3 +183,66 @@ def test_a_log_that_has_grown_long_is_put_aside_at_the_next_start(factory: Facto
 
     assert log.stat().st_size < 100_000
     assert Path(f"{log}.old").stat().st_size == 1_000_001
+
+
+def with_telegram(factory: Factory, *names: str) -> None:
+    factory.home.mkdir(mode=0o700)
+    bots = (f'[[bots]]\nplatform = "telegram"\nbot_id = "{name}"\n' for name in names)
+    (factory.home / "factory.toml").write_text("".join(bots))
+
+
+def test_a_bot_without_token_ends_the_start_in_one_sentence(factory: Factory) -> None:
+    with_telegram(factory, "main")
+
+    done = factory.run("up")
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("factory: environment: the bot telegram-main has no token: set TELEGRAM_BOT_TOKEN")
+    assert len(done.stderr.splitlines()) == 1
+    assert factory.state() == {}
+
+
+def test_a_bot_without_token_keeps_nobody_from_a_chat(factory: Factory) -> None:
+    with_telegram(factory, "main")
+
+    done = factory.run("chat", "-p", "hello")
+
+    assert "hello" in answer(done)
+    assert "factory: telegram is not started: environment: the bot telegram-main has no token" in done.stderr
+
+
+def test_one_child_serves_all_bots_of_telegram_and_no_other_process_knows_a_token(factory: Factory) -> None:
+    with_telegram(factory, "main", "helper")
+    nowhere = {"TELEGRAM_API_BASE": "http://127.0.0.1:1"}
+
+    factory.up(**nowhere, TELEGRAM_BOT_TOKEN=TOKEN, TELEGRAM_BOT_TOKEN_HELPER=OTHER_TOKEN)
+    pids = factory.running()
+    status = factory.run("status").stdout
+
+    assert set(pids) == {"supervisor", "nats", "hub", "clipool", "telegram"}
+    assert "telegram" in status
+    knowing = {name for name, pid in pids.items() if TOKEN in proc(pid, "environ")}
+    assert knowing <= {"supervisor", "telegram", "nats"}
+    assert not [name for name, pid in pids.items() if TOKEN in proc(pid, "cmdline")]
+    assert TOKEN not in status + "".join(path.read_text() for path in (factory.home / "log").iterdir())
+    assert (factory.home / "spokes").stat().st_mode & 0o777 == 0o700
+
+
+def proc(pid: int, file: str) -> str:
+    return Path(f"/proc/{pid}/{file}").read_text(errors="replace")
+
+
+def test_a_spoke_that_dies_again_and_again_takes_nobody_with_it(factory: Factory) -> None:
+    with_telegram(factory, "main")
+    up = factory.up(TELEGRAM_API_BASE="http://127.0.0.1:1", TELEGRAM_BOT_TOKEN=TOKEN)
+
+    def rests() -> bool:
+        child = factory.state()["children"]["telegram"]
+        if child["pid"]:
+            kill(child["pid"])
+        return child["starts"] == 6 and child["pid"] is None
+
+    until(rests, "a spoke that rests")
+
+    assert up.poll() is None
+    assert "hello" in answer(factory.run("chat", "-p", "hello"))

@@ -7,12 +7,13 @@ import pytest
 from factory_cli import history, trace
 from factory_cli.console import Failed
 from factory_cli.ink import Ink, block, document, escaped, harmless, painted
-from factory_contracts.messages import Usage
+from factory_contracts.messages import Attachment, Usage
 from factory_contracts.records import (
     Record,
     ReplyUndeliverable,
     ToolDone,
     ToolStarted,
+    TurnAnswered,
     TurnRefused,
     TurnSuperseded,
     record_id,
@@ -74,6 +75,20 @@ def test_a_turn_is_told_from_the_question_to_the_receipt() -> None:
         "           It is noon.",
         "total      2 model calls, 20 tokens in (4 from a cache), 4 out, $0.012",
         f"delivered  {end} as message 17",
+    ]
+
+
+def test_the_files_and_the_offers_of_an_answer_stand_below_it() -> None:
+    answer = answered("t1", text="Here.")
+    assert isinstance(answer, TurnAnswered)
+    file = Attachment(kind="image", name="a\x1b[2J.png", mime="image/png", size=1_234, blob="b")
+
+    lines = printed(received(), answer.model_copy(update={"attachments": (file,), "choices": ("Yes", "No")}))
+
+    at = lines.index("           Here.")
+    assert lines[at + 1 : at + 3] == [
+        "with       image 'a\\x1b[2J.png' (image/png, 1,234 bytes)",
+        "choices    'Yes', 'No'",
     ]
 
 

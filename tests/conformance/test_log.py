@@ -15,6 +15,7 @@ from factory_contracts.messages import Address, InboundMessage
 from factory_contracts.records import (
     Balance,
     Compacted,
+    Owner,
     Record,
     Tally,
     TurnAnswered,
@@ -29,6 +30,7 @@ from factory_nats.transport import Transport
 from hub.kernel.budget import SHARDS
 from hub.kernel.ports import Fenced, Full, Logged
 from hub.kernel.routing import RoutingKey
+from hub.owners import OwnersLog
 from hub.recovery import MarkedLog
 from tests.fakes import FakeLog, FakeStream
 
@@ -36,7 +38,7 @@ HERE, THERE = RoutingKey("paper", "desk", "here"), RoutingKey("paper", "desk", "
 OTHER = RoutingKey("paper", "other", "here")
 
 
-class OwnedLog(MarkedLog, Protocol):
+class OwnedLog(MarkedLog, OwnersLog, Protocol):
     """All that a hub uses of its log."""
 
     def epoch(self, partition: int) -> int: ...
@@ -303,6 +305,59 @@ async def test_a_mark_that_finds_no_room_is_unheard_and_moves_nothing(disk: Disk
 
     full.is_full = False
     assert (await log.mark(), await log.spent()) == (1, {})
+
+
+def owner(user_id: str, code: str = "a") -> Owner:
+    return Owner(user_id=user_id, code=code * 64, at=1.0)
+
+
+async def test_the_owners_of_each_bot_are_kept_for_the_next_reign_and_no_scope_sees_them(disk: Disk) -> None:
+    first = await reign(disk)
+    assert await first.owners() == {}
+    await first.note_owners("paper", "desk", (owner("ann"),))
+    await first.note_owners("paper", "desk", (owner("ann"), owner("ben", "b")))
+    await first.note_owners("paper", "other", (owner("cid"),))
+
+    second = await reign(disk)
+
+    assert await second.owners() == {
+        ("paper", "desk"): (owner("ann"), owner("ben", "b")),
+        ("paper", "other"): (owner("cid"),),
+    }
+    assert await second.since(1) == ()
+    assert await second.scopes("paper", "desk") == ()
+
+
+async def test_owners_are_told_apart_though_their_bots_names_run_together(disk: Disk) -> None:
+    log = await reign(disk)
+    await log.note_owners("paper-a", "b", (owner("ann"),))
+
+    await log.note_owners("paper", "a-b", (owner("ben"),))
+
+    assert await log.owners() == {("paper-a", "b"): (owner("ann"),), ("paper", "a-b"): (owner("ben"),)}
+
+
+async def test_whoever_was_followed_names_no_owner(disk: Disk) -> None:
+    first, second = await reign(disk), await reign(disk)
+
+    with pytest.raises(Fenced):
+        await first.note_owners("paper", "desk", (owner("ann"),))
+
+    assert await second.owners() == {}
+
+
+@pytest.mark.parametrize("disk", ["fake", "bus"], indirect=True)
+async def test_an_owner_for_whom_there_is_no_room_is_none(disk: Disk) -> None:
+    log = await reign(disk)
+    full = disk.stream if isinstance(disk, FakeDisk) else disk.bus if isinstance(disk, BusDisk) else None
+    assert full is not None
+    full.is_full = True
+
+    with pytest.raises(Full):
+        await log.note_owners("paper", "desk", (owner("ann"),))
+
+    full.is_full = False
+    assert await log.owners() == {}
 
 
 async def test_the_highest_sequence_is_known(disk: Disk) -> None:

@@ -2,7 +2,14 @@
 
 import pytest
 
-from factory_contracts.capability import CAPABILITY_REPLY, CAPABILITY_REQUEST, CapabilityRequest
+from factory_contracts.capability import (
+    CAPABILITY_REPLY,
+    CAPABILITY_REQUEST,
+    MOST_FILE_BYTES,
+    CapabilityDone,
+    CapabilityRequest,
+    MadeFile,
+)
 from factory_contracts.envelope import Malformed
 from factory_contracts.messages import MAX_TEXT
 from factory_contracts.work import AgentSpec
@@ -37,6 +44,30 @@ def test_the_longest_request_crosses() -> None:
     request = wish(text="\0" * MAX_TEXT, arguments='{"a":"' + "é" * (MAX_TEXT - 8) + '"}')
 
     assert CAPABILITY_REQUEST.decode(CAPABILITY_REQUEST.encode(request)) == request
+
+
+def test_the_largest_files_cross_beside_a_long_text() -> None:
+    half = MOST_FILE_BYTES // 2
+    files = (MadeFile.of("a.png", b"\xff" * half), MadeFile.of("b.png", bytes(half)))
+    done = CapabilityDone(text="日" * MAX_TEXT, files=files)
+
+    read = CAPABILITY_REPLY.decode(CAPABILITY_REPLY.encode(done))
+
+    assert read == done
+    assert [file.data for file in files] == [b"\xff" * half, bytes(half)]
+
+
+def test_files_that_are_too_large_together_are_refused_where_they_are_made() -> None:
+    files = (MadeFile.of("a.png", bytes(MOST_FILE_BYTES)), MadeFile.of("b.png", b"x"))
+
+    with pytest.raises(ValueError, match="400001 bytes together"):
+        CapabilityDone(text="", files=files)
+
+
+@pytest.mark.parametrize("content", ["é", "abc", "YQ==YQ==", "a b="])
+def test_what_is_no_base64_is_no_file(content: str) -> None:
+    with pytest.raises(ValueError, match="base64"):
+        MadeFile(name="a", base64=content)
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,19 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from factory_contracts.messages import (
+    FROM_SPOKE,
     MAX_TEXT,
+    MOST_PARTS,
+    OUTBOUND,
     TO_SPOKE,
     Exchange,
+    Final,
+    FromSpoke,
     Hello,
     InboundMessage,
+    Moved,
     Refused,
+    ShownReceipt,
     Welcome,
     turn_id,
 )
@@ -62,6 +69,13 @@ def test_a_message_stands_for_itself_and_what_it_covers_once_each() -> None:
         lambda: update(epoch=-1),
         lambda: update(epoch=2**63),
         lambda: Hello(platform="p", bot_id="b", scope_id="*", understands=0),
+        lambda: ShownReceipt(platform="p", bot_id="b", scope_id="s", turn="t", message_id="m", part=0),
+        lambda: ShownReceipt(platform="p", bot_id="b", scope_id="s", turn="t", message_id="m", part=MOST_PARTS),
+        lambda: Moved(platform="p", bot_id="b", scope_id="s", old_scope=""),
+        lambda: Moved(platform="p", bot_id="b", scope_id="s", old_scope="é" * 43),
+        lambda: Final(
+            turn="t", text="", outcome="complete", further=("m",) * (MOST_PARTS + 1), epoch=1, address=address()
+        ),
     ],
 )
 def test_a_value_beyond_its_limits_cannot_be_made(build: Callable[[], object]) -> None:
@@ -81,6 +95,28 @@ def test_what_is_absent_is_not_written() -> None:
         b'{"schema_version":1,"kind":"refused","reason":"blocked","text":""}'
     )
     assert b"agent" not in TO_SPOKE.encode(Welcome(epoch=1))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        ShownReceipt(platform="p", bot_id="b", scope_id="s", turn="t", message_id="m"),
+        submit(message()),
+    ],
+)
+def test_what_a_spoke_says_without_newer_words_is_written_and_read_without_them(said: FromSpoke) -> None:
+    written = FROM_SPOKE.encode(said)
+
+    assert b"part" not in written and b"only_asks" not in written
+    assert FROM_SPOKE.decode(written) == said
+
+
+def test_an_answer_in_one_message_names_no_further_ones() -> None:
+    final = Final(turn="t", text="", outcome="complete", message_id="m", epoch=1, address=address())
+
+    for event in (final, update()):
+        assert b"further" not in OUTBOUND.encode(event)
+        assert OUTBOUND.decode(OUTBOUND.encode(event)) == event
 
 
 def test_an_exchange_holds_a_question_with_all_that_it_quotes() -> None:

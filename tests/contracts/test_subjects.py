@@ -52,6 +52,8 @@ PARTITIONS = st.integers(0, subjects.PARTITIONS - 1)
         lambda bad: subjects.turns(bad, "b", "s"),
         lambda bad: subjects.turns("p", bad, "s"),
         lambda bad: subjects.turns_of_bot("p", bad),
+        lambda bad: subjects.owners(bad, "b"),
+        lambda bad: subjects.owners("p", bad),
         lambda bad: subjects.typing("p", bad),
         lambda bad: subjects.spoke_permissions("p", bad),
     ],
@@ -144,7 +146,10 @@ def test_what_is_no_inbound_subject_is_refused(tail: str) -> None:
         subjects.read_inbound(f"{subjects.ROOT}.{tail}")
 
 
-@pytest.mark.parametrize("subject", [subjects.epoch(3), subjects.mark(0), subjects.outbound("p", "b"), "", "a.b.c.d.e"])
+@pytest.mark.parametrize(
+    "subject",
+    [subjects.epoch(3), subjects.mark(0), subjects.owners("p", "b"), subjects.outbound("p", "b"), "", "a.b.c.d.e"],
+)
 def test_what_is_no_scopes_log_is_none(subject: str) -> None:
     assert subjects.read_turns(subject) is None
 
@@ -166,6 +171,8 @@ def test_each_subject_lies_in_its_plane_alone() -> None:
         "outbound": subjects.outbound("p", "b"),
         "scopes": subjects.turns("p", "b", "s"),
         "epochs": subjects.epoch(1),
+        "money": subjects.money(1),
+        "owners": subjects.owners("p", "b"),
         "typing": subjects.typing("p", "b"),
         "heartbeat": subjects.heartbeat("voice.tts"),
         "commands": subjects.clipool_command("w"),
@@ -201,16 +208,27 @@ def test_a_spoke_writes_and_reads_the_files_of_its_own_bot_only() -> None:
     assert not any(_allows(own.subscribe, written) for written in _writing(store))
 
 
-def test_a_clipool_worker_reads_the_files_of_the_stores_it_is_given_and_writes_none() -> None:
+def test_a_clipool_worker_reads_and_writes_the_files_of_the_stores_it_is_given_only() -> None:
     given, other = subjects.blobs("p", "b"), subjects.blobs("p", "c")
     own, without = subjects.clipool_permissions("w", given), subjects.clipool_permissions("w")
 
-    for allowed in _reading(given):
+    for allowed in (*_writing(given), *_reading(given)):
         assert _allows(own.publish, allowed)
         assert not _allows(without.publish, allowed)
-    for forbidden in (*_writing(given), *_reading(other)):
+    for forbidden in (*_writing(other), *_reading(other), f"$JS.API.STREAM.INFO.OBJ_{given}", f"$O.{given}.X.y"):
         assert not _allows(own.publish, forbidden)
-    assert not _allows(own.subscribe, f"$O.{given}.C.x")
+    assert not any(_allows(own.subscribe, written) for written in _writing(given))
+
+
+def test_stores_add_to_a_clipool_worker_what_a_file_needs_and_nothing_else() -> None:
+    store = subjects.blobs("p", "b")
+    own, without = subjects.clipool_permissions("w", store), subjects.clipool_permissions("w")
+    spoke = subjects.spoke_permissions("p", "b")
+
+    more = set(own.publish) - set(without.publish)
+
+    assert own.subscribe == without.subscribe
+    assert more == {subject for subject in spoke.publish if store in subject}
 
 
 def test_a_worker_of_another_capability_sees_no_files() -> None:
@@ -311,3 +329,7 @@ def _allows(patterns: tuple[str, ...], subject: str) -> bool:
 
 def test_no_two_bots_share_a_store() -> None:
     assert subjects.blobs("a_b", "c") != subjects.blobs("a", "b_c")
+
+
+def test_no_two_bots_share_their_owners() -> None:
+    assert subjects.owners("a_b", "c") != subjects.owners("a", "b_c")

@@ -11,7 +11,7 @@ import pytest
 
 from factory_contracts.messages import Accepted, Attachment, Final, Usage, Welcome
 from factory_contracts.records import Bound, Compacted, HeadMoved, TurnAnswered
-from hub.commands import COMMANDS, MAX_MODEL_NAME, SUMMARISE
+from hub.commands import COMMANDS, MAX_MODEL_NAME, SUMMARISE, WELCOME_OWNER
 from hub.kernel.agent import Agent
 from hub.kernel.budget import Budget
 from hub.kernel.guards import BotPolicy
@@ -92,6 +92,37 @@ async def test_a_hub_that_dies_anywhere_in_a_word_to_it_obeys_it_once(world: Wor
             assert len(world.pool().session.history) == max(0, history - 1)
             await world.exchange("more", "3")
     assert world.workers.runs_of(world.turn("at 3")) == 0
+
+
+# /start and /help
+
+
+@pytest.mark.parametrize("word", ["/start", "/start with words that somebody left over"])
+async def test_start_greets_with_who_answers_and_what_one_can_do(world: World, word: str) -> None:
+    final = await world.told(word)
+
+    assert "**alice** answers here. answers first" in final.text
+    assert "`/help`" in final.text
+    assert WELCOME_OWNER not in final.text
+    assert 2 <= len(final.text.splitlines()) <= 4
+
+
+async def test_start_tells_owners_that_they_are(world: World) -> None:
+    world.policy = replace(world.policy, owners=frozenset({"ann"}))
+    await world.restart()
+
+    assert WELCOME_OWNER in (await world.told("/start", user="ann")).text
+
+
+async def test_help_tells_every_word_in_a_line(world: World) -> None:
+    final = await world.told("/help", names_scopes=True)
+
+    told = [line.split("`")[1] for line in final.text.splitlines() if line.startswith("- ")]
+    assert told == list(COMMANDS)
+
+
+async def test_help_tells_no_word_that_means_nothing_here(world: World) -> None:
+    assert "/fork" not in (await world.told("/help")).text
 
 
 # /model

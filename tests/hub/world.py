@@ -27,9 +27,10 @@ from hub.delivery import Deliveries
 from hub.dispatch import Hub
 from hub.kernel.agent import Agent
 from hub.kernel.budget import Budget, Ledger
-from hub.kernel.guards import BotPolicy
+from hub.kernel.guards import BotPolicy, Pairing
 from hub.kernel.ports import Assignment
 from hub.kernel.routing import Binding, Bindings, RoutingKey
+from hub.owners import Ownership
 from hub.pool import Crew, Pool, Pools, Ports
 from hub.recovery import keep_mark, recover
 from hub.turn import run_turn
@@ -122,6 +123,7 @@ class World:
         self.screen = FakeScreen(self)
         self.outbox.listeners.append(self.screen.hear)
         self.bindings = Bindings({"alice": ALICE, "bob": BOB}, (Binding("alice", platform=PLATFORM),))
+        self.offers: dict[tuple[str, str], Pairing] = {}
         self.points: list[str] = []
         self.is_fenced = asyncio.Event()
         self._messages = 0
@@ -150,8 +152,10 @@ class World:
             self.is_fenced.set,
         )
         self.pools = Pools(self.ports, crew, self.max_pools, self.deliveries.flush)
-        self.hub = Hub(self.ports, self.pools, {(self.policy.platform, self.policy.bot_id): self.policy})
+        owners = Ownership(log, (self.policy,), lambda platform, bot_id: self.offers.get((platform, bot_id)))
+        self.hub = Hub(self.ports, self.pools, owners)
         await log.take_over(self.clock())
+        await owners.restore()
         await recover(log, self.pools, self.ledger)
         self._marking = asyncio.create_task(
             keep_mark(log, self.pools, self.ledger, self.deliveries.unwritten, self.clock)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from factory_contracts.messages import Address, Attachment, InboundMessage
-from hub.kernel.guards import RATES_KEPT, Admitted, BotPolicy, Declined, Rates, screen
+from hub.kernel.guards import RATES_KEPT, Admitted, BotPolicy, Declined, Pairing, Rates, code_in, digest_of, screen
 
 few = settings(max_examples=25, deadline=None)
 
@@ -106,6 +106,78 @@ def test_what_is_declined_before_costs_nothing() -> None:
     screen(said("x" * 30_000), rule, rates, 0.0)
 
     assert isinstance(screen(said(), rule, rates, 0.0), Admitted)
+
+
+CODE = "0123456789abcdef01234567"
+PAIRING = Pairing(digest_of(CODE), 100.0)
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        (said(f"/start {CODE}"), CODE),
+        (said(f"  /start   {CODE}\n"), CODE),
+        (said(f"/start {CODE}", in_group=True), None),
+        (said(f"/start {CODE} please"), None),
+        (said(f"/start {CODE.upper()}"), None),
+        (said(f"/start {CODE[1:]}"), None),
+        (said(f"/start {CODE}0"), None),
+        (said(f"/help {CODE}"), None),
+        (said(CODE), None),
+        (said("/start"), None),
+        (said("/start reference"), None),
+        (said(""), None),
+    ],
+)
+def test_a_code_stands_alone_behind_its_word_and_in_private(message: InboundMessage, code: str | None) -> None:
+    assert code_in(message) == code
+
+
+@pytest.mark.parametrize(
+    ("rule", "now", "pairing", "claim", "reason"),
+    [
+        pytest.param(policy(), 99.0, PAIRING, PAIRING.digest, None, id="the code on offer"),
+        pytest.param(policy(owners=frozenset()), 99.0, PAIRING, PAIRING.digest, None, id="makes the first owner"),
+        pytest.param(policy(access="public"), 99.0, PAIRING, PAIRING.digest, None, id="also where all may speak"),
+        pytest.param(policy(owners=frozenset({"ben"})), 99.0, PAIRING, PAIRING.digest, None, id="an owner may use it"),
+        pytest.param(policy(), 100.0, PAIRING, None, "not allowed", id="too late"),
+        pytest.param(policy(), 99.0, Pairing("0" * 64, 100.0), None, "not allowed", id="another code"),
+        pytest.param(policy(), 99.0, None, None, "not allowed", id="none on offer"),
+        pytest.param(policy(access="public"), 99.0, None, None, "not allowed", id="a wrong code is told to all"),
+        pytest.param(policy(owners=frozenset({"ben"})), 99.0, None, None, None, id="but to owners"),
+        pytest.param(policy(blocked=frozenset({"ben"})), 99.0, PAIRING, None, "blocked", id="who is blocked stays so"),
+        pytest.param(None, 99.0, PAIRING, None, "no owner", id="a bot that nobody configured"),
+    ],
+)
+def test_a_code_makes_an_owner_or_opens_nothing(
+    rule: BotPolicy | None, now: float, pairing: Pairing | None, claim: str | None, reason: str | None
+) -> None:
+    screened = screen(said(f"/start {CODE}", "ben"), rule, Rates(), now, pairing)
+
+    if isinstance(screened, Admitted):
+        assert (screened.trust, screened.claim, screened.message.text) == ("owner", claim, "/start")
+        assert reason is None
+    else:
+        assert screened.reason == reason
+
+
+def test_a_guess_costs_as_much_as_a_message() -> None:
+    rates, rule = Rates(), policy(rate_per_minute=2)
+
+    reasons = []
+    for _ in range(4):
+        screened = screen(said(f"/start {CODE}", "ben"), rule, rates, 0.0)
+        assert isinstance(screened, Declined)
+        reasons.append(screened.reason)
+
+    assert reasons == ["not allowed", "not allowed", "too fast", "too fast"]
+
+
+def test_a_bot_without_owner_tells_how_it_gets_one() -> None:
+    screened = screen(said(user="ben"), policy(owners=frozenset()), Rates(), 0.0)
+
+    assert isinstance(screened, Declined)
+    assert "factory init paper" in screened.words
 
 
 def test_one_person_on_two_platforms_has_two_rates() -> None:

@@ -9,13 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from factory_contracts.messages import Attachment
 from factory_contracts.work import KnownCall
 from hub.kernel.events import Called, Did, Failed, Finished, Kept, Said, Thought
 from hub.kernel.harness import (
     CONTINUE,
     CUT_OFF,
+    HERE_IT_IS,
     LONGEST_WAIT,
     MAX_ANSWER,
+    MAX_FILES,
     MAX_SIDE_BY_SIDE,
     NO_ANSWER,
     REFUSAL,
@@ -39,6 +42,7 @@ from hub.kernel.harness import (
     TimeUp,
     ToolFinished,
     UseTool,
+    room,
     step,
 )
 from hub.kernel.ports import ModelMessage, ModelRequest, Spoken, ToolCalls, ToolResult, ToolSpec
@@ -688,3 +692,124 @@ def test_calls_have_the_same_ids_in_every_attempt(calls: list[tuple[str, str]], 
         )
 
     assert ids() == ids(*[Failed("busy", True)] * failures, Said(said), Called("x", "send", "{}"), Failed("x", True))
+
+
+# What is for the person
+
+
+def file(name: str, blob: str = "") -> Attachment:
+    return Attachment(kind="document", name=name, mime="text/plain", size=1_234, blob=blob or name)
+
+
+def look(*numbers: int) -> list[Event]:
+    """An answer that calls a tool so many times, and the ids of the calls."""
+    calls = [Called("x", "look", f'{{"at":{number}}}') for number in numbers]
+    return [*calls, Finished("tools")]
+
+
+def looked(*brought: ToolFinished) -> list[Event]:
+    """A turn whose one answer calls a tool for each of these, which bring them."""
+    events = [begin(), *look(*range(len(brought)))]
+    _, commands = play(*events)
+    calls = [use.call for use in used(commands)]
+    return [*events, *(replace(one, call=call) for one, call in zip(brought, calls, strict=True))]
+
+
+def the_end(*events: Event) -> End:
+    _, commands = play(*events)
+    (end,) = [command for command in commands if isinstance(command, End)]
+    return end
+
+
+def results(commands: Sequence[Command]) -> list[str]:
+    return [message.content for message in asked(commands).messages if isinstance(message, ToolResult)]
+
+
+def test_files_go_with_the_answer_in_the_order_of_the_calls_and_the_model_is_told_of_each() -> None:
+    first, second, *rest = looked(
+        ToolFinished("", "made", attachments=(file("a.txt"),)), ToolFinished("", "", attachments=(file("b.txt"),))
+    )[::-1]
+    events = [*rest[::-1], first, second]
+
+    _, commands = play(*events)
+    end = the_end(*events, Said("Here."), Finished("end"))
+
+    assert end == End("complete", attachments=(file("a.txt"), file("b.txt")))
+    assert results(commands) == [
+        "made\n[the file 'a.txt' (text/plain, 1,234 bytes) goes to the person with your answer]",
+        "[the file 'b.txt' (text/plain, 1,234 bytes) goes to the person with your answer]",
+    ]
+
+
+def test_a_file_that_is_sent_again_goes_once_and_another_of_its_name_goes_too() -> None:
+    again = ToolFinished("", "", attachments=(file("a.txt", "one"),))
+    events = looked(again, again, ToolFinished("", "", attachments=(file("a.txt", "two"), file("b.txt", "one"))))
+
+    end = the_end(*events, Said("Here."), Finished("end"))
+
+    assert end.attachments == (file("a.txt", "one"), file("a.txt", "two"), file("b.txt", "one"))
+
+
+def test_so_many_files_go_with_an_answer_and_the_model_is_told_which_do_not() -> None:
+    files = tuple(file(f"{number}.txt") for number in range(MAX_FILES + 1))
+    events = looked(ToolFinished("", "", attachments=files))
+
+    state, commands = play(*events)
+
+    assert room(state) == 0
+    (told,) = results(commands)
+    assert told.count("goes to the person") == MAX_FILES
+    assert told.endswith(
+        "[the file '10.txt' does not go to the person: 10 files go with an answer, and it has as many]"
+    )
+    assert the_end(*events, Said("Here."), Finished("end")).attachments == files[:-1]
+
+
+def test_there_is_less_room_for_files_as_soon_as_a_tool_brought_some() -> None:
+    events = looked(ToolFinished("", "", attachments=(file("a"), file("b"))), ToolFinished("", ""))
+
+    states = [play(*events[:until])[0] for until in (0, 1, 3, 5, 6)]
+
+    assert [room(state) for state in states] == [0, MAX_FILES, MAX_FILES, MAX_FILES - 2, MAX_FILES - 2]
+
+
+def test_the_last_offer_of_things_to_say_counts() -> None:
+    events = looked(
+        ToolFinished("", "offered", choices=("Yes", "No")),
+        ToolFinished("", "offered", choices=("A", "B")),
+    )
+    later = the_end(*events, Said("Which?"), Finished("end"))
+
+    assert later == End("complete", choices=("A", "B"))
+
+
+@pytest.mark.parametrize("last", [Stop(), TimeUp(), Failed("no")])
+def test_an_answer_that_is_not_complete_brings_nothing(last: Event) -> None:
+    events = looked(ToolFinished("", "", attachments=(file("a"),), choices=("Yes",)))
+
+    end = the_end(*events, Said("Her"), last)
+
+    assert end.outcome != "complete"
+    assert (end.attachments, end.choices) == ((), ())
+
+
+def test_who_sends_a_file_and_says_nothing_is_not_told_to_have_given_no_answer() -> None:
+    events = looked(ToolFinished("", "", attachments=(file("a"),)))
+
+    _, commands = play(*events, Finished("end"))
+
+    assert commands == [Say(HERE_IT_IS), End("complete", attachments=(file("a"),))]
+
+
+def test_what_an_earlier_attempt_made_goes_with_the_answer_of_this_one() -> None:
+    events: list[Event] = [Called("a", "send", "{}"), Finished("tools")]
+    _, before = play(begin(), *events)
+    known = KnownCall(call=used(before)[0].call, outcome="ok", content="painted", attachments=(file("a.png"),))
+    events = [begin(known_calls=[known]), *events]
+
+    _, commands = play(*events)
+
+    assert used(commands) == []
+    (told,) = results(commands)
+    assert "painted\n[the file 'a.png'" in told
+    assert the_end(*events, Said("Here."), Finished("end")).attachments == (file("a.png"),)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from factory_contracts.work import AgentSpec
 from hub.kernel.ports import Occasion, ToolSpec
 from hub.kernel.schema import complaint, describe, equip
+from tests.fakes import words_of
 
 OCCASION = Occasion("turn", "call", "scope", "user", AgentSpec(name="ann", hash="1", model="m", namespace="ann"))
 
@@ -167,22 +168,22 @@ def test_a_function_that_is_no_tool_is_found_out_at_once(function: Callable[...,
 
 
 async def test_the_function_gets_its_arguments_and_the_occasion() -> None:
-    tool = equip(book).tool
+    tool = equip(book)
 
-    assert loads(await tool.run('{"day":"x"}', OCCASION)) == ["user", "x", 2, 1.5, False, "bus", None, None, ""]
-    said = await tool.run('{"day":"x","seats":3,"names":["a"],"ages":{"a":1},"code":7,"price":2}', OCCASION)
+    assert loads(await words_of(tool, '{"day":"x"}', OCCASION)) == ["user", "x", 2, 1.5, False, "bus", None, None, ""]
+    said = await words_of(tool, '{"day":"x","seats":3,"names":["a"],"ages":{"a":1},"code":7,"price":2}', OCCASION)
     assert loads(said) == ["user", "x", 3, 2, False, "bus", ["a"], {"a": 1}, 7]
 
 
 async def test_a_whole_number_is_one_however_it_is_written() -> None:
     assert await equip(Counter().count).tool.run('{"start":2.0}', OCCASION) == "3"
-    assert loads(await equip(book).tool.run('{"day":"x","price":2.5,"code":4.0}', OCCASION))[3] == 2.5
+    assert loads(await words_of(equip(book), '{"day":"x","price":2.5,"code":4.0}', OCCASION))[3] == 2.5
 
 
 async def test_the_occasion_is_nothing_that_a_model_can_give() -> None:
     tool = equip(book)
 
-    said = loads(await tool.tool.run('{"day":"x","occasion":{"user_id":"somebody else"}}', OCCASION))
+    said = loads(await words_of(tool, '{"day":"x","occasion":{"user_id":"somebody else"}}', OCCASION))
 
     assert said[0] == "user"
     assert "occasion is not known" in complaint(BOOK, {"day": "x", "occasion": {}})

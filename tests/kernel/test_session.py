@@ -253,6 +253,15 @@ def test_of_a_call_is_known_what_was_last_certain(
     assert [(one.call, one.outcome, one.content) for one in found] == known
 
 
+def test_of_a_call_is_known_which_files_it_made() -> None:
+    made = Attachment(kind="image", name="cat.png", mime="image/png", size=4, blob="b")
+    done = tool_done("1").model_copy(update={"attachments": (made,)})
+
+    session = folded(received("1", attempt=1), tool_started("1"), done)
+
+    assert [one.attachments for one in session.turns[turn_of("1")].known_calls] == [(made,)]
+
+
 def test_a_message_that_joined_is_part_of_what_was_asked() -> None:
     session = folded(
         received("a", "one"), received("b", "two"), received("c", "three"), superseded("b", "a"), superseded("c", "a")

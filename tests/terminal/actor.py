@@ -86,6 +86,11 @@ class Prompter:
             return None
         return Attachment(kind=kind, name=name, mime=mime, size=len(data), blob="b")
 
+    async def read(self, attachment: Attachment) -> bytes | None:
+        """As many bytes as the file is said to have; none of one that is gone."""
+        self._tell("read", name=attachment.name)
+        return b"x" * attachment.size if attachment.blob != "gone" else None
+
     async def close(self) -> None:
         """Nothing more is shown."""
         for show in self._shows:
@@ -120,7 +125,9 @@ class Prompter:
     async def _show(self, order: dict[str, Any]) -> None:
         address = Address(platform=PLATFORM, bot_id="main", scope_id="here")
         usage = Usage(**order.pop("usage")) if "usage" in order else None
-        reply = Reply(address=address, usage=usage, **order)
+        attachments = tuple(Attachment(kind="document", **each) for each in order.pop("attachments", ()))
+        choices = tuple(order.pop("choices", ()))
+        reply = Reply(address=address, usage=usage, attachments=attachments, choices=choices, **order)
         assert self._screen is not None
         message_id = await self._screen.send(replace(reply, text="…", is_final=False))
         await self._screen.edit(message_id, reply)
@@ -144,13 +151,14 @@ async def act(socket: str, settings: Settings) -> int:
                 agent=settings.agent,
                 history_file=folder / "history",
                 sessions_file=folder / "sessions",
+                files_folder=folder / "files",
                 use_color=settings.use_color,
             )
             return await Bot(
                 terminal, join=prompter.join, load_paint=lambda: painter(settings.use_color), stdout=sys.stdout
             ).run()
         files = read_all(settings.files)
-        question = Question(settings.prompt, settings.scope, SPEAKER, settings.agent, files)
+        question = Question(settings.prompt, settings.scope, SPEAKER, folder / "files", settings.agent, files)
         return await Once(
             question,
             join=prompter.join,

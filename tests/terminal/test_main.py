@@ -33,6 +33,7 @@ async def test_a_wrong_wish_is_a_sentence_and_exit_code_2(
         user_name="Someone",
         history_file=tmp_path / "history",
         sessions_file=tmp_path / "sessions",
+        files_folder=tmp_path / "files",
         session=session,
         resume=resume,
         prompt=prompt,
@@ -64,6 +65,7 @@ async def test_a_file_that_cannot_go_with_the_question_is_a_sentence_and_exit_co
         user_name="Someone",
         history_file=tmp_path / "history",
         sessions_file=tmp_path / "sessions",
+        files_folder=tmp_path / "files",
         prompt="look",
         files=files,
     )

@@ -10,6 +10,7 @@ import os
 import socket
 import subprocess
 import sys
+from base64 import b64encode
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from mcp import stdio_server, types
 from mcp.server.lowlevel import NotificationOptions, Server
 
 PAGE = 50
+PNG = b"\x89PNG\r\n\x1a\n\0"
+OPUS = b"OggS" + bytes(24) + b"OpusHead"
+PDF = b"%PDF-1.7\n"
 OBJECT: dict[str, Any] = {"type": "object"}
 SUM: dict[str, Any] = {
     "type": "object",
@@ -38,6 +42,7 @@ class Tools:
 
     def __init__(self, number: int) -> None:
         self.names = ["add", "echo", "fail", "wait", "seen", "meet", "where", "breed", "grow", "die", "show", "forget"]
+        self.names.append("gallery")
         self.names += [f"extra_{index}" for index in range(number)]
         self.begun = 0
         self.cancelled = 0
@@ -94,6 +99,10 @@ class Tools:
                 os._exit(3)
             case "show":
                 return shown()
+            case "gallery":
+                picture = types.ImageContent(type="image", data=encoded(PNG), mime_type="image/png")
+                content: list[types.ContentBlock] = [picture] * given["pictures"]
+                return types.CallToolResult(content=content, is_error=given.get("fails", False))
             case "forget":
                 self.forgotten |= self.sessions
         return said(asked.name)
@@ -118,6 +127,10 @@ class Tools:
         return said("met")
 
 
+def encoded(data: bytes) -> str:
+    return b64encode(data).decode()
+
+
 def said(text: str) -> types.CallToolResult:
     return types.CallToolResult(content=[types.TextContent(type="text", text=text)])
 
@@ -127,12 +140,23 @@ def shown() -> types.CallToolResult:
     return types.CallToolResult(
         content=[
             types.TextContent(type="text", text="Look:"),
-            types.ImageContent(type="image", data="AAAA", mime_type="image/png"),
-            types.AudioContent(type="audio", data="AAAAAAAA", mime_type="audio/wav"),
+            types.ImageContent(type="image", data=encoded(PNG), mime_type="image/png"),
+            types.AudioContent(type="audio", data=encoded(OPUS), mime_type="audio/ogg; codecs=opus"),
             types.ResourceLink(type="resource_link", name="notes", uri="file:///notes.txt"),
             types.EmbeddedResource(
                 type="resource",
                 resource=types.TextResourceContents(uri="file:///a.txt", mime_type="text/plain", text="a"),
+            ),
+            types.EmbeddedResource(
+                type="resource",
+                resource=types.BlobResourceContents(uri="file:///out/may%20sum.pdf?v=1", blob=encoded(PDF)),
+            ),
+            types.ImageContent(type="image", data="no base64", mime_type="image/png"),
+            types.ImageContent(
+                type="image",
+                data=encoded(PNG),
+                mime_type="image/png",
+                annotations=types.Annotations(audience=["assistant"]),
             ),
         ],
         structured_content={"not": "shown"},

@@ -19,6 +19,7 @@ from cryptography.x509.oid import NameOID
 from adapters.tools.fetch import Allowed, Fetch, readable
 from factory_contracts.work import AgentSpec
 from hub.kernel.ports import Occasion, ToolFailed
+from tests.fakes import words_of
 
 Answer = bytes | Callable[[asyncio.StreamWriter], Awaitable[None]]
 
@@ -157,7 +158,7 @@ async def test_a_model_sees_one_tool_that_changes_nothing_and_may_be_repeated() 
 
         assert (tool.spec.name, tool.spec.effect, tool.spec.is_idempotent) == ("fetch", "read", True)
         assert set(loads(tool.spec.parameters)["properties"]) == {"url", "start"}
-        assert "hello" in await tool.tool.run(f'{{"url":"{site.url()}","start":0.0}}', OCCASION)
+        assert "hello" in await words_of(tool, f'{{"url":"{site.url()}","start":0.0}}', OCCASION)
 
 
 @pytest.mark.parametrize(

@@ -34,14 +34,17 @@ from adapters.tools.files import (
     folder_name,
     stepwise,
 )
+from factory_contracts.messages import AttachmentKind
 from factory_contracts.work import AgentSpec, Files
-from hub.kernel.harness import MAX_OBSERVATION
-from hub.kernel.ports import Equipped, Occasion, ToolFailed
+from hub.kernel.harness import MAX_FILE, MAX_OBSERVATION
+from hub.kernel.ports import Equipped, Media, Observation, Occasion, ToolFailed
+from tests.fakes import words_of
 
 OPENERS: tuple[Opener, ...] = (stepwise,) if best_opener() is stepwise else (beneath, stepwise)
-READING = {"list_files", "read_file", "search_files"}
+READING = {"list_files", "read_file", "search_files", "send_file"}
 WRITING = {"write_file", "edit_file", "make_folder", "move_file", "delete_file"}
 OUTSIDE = "what nobody may see"
+PNG = b"\x89PNG\r\n\x1a\n\0"
 
 
 def agent(files: Files | None, namespace: str = "ann") -> AgentSpec:
@@ -59,7 +62,7 @@ class Desk:
         self.tools = {tool.spec.name: tool for tool in tools}
 
     async def does(self, tool: str, **arguments: object) -> str:
-        return await self.tools[tool].tool.run(json.dumps(arguments), OCCASION)
+        return await words_of(self.tools[tool], json.dumps(arguments), OCCASION)
 
     async def fails(self, tool: str, **arguments: object) -> str:
         with pytest.raises(ToolFailed) as failed:
@@ -327,6 +330,49 @@ async def test_a_text_is_found_in_all_folders_whatever_its_case(desk: Desk) -> N
     assert (await desk.does("search_files", text="ne.dle", folder="notes")) == "[nothing was found]"
 
 
+# What is sent
+
+
+async def sent(desk: Desk, path: str) -> Media:
+    said = await desk.tools["send_file"].tool.run(json.dumps({"path": path}), OCCASION)
+    assert isinstance(said, Observation)
+    (file,) = said.files
+    assert said == Observation(files=(file,))
+    return file
+
+
+@pytest.mark.parametrize(
+    ("path", "data", "kind", "mime"),
+    [
+        ("notes.txt", "grün".encode(), "document", "text/plain"),
+        ("charts/may.png", PNG, "image", "image/png"),
+        ("said.ogg", b"OggS" + bytes(24) + b"OpusHead", "voice", "audio/ogg"),
+        ("grün und blau.bin", b"\0\xff", "document", "application/octet-stream"),
+    ],
+)
+async def test_a_file_is_sent_as_it_lies_there_under_its_own_name(
+    desk: Desk, path: str, data: bytes, kind: AttachmentKind, mime: str
+) -> None:
+    (desk.folder / path).parent.mkdir(exist_ok=True)
+    (desk.folder / path).write_bytes(data)
+
+    assert await sent(desk, path) == Media(kind, Path(path).name, mime, data)
+
+
+async def test_what_is_empty_or_too_large_is_not_sent(desk: Desk) -> None:
+    (desk.folder / "empty").touch()
+    with (desk.folder / "large").open("wb") as large:
+        large.truncate(MAX_FILE)
+    largest = await sent(desk, "large")
+    os.truncate(desk.folder / "large", MAX_FILE + 1)
+
+    assert "is empty" in await desk.fails("send_file", path="empty")
+    assert f"has {MAX_FILE + 1:,} bytes, and {MAX_FILE:,} is the most" in await desk.fails("send_file", path="large")
+    assert len(largest.data) == MAX_FILE
+    (desk.folder / "folder").mkdir()
+    assert "is a folder" in await desk.fails("send_file", path="folder")
+
+
 async def test_too_much_found_ends_in_a_mark(desk: Desk) -> None:
     (desk.folder / "a.txt").write_text("same\n" * (2 * MAX_FOUND))
 
@@ -409,6 +455,7 @@ async def test_a_path_that_is_none_is_refused_in_words(desk: Desk, path: str, re
 async def test_no_tool_takes_a_path_that_another_refuses(desk: Desk, path: str) -> None:
     (desk.folder / "note.txt").write_text("text")
 
+    await desk.fails("send_file", path=path)
     await desk.fails("write_file", path=path, content="text")
     await desk.fails("edit_file", path=path, old="a", new="b")
     await desk.fails("delete_file", path=path)
@@ -484,6 +531,7 @@ async def test_no_link_is_followed(desk: Desk, link: str, target: str, path: str
 
     for tool, more in (
         ("read_file", {}),
+        ("send_file", {}),
         ("write_file", {"content": "text"}),
         ("edit_file", {"old": "text", "new": "new"}),
         ("delete_file", {}),
@@ -505,6 +553,7 @@ async def test_a_file_with_a_second_name_is_left_alone(desk: Desk) -> None:
 
     for tool, more in (
         ("read_file", {}),
+        ("send_file", {}),
         ("write_file", {"content": "text"}),
         ("edit_file", {"old": "may", "new": "can"}),
         ("delete_file", {}),
@@ -847,12 +896,13 @@ async def test_nothing_stays_open_whatever_happens(desk: Desk) -> None:
     for path in ("folder", "note.txt", "link", "second", "nowhere", "note.txt/x", "link/x"):
         for tool, more in (
             ("read_file", {}),
+            ("send_file", {}),
             ("edit_file", {"old": "text", "new": "x"}),
             ("move_file", {"to": "folder"}),
             ("make_folder", {}),
         ):
             try:
-                await desk.does(tool, path=path, **more)
+                await desk.tools[tool].tool.run(json.dumps({"path": path, **more}), OCCASION)
             except ToolFailed:
                 continue
     await desk.does("search_files", text="text")

@@ -124,9 +124,10 @@ OCCASION = Occasion("t", "c", "s", "u", AgentSpec(name="ann", hash="1", model="s
 
 async def call(tools: dict[str, Equipped], tool: str, **arguments: str) -> str:
     try:
-        return await tools[tool].tool.run(json.dumps(arguments), OCCASION)
+        said = await tools[tool].tool.run(json.dumps(arguments), OCCASION)
     except ToolFailed as failed:
         return f"failed: {failed}"
+    return said if isinstance(said, str) else "".join(file.data.decode() for file in said.files)
 
 
 @contextmanager
@@ -173,6 +174,14 @@ async def read_within(tools: dict[str, Equipped], _: Field) -> str:
 
 async def read_it(tools: dict[str, Equipped], _: Field) -> str:
     return await call(tools, "read_file", path="flips")
+
+
+async def send_within(tools: dict[str, Equipped], _: Field) -> str:
+    return await call(tools, "send_file", path="flips/secret.txt")
+
+
+async def send_it(tools: dict[str, Equipped], _: Field) -> str:
+    return await call(tools, "send_file", path="flips")
 
 
 async def list_it(tools: dict[str, Equipped], _: Field) -> str:
@@ -230,6 +239,7 @@ async def make_within(tools: dict[str, Equipped], field: Field) -> str:
 
 ATTACKS: tuple[tuple[str, Attempt], ...] = (
     ("folder", read_within),
+    ("folder", send_within),
     ("folder", list_it),
     ("folder", search),
     ("folder", write_within),
@@ -239,9 +249,11 @@ ATTACKS: tuple[tuple[str, Attempt], ...] = (
     ("folder", move_in),
     ("folder", make_within),
     ("file", read_it),
+    ("file", send_it),
     ("file", write_it),
     ("file", edit_it),
     ("hard link", read_it),
+    ("hard link", send_it),
     ("hard link", search),
     ("hard link", edit_it),
 )

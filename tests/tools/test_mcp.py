@@ -19,13 +19,19 @@ import pytest
 
 from adapters.tools.mcp import MAX_DESCRIPTION, MAX_RESULT, McpServers, Patience
 from factory_contracts.work import AgentSpec, McpServer
-from hub.kernel.ports import Equipped, Occasion, ToolFailed
+from hub.kernel.harness import MAX_FILES
+from hub.kernel.ports import Equipped, Media, Observation, Occasion, ToolFailed
 from hub.kernel.schema import complaint
+from tests.fakes import words_of
 from tests.nursery import nursery
 
 HERE = Path(__file__).parent
 REAL = HERE / "mcp_server.py"
 BROKEN = HERE / "broken_mcp_server.py"
+# What the server shows.
+PNG = b"\x89PNG\r\n\x1a\n\0"
+OPUS = b"OggS" + bytes(24) + b"OpusHead"
+PDF = b"%PDF-1.7\n"
 # A busy machine is no failure: only what a test waits out is short.
 CALM = Patience(start=60, listing=60, call=60, grace=0.5)
 OCCASION = Occasion("turn", "call", "scope", "user", AgentSpec(name="a", hash="h", model="m", namespace="n"))
@@ -96,7 +102,7 @@ class Bench:
 
 
 async def ask(tool: Equipped, **arguments: object) -> str:
-    return await tool.tool.run(json.dumps(arguments), OCCASION)
+    return await words_of(tool, json.dumps(arguments), OCCASION)
 
 
 @asynccontextmanager
@@ -185,18 +191,45 @@ async def test_texts_are_told_as_they_are_and_structure_as_json(settled: Bench) 
     assert json.loads(await ask(tools["real_add"], a=1, b=2)) == {"sum": 3}
 
 
-async def test_what_is_no_text_is_told_in_a_line(settled: Bench) -> None:
+async def test_pictures_sounds_and_files_are_for_the_person_and_what_else_is_no_text_is_told_in_a_line(
+    settled: Bench,
+) -> None:
     tools = await settled.tools(SHARED)
 
-    told = (await ask(tools["real_show"])).splitlines()
+    shown = await tools["real_show"].tool.run("{}", OCCASION)
 
-    assert told == [
+    assert isinstance(shown, Observation)
+    assert shown.content.splitlines() == [
         "Look:",
-        "[image: image/png, about 3 bytes]",
-        "[audio: audio/wav, about 6 bytes]",
         "[resource: notes, file:///notes.txt]",
         "[resource: file:///a.txt, text/plain]",
+        "[image: image/png, about 6 bytes]",
+        "[image: image/png, about 9 bytes]",
     ]
+    assert shown.files == (
+        Media("image", "show-1.png", "image/png", PNG),
+        Media("voice", "show-2.ogg", "audio/ogg", OPUS),
+        Media("document", "may sum.pdf", "application/pdf", PDF),
+    )
+
+
+async def test_a_result_brings_so_many_files_and_no_more(settled: Bench) -> None:
+    tools = await settled.tools(SHARED)
+
+    shown = await tools["real_gallery"].tool.run(f'{{"pictures":{MAX_FILES + 1}}}', OCCASION)
+
+    assert isinstance(shown, Observation)
+    assert [file.name for file in shown.files] == [f"gallery-{one}.png" for one in range(1, MAX_FILES + 1)]
+    assert shown.content == "[image: image/png, about 9 bytes]"
+
+
+async def test_what_a_server_shows_and_calls_an_error_goes_to_nobody(settled: Bench) -> None:
+    tools = await settled.tools(SHARED)
+
+    with pytest.raises(ToolFailed) as failed:
+        await tools["real_gallery"].tool.run('{"pictures":1,"fails":true}', OCCASION)
+
+    assert str(failed.value) == "[image: image/png, about 9 bytes]"
 
 
 async def test_a_long_result_is_cut_where_it_can_be_seen(settled: Bench) -> None:
@@ -289,7 +322,7 @@ async def test_a_list_of_tools_is_read_to_its_end_and_no_further_than_is_sane() 
         few = await here.tools(real("few", "--tools", "120"))
         many = await here.tools(real("many", "--tools", "500"))
 
-    assert len(few) == 132
+    assert len(few) == 133
     assert "few_extra_119" in few
     assert len(many) == 200
 

@@ -22,6 +22,7 @@ from adapters.tools import memory
 from adapters.tools.memory import Memory
 from factory_contracts.work import AgentSpec
 from hub.kernel.ports import Occasion, ToolFailed
+from tests.fakes import words_of
 
 Reach = Literal["scope", "person", "agent"]
 
@@ -31,6 +32,8 @@ from pathlib import Path
 from adapters.tools.memory import Memory
 from factory_contracts.work import AgentSpec
 from hub.kernel.ports import Occasion
+from tests.fakes import words_of
+from tests.fakes import words_of
 
 async def main(path: str, name: str) -> None:
     memory = Memory(Path(path), lambda: 0.0)
@@ -104,13 +107,13 @@ async def test_a_model_sees_three_tools_and_only_recall_is_without_effect(kept: 
 
 
 async def test_the_tools_take_a_models_arguments(kept: Memory) -> None:
-    remember, recall, forget = (tool.tool for tool in kept.tools())
+    remember, recall, forget = kept.tools()
 
-    told = await remember.run('{"text":"The door code is secret.","topic":"house"}', at())
+    told = await words_of(remember, '{"text":"The door code is secret.","topic":"house"}', at())
 
-    assert "door code" in await recall.run('{"query":"house","most":3.0}', at())
-    assert await forget.run(dumps({"id": id_in(told)}), at()) == "Forgotten."
-    assert await recall.run("{}", at()) == "Nothing is remembered here yet."
+    assert "door code" in await words_of(recall, '{"query":"house","most":3.0}', at())
+    assert await words_of(forget, dumps({"id": id_in(told)}), at()) == "Forgotten."
+    assert await words_of(recall, "{}", at()) == "Nothing is remembered here yet."
 
 
 async def test_the_same_text_in_the_same_place_is_one_memory(kept: Memory) -> None:

@@ -15,6 +15,7 @@ from adapters.tools.skills import MAX_BYTES, MAX_DEPTH, MAX_FILES, SkillError, S
 from factory_contracts.work import AgentSpec
 from hub.kernel.harness import MAX_OBSERVATION
 from hub.kernel.ports import Equipped, Occasion, ToolFailed
+from tests.fakes import words_of
 
 FRONT = "---\nname: {}\ndescription: How an invoice is written.\n---\n"
 
@@ -33,7 +34,7 @@ def agent(*skills: str) -> AgentSpec:
 
 
 async def read(tool: Equipped, who: AgentSpec, **arguments: object) -> str:
-    return await tool.tool.run(json.dumps(arguments), Occasion("turn", "call", "scope", "user", who))
+    return await words_of(tool, json.dumps(arguments), Occasion("turn", "call", "scope", "user", who))
 
 
 def test_a_skill_is_loaded_with_all_its_texts(tmp_path: Path) -> None:

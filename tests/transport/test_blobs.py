@@ -185,7 +185,7 @@ async def test_a_spoke_reaches_no_store_but_its_own_bots(join: Join) -> None:
     assert await blobs.get(theirs, THEIRS, name) == Ok(b"theirs")
 
 
-async def test_a_worker_reads_the_stores_it_was_given_and_writes_in_none(join: Join) -> None:
+async def test_a_worker_reads_and_writes_in_the_stores_it_was_given_and_in_no_other(join: Join) -> None:
     spoke, other = await join("paper-desk"), await join("paper-loft")
     given, not_given = await join("w1"), await join("w2")
     name = await put(spoke, b"ours")
@@ -194,12 +194,31 @@ async def test_a_worker_reads_the_stores_it_was_given_and_writes_in_none(join: J
     outcomes = [
         await blobs.get(given, THEIRS, foreign),
         await blobs.get(not_given, OURS, name),
-        await blobs.put(given, OURS, b"forged"),
-        await blobs.put(given, OURS, b""),
+        await blobs.put(given, THEIRS, b"forged"),
+        await blobs.put(not_given, OURS, b""),
+        await given.append([Entry(about(THEIRS, foreign), b"forged")]),
+        await given.append([Entry(f"$O.{THEIRS}.C.forged", b"forged")]),
     ]
+    made = await put(given, some(CHUNK + 1))
 
-    assert [one.reason for one in outcomes if isinstance(one, Err)] == ["forbidden"] * 4
+    assert [one.reason for one in outcomes if isinstance(one, Err)] == ["forbidden"] * 6
     assert await blobs.get(given, OURS, name) == Ok(b"ours")
+    assert await blobs.get(spoke, OURS, made) == Ok(some(CHUNK + 1))
+    assert await blobs.get(other, THEIRS, foreign) == Ok(b"theirs")
+
+
+async def test_who_may_write_in_a_store_can_lose_a_file_of_another_and_never_put_another_in_its_place(
+    join: Join,
+) -> None:
+    spoke, worker = await join("paper-desk"), await join("w1")
+    name, forged = await put(spoke, b"ours"), await put(worker, b"forged")
+    told = await worker.last(stream(OURS), about(OURS, forged))
+    assert isinstance(told, Ok)
+    assert told.value is not None
+
+    await worker.append([Entry(about(OURS, name), told.value.data, rollup=True)])
+
+    assert await blobs.get(spoke, OURS, name) == Ok(None)
 
 
 @pytest.mark.parametrize("identity", ["paper-desk", "w1", "w2"])

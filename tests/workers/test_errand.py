@@ -29,12 +29,15 @@ from factory_contracts.work import (
     Stepped,
     ToolEvent,
 )
+from factory_nats.blobs import MOST_BYTES
 from hub.kernel.events import Called, Did, Failed, Finished, Kept, ModelEvent, Said, Thought
-from hub.kernel.harness import CONTINUE, MAX_ANSWER, RETRY_DELAYS
+from hub.kernel.harness import CONTINUE, MAX_ANSWER, MAX_FILE, MAX_FILES, RETRY_DELAYS
 from hub.kernel.ports import (
     Equipped,
+    Media,
     Model,
     ModelRequest,
+    Observation,
     Occasion,
     Prices,
     Spoken,
@@ -736,9 +739,20 @@ async def test_all_calls_of_a_conversation_with_one_agent_carry_the_same_name() 
     }
 
 
+@dataclass
 class FakeBlobs:
+    kept: list[Media] = field(default_factory=list)
+    is_full: bool = False
+
     async def get(self, scope: str, attachment: Attachment) -> bytes | None:
         return b"meow" if attachment.blob == "there" else None
+
+    async def keep(self, scope: str, file: Media) -> Attachment | None:
+        assert scope == SCOPE
+        if self.is_full:
+            return None
+        self.kept.append(file)
+        return Attachment(kind=file.kind, name=file.name, mime=file.mime, size=len(file.data), blob=file.data.hex())
 
 
 async def test_files_are_shown_and_those_that_are_gone_are_told_of() -> None:
@@ -757,6 +771,139 @@ async def test_files_are_shown_and_those_that_are_gone_are_told_of() -> None:
     assert "gone.png" in line.text
 
 
+# What is for the person
+
+
+@dataclass
+class Maker:
+    """A tool that brings the same each time, and counts how often."""
+
+    brings: Observation
+    times: int = 0
+
+    async def run(self, arguments: str, occasion: Occasion) -> Observation:
+        self.times += 1
+        return self.brings
+
+
+def picture(name: str = "cat.png", data: bytes = b"meow") -> Media:
+    return Media("image", name, "image/png", data)
+
+
+def kept(name: str = "cat.png", data: bytes = b"meow") -> Attachment:
+    return Attachment(kind="image", name=name, mime="image/png", size=len(data), blob=data.hex())
+
+
+def making(model: Player, brings: Observation, effect: Effect = "read", *, blobs: FakeBlobs | None = None) -> Scene:
+    """A scene with a tool that brings this."""
+    scene = Scene({"one": model}, {"make": (effect, Maker(brings))})
+    scene.kit = replace(scene.kit, blobs=blobs or FakeBlobs())
+    return scene
+
+
+def result(model: Player) -> ToolResult:
+    """What the model was last told of a tool."""
+    told = model.asked[-1].messages[-1]
+    assert isinstance(told, ToolResult)
+    return told
+
+
+MAKES: tuple[Sequence[Deed], ...] = ([call("make"), TOOLS], [Said("Here."), END])
+
+
+async def test_what_tools_make_for_the_person_goes_with_the_answer() -> None:
+    model, blobs = Player(*MAKES), FakeBlobs()
+    scene = making(model, Observation("painted", files=(picture(),), choices=("More", "Enough")), blobs=blobs)
+
+    assert await scene.play() == "Here."
+
+    assert blobs.kept == [picture()]
+    assert (scene.end.attachments, scene.end.choices) == ((kept(),), ("More", "Enough"))
+    assert result(model).content.startswith("painted\n[the file 'cat.png' (image/png, 4 bytes) goes to the person")
+
+
+async def test_an_answer_without_files_and_offers_names_none() -> None:
+    scene = Scene({"one": Player([Said("Hi."), END])})
+
+    await scene.play()
+
+    assert (scene.end.attachments, scene.end.choices) == (None, None)
+
+
+@pytest.mark.parametrize(("said", "is_error"), [("", True), ("painted", False)])
+async def test_the_model_is_told_of_a_file_that_is_not_taken(said: str, is_error: bool) -> None:
+    model = Player(*MAKES)
+    scene = making(model, Observation(said, files=(picture(),)), blobs=FakeBlobs(is_full=True))
+
+    await scene.play()
+
+    assert scene.end.attachments is None
+    assert "[the file 'cat.png' does not go to the person: it cannot be kept here now]" in result(model).content
+    assert (result(model).is_error, said in result(model).content) == (is_error, True)
+
+
+async def test_no_more_files_are_kept_than_go_with_the_answer() -> None:
+    model, blobs = Player([call("make"), TOOLS], [call("make"), TOOLS], [Said("Here."), END]), FakeBlobs()
+    many = tuple(picture(f"{number}.png") for number in range(MAX_FILES + 1))
+    scene = making(model, Observation(files=many), blobs=blobs)
+
+    await scene.play()
+
+    assert len(blobs.kept) == MAX_FILES
+    assert scene.end.attachments == tuple(kept(file.name) for file in many[:-1])
+    assert f"'{MAX_FILES}.png' does not go to the person: {MAX_FILES} files go" in result(model).content
+    assert result(model).is_error
+
+
+async def test_what_an_attempt_made_by_an_effect_is_on_the_log_and_goes_with_the_answer_of_the_next() -> None:
+    first = making(Player(*MAKES), Observation("painted", files=(picture(),)), "external")
+    await first.play()
+    done = first.desk.records[1]
+    assert isinstance(done, ToolDone)
+    known = KnownCall(call=done.call, outcome=done.outcome, content=done.content, attachments=done.attachments)
+
+    second = making(Player(*MAKES), Observation("painted", files=(picture(),)), "external")
+    await second.play(second.run(known_calls=[known]))
+
+    assert done.attachments == (kept(),)
+    assert second.end.attachments == (kept(),)
+    assert second.desk.tool_steps[0].content.endswith("painted")
+
+
+async def test_what_is_only_read_is_made_again_by_another_attempt_and_goes_once() -> None:
+    blobs = FakeBlobs()
+    for _ in range(2):
+        scene = making(Player(*MAKES), Observation(files=(picture(),)), blobs=blobs)
+        await scene.play()
+
+        assert scene.desk.records == []
+        assert scene.end.attachments == (kept(),)
+
+
+async def test_a_turn_that_is_stopped_brings_nothing() -> None:
+    model = Player([call("make"), TOOLS], [Said("Her"), 3600.0])
+    scene = making(model, Observation(files=(picture(),), choices=("Yes",)))
+    async with scene.begun() as turn:
+        await until(lambda: len(model.asked) == 2)
+        turn.stop()
+        await idle()
+
+    assert (scene.end.outcome, scene.end.attachments, scene.end.choices) == ("stopped", None, None)
+
+
+async def test_the_end_with_the_longest_names_fits_a_message() -> None:
+    names = [f"{number}".ljust(255, "\u0001") for number in range(MAX_FILES)]
+    scene = making(Player(*MAKES), Observation(files=tuple(picture(name) for name in names)))
+
+    await scene.play()
+
+    assert [file.name for file in scene.end.attachments or ()] == names
+
+
+async def test_what_may_be_sent_can_be_stored() -> None:
+    assert MAX_FILE <= MOST_BYTES
+
+
 # Helpers
 
 
@@ -768,6 +915,17 @@ def with_helper(scene: Scene, **more: object) -> AgentSpec:
 
 def ask_bob(question: str = "Well?") -> Called:
     return Called("x", "ask_bob", f'{{"question": "{question}"}}')
+
+
+async def test_a_helpers_files_go_with_the_answer_and_its_offers_do_not() -> None:
+    one, two = Player(*ASKING), Player(*MAKES)
+    scene = making(one, Observation(files=(picture(),), choices=("Yes",)))
+    scene.kit = replace(scene.kit, models=Given({"one": one, "two": two}))
+
+    await scene.play(scene.run(with_helper(scene)))
+
+    assert (scene.end.attachments, scene.end.choices) == ((kept(),), None)
+    assert result(one).content.startswith("Here.\n[the file 'cat.png'")
 
 
 ASKING: tuple[Sequence[Deed], ...] = ([ask_bob(), TOOLS], [Said("Bob says so."), END])

@@ -14,7 +14,7 @@ from pathlib import Path
 from adapters.models.scripted import PROVIDER, Scripted, load
 from adapters.nats.blobs import NatsBlobs
 from adapters.nats.capabilities import Capabilities
-from adapters.tools import calculator, clock
+from adapters.tools import calculator, choices, clock
 from adapters.tools.fetch import Fetch
 from adapters.tools.files import Folders
 from adapters.tools.memory import Memory
@@ -83,6 +83,7 @@ def compose(
     tools = (
         Equipped(clock.SPEC, clock.Clock(clock.utc_now)),
         Equipped(calculator.SPEC, calculator.Calculator()),
+        choices.CHOICES,
         *Fetch().tools(),
         *Memory(settings.folder / MEMORY, time.time).tools(),
         *extra_tools,

@@ -14,6 +14,7 @@ from decimal import Decimal
 from json import loads
 from typing import Literal, Protocol, TypeVar
 
+from factory_contracts.messages import Attachment
 from factory_contracts.records import MoneyReserved, Record, ToolDone, ToolStarted, record_id
 from factory_contracts.trace import ModelStep, Step, ToolStep, excerpt
 from factory_contracts.work import AgentSpec, Line, NotRecorded, Recorded, RecordReply, Run
@@ -22,8 +23,10 @@ from hub.kernel.events import Failed, Finished, Said
 from hub.kernel.harness import AskModel, End, Say, Show, Skip, ToolFinished, UseTool
 from hub.kernel.ports import (
     Equipped,
+    Media,
     Model,
     ModelRequest,
+    Observation,
     Occasion,
     OutcomeUnknown,
     ToolFailed,
@@ -39,6 +42,7 @@ logger = logging.getLogger(__name__)
 # A model that never waits would hold the event loop: after so many of its events the others have their turn.
 EVENTS_AT_ONCE = 64
 NOTHING = Decimal(0)
+NOT_KEPT = "it cannot be kept here now"
 
 T = TypeVar("T")
 ToolOutcome = Literal["ok", "error", "unknown", "dry run"]
@@ -410,6 +414,7 @@ class Errand:
                 call=call,
                 outcome="error" if finished.is_error else "ok",
                 content=excerpt(clean(finished.content)),
+                attachments=finished.attachments or None,
             )
             # Of what may have taken effect and may not, nothing is known to be done.
             if is_known and not self._is_recorded(await self._stage.record(done), use):
@@ -430,6 +435,8 @@ class Errand:
         match result:
             case str():
                 return ToolFinished(use.call, result), True
+            case Observation():
+                return await self._bring(use.call, result), True
             case ToolFailed():
                 is_known = use.tool.effect == "read" or not isinstance(result, OutcomeUnknown)
                 return ToolFinished(use.call, str(result), is_error=True), is_known
@@ -440,7 +447,25 @@ class Errand:
                 logger.error("tool %s broke in turn %s", use.tool.name, self._run.turn, exc_info=result)
                 return ToolFinished(use.call, "The tool itself broke.", is_error=True), use.tool.effect == "read"
 
-    async def ask(self, helper: AgentSpec, question: str, call: str) -> str:
+    async def _bring(self, call: str, observed: Observation) -> ToolFinished:
+        """What a tool made for the person, once its files are where the person's screen can read them."""
+        words, attachments = [observed.content] if observed.content else [], list(observed.attachments)
+        for file in observed.files:
+            has_room = len(attachments) < harness.room(self._state)
+            attachment = await self._keep(file) if has_room else None
+            if attachment is not None:
+                attachments.append(attachment)
+            else:
+                words.append(harness.unsent(file.name, NOT_KEPT if has_room else harness.NO_ROOM))
+        # What was to bring a file and nothing else, and brings none, did not work.
+        is_error = not observed.content and bool(words) and not attachments
+        return ToolFinished(call, "\n".join(words), is_error, tuple(attachments), observed.choices)
+
+    async def _keep(self, file: Media) -> Attachment | None:
+        blobs = self._kit.blobs
+        return await blobs.keep(self._run.scope, file) if blobs is not None else None
+
+    async def ask(self, helper: AgentSpec, question: str, call: str) -> Observation:
         """Have another agent do an errand within this one; raises `ToolFailed` where it does not succeed."""
         told = Told(self._stage)
         # Who only pretends must not have somebody else do it.
@@ -459,7 +484,8 @@ class Errand:
         answer = "".join(told.said)
         if told.ended is None or told.ended.outcome != "complete":
             raise ToolFailed(answer or f"{helper.name} gave no answer.")
-        return answer
+        # What the helper offers to say next, it offers to who asked it.
+        return Observation(answer, attachments=told.ended.attachments)
 
     # The harness
 
@@ -582,8 +608,8 @@ class Helper:
         """
         raise NotImplementedError(question)
 
-    async def run(self, arguments: str, occasion: Occasion) -> str:
-        """Its answer."""
+    async def run(self, arguments: str, occasion: Occasion) -> Observation:
+        """Its answer, and the files that it sends."""
         return await self._errand.ask(self._agent, loads(arguments)["question"], occasion.call)
 
 

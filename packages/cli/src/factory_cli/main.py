@@ -5,14 +5,14 @@ Whatever takes long to load is imported where it is used, so that help and the s
 
 import typer
 
-from factory_cli import agents, bus, diagnosis, processes, serving, talk, turns, usage
+from factory_cli import agents, bus, diagnosis, introduction, processes, serving, talk, turns, usage
 
-_MAIN = "For people"
+# No room for a sentence of its own: all of this must fit a screen.
+_MAIN = "A chat platform for language-model agents. Begin with: factory chat"
 _SINGLE = "One process each, for containers and units"
 
 app = typer.Typer(
     name="factory",
-    help="A chat platform for language-model agents. Begin with: factory chat",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -21,6 +21,7 @@ app = typer.Typer(
 
 app.command(rich_help_panel=_MAIN, short_help="Talk with an agent here. Starts everything that is needed.")(talk.chat)
 app.command(rich_help_panel=_MAIN)(talk.up)
+app.command(rich_help_panel=_MAIN)(introduction.init)
 app.command(rich_help_panel=_MAIN)(diagnosis.status)
 app.command(rich_help_panel=_MAIN)(diagnosis.doctor)
 app.add_typer(agents.app, name="agent", rich_help_panel=_MAIN)

@@ -11,6 +11,7 @@ import typer
 
 from factory_cli import config, keys
 from factory_cli.console import AgentsOption, Failed, HomeOption, UnderOption, run, surroundings, told
+from factory_cli.home import Home
 from factory_contracts import subjects
 
 DEFAULT_URL = "nats://127.0.0.1:4222"
@@ -28,7 +29,7 @@ def hub(
     """The one routing authority: accepts, logs, assigns, shows."""
     _begin(under)
     with told():
-        from factory_cli import models
+        from factory_cli import models, pairing
         from factory_cli.ending import until_told
         from factory_cli.seeds import by_surroundings, load
         from factory_nats.identity import Identity
@@ -64,6 +65,7 @@ def hub(
             budgets=tuple(
                 Budget(budget.name, budget.amount, budget.per, budget.period) for budget in configuration.budgets
             ),
+            offers=partial(pairing.offered, where.keys),
             payer=lambda model: models.describe(model, variables).payer,
             max_pools=configuration.max_pools,
             standby=standby,
@@ -106,22 +108,67 @@ def worker(
 
 
 def adapter(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The platform: cli.")],
-    bot: Annotated[str, typer.Option("--bot", metavar="ID", help="Which bot of it.")] = config.LOCAL_BOT,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The platform: cli, telegram.")],
+    bot: Annotated[str | None, typer.Option("--bot", metavar="ID", help="Which bot of it alone.")] = None,
     home: HomeOption = None,
     under: UnderOption = None,
 ) -> None:
-    """The spoke of one platform; `cli` is a chat that starts nothing else."""
+    """The spoke of one platform, for all its bots; `cli` is a chat that starts nothing else."""
     _begin(under)
     with told():
-        if name != config.LOCAL_PLATFORM:
-            raise Failed(f"no adapter {name!r} in this version; there is: {config.LOCAL_PLATFORM}")
-        if bot != config.LOCAL_BOT:
-            raise Failed(f"the terminal has one bot: {config.LOCAL_BOT}")
-        from factory_cli.talk import Wish, talk
-
         where, environment = surroundings(home)
-        raise typer.Exit(talk(where, environment, environment.nats_url or DEFAULT_URL, Wish()))
+        url = environment.nats_url or DEFAULT_URL
+        match name:
+            case config.LOCAL_PLATFORM:
+                if bot not in (None, config.LOCAL_BOT):
+                    raise Failed(f"the terminal has one bot: {config.LOCAL_BOT}")
+                from factory_cli.talk import Wish, talk
+
+                raise typer.Exit(talk(where, environment, url, Wish()))
+            case config.TELEGRAM:
+                raise typer.Exit(_telegram(where, url, bot))
+            case _:
+                known = ", ".join((config.LOCAL_PLATFORM, config.TELEGRAM))
+                raise Failed(f"no adapter {name!r} in this version; there are: {known}")
+
+
+def _telegram(where: Home, url: str, only: str | None) -> int:
+    """Serve the bots of Telegram, or one of them. The exit status."""
+    from adapters.telegram.settings import BotSettings, TelegramSettings, Webhook
+    from factory_cli import spokes
+    from factory_nats.identity import Identity
+
+    configuration = config.load(where.configuration)
+    bots = configuration.of(config.TELEGRAM)
+    if not bots:
+        raise Failed(f"{where.configuration} names no bot of Telegram; begin with: factory init telegram")
+    if only is not None and only not in (bot.bot_id for bot in bots):
+        raise Failed(f"no bot {only!r} of Telegram; there is: {', '.join(bot.bot_id for bot in bots)}")
+    needs = spokes.telegram(where.keys, configuration, only)
+    where.spokes.mkdir(mode=0o700, parents=True, exist_ok=True)
+    chosen, webhook = configuration.telegram, configuration.telegram.webhook
+    settings = TelegramSettings(
+        nats_url=url,
+        bots=tuple(
+            BotSettings(
+                bot_id=bot.bot_id,
+                token=needs.tokens[bot.bot_id].value,
+                identity=Identity(bot.identity, keys.seed_of(where.keys, bot.identity)),
+                notes=where.spokes / f"{bot.identity}.notes",
+            )
+            for bot in bots
+            if bot.bot_id in needs.tokens
+        ),
+        api_base=needs.api_base,
+        stream=chosen.stream,
+        render=chosen.render,
+        observes=chosen.observe,
+        reactions=chosen.reactions,
+        webhook=None if webhook is None else Webhook(webhook.url, needs.secret, webhook.host, webhook.port),
+    )
+    from adapters.telegram.__main__ import serve
+
+    return run(serve(settings))
 
 
 def _begin(under: int | None) -> None:

@@ -29,7 +29,7 @@ T = TypeVar("T")
 Memory = Literal["scope", "person", "agent"]
 
 # Spelled here too, so that a look at a seed does not load every tool; a test holds it against the worker's own.
-TOOLS = ("calculator", "clock", "fetch", "remember", "recall", "forget")
+TOOLS = ("calculator", "choices", "clock", "fetch", "remember", "recall", "forget")
 BINDINGS = "bindings.toml"
 SKILLS = "skills"
 PLUGINS = "plugins"

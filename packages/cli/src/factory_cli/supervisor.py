@@ -14,17 +14,17 @@ from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from factory_cli import config, joining, locks, state
+from factory_cli import config, joining, locks, spokes, state
 from factory_cli.document import BadConfiguration
 from factory_cli.home import Home
 from factory_contracts import subjects
 
 DEATHS = 5
 WINDOW = 60.0
+REST = 60.0
 FENCED = 75
 ORPHAN_PATIENCE = 2.0
 PRESENCE_TICK = 0.25
@@ -56,6 +56,7 @@ class Child:
     name: str
     command: tuple[str, ...]
     lock: int
+    platform: str | None = None
     process: asyncio.subprocess.Process | None = None
     starts: int = 0
     is_standby: bool = False
@@ -79,6 +80,7 @@ class Supervisor:
         self._url = plan.nats_url or ""
         self._hub: Child | None = None
         self._others: tuple[Child, ...] = ()
+        self._spokes = _runnable(plan.home, configuration)
 
     async def run(self) -> int:
         """Start, keep, and end everything. The exit status."""
@@ -86,7 +88,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self._end.set)
         clipools = config.clipools_of(self._configuration)
-        names = (subjects.HUB, *clipools, *(bot.identity for bot in self._spokes()))
+        names = (subjects.HUB, *clipools, *(spoke.name for spoke in self._spokes))
         self._end_orphans(names)
         if self._plan.nats_url is None:
             self._choose_port()
@@ -96,7 +98,7 @@ class Supervisor:
                 self._child(name, ("worker", subjects.CLIPOOL, "--name", name, "--agents", str(self._plan.agents)))
                 for name in clipools
             ),
-            *(self._child(bot.identity, ("adapter", bot.platform, "--bot", bot.bot_id)) for bot in self._spokes()),
+            *(self._child(spoke.name, spoke.command, spoke.platform) for spoke in self._spokes),
         )
         async with asyncio.TaskGroup() as group:
             tasks = {child.name: group.create_task(self._keep(child)) for child in (self._hub, *self._others)}
@@ -116,11 +118,6 @@ class Supervisor:
         print(f"factory: {self._failure}", file=sys.stderr, flush=True)
         return 1
 
-    def _spokes(self) -> Iterable[config.Bot]:
-        for bot in self._configuration.bots:
-            if bot.platform != config.LOCAL_PLATFORM and find_spec(f"adapters.{bot.platform}") is not None:
-                yield bot
-
     def _end_orphans(self, names: Iterable[str]) -> None:
         for path in (*(self._home.run / f"{name}.lock" for name in names), self._home.nats / "lock"):
             pid = locks.end_holder(path, ORPHAN_PATIENCE)
@@ -132,12 +129,12 @@ class Supervisor:
         self._port = _port_like(before.url if before is not None and before.is_embedded else "")
         self._url = f"nats://127.0.0.1:{self._port}"
 
-    def _child(self, name: str, command: tuple[str, ...]) -> Child:
+    def _child(self, name: str, command: tuple[str, ...], platform: str | None = None) -> Child:
         lock = locks.take(self._home.run / f"{name}.lock")
         if lock is None:
             raise GaveUp(f"{self._home.run / name}.lock is held by a process that it does not name; end it by hand")
         home = ("--home", str(self._home.path), "--under", str(os.getpid()))
-        return Child(name, (*joining.PYTHON, "factory_cli", *command, *home), lock)
+        return Child(name, (*joining.PYTHON, "factory_cli", *command, *home), lock, platform)
 
     async def _keep(self, child: Child) -> None:
         loop = asyncio.get_running_loop()
@@ -155,11 +152,20 @@ class Supervisor:
             elif _too_often(child.deaths, loop.time()):
                 log = self._home.log / f"{child.name}.log"
                 last = joining.last_words(log)
-                self._give_up(
+                why = (
                     f"{child.name} died {len(child.deaths)} times in {WINDOW:.0f} s, at last with "
                     f"{_spelled(status)}; {log} ends with: {last}"
                 )
-                return
+                if child.platform is None:
+                    self._give_up(why)
+                    return
+                # What a platform does to its spoke is no reason to end what others talk with.
+                logger.error("%s; it is started again in %.0f s", why, REST)
+                child.deaths.clear()
+                self._tell()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(REST):
+                        await self._end.wait()
 
     async def _live(self, child: Child) -> int:
         standby = ("--standby",) if child.is_standby else ()
@@ -170,7 +176,7 @@ class Supervisor:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=config.childrens_variables(self._url),
+                env=config.childrens_variables(self._url, child.platform),
                 start_new_session=True,
                 pass_fds=(child.lock,),
             )
@@ -257,6 +263,14 @@ class Supervisor:
             state.write(self._home.state, current)
         except OSError as error:
             logger.error("nobody can be told how we do: %s", error)
+
+
+def _runnable(home: Home, configuration: config.Configuration) -> tuple[spokes.Process, ...]:
+    """The spokes that can run as they are set up; why one cannot is said here, and others need not suffer from it."""
+    trouble = spokes.trouble(home.keys, configuration)
+    for platform, error in trouble.items():
+        logger.error("%s is not started: %s", platform, error)
+    return tuple(spoke for spoke in spokes.processes(configuration) if spoke.platform not in trouble)
 
 
 def supervise(plan: Plan, lock: int) -> int:

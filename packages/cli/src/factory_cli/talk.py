@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from factory_cli import config, joining, keys, locks
+from factory_cli import config, joining, keys, locks, spokes
 from factory_cli.console import AgentsOption, Failed, HomeOption, run, surroundings, told
 from factory_cli.home import Home
 from factory_cli.joining import NotRunning
@@ -62,7 +62,8 @@ def chat(
             import_module("adapters.cli.bot" if prompt is None and sys.stdin.isatty() else "adapters.cli.once")
             import_module("adapters.cli.__main__")
             if joined.is_ours:
-                _examine(where, seeds)
+                for platform, trouble in spokes.trouble(where.keys, _examine(where, seeds)).items():
+                    typer.echo(f"factory: {platform} is not started: {trouble}", err=True)
             running = joined.wait()
             if agents is not None and running.agents != str(seeds):
                 typer.echo(f"factory: --agents is ignored: {running.agents} is already running", err=True)
@@ -84,7 +85,8 @@ def up(home: HomeOption = None, agents: AgentsOption = None) -> None:
         where, environment = surroundings(home)
         where.prepare()
         seeds = config.agents_folder(agents, where)
-        _examine(where, seeds)
+        for trouble in spokes.trouble(where.keys, _examine(where, seeds)).values():
+            raise trouble
         lock = locks.take(where.run / joining.SUPERVISOR)
         if lock is None:
             raise typer.Exit(_stay(where))
@@ -111,6 +113,7 @@ def talk(
         user_name=environment.person,
         history_file=where.path / "history",
         sessions_file=where.path / "sessions.jsonl",
+        files_folder=where.path / "files",
         bot_id=config.LOCAL_BOT,
         session=wish.session,
         resume=wish.resume,
@@ -150,11 +153,12 @@ def _with_piped(prompt: str | None) -> str | None:
     return "\n\n".join(part for part in (prompt, sys.stdin.read().strip()) if part)
 
 
-def _examine(where: Home, seeds: Path) -> None:
+def _examine(where: Home, seeds: Path) -> config.Configuration:
     from factory_cli.seeds import load
 
-    config.load(where.configuration)
+    configuration = config.load(where.configuration)
     load(seeds)
+    return configuration
 
 
 def _stay(where: Home) -> int:

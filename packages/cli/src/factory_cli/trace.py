@@ -11,7 +11,7 @@ from decimal import Decimal
 from factory_cli.amounts import dollars
 from factory_cli.expenses import Expenses, Total
 from factory_cli.ink import Ink, Line, Style, block
-from factory_contracts.messages import InboundMessage
+from factory_contracts.messages import Attachment, InboundMessage
 from factory_contracts.records import (
     Asked,
     Bound,
@@ -217,8 +217,12 @@ def _said(message: InboundMessage, width: int | None) -> Iterator[Line]:
     if message.quoted:
         yield from _under("quoting", message.quoted, width, "faint")
     yield from _under("asked", message.text or "(no words)", width, "strong")
-    for attachment in message.attachments:
-        yield _row("with", Ink(f"{attachment.kind} {attachment.name!r} ({attachment.mime}, {attachment.size:,} bytes)"))
+    yield from _with(message.attachments)
+
+
+def _with(attachments: Iterable[Attachment]) -> Iterator[Line]:
+    for one in attachments:
+        yield _row("with", Ink(f"{one.kind} {one.name!r} ({one.mime}, {one.size:,} bytes)"))
 
 
 def _of_other(record: SessionOpened | Bound | HeadMoved | Asked | Decided) -> str:
@@ -329,6 +333,9 @@ def _ended(turn: Turn, width: int | None) -> Iterator[Line]:
             outcome = Ink(answer.outcome, "good" if answer.outcome == "complete" else "bad")
             yield _row("answer", outcome, Ink(f"{who}{model}{_after(turn)}{reference}"))
             yield from _under("", answer.text, width)
+            yield from _with(answer.attachments or ())
+            if answer.choices:
+                yield _row("choices", Ink(", ".join(map(repr, answer.choices))))
         case TurnRefused() as refusal:
             yield _row("refused", Ink(refusal.reason, "bad"))
             yield from _under("", refusal.text, width)

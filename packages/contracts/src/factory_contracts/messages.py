@@ -13,6 +13,8 @@ from factory_contracts.subjects import scope_token
 from factory_contracts.trace import Money
 
 MAX_TEXT = 100_000
+# Messages of a platform that one reply may take: the longest answer in the smallest messages, and its files.
+MOST_PARTS = 1_000
 # The record that holds a message is larger than the message, and must not be too large to be read again.
 MAX_MESSAGE_BYTES = MAX_BYTES - 50_000
 
@@ -31,6 +33,10 @@ Count = Annotated[int, Field(ge=0, lt=2**63)]
 Attempt = Annotated[int, Field(ge=1, lt=2**31)]
 Version = Annotated[int, Field(ge=1, lt=2**31)]
 Outcome = Literal["complete", "stopped", "failed"]
+Parts = Annotated[tuple[Id, ...], Field(max_length=MOST_PARTS)]
+PartNumber = Annotated[int, Field(ge=1, lt=MOST_PARTS)]
+Choice = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+Choices = Annotated[tuple[Choice, ...], Field(max_length=20)]
 AttachmentKind = Literal["image", "audio", "voice", "video", "document"]
 RefusalReason = Literal[
     "blocked",
@@ -55,6 +61,9 @@ class Attachment(Part):
     mime: Annotated[str, StringConstraints(max_length=127)]
     size: Count
     blob: Id
+
+
+Attachments = Annotated[tuple[Attachment, ...], Field(max_length=100)]
 
 
 class Address(Part):
@@ -82,7 +91,7 @@ class InboundMessage(Part):
     user_id: Id
     user_name: Annotated[str, StringConstraints(max_length=255)] = ""
     text: Text
-    attachments: Annotated[tuple[Attachment, ...], Field(max_length=100)] = ()
+    attachments: Attachments = ()
     quoted: Text | None = None
     in_group: bool = False
     is_addressed: bool = True
@@ -118,18 +127,23 @@ class _FromSpoke(Envelope):
 
 
 class Submit(_FromSpoke):
-    """A message; repeated until it is answered."""
+    """A message; repeated until it is answered.
+
+    One that `only_asks` becomes no turn: it is told whether it would be heard, before its files are fetched.
+    """
 
     kind: Literal["message"] = "message"
     message: InboundMessage
+    only_asks: bool | None = None
 
 
 class ShownReceipt(_FromSpoke):
-    """The reply's bubble is on the screen under this message id."""
+    """The reply's bubble is on the screen under this message id, or a further part of it under one of its own."""
 
     kind: Literal["shown"] = "shown"
     turn: Id
     message_id: Id
+    part: PartNumber | None = None
 
 
 class FinalReceipt(_FromSpoke):
@@ -151,6 +165,21 @@ class Decision(_FromSpoke):
     approved: bool
 
 
+class StopPressed(_FromSpoke):
+    """A person pressed the button that stops this turn."""
+
+    kind: Literal["stop"] = "stop"
+    turn: Id
+    user_id: Id
+
+
+class Moved(_FromSpoke):
+    """The platform gave a conversation another scope: what was said in the old one goes on in the new one."""
+
+    kind: Literal["moved"] = "moved"
+    old_scope: Scope
+
+
 class Hello(_FromSpoke):
     """A spoke has come: what has no receipt is sent again, for one scope or (scope "*") for the whole bot."""
 
@@ -158,7 +187,9 @@ class Hello(_FromSpoke):
     understands: Version = 1
 
 
-FromSpoke = Annotated[Submit | ShownReceipt | FinalReceipt | Decision | Hello, Field(discriminator="kind")]
+FromSpoke = Annotated[
+    Submit | ShownReceipt | FinalReceipt | Decision | StopPressed | Moved | Hello, Field(discriminator="kind")
+]
 
 
 class Accepted(Envelope):
@@ -187,7 +218,7 @@ class Refused(Envelope):
 
 
 class Noted(Envelope):
-    """The receipt is on the log; where the log holds another bubble, the spoke changes over to it."""
+    """What was told is known; where the log holds another bubble than the receipt's, the spoke changes over to it."""
 
     kind: Literal["noted"] = "noted"
     message_id: Id | None = None
@@ -234,12 +265,16 @@ class Update(Envelope):
     text: Answer
     activity: Text | None = None
     message_id: Id | None = None
+    further: Parts | None = None
     epoch: Count
     address: Address
 
 
 class Final(Envelope):
-    """The whole answer, published again until a receipt comes; `joined` names the turns that it answers as well."""
+    """The whole answer, published again until a receipt comes; `joined` names the turns that it answers as well.
+
+    `choices` are things that the `asker` may say next, each a button where the platform has such.
+    """
 
     kind: Literal["final"] = "final"
     turn: Id
@@ -247,7 +282,11 @@ class Final(Envelope):
     outcome: Outcome
     usage: Usage | None = None
     joined: tuple[Id, ...] = ()
+    attachments: Attachments | None = None
+    choices: Choices | None = None
+    asker: Id | None = None
     message_id: Id | None = None
+    further: Parts | None = None
     epoch: Count
     address: Address
 

@@ -8,13 +8,28 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from factory_contracts.envelope import Envelope, Part, Wire
-from factory_contracts.messages import Answer, Attempt, Count, Exchange, Id, InboundMessage, Outcome, Text, Usage
+from factory_contracts.messages import (
+    Answer,
+    Attachments,
+    Attempt,
+    Choices,
+    Count,
+    Exchange,
+    Id,
+    InboundMessage,
+    Outcome,
+    PartNumber,
+    Text,
+    Token,
+    Usage,
+)
 from factory_contracts.trace import Excerpt, Money, Step
 
 Trust = Literal["owner", "trusted", "public"]
 # A turn, a kind, an attempt and a call, each as long as it may be.
 RecordId = Annotated[str, StringConstraints(min_length=1, max_length=600)]
 Effect = Literal["read", "write", "external"]
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Start(Part):
@@ -50,10 +65,11 @@ class TurnStarted(_Record):
 
 
 class ReplyOpened(_Record):
-    """The reply's bubble is on the screen under this platform message id."""
+    """The reply's bubble, or a further part of a long one, is on the screen under this platform message id."""
 
     kind: Literal["opened"] = "opened"
     message_id: Id
+    part: PartNumber | None = None
 
 
 class ToolStarted(_Record):
@@ -75,6 +91,7 @@ class ToolDone(_Record):
     call: Id
     outcome: Literal["ok", "error"]
     content: Excerpt = ""
+    attachments: Attachments | None = None
 
 
 class MoneyReserved(_Record):
@@ -112,6 +129,8 @@ class TurnAnswered(_Record):
     agent_hash: Id | None = None
     model: Id | None = None
     reference: Id | None = None
+    attachments: Attachments | None = None
+    choices: Choices | None = None
     steps: tuple[Step, ...] = ()
 
 
@@ -268,10 +287,28 @@ class Balances(Envelope):
     balances: tuple[Balance, ...]
 
 
+class Owner(Part):
+    """Who became an owner, by the code with this digest, and when."""
+
+    user_id: Id
+    code: Digest
+    at: float
+
+
+class Owners(Envelope):
+    """Everybody who became an owner of a bot by a code, in that order; a code that stands here is used up."""
+
+    kind: Literal["owners"] = "owners"
+    platform: Token
+    bot_id: Token
+    owners: tuple[Owner, ...]
+
+
 RECORD: Wire[Record] = Wire(Record)
 EPOCH: Wire[EpochBegun] = Wire(EpochBegun)
 MARK: Wire[MarkMoved] = Wire(MarkMoved)
 BALANCES: Wire[Balances] = Wire(Balances)
+OWNERS: Wire[Owners] = Wire(Owners)
 
 
 def record_id(turn: str, kind: str, *qualifiers: object) -> str:

@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from factory_contracts.envelope import Envelope, Wire
-from factory_contracts.messages import Answer, Id, Outcome, Text, Usage
+from factory_contracts.envelope import Envelope, Part, Wire
+from factory_contracts.messages import Answer, Choices, Count, Id, Outcome, Text, Usage
 
 
 class TextDelta(Envelope):
@@ -32,14 +32,25 @@ class ToolSummary(Envelope):
     text: Text
 
 
+class SavedFile(Part):
+    """A file that an answer brought, and where it lies now; no path where it could not be had."""
+
+    name: Text
+    mime: Text
+    size: Count
+    path: Text | None = None
+
+
 class AnswerEnded(Envelope):
-    """The whole answer."""
+    """The whole answer, the files that it brought, and what may be said next."""
 
     kind: Literal["end"] = "end"
     turn: Id
     text: Answer
     outcome: Outcome
     usage: Usage | None = None
+    files: tuple[SavedFile, ...] | None = None
+    choices: Choices | None = None
 
 
 RenderEvent = Annotated[TextDelta | TextReplaced | ToolSummary | AnswerEnded, Field(discriminator="kind")]

@@ -121,10 +121,14 @@ def money(shard: int) -> str:
     return f"{ROOT}.turns._money.{_part(shard)}"
 
 
+def owners(platform: str, bot_id: str) -> str:
+    """Who became an owner of a bot by a code."""
+    return f"{ROOT}.turns._owners.{_bot(platform, bot_id)}"
+
+
 def blobs(platform: str, bot_id: str) -> str:
     """The store of the files that come to a bot."""
-    # A name may hold what parts two names, so the first one's length tells where it ends.
-    return f"{ROOT}_{len(platform_token(platform))}_{platform}_{bot_token(bot_id)}"
+    return f"{ROOT}_{_bot(platform, bot_id)}"
 
 
 def typing(platform: str, bot_id: str) -> str:
@@ -200,8 +204,7 @@ def spoke_permissions(platform: str, bot_id: str) -> Permissions:
         publish=(
             f"{ROOT}.inbound.{platform_token(platform)}.{bot_token(bot_id)}.*",
             typing(platform, bot_id),
-            f"$O.{store}.C.*",
-            f"$O.{store}.M.*",
+            *_writing(store),
             *_reading(store),
         ),
         subscribe=(outbound(platform, bot_id), typing(platform, bot_id)),
@@ -211,7 +214,8 @@ def spoke_permissions(platform: str, bot_id: str) -> Permissions:
 def clipool_permissions(worker: str, *stores: str) -> Permissions:
     """A CliPool worker hears its own commands and speaks in its own name; its word goes to the hub's inbox alone.
 
-    It reads the files in the stores that are named, and asks the workers of any capability that it hears of.
+    It reads the files in the stores that are named, keeps there those that its agents send, and asks the workers of any
+    capability that it hears of.
     """
     return Permissions(
         publish=(
@@ -220,7 +224,7 @@ def clipool_permissions(worker: str, *stores: str) -> Permissions:
             heartbeat(CLIPOOL),
             f"_INBOX_{HUB}.>",
             *plane("request"),
-            *(subject for store in stores for subject in _reading(store)),
+            *(subject for store in stores for subject in (*_writing(store), *_reading(store))),
         ),
         subscribe=(clipool_command(worker), clipool_hello(), *plane("heartbeat")),
     )
@@ -230,6 +234,10 @@ def worker_permissions(capability: str, worker: str) -> Permissions:
     """A worker of any other capability answers its own requests, and those who may ask."""
     inboxes = (f"_INBOX_{asker}.>" for asker in ASKERS)
     return Permissions(publish=(heartbeat(capability), *inboxes), subscribe=(request(capability, worker),))
+
+
+def _writing(store: str) -> tuple[str, ...]:
+    return f"$O.{store}.C.*", f"$O.{store}.M.*"
 
 
 def _reading(store: str) -> tuple[str, ...]:
@@ -245,6 +253,7 @@ _PLANES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "turns": (f"{ROOT}.turns.>",),
         "epochs": (f"{ROOT}.turns._epoch.*",),
         "money": (f"{ROOT}.turns._money.*",),
+        "owners": (f"{ROOT}.turns._owners.*",),
         "scopes": (f"{ROOT}.turns.*.*.*",),
         "typing": (f"{ROOT}.typing.*.*",),
         "heartbeat": (f"{ROOT}.*.heartbeat", f"{ROOT}.*.*.heartbeat"),
@@ -266,6 +275,12 @@ def _unlike_an_end(what: str, value: str) -> str:
     if value in _ENDS:
         raise BadToken(f"{what} {value!r}: that name stands in the subjects of capabilities, choose another")
     return value
+
+
+def _bot(platform: str, bot_id: str) -> str:
+    """Both names as one token."""
+    # A name may hold what parts two names, so the first one's length tells where it ends.
+    return f"{len(platform_token(platform))}_{platform}_{bot_token(bot_id)}"
 
 
 def _part(part: int) -> int:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from factory_contracts import capability, lifecycle, messages, records, render, work
-from factory_contracts.capability import CapabilityDone, CapabilityRefused, CapabilityRequest
+from factory_contracts.capability import CapabilityDone, CapabilityRefused, CapabilityRequest, MadeFile
 from factory_contracts.envelope import Envelope, Wire
 from factory_contracts.lifecycle import Heartbeat, HubHeartbeat, Ready, Typing
 from factory_contracts.messages import (
@@ -22,11 +22,13 @@ from factory_contracts.messages import (
     FinalReceipt,
     Hello,
     InboundMessage,
+    Moved,
     Noted,
     Outcome,
     Refused,
     Said,
     ShownReceipt,
+    StopPressed,
     Submit,
     Update,
     Usage,
@@ -45,6 +47,8 @@ from factory_contracts.records import (
     MarkMoved,
     MoneyReserved,
     MoneySettled,
+    Owner,
+    Owners,
     ReplyOpened,
     ReplyShown,
     ReplyUndeliverable,
@@ -61,7 +65,7 @@ from factory_contracts.records import (
     TurnSuperseded,
     record_id,
 )
-from factory_contracts.render import AnswerEnded, TextDelta, TextReplaced, ToolSummary
+from factory_contracts.render import AnswerEnded, SavedFile, TextDelta, TextReplaced, ToolSummary
 from factory_contracts.trace import ModelStep, ToolStep
 from factory_contracts.work import (
     AgentSpec,
@@ -335,6 +339,8 @@ _ANSWERED = TurnAnswered(
     agent_hash="0123456789ab",
     model="anthropic:some-model",
     reference="r1",
+    attachments=(_ATTACHMENT,),
+    choices=("Yes", "No"),
     steps=_STEPS,
 )
 
@@ -342,14 +348,16 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
     _samples(
         "from-spoke",
         messages.FROM_SPOKE,
-        Submit(platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, message=_MESSAGE),
-        ShownReceipt(platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, turn=TURN, message_id="b1"),
+        Submit(platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, message=_MESSAGE, only_asks=True),
+        ShownReceipt(platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, turn=TURN, message_id="b2", part=1),
         FinalReceipt(
             platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, turn=TURN, message_id="b1", undeliverable="chat gone"
         ),
         Decision(
             platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, turn=TURN, call="c1", user_id=USER_ID, approved=True
         ),
+        StopPressed(platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, turn=TURN, user_id=USER_ID),
+        Moved(platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, old_scope="-100"),
         Hello(platform=PLATFORM, bot_id=BOT_ID, scope_id="*", understands=1),
     )
     | _samples(
@@ -374,6 +382,7 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
             text=" there",
             activity="looks at the clock",
             message_id="b1",
+            further=("b2",),
             epoch=EPOCH,
             address=_ADDRESS,
         ),
@@ -383,7 +392,11 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
             outcome="complete",
             usage=_USAGE,
             joined=("another",),
+            attachments=(_ATTACHMENT,),
+            choices=("Yes", "No"),
+            asker=USER_ID,
             message_id="b1",
+            further=("b2",),
             epoch=EPOCH,
             address=_ADDRESS,
         ),
@@ -402,7 +415,7 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
             start=_START,
         ),
         TurnStarted(id=record_id(TURN, "started", 2), turn=TURN, at=NOW, compacted=3, start=_START),
-        ReplyOpened(id=record_id(TURN, "opened"), turn=TURN, at=NOW, compacted=3, message_id="b1"),
+        ReplyOpened(id=record_id(TURN, "opened", 1), turn=TURN, at=NOW, compacted=3, message_id="b2", part=1),
         ToolStarted(
             id=record_id(TURN, "tool started", 2, "c1"),
             turn=TURN,
@@ -423,6 +436,7 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
             call="c1",
             outcome="ok",
             content="noted",
+            attachments=(_ATTACHMENT,),
         ),
         MoneyReserved(
             id=record_id(TURN, "reserved", 1, "m1"),
@@ -502,6 +516,11 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
         ),
     )
     | _samples(
+        "owners",
+        records.OWNERS,
+        Owners(platform=PLATFORM, bot_id=BOT_ID, owners=(Owner(user_id=USER_ID, code="0123456789abcdef" * 4, at=NOW),)),
+    )
+    | _samples(
         "command",
         work.COMMAND,
         Run(
@@ -515,7 +534,7 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
             lines=(Line(role="user", text="hello", attachments=(_ATTACHMENT,)), Line(role="assistant", text="hi")),
             pace_ms=30,
             user_id="u1",
-            known_calls=(KnownCall(call="c1", outcome="ok", content="done"),),
+            known_calls=(KnownCall(call="c1", outcome="ok", content="done", attachments=(_ATTACHMENT,)),),
         ),
         Resume(turn=TURN, epoch=EPOCH, partition=5, attempt=2, start=3),
         Stop(turn=TURN, epoch=EPOCH, partition=5),
@@ -535,7 +554,14 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
                 SaidText(text="hi"),
                 ToolEvent(call="c1", tool="clock", state="running", text="looks at the clock"),
                 *(Stepped(step=step) for step in _STEPS),
-                Ended(outcome="failed", usage=_USAGE, reference="r1", joined=("t2",)),
+                Ended(
+                    outcome="failed",
+                    usage=_USAGE,
+                    reference="r1",
+                    joined=("t2",),
+                    attachments=(_ATTACHMENT,),
+                    choices=("Yes",),
+                ),
             ),
             done=10,
         ),
@@ -565,7 +591,7 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
     | _samples(
         "capability-reply",
         capability.CAPABILITY_REPLY,
-        CapabilityDone(text="DONE", attachments=(_ATTACHMENT,)),
+        CapabilityDone(text="DONE", attachments=(_ATTACHMENT,), files=(MadeFile.of("a.txt", b"made"),)),
         CapabilityRefused(reason="busy", words="Later, please."),
     )
     | _samples("hub-hello", work.HUB_HELLO, HubHello(epoch=EPOCH, understands=1))
@@ -579,6 +605,13 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
         TextDelta(turn=TURN, text="hi"),
         TextReplaced(turn=TURN, text=""),
         ToolSummary(turn=TURN, text="looks at the clock"),
-        AnswerEnded(turn=TURN, text="hi there", outcome="complete", usage=_USAGE),
+        AnswerEnded(
+            turn=TURN,
+            text="hi there",
+            outcome="complete",
+            usage=_USAGE,
+            files=(SavedFile(name="cat.png", mime="image/png", size=1024, path="/home/ann/cat.png"),),
+            choices=("Yes", "No"),
+        ),
     )
 )

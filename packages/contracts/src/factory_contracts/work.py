@@ -8,7 +8,9 @@ from factory_contracts.envelope import Envelope, Part, Wire
 from factory_contracts.messages import (
     Answer,
     Attachment,
+    Attachments,
     Attempt,
+    Choices,
     Count,
     Id,
     Outcome,
@@ -111,6 +113,7 @@ class KnownCall(Part):
     call: Id
     outcome: Literal["ok", "error", "unknown"]
     content: Excerpt = ""
+    attachments: Attachments | None = None
 
 
 class Run(_Command):
@@ -222,6 +225,8 @@ class Ended(Part):
     usage: Usage = Usage()
     reference: Id | None = None
     joined: tuple[Id, ...] = ()
+    attachments: Attachments | None = None
+    choices: Choices | None = None
 
 
 LlmEvent = Annotated[SaidText | ToolEvent | Stepped | Ended, Field(discriminator="kind")]

@@ -1,0 +1,343 @@
+"""One Telegram bot: what people do becomes messages for the hub, what the hub tells is shown."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from aiogram.methods import (
+    AnswerCallbackQuery,
+    EditMessageReplyMarkup,
+    SendMessage,
+    SetMessageReaction,
+    TelegramMethod,
+)
+from aiogram.types import InlineKeyboardButton, InlineKeyboardMarkup, ReactionTypeEmoji, ReplyParameters
+
+from adapters.pace import Pace
+from adapters.spoke import Left, NotNow, Reply, Spoke, Undeliverable
+from adapters.telegram.busy import Busy
+from adapters.telegram.client import Barred, Client, Conflict, Rejected, Unauthorized, Unreachable
+from adapters.telegram.gather import merged
+from adapters.telegram.intake import Intake, Polling, Settled
+from adapters.telegram.menu import COMMANDS, register
+from adapters.telegram.normalize import PLATFORM, File, Halted, Heard, Me, Moved, Normalized, Pressed, normalize
+from adapters.telegram.overheard import Overheard
+from adapters.telegram.screen import CHOICE, STOP, Screen, place
+from adapters.telegram.settings import BotSettings, TelegramSettings
+from adapters.telegram.text import clip
+from factory_contracts.messages import (
+    Accepted,
+    Address,
+    AlreadyAccepted,
+    Attachment,
+    InboundMessage,
+    Refused,
+    Said,
+)
+from factory_nats.transport import Transport
+
+logger = logging.getLogger(__name__)
+
+# What Telegram documents: one message a second in a chat, twenty a minute in a group, about thirty a second in all.
+PRIVATE_PAUSE = 1.05
+GROUP_PAUSE = 3.1
+BETWEEN = 1 / 28
+MOST_FETCHED = 20 * 1024 * 1024
+TRIES = 5
+TRY_AGAIN = 1.0
+WAITING = "👀"
+FOR_ANOTHER = "This question is for somebody else."
+ANSWERED = "This was answered already."
+MOST_ASIDE = 200
+UNWRITABLE = (NotNow, Rejected, Barred, Unreachable, Unauthorized, Conflict)
+
+
+def chat_of(address: Address) -> str:
+    """What Telegram counts by: a chat with all its topics."""
+    return address.scope_id.partition("/")[0]
+
+
+def standard_pace() -> Pace:
+    """How fast one bot may write."""
+    return Pace(lambda chat: GROUP_PAUSE if chat.startswith("-") else PRIVATE_PAUSE, BETWEEN)
+
+
+class Bot:
+    """One bot, joined to the hub: its spoke writes on it as on a screen, and its intake submits to its spoke."""
+
+    def __init__(
+        self,
+        settings: TelegramSettings,
+        bot: BotSettings,
+        me: Me,
+        client: Client,
+        transport: Transport,
+        *,
+        pace: Pace,
+        at: Callable[[str], None] = lambda point: None,
+    ) -> None:
+        self._settings = settings
+        self._me = me
+        self._client = client
+        self._pace = pace
+        self._at = at
+        self._spoke = Spoke(
+            transport,
+            PLATFORM,
+            bot.bot_id,
+            self,
+            notes=bot.notes,
+            pace=pace,
+            place=chat_of,
+            drafts=self if settings.stream == "draft" else None,
+            at=at,
+        )
+        clock = asyncio.get_running_loop().time
+        self._screen = Screen(client, settings.render, settings.stream, self._spoke.read, clock)
+        self._busy = Busy(client, pace, chat_of)
+        self._intake = Intake(self._normalize, self.on_message, self.on_action)
+        self._overheard = Overheard()
+        self._marked: dict[str, InboundMessage] = {}
+        self._aside: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        try:
+            await self._spoke.start()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._busy.run(self._keep_drafts))
+                group.create_task(register(self._client))
+                if self._settings.webhook is None:
+                    group.create_task(Polling(self._client, self._intake.feed, self._at).run())
+        finally:
+            await self._intake.close()
+            for task in self._aside:
+                task.cancel()
+            await asyncio.gather(*self._aside, return_exceptions=True)
+            await self._spoke.close()
+
+    def feed(self, update: object) -> Settled:
+        """Take an update that Telegram brought by itself; what is returned is done when it is settled."""
+        self._at("fetched")
+        return self._intake.feed(update)
+
+    async def on_message(self, parts: Sequence[Heard]) -> None:
+        """Hand what belongs together to the hub as one message, and see to what it says of it."""
+        heard = merged(parts)
+        # Whose message would not be heard, their files are not fetched.
+        refused = await self._spoke.would_take(_with_files(heard)) if heard.files else None
+        match refused or await self._spoke.submit(await self._whole(heard)):
+            case Accepted(turn=turn):
+                self._busy.begin(turn, heard.message.address)
+                self._mark(turn, heard.message)
+            case AlreadyAccepted(covers=covers):
+                # Parts that came when the others had long been accepted are a message of their own.
+                others = [part for part in parts if part.message.message_id not in covers]
+                if len(others) < len(parts) and others:
+                    await self.on_message(others)
+            case Refused(reason="not addressed"):
+                if self._settings.observes and heard.message.in_group:
+                    self._overheard.hear(heard.message.address.scope_id, heard.message.user_name, heard.message.text)
+            case Refused(text=words) if words:
+                self._do_aside(self._tell(heard.message, words))
+
+    async def on_action(self, action: Pressed | Halted | Moved) -> None:
+        """A button, Telegram's own stop button, or a group that became a supergroup."""
+        match action:
+            case Moved(old=old, new=new):
+                await self._spoke.move(old, new)
+            case Halted(chat_id=chat, draft_id=number, user_id=user_id):
+                draft = self._screen.drafted(chat, number)
+                if draft is not None:
+                    await self._spoke.stop(draft.address.scope_id, draft.turn, user_id)
+            case Pressed(data=data):
+                words = ""
+                if data.startswith(STOP):
+                    words = await self._stop(action, data.removeprefix(STOP))
+                elif data.startswith(CHOICE):
+                    words = await self._choose(action, *data.removeprefix(CHOICE).partition(":")[::2])
+                # Until it is answered, the button seems to be at work.
+                self._do_aside(
+                    self._try(AnswerCallbackQuery(callback_query_id=action.query_id, text=clip(words, 200) or None))
+                )
+
+    async def send(self, reply: Reply) -> str:
+        """Open a message of an answer."""
+        self._busy.begin(reply.turn, reply.address)
+        with self._ending(reply):
+            return await self._screen.send(reply)
+
+    async def edit(self, message_id: str, reply: Reply) -> Left | None:
+        """Bring the answer's messages nearer to what it is now."""
+        with self._ending(reply):
+            left = await self._screen.edit(message_id, reply)
+        if left is None and reply.is_final:
+            self._ended(reply.turn)
+        return left
+
+    async def draft(self, reply: Reply) -> bool:
+        """Show a growing answer as a draft."""
+        return await self._screen.draft(reply)
+
+    async def said(self, said: Said) -> None:
+        """What was said to another screen, or is answered with another turn."""
+        await self._screen.said(said)
+        if said.joined is not None:
+            self._ended(said.turn)
+
+    def _normalize(self, update: object) -> Normalized:
+        return normalize(update, self._me, commands=COMMANDS)
+
+    async def _whole(self, heard: Heard) -> InboundMessage:
+        """The message with its files, and with what the group said before it."""
+        message = heard.message
+        attachments: list[Attachment] = []
+        missing: list[str] = []
+        for file in heard.files:
+            kept = await self._fetch(file)
+            if isinstance(kept, Attachment):
+                attachments.append(kept)
+            else:
+                missing.append(kept)
+        before = ""
+        if message.in_group and message.is_addressed and not message.text.startswith("/"):
+            before = self._overheard.take(message.address.scope_id)
+        return message.model_copy(
+            update={
+                "text": "\n\n".join(filter(None, (message.text, *missing))),
+                "attachments": tuple(attachments),
+                "quoted": "\n\n".join(filter(None, (before, message.quoted))) or None,
+            }
+        )
+
+    async def _fetch(self, file: File) -> Attachment | str:
+        """A file where those who answer can read it, or in words why it is not there."""
+        if (file.size or 0) > MOST_FETCHED:
+            return f"[{file.kind} {file.name!r}: too large to be fetched, {file.size} bytes]"
+        for _ in range(TRIES):
+            try:
+                data = await self._client.download(file.file_id)
+            except (NotNow, Unreachable, Unauthorized) as error:
+                logger.info("a file is not fetched yet: %s", error)
+                await asyncio.sleep(error.seconds if isinstance(error, NotNow) else TRY_AGAIN)
+            except (Rejected, Barred, Conflict) as error:
+                logger.warning("a file is not to be had: %s", error)
+                break
+            else:
+                kept = await self._spoke.keep(file.kind, file.name, file.mime, data)
+                return kept or f"[{file.kind} {file.name!r}: could not be kept]"
+        return f"[{file.kind} {file.name!r}: could not be fetched]"
+
+    async def _stop(self, pressed: Pressed, turn: str) -> str:
+        """End the turn under whose answer the button stands; words for who may not, or came too late."""
+        if not turn:
+            return ""
+        refused = await self._spoke.stop(pressed.address.scope_id, turn, pressed.user_id)
+        return refused.text if refused is not None else ""
+
+    async def _choose(self, pressed: Pressed, asker: str, choice: str) -> str:
+        """Say what the button says, once and for the person who was asked; words for everybody else."""
+        if pressed.user_id != asker or pressed.message_id is None or not choice:
+            return FOR_ANOTHER
+        told = await self._spoke.submit(
+            InboundMessage(
+                # Whoever presses again, also on another day, sends the message that was sent already.
+                message_id=f"choice.{pressed.message_id}",
+                user_id=pressed.user_id,
+                user_name=pressed.user_name,
+                text=choice,
+                in_group=pressed.chat_id < 0,
+                address=pressed.address,
+            )
+        )
+        if isinstance(told, Refused):
+            return told.text
+        if isinstance(told, Accepted):
+            self._busy.begin(told.turn, pressed.address)
+            chosen = InlineKeyboardMarkup(
+                inline_keyboard=[[InlineKeyboardButton(text=clip(f"✓ {choice}", 64), callback_data="-")]]
+            )
+            shown = EditMessageReplyMarkup(chat_id=pressed.chat_id, message_id=pressed.message_id, reply_markup=chosen)
+            self._do_aside(self._paced(pressed.address, shown))
+            return ""
+        return ANSWERED
+
+    async def _tell(self, message: InboundMessage, words: str) -> None:
+        chat, thread = place(message.address)
+        hanging = None
+        if message.address.reply_to:
+            hanging = ReplyParameters(message_id=int(message.address.reply_to), allow_sending_without_reply=True)
+        await self._paced(
+            message.address,
+            SendMessage(chat_id=chat, message_thread_id=thread, text=clip(words, 4096), reply_parameters=hanging),
+        )
+
+    def _mark(self, turn: str, message: InboundMessage) -> None:
+        """Show that a message is taken, until it is answered, where that is wished."""
+        if self._settings.reactions:
+            self._marked[turn] = message
+            self._do_aside(self._paced(message.address, _reaction(message, WAITING)))
+
+    @contextmanager
+    def _ending(self, reply: Reply) -> Iterator[None]:
+        try:
+            yield
+        except Undeliverable:
+            self._ended(reply.turn)
+            raise
+
+    def _ended(self, turn: str) -> None:
+        self._busy.end(turn)
+        self._screen.forget(turn)
+        marked = self._marked.pop(turn, None)
+        if marked is not None:
+            self._do_aside(self._paced(marked.address, _reaction(marked)))
+
+    async def _keep_drafts(self) -> None:
+        for draft in self._screen.fading():
+            with suppress(*UNWRITABLE, Undeliverable):
+                async with self._pace.leave(chat_of(draft.address)):
+                    await self._screen.keep(draft)
+
+    def _do_aside(self, work: Coroutine[None, None, None]) -> None:
+        """What is nice to have: done beside everything else, and left where there is too much of it."""
+        if len(self._aside) >= MOST_ASIDE:
+            work.close()
+            return
+        task = asyncio.create_task(work)
+        self._aside.add(task)
+        task.add_done_callback(self._aside.discard)
+
+    async def _paced(self, address: Address, method: TelegramMethod[Any]) -> None:
+        """Write where there is leave to, and again where Telegram asks to wait."""
+        for _ in range(TRIES):
+            async with self._pace.leave(chat_of(address)):
+                try:
+                    await self._client.ask(method)
+                    return
+                except NotNow as told:
+                    self._pace.silence(chat_of(address), told.seconds)
+                except UNWRITABLE as error:
+                    logger.info("not written: %s", error)
+                    return
+
+    async def _try(self, method: TelegramMethod[Any]) -> None:
+        with suppress(*UNWRITABLE):
+            await self._client.ask(method)
+
+
+def _with_files(heard: Heard) -> InboundMessage:
+    """The message as it will be, before there are any files."""
+    files = tuple(
+        Attachment(kind=file.kind, name=file.name[:255], mime=file.mime[:127], size=file.size or 0, blob="-")
+        for file in heard.files
+    )
+    return heard.message.model_copy(update={"attachments": files})
+
+
+def _reaction(message: InboundMessage, *emoji: str) -> SetMessageReaction:
+    chat, _ = place(message.address)
+    reaction = [ReactionTypeEmoji(emoji=one) for one in emoji]
+    return SetMessageReaction(chat_id=chat, message_id=int(message.message_id), reaction=list(reaction))

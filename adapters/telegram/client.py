@@ -1,0 +1,169 @@
+"""Telegram as the spoke asks it: aiogram's client, whose errors are told in the few words that matter here."""
+
+import logging
+from io import BytesIO
+from typing import Any, TypeVar
+
+from aiogram import Bot
+from aiogram.client.session.aiohttp import AiohttpSession
+from aiogram.client.telegram import TelegramAPIServer
+from aiogram.exceptions import (
+    AiogramError,
+    TelegramAPIError,
+    TelegramBadRequest,
+    TelegramConflictError,
+    TelegramForbiddenError,
+    TelegramMigrateToChat,
+    TelegramNetworkError,
+    TelegramNotFound,
+    TelegramRetryAfter,
+    TelegramServerError,
+    TelegramUnauthorizedError,
+)
+from aiogram.methods import GetFile, GetMe, TelegramMethod
+from aiogram.types import User
+from aiogram.utils.token import TokenValidationError
+from aiohttp import ClientError
+
+from adapters.spoke import NotNow
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+CALL_SECONDS = 20
+POLL_SECONDS = 25
+FILE_SECONDS = 120
+MOST_UPDATES = 100
+# A clock of theirs that is a little behind ours must not make us too early.
+MARGIN = 0.3
+RESTING = 1.0
+ASKED_FOR = ("message", "channel_post", "callback_query", "stopped_message_generation", "my_chat_member")
+
+
+class Rejected(Exception):
+    """Telegram will not do this, asked as often as one likes; the words are its own."""
+
+
+class Barred(Exception):
+    """This bot may not write there: it was blocked or removed, or has no right to."""
+
+
+class Unauthorized(Exception):
+    """The token is not, or no longer, a bot's."""
+
+
+class Conflict(Exception):
+    """Somebody else takes this bot's updates: another process, or a webhook."""
+
+
+class Unreachable(Exception):
+    """Telegram was not reached, or its answer was not readable; whether it did what was asked is not known."""
+
+
+class _Updates(TelegramMethod[list[Any]]):
+    """Updates as they are: one that no model of ours knows must not cost us those beside it."""
+
+    __returning__ = list[Any]
+    __api_method__ = "getUpdates"
+
+    offset: int | None = None
+    limit: int | None = None
+    timeout: int | None = None
+    allowed_updates: list[str] | None = None
+
+
+class Client:
+    """One bot's connection to Telegram. Raises `BadToken` for what is no token at all."""
+
+    def __init__(self, token: str, api_base: str) -> None:
+        session = AiohttpSession(api=TelegramAPIServer.from_base(api_base), timeout=CALL_SECONDS)
+        try:
+            self._bot = Bot(token, session=session)
+        except TokenValidationError:
+            raise Unauthorized(
+                "this is no bot's token: it should look like 123456789:ABC…, as BotFather gave it"
+            ) from None
+        self._token = token
+        self._moved: dict[int, int] = {}
+
+    async def me(self) -> User:
+        """Who this bot is."""
+        return await self.ask(GetMe())
+
+    async def updates(self, offset: int | None, seconds: int) -> list[Any]:
+        """What people did since; asking with an offset confirms all that came before it."""
+        method = _Updates(offset=offset, limit=MOST_UPDATES, timeout=seconds, allowed_updates=list(ASKED_FOR))
+        return await self.ask(method, timeout=seconds + CALL_SECONDS)
+
+    async def download(self, file_id: str) -> bytes:
+        """A file's bytes."""
+        file = await self.ask(GetFile(file_id=file_id))
+        if not file.file_path:
+            raise Rejected("the file has no path")
+        into = BytesIO()
+        try:
+            await self._bot.download_file(file.file_path, into, timeout=FILE_SECONDS)
+        except (ClientError, TimeoutError) as error:
+            raise Unreachable(self._told(error)) from None
+        return into.getvalue()
+
+    async def ask(self, method: TelegramMethod[T], *, timeout: int | None = None) -> T:
+        """Have a method done.
+
+        A group that became a supergroup is found under its new id, and what belongs into a topic that is gone goes
+        where all goes. Raises `NotNow`, `Rejected`, `Barred`, `Unauthorized`, `Conflict`, `Unreachable`.
+        """
+        chat = getattr(method, "chat_id", None)
+        if chat in self._moved:
+            method = method.model_copy(update={"chat_id": self._moved[chat]})
+        try:
+            return await self._ask(method, timeout)
+        except TelegramMigrateToChat as error:
+            if not isinstance(chat, int):
+                raise Rejected(error.message) from None
+            self._moved[chat] = error.migrate_to_chat_id
+            return await self.ask(method.model_copy(update={"chat_id": error.migrate_to_chat_id}), timeout=timeout)
+        except Rejected as error:
+            if "message thread not found" not in str(error) or getattr(method, "message_thread_id", None) is None:
+                raise
+            return await self.ask(method.model_copy(update={"message_thread_id": None}), timeout=timeout)
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        await self._bot.session.close()
+
+    async def _ask(self, method: TelegramMethod[T], timeout: int | None) -> T:
+        try:
+            return await self._bot(method, request_timeout=timeout)
+        except TelegramMigrateToChat:
+            raise
+        except TelegramRetryAfter as error:
+            raise NotNow(error.retry_after + MARGIN) from None
+        except TelegramUnauthorizedError:
+            raise Unauthorized("Telegram does not know this token (any more)") from None
+        except TelegramConflictError as error:
+            raise Conflict(error.message) from None
+        except TelegramForbiddenError as error:
+            raise Barred(error.message) from None
+        except TelegramBadRequest as error:
+            raise Rejected(error.message) from None
+        except TelegramNotFound as error:
+            # What no method or token is, is told so as well.
+            raise Unauthorized(f"Telegram knows no such bot: {error.message}") from None
+        except (TelegramNetworkError, TelegramServerError) as error:
+            raise Unreachable(self._told(error)) from None
+        except TelegramAPIError as error:
+            raise Rejected(error.message) from None
+        except (TimeoutError, AiogramError, ClientError, OSError, UnicodeError) as error:
+            raise Unreachable(self._told(error)) from None
+
+    def _told(self, error: Exception) -> str:
+        """What went wrong, without the token, which addresses hold."""
+        return f"{type(error).__name__}: {error}".replace(self._token, "<token>")[:300]
+
+
+def reasons(error: Exception, *words: str) -> bool:
+    """Whether Telegram's own words name one of these reasons."""
+    told = str(error).lower()
+    return any(word in told for word in words)

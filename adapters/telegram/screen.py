@@ -1,0 +1,380 @@
+"""Answers as they stand in a chat: which message shows what by now, and the one write that brings it nearer."""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+from zlib import crc32
+
+from aiogram.methods import (
+    DeleteMessage,
+    EditMessageMedia,
+    EditMessageText,
+    SendMessage,
+    SendMessageDraft,
+    SendRichMessage,
+    SendRichMessageDraft,
+    SendVoice,
+    TelegramMethod,
+)
+from aiogram.types import (
+    BufferedInputFile,
+    InlineKeyboardButton,
+    InlineKeyboardMarkup,
+    InputMediaAudio,
+    InputMediaDocument,
+    InputMediaPhoto,
+    InputMediaUnion,
+    InputMediaVideo,
+    InputRichMessage,
+    LinkPreviewOptions,
+    Message,
+    MessageEntity,
+    ReplyParameters,
+)
+
+from adapters.spoke import Gone, Left, NotNow, Reply, Undeliverable
+from adapters.telegram.client import Barred, Client, Rejected, Unauthorized, Unreachable, reasons
+from adapters.telegram.layout import Layout, Page
+from adapters.telegram.settings import Stream, Style
+from factory_contracts.messages import Address, Attachment, Said
+
+logger = logging.getLogger(__name__)
+
+VIEWS_KEPT = 10_000
+UNREACHED = 1.0
+DRAFT_KEPT = 20.0
+EMPTY = Page("…")
+NO_PREVIEW = LinkPreviewOptions(is_disabled=True)
+STOP_LABEL = "⏹ Stop"
+STOP = "s:"
+CHOICE = "c:"
+MOST_DATA = 64
+# Asked again tomorrow, Telegram would say the same.
+FOR_GOOD = ("chat not found", "not enough rights", "topic_closed", "chat_write_forbidden", "user is deactivated")
+PHOTO_BYTES = 10 * 1024 * 1024
+
+T = TypeVar("T")
+Read = Callable[[Attachment], Awaitable[bytes | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    """What one message is to show: a page of the answer with its buttons, or a file."""
+
+    page: Page = EMPTY
+    buttons: tuple[tuple[str, str], ...] = ()
+    file: Attachment | None = None
+
+
+@dataclass(slots=True)
+class _View:
+    """One answer: how it is cut into messages, what they are to show, and what each of them shows by now."""
+
+    layout: Layout
+    wanted: tuple[_Slot, ...] = ()
+    shown: dict[int, _Slot] = field(default_factory=dict)
+    is_draftless: bool = False
+
+    def slot(self, index: int) -> _Slot:
+        """What a message is to show; one beyond the answer is from an attempt that said more, and is emptied."""
+        return self.wanted[index] if index < len(self.wanted) else _Slot()
+
+    def due(self, parts: int) -> int | None:
+        """The first message that does not show what it is to show; `parts`, if one more is needed."""
+        for index in range(max(parts, len(self.wanted))):
+            if index >= parts or self.shown.get(index) != self.slot(index):
+                return index
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What stands in a private chat while an answer grows, and when it was last put there."""
+
+    turn: str
+    address: Address
+    method: TelegramMethod[bool]
+    at: float
+
+
+class Screen:
+    """One bot's chats as a spoke writes on them."""
+
+    def __init__(self, client: Client, style: Style, stream: Stream, read: Read, clock: Callable[[], float]) -> None:
+        self._client = client
+        self._style: Style = style
+        self._stream = stream
+        self._read = read
+        self._clock = clock
+        self._views: OrderedDict[str, _View] = OrderedDict()
+        self._drafts: dict[tuple[int, int], Draft] = {}
+
+    async def send(self, reply: Reply) -> str:
+        """Open a message with a few words; whole are only an answer whose drafts were seen, and a voice."""
+        view = self._view(reply.turn)
+        index = len(reply.parts)
+        slot = view.slot(index)
+        if slot.file is not None and slot.file.kind == "voice":
+            data = await self._read(slot.file)
+            if data is not None:
+                chat, thread = place(reply.address)
+                voice = BufferedInputFile(data, slot.file.name or "voice.ogg")
+                sent = await self._write(SendVoice(chat_id=chat, message_thread_id=thread, voice=voice))
+                view.shown[index] = slot
+                return str(sent.message_id)
+        if reply.is_final:
+            view.wanted = self._slots(view, reply)
+            return await self._send_whole(view, reply)
+        words = reply.text if slot.file is None else f"📎 {slot.file.name}"
+        return str((await self._write(_send(reply, _Slot(Page(words))))).message_id)
+
+    async def edit(self, message_id: str, reply: Reply) -> Left | None:
+        """Write what is wanted first and not shown yet."""
+        view = self._view(reply.turn)
+        view.wanted = self._slots(view, reply)
+        parts = (message_id, *reply.parts[1:])
+        due = view.due(len(parts))
+        if due is not None and due < len(parts):
+            await self._bring(view, reply, due, int(parts[due]))
+            due = view.due(len(parts))
+        if due is None and reply.is_final:
+            self.forget(reply.turn)
+        return None if due is None else "write" if due < len(parts) else "open"
+
+    async def said(self, said: Said) -> None:
+        """The platform shows by itself what people say; a turn that is answered with another needs no view."""
+        if said.joined is not None:
+            self.forget(said.turn)
+
+    async def draft(self, reply: Reply) -> bool:
+        """Show a growing answer as a draft: in a private chat, where that is wished and not refused."""
+        view = self._view(reply.turn)
+        chat, _ = place(reply.address)
+        if self._stream != "draft" or chat < 0 or view.is_draftless:
+            return False
+        page = view.layout.pages(reply.text, reply.activity, False)[-1]
+        if view.shown.get(0) != _Slot(page):
+            method = _draft(reply, page)
+            try:
+                await self._write(method)
+            except Rejected as error:
+                logger.warning("a draft is refused: %s", error)
+                view.is_draftless = not view.layout.simpler()
+                return await self.draft(reply)
+            view.shown[0] = _Slot(page)
+            self._drafts[chat, draft_id(reply.turn)] = Draft(reply.turn, reply.address, method, self._clock())
+        return True
+
+    def drafted(self, chat: int, number: int) -> Draft | None:
+        """The draft of this number."""
+        return self._drafts.get((chat, number))
+
+    def fading(self) -> tuple[Draft, ...]:
+        """The drafts that Telegram is about to take away, because they did not change for long."""
+        return tuple(draft for draft in self._drafts.values() if self._clock() - draft.at > DRAFT_KEPT)
+
+    async def keep(self, draft: Draft) -> None:
+        """Put a draft there again, as it was, if it still stands."""
+        key = place(draft.address)[0], draft_id(draft.turn)
+        if self._drafts.get(key) is draft:
+            await self._write(draft.method)
+            self._drafts[key] = replace(draft, at=self._clock())
+
+    def forget(self, turn: str) -> None:
+        """The answer is whole on the screen, or never will be."""
+        self._views.pop(turn, None)
+        for key in [key for key, draft in self._drafts.items() if draft.turn == turn]:
+            del self._drafts[key]
+
+    async def _send_whole(self, view: _View, reply: Reply) -> str:
+        """The first message of an answer as it will stay; in a simpler style where Telegram refuses it."""
+        while True:
+            try:
+                sent = await self._write(_send(reply, view.wanted[0]))
+            except Rejected as error:
+                if not view.layout.simpler():
+                    raise Undeliverable(str(error)) from None
+                view.wanted = self._slots(view, reply)
+            else:
+                view.shown = {0: view.wanted[0]}
+                return str(sent.message_id)
+
+    async def _bring(self, view: _View, reply: Reply, index: int, message: int) -> None:
+        """Have a message show what it is to show."""
+        slot, chat = view.slot(index), place(reply.address)[0]
+        is_surplus = index >= len(view.wanted)
+        try:
+            if is_surplus and reply.is_final:
+                await self._write(DeleteMessage(chat_id=chat, message_id=message))
+            elif slot.file is None:
+                await self._write(_edit(chat, message, slot))
+            else:
+                await self._attach(chat, message, slot.file)
+        except Rejected as error:
+            if is_surplus:
+                logger.info("a message that is too many stays: %s", error)
+            elif is_gone(error):
+                raise Gone(index) from None
+            elif slot.file is not None:
+                logger.warning("a file cannot be sent: %s", error)
+            elif not reasons(error, "message is not modified"):
+                if not view.layout.simpler():
+                    raise Undeliverable(str(error)) from None
+                logger.warning("what Telegram refuses is written more simply: %s", error)
+                view.shown.clear()
+                view.wanted = self._slots(view, reply)
+                return
+        view.shown[index] = slot
+
+    def _slots(self, view: _View, reply: Reply) -> tuple[_Slot, ...]:
+        """What the answer's messages are to show, as it stands now."""
+        *complete, last = view.layout.pages(reply.text, reply.activity, reply.is_final)
+        return (
+            *(_Slot(page) for page in complete),
+            _Slot(last, _choices(reply) if reply.is_final else ((STOP_LABEL, f"{STOP}{reply.turn}"),)),
+            *(_Slot(file=attachment) for attachment in reply.attachments),
+        )
+
+    async def _attach(self, chat: int, message: int, file: Attachment) -> None:
+        """Put a file where its name stands; what Telegram does not take for what it says it is goes as a document."""
+        data = await self._read(file)
+        if data is None:
+            return
+        media = _media(file, data)
+        try:
+            await self._write(EditMessageMedia(chat_id=chat, message_id=message, media=media))
+        except Rejected as error:
+            if isinstance(media, InputMediaDocument) or is_gone(error):
+                raise
+            logger.info("%s is sent as a document: %s", file.kind, error)
+            document = InputMediaDocument(media=BufferedInputFile(data, file.name or "file"))
+            await self._write(EditMessageMedia(chat_id=chat, message_id=message, media=document))
+
+    async def _write(self, method: TelegramMethod[T]) -> T:
+        """Have it done; where Telegram cannot be reached, the place rests a moment."""
+        try:
+            return await self._client.ask(method)
+        except Barred as error:
+            raise Undeliverable(str(error)) from None
+        except Rejected as error:
+            if reasons(error, *FOR_GOOD):
+                raise Undeliverable(str(error)) from None
+            raise
+        except (Unreachable, Unauthorized) as error:
+            logger.warning("not written, trying again: %s", error)
+            raise NotNow(UNREACHED) from None
+
+    def _view(self, turn: str) -> _View:
+        view = self._views.get(turn)
+        if view is None:
+            view = self._views[turn] = _View(Layout(self._style))
+            if len(self._views) > VIEWS_KEPT:
+                self.forget(next(iter(self._views)))
+        return view
+
+
+def place(address: Address) -> tuple[int, int | None]:
+    """The chat that an address lies in, and its topic."""
+    return int(address.scope_id.partition("/")[0]), int(address.thread) if address.thread else None
+
+
+def is_gone(error: Exception) -> bool:
+    """Whether Telegram says that there is no such message to be edited."""
+    return reasons(error, "message to edit not found", "message_id_invalid", "message can't be edited")
+
+
+def draft_id(turn: str) -> int:
+    """The number by which Telegram knows a turn's draft; the same in every process."""
+    return crc32(turn.encode()) or 1
+
+
+def _send(reply: Reply, slot: _Slot) -> TelegramMethod[Message]:
+    chat, thread = place(reply.address)
+    asked = reply.address.reply_to if not reply.parts else None
+    # In a group an answer hangs on what it answers, if that still stands.
+    hanging = ReplyParameters(message_id=int(asked), allow_sending_without_reply=True) if asked else None
+    if slot.page.rich:
+        return SendRichMessage(
+            chat_id=chat,
+            message_thread_id=thread,
+            rich_message=InputRichMessage(html=slot.page.rich),
+            reply_parameters=hanging,
+            reply_markup=_keyboard(slot.buttons),
+        )
+    return SendMessage(
+        chat_id=chat,
+        message_thread_id=thread,
+        text=slot.page.text,
+        entities=_entities(slot.page),
+        reply_parameters=hanging,
+        reply_markup=_keyboard(slot.buttons),
+        link_preview_options=NO_PREVIEW,
+    )
+
+
+def _edit(chat: int, message: int, slot: _Slot) -> EditMessageText:
+    keyboard = _keyboard(slot.buttons)
+    if slot.page.rich:
+        rich = InputRichMessage(html=slot.page.rich)
+        return EditMessageText(chat_id=chat, message_id=message, rich_message=rich, reply_markup=keyboard)
+    return EditMessageText(
+        chat_id=chat,
+        message_id=message,
+        text=slot.page.text,
+        entities=_entities(slot.page),
+        reply_markup=keyboard,
+        link_preview_options=NO_PREVIEW,
+    )
+
+
+def _draft(reply: Reply, page: Page) -> TelegramMethod[bool]:
+    chat, thread = place(reply.address)
+    number = draft_id(reply.turn)
+    if page.rich:
+        return SendRichMessageDraft(
+            chat_id=chat,
+            draft_id=number,
+            message_thread_id=thread,
+            rich_message=InputRichMessage(html=page.rich),
+            can_stop=True,
+        )
+    return SendMessageDraft(
+        chat_id=chat,
+        draft_id=number,
+        message_thread_id=thread,
+        text=page.text,
+        entities=_entities(page),
+        can_stop=True,
+    )
+
+
+def _media(file: Attachment, data: bytes) -> InputMediaUnion:
+    content = BufferedInputFile(data, file.name or "file")
+    match file.kind:
+        case "image" if len(data) <= PHOTO_BYTES:
+            return InputMediaPhoto(media=content)
+        case "audio" | "voice":
+            return InputMediaAudio(media=content)
+        case "video":
+            return InputMediaVideo(media=content)
+        case _:
+            return InputMediaDocument(media=content)
+
+
+def _choices(reply: Reply) -> tuple[tuple[str, str], ...]:
+    """What may be said next, each a button that says it, for the person who asked."""
+    offered = ((choice, f"{CHOICE}{reply.asker}:{choice}") for choice in reply.choices)
+    return tuple((choice, data) for choice, data in offered if len(data.encode()) <= MOST_DATA)
+
+
+def _keyboard(buttons: tuple[tuple[str, str], ...]) -> InlineKeyboardMarkup | None:
+    if not buttons:
+        return None
+    rows = [[InlineKeyboardButton(text=text, callback_data=data)] for text, data in buttons]
+    return InlineKeyboardMarkup(inline_keyboard=rows)
+
+
+def _entities(page: Page) -> list[MessageEntity] | None:
+    return [MessageEntity(**entity.as_dict()) for entity in page.entities] or None

@@ -1,0 +1,72 @@
+"""Additions to `factory.toml` that leave alone whatever a person wrote there."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from factory_cli import config
+from factory_cli.config import Bot, Configuration
+from factory_cli.document import BadConfiguration, parsed, shown
+from factory_cli.home import write_atomically
+
+_ANY_TABLE = re.compile(r"\s*\[")
+_TELEGRAM = re.compile(r"\s*\[\s*telegram\s*\]\s*(#.*)?$")
+_API_BASE = re.compile(r"\s*api_base\s*=")
+
+
+class NotAmended(Exception):
+    """The file cannot be added to without risk; the sentence says what a person should write there."""
+
+
+def amend(path: Path, bot: Bot, api_base: str | None) -> bool:
+    """Have the file name the bot and, if it is given, the address of the Bot API; false where it does already.
+
+    Raises `BadConfiguration` where the file is broken as it stands, `NotAmended` where it would be afterwards.
+    """
+    before = wanted = config.load(path)
+    text = path.read_bytes().decode() if path.exists() else ""
+    added: list[str] = []
+    if bot.identity not in (other.identity for other in before.bots):
+        wanted = replace(wanted, bots=(*wanted.bots, bot))
+        added.append(f'[[bots]]\nplatform = "{bot.platform}"\nbot_id = "{bot.bot_id}"\n')
+        text = _with_end(text, added[-1])
+    if api_base is not None and api_base != before.telegram.api_base:
+        wanted = replace(wanted, telegram=replace(wanted.telegram, api_base=api_base))
+        added.append(f"[telegram]\napi_base = {json.dumps(api_base)}\n")
+        text = _with_line(text, f"api_base = {json.dumps(api_base)}\n") or _with_end(text, added[-1])
+    if not added:
+        return False
+    if not _says(path, text, wanted):
+        raise NotAmended(
+            "\n".join((f"{shown(path)} cannot be added to as it is written; write there yourself:\n", *added))
+        )
+    # A link to a file elsewhere stays one.
+    write_atomically(path.resolve(), text)
+    return True
+
+
+def _with_end(text: str, table: str) -> str:
+    return f"{text.rstrip()}\n\n{table}" if text.strip() else table
+
+
+def _with_line(text: str, line: str) -> str | None:
+    """The text with this line in its table `[telegram]`, in the place of the one that is like it; None without one."""
+    lines = text.splitlines(keepends=True)
+    start = next((at + 1 for at, one in enumerate(lines) if _TELEGRAM.match(one)), None)
+    if start is None:
+        return None
+    for at in range(start, len(lines)):
+        if _ANY_TABLE.match(lines[at]):
+            break
+        if _API_BASE.match(lines[at]):
+            return "".join((*lines[:at], line, *lines[at + 1 :]))
+    return "".join((*lines[:start], "" if lines[start - 1].endswith("\n") else "\n", line, *lines[start:]))
+
+
+def _says(path: Path, text: str, wanted: Configuration) -> bool:
+    """Whether the file would say what is wanted, and nothing else."""
+    try:
+        return config.understood(parsed(shown(path), text)) == wanted
+    except BadConfiguration:
+        return False

@@ -1,0 +1,131 @@
+"""The set-up of a Telegram bot: whose token it is, where that is kept, and the link by which it gets an owner."""
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import typer
+
+from factory_cli import botapi, config, joining, pairing, tokens
+from factory_cli.amendment import NotAmended, amend
+from factory_cli.botapi import Account
+from factory_cli.config import Bot
+from factory_cli.console import Failed, is_piped, say_table
+from factory_cli.document import BadConfiguration
+from factory_cli.home import Home
+from factory_cli.ink import harmless, say_document
+from factory_cli.tokens import Token
+
+TRIES = 3
+
+
+def introduce(where: Home, bot: Bot, api_base: str | None, *, is_json: bool) -> None:
+    """Ask for what is missing, check it, write it down and say how to go on. Doing it again gives a fresh link."""
+    configuration = config.load(where.configuration)
+    others = [other for other in configuration.of(bot.platform) if other.bot_id != bot.bot_id]
+    variables = config.platforms_variables(bot.platform)
+    token, account = _known(
+        where, (*others, bot), variables, api_base or config.api_base(configuration.telegram, variables)
+    )
+    _alone(where, (*others, bot), variables, token)
+    if token.source != str(tokens.path_of(where.keys, bot)):
+        _talk(f"the token is kept in {tokens.keep(where.keys, bot, token)}")
+    try:
+        is_new = amend(where.configuration, bot, api_base)
+    except NotAmended as error:
+        raise Failed(str(error)) from None
+    _talk(f"{where.configuration} {'has been told of' if is_new else 'knows'} {bot.identity}")
+    code, expires_at = pairing.offer(where.keys, bot.identity, time.time())
+    link = f"https://t.me/{account.username}?start={code}"
+    if is_json:
+        say_document(
+            {
+                "platform": bot.platform,
+                "bot": bot.bot_id,
+                "id": account.id,
+                "name": account.name,
+                "username": account.username,
+                "reads_all_group_messages": account.reads_groups,
+                "webhook": account.webhook or None,
+                "link": link,
+                "code": code,
+                "expires_at": expires_at,
+            }
+        )
+    else:
+        say_table(
+            [
+                ("bot", harmless(f"{account.name} (@{account.username})")),
+                ("groups", account.of_groups),
+                ("webhook", account.of_webhook(configuration.telegram.webhook is not None) or "none"),
+                ("link", link),
+                ("code", code),
+            ]
+        )
+    until = datetime.fromtimestamp(expires_at).strftime("%H:%M")
+    _talk(f"who opens the link, or sends the bot /start and the code, owns it: the first one, once, until {until}")
+    _talk(_next(is_new, joining.running(where) is not None))
+
+
+def _known(where: Home, bots: Sequence[Bot], variables: Mapping[str, str], api_base: str) -> tuple[Token, Account]:
+    """The token, found or asked for, and whose it is. A person may try again, a program may not."""
+    bot = bots[-1]
+    token = _found(where, bots, variables)
+    for _ in range(TRIES):
+        token = token or _asked()
+        try:
+            return token, botapi.look(api_base, token.value)
+        except botapi.UnknownToken as error:
+            if is_piped():
+                raise Failed(f"{bot.identity}: {error}; it comes from {token.source}") from None
+            _talk(f"{error}; it comes from {token.source}")
+            token = None
+        except botapi.Unanswered as error:
+            raise Failed(f"{bot.identity}: {error}") from None
+    raise Failed("none of these tokens is known; nothing was changed")
+
+
+def _found(where: Home, bots: Sequence[Bot], variables: Mapping[str, str]) -> Token | None:
+    """The token that is there already; None where a person is to be asked."""
+    bot = bots[-1]
+    try:
+        token = tokens.find(bot, bots, variables, where.keys)
+    except BadConfiguration as error:
+        if is_piped():
+            raise
+        _talk(str(error))
+        return None
+    if token is not None:
+        _talk(f"the token of {bot.identity} comes from {token.source}")
+    elif is_piped():
+        _talk(f"{bot.identity} has no token: set {tokens.ways(bot, bots)}; at a terminal you are asked for it")
+        raise typer.Exit(2)
+    return token
+
+
+def _asked() -> Token:
+    _talk("make a bot with /newbot at https://t.me/BotFather, or choose one with /mybots, and paste its token here")
+    while True:
+        said: str = typer.prompt("Token (not shown)", hide_input=True, err=True)
+        if tokens.is_token(said.strip()):
+            return Token(said.strip(), "what you typed")
+        _talk(f"that {tokens.NO_TOKEN}")
+
+
+def _alone(where: Home, bots: Sequence[Bot], variables: Mapping[str, str], token: Token) -> None:
+    """Two bots of one account would take each other's messages away."""
+    for other in bots[:-1]:
+        theirs = tokens.find(other, bots, variables, where.keys)
+        if theirs is not None and theirs.account == token.account:
+            raise Failed(f"that is the token of {other.identity} already; each bot needs an account of its own")
+
+
+def _next(is_new: bool, is_running: bool) -> str:
+    if is_new and is_running:
+        return "what runs here does not know the bot yet: end it, start it again (factory up), then open the link"
+    return "open the link" if is_running else "start it (factory up), then open the link"
+
+
+def _talk(words: str) -> None:
+    print(f"factory: {words}", file=sys.stderr, flush=True)

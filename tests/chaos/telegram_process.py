@@ -1,0 +1,32 @@
+"""The Telegram spoke that may die at its points: `python -m tests.chaos.telegram_process RUN BOT`."""
+
+import sys
+from pathlib import Path
+
+import uvloop
+
+from adapters.pace import Pace
+from adapters.telegram.__main__ import serve
+from adapters.telegram.bot import BETWEEN, GROUP_PAUSE
+from adapters.telegram.settings import BotSettings, TelegramSettings
+from tests.chaos import fuse
+from tests.chaos.surroundings import TELEGRAM, Bus, spoke
+from tests.chaos.telegram import SPEED, token
+
+
+def main(run: Path, bot: str) -> int:
+    """The spoke's exit status."""
+    bus = Bus.read(run)
+    name = spoke(TELEGRAM, bot)
+    seam = fuse.begin(run, name)
+    settings = TelegramSettings(
+        nats_url=bus.url,
+        bots=(BotSettings(bot, token(bot), bus.identity(name), run / f"notes-{bot}.jsonl"),),
+        api_base=bus.platform_at,
+    )
+    pace = Pace(lambda chat: GROUP_PAUSE / SPEED, BETWEEN / SPEED)
+    return uvloop.run(serve(settings, new_pace=lambda: pace, at=seam.at))
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2]))
