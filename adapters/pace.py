@@ -24,14 +24,33 @@ class _Place:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     free_at: float = 0.0
     silent_until: float = 0.0
+    paid_until: float = float("-inf")
     users: int = 0
+
+    def wrote(self, rhythm: "Rhythm", now: float) -> None:
+        """One more write was made: when may the next be?"""
+        # Each write pays for `every` seconds; what was paid for too early is the debt that ends the savings.
+        self.paid_until = max(self.paid_until, now - rhythm.every * (rhythm.saved - 1)) + rhythm.every
+        self.free_at = max(now + rhythm.gap, self.paid_until)
+
+
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """How fast one place may be written to: `gap` seconds between any two writes and, after a few, `every` seconds.
+
+    What was not written for a while may be written then, so many writes at most.
+    """
+
+    gap: float = 0.0
+    every: float = 0.0
+    saved: int = 1
 
 
 class Pace:
-    """The leave to write: `pause(place)` seconds between two writes in a place, `between` seconds between any two."""
+    """The leave to write: each place in its own rhythm, and `between` seconds between any two writes of the bot."""
 
-    def __init__(self, pause: Callable[[str], float], between: float = 0.0) -> None:
-        self._pause = pause
+    def __init__(self, rhythm: Callable[[str], Rhythm], between: float = 0.0) -> None:
+        self._rhythm = rhythm
         self._between = between
         self._places: OrderedDict[str, _Place] = OrderedDict()
         self._numbers = count()
@@ -58,7 +77,7 @@ class Pace:
                 try:
                     yield
                 finally:
-                    place.free_at = loop.time() + self._pause(name)
+                    place.wrote(self._rhythm(name), loop.time())
         finally:
             place.users -= 1
 

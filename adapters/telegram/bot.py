@@ -15,7 +15,7 @@ from aiogram.methods import (
 )
 from aiogram.types import InlineKeyboardButton, InlineKeyboardMarkup, ReactionTypeEmoji, ReplyParameters
 
-from adapters.pace import Pace
+from adapters.pace import Pace, Rhythm
 from adapters.spoke import Left, NotNow, Reply, Spoke, Undeliverable
 from adapters.telegram.busy import Busy
 from adapters.telegram.client import Barred, Client, Conflict, Rejected, Unauthorized, Unreachable
@@ -41,8 +41,8 @@ from factory_nats.transport import Transport
 logger = logging.getLogger(__name__)
 
 # What Telegram documents: one message a second in a chat, twenty a minute in a group, about thirty a second in all.
-PRIVATE_PAUSE = 1.05
-GROUP_PAUSE = 3.1
+PRIVATE = Rhythm(gap=1.05)
+GROUP = Rhythm(gap=1.05, every=3.6, saved=3)
 BETWEEN = 1 / 28
 MOST_FETCHED = 20 * 1024 * 1024
 TRIES = 5
@@ -61,7 +61,7 @@ def chat_of(address: Address) -> str:
 
 def standard_pace() -> Pace:
     """How fast one bot may write."""
-    return Pace(lambda chat: GROUP_PAUSE if chat.startswith("-") else PRIVATE_PAUSE, BETWEEN)
+    return Pace(lambda chat: GROUP if chat.startswith("-") else PRIVATE, BETWEEN)
 
 
 class Bot:
@@ -171,6 +171,8 @@ class Bot:
 
     async def edit(self, message_id: str, reply: Reply) -> Left | None:
         """Bring the answer's messages nearer to what it is now."""
+        if not reply.is_final:
+            self._busy.begin(reply.turn, reply.address)
         with self._ending(reply):
             left = await self._screen.edit(message_id, reply)
         if left is None and reply.is_final:

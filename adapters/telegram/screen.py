@@ -2,7 +2,7 @@
 
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 from zlib import crc32
@@ -74,19 +74,21 @@ class _View:
 
     layout: Layout
     wanted: tuple[_Slot, ...] = ()
-    shown: dict[int, _Slot] = field(default_factory=dict)
+    shown: dict[str, _Slot] = field(default_factory=dict)
+    drafted: Page | None = None
     is_draftless: bool = False
 
     def slot(self, index: int) -> _Slot:
         """What a message is to show; one beyond the answer is from an attempt that said more, and is emptied."""
         return self.wanted[index] if index < len(self.wanted) else _Slot()
 
-    def due(self, parts: int) -> int | None:
-        """The first message that does not show what it is to show; `parts`, if one more is needed."""
-        for index in range(max(parts, len(self.wanted))):
-            if index >= parts or self.shown.get(index) != self.slot(index):
+    def due(self, parts: Sequence[str]) -> int | None:
+        """The first of the messages that does not show what it is to show; one beyond them, if one more is needed."""
+        for index, message in enumerate(parts):
+            # By its id: where a message was deleted, another stands in its place.
+            if self.shown.get(message) != self.slot(index):
                 return index
-        return None
+        return len(parts) if len(parts) < len(self.wanted) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,7 @@ class Screen:
                 chat, thread = place(reply.address)
                 voice = BufferedInputFile(data, slot.file.name or "voice.ogg")
                 sent = await self._write(SendVoice(chat_id=chat, message_thread_id=thread, voice=voice))
-                view.shown[index] = slot
+                view.shown[str(sent.message_id)] = slot
                 return str(sent.message_id)
         if reply.is_final:
             view.wanted = self._slots(view, reply)
@@ -135,10 +137,10 @@ class Screen:
         view = self._view(reply.turn)
         view.wanted = self._slots(view, reply)
         parts = (message_id, *reply.parts[1:])
-        due = view.due(len(parts))
+        due = view.due(parts)
         if due is not None and due < len(parts):
-            await self._bring(view, reply, due, int(parts[due]))
-            due = view.due(len(parts))
+            await self._bring(view, reply, due, parts[due])
+            due = view.due(parts)
         if due is None and reply.is_final:
             self.forget(reply.turn)
         return None if due is None else "write" if due < len(parts) else "open"
@@ -155,7 +157,7 @@ class Screen:
         if self._stream != "draft" or chat < 0 or view.is_draftless:
             return False
         page = view.layout.pages(reply.text, reply.activity, False)[-1]
-        if view.shown.get(0) != _Slot(page):
+        if view.drafted != page:
             method = _draft(reply, page)
             try:
                 await self._write(method)
@@ -163,7 +165,7 @@ class Screen:
                 logger.warning("a draft is refused: %s", error)
                 view.is_draftless = not view.layout.simpler()
                 return await self.draft(reply)
-            view.shown[0] = _Slot(page)
+            view.drafted = page
             self._drafts[chat, draft_id(reply.turn)] = Draft(reply.turn, reply.address, method, self._clock())
         return True
 
@@ -198,20 +200,20 @@ class Screen:
                     raise Undeliverable(str(error)) from None
                 view.wanted = self._slots(view, reply)
             else:
-                view.shown = {0: view.wanted[0]}
+                view.shown[str(sent.message_id)] = view.wanted[0]
                 return str(sent.message_id)
 
-    async def _bring(self, view: _View, reply: Reply, index: int, message: int) -> None:
+    async def _bring(self, view: _View, reply: Reply, index: int, message: str) -> None:
         """Have a message show what it is to show."""
         slot, chat = view.slot(index), place(reply.address)[0]
         is_surplus = index >= len(view.wanted)
         try:
             if is_surplus and reply.is_final:
-                await self._write(DeleteMessage(chat_id=chat, message_id=message))
+                await self._write(DeleteMessage(chat_id=chat, message_id=int(message)))
             elif slot.file is None:
-                await self._write(_edit(chat, message, slot))
+                await self._write(_edit(chat, int(message), slot))
             else:
-                await self._attach(chat, message, slot.file)
+                await self._attach(chat, int(message), slot.file)
         except Rejected as error:
             if is_surplus:
                 logger.info("a message that is too many stays: %s", error)
@@ -226,7 +228,7 @@ class Screen:
                 view.shown.clear()
                 view.wanted = self._slots(view, reply)
                 return
-        view.shown[index] = slot
+        view.shown[message] = slot
 
     def _slots(self, view: _View, reply: Reply) -> tuple[_Slot, ...]:
         """What the answer's messages are to show, as it stands now."""

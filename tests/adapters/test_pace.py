@@ -8,7 +8,7 @@ from itertools import count
 
 import pytest
 
-from adapters.pace import PLACES_KEPT, YIELDS, Pace
+from adapters.pace import PLACES_KEPT, YIELDS, Pace, Rhythm
 from tests.fakes import idle, pass_time, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")
@@ -50,8 +50,8 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def every(seconds: float) -> Callable[[str], float]:
-    return lambda place: seconds
+def every(seconds: float) -> Callable[[str], Rhythm]:
+    return lambda place: Rhythm(seconds)
 
 
 def visit_very_many(pace: Pace) -> None:
@@ -70,7 +70,7 @@ async def test_one_write_is_in_flight_in_a_place_and_a_pause_follows_its_end() -
 
 
 async def test_each_place_has_a_pause_of_its_own_and_waits_for_no_other() -> None:
-    writers = Writers(Pace(lambda place: 3.0 if place == "group" else 1.0), takes=0.5)
+    writers = Writers(Pace(lambda place: Rhythm(3.0 if place == "group" else 1.0)), takes=0.5)
 
     await asyncio.gather(*(writers.write(place, place) for place in ("chat", "group") for _ in range(3)))
 
@@ -148,7 +148,8 @@ async def test_nobody_waits_for_ever_however_much_is_urgent() -> None:
 
     crowds = [asyncio.create_task(crowd()) for _ in range(8)]
     await idle()
-    await writers.write("patient")
+    async with asyncio.timeout(100):
+        await writers.write("patient")
     waited = now()
     keeps_on = False
     await asyncio.gather(*crowds)
@@ -210,7 +211,7 @@ async def test_whoever_gives_up_while_writing_lets_the_next_in() -> None:
 
 
 async def test_a_silence_and_a_pause_outlast_the_forgetting_of_places() -> None:
-    writers = Writers(Pace(lambda place: 5.0 if place == "slow" else 0.0))
+    writers = Writers(Pace(lambda place: Rhythm(5.0 if place == "slow" else 0.0)))
     writers.pace.silence("silent", 10.0)
     await writers.write("first", "slow")
 
@@ -247,3 +248,25 @@ async def test_everybody_is_served_whatever_happens_to_the_others() -> None:
     assert set(writers.most_at_once.values()) == {1}
     gaps = [later - earlier for earlier, later in zip(writers.times, writers.times[1:], strict=False)]
     assert min(gaps) >= 0.125
+
+
+async def test_a_place_that_was_silent_is_written_to_a_few_times_at_once_and_then_in_its_rhythm() -> None:
+    pace = Pace(lambda place: Rhythm(gap=1.0, every=4.0, saved=3))
+    writers = Writers(pace)
+
+    await asyncio.gather(*(writers.write("group") for _ in range(6)))
+
+    begun = writers.times[0]
+    assert [at - begun for at in writers.times] == [0.0, 1.0, 2.0, 4.0, 8.0, 12.0]
+
+
+async def test_what_was_saved_is_saved_again_in_time_and_no_more_of_it() -> None:
+    pace = Pace(lambda place: Rhythm(gap=1.0, every=4.0, saved=2))
+    writers = Writers(pace)
+    await asyncio.gather(*(writers.write("group") for _ in range(3)))
+
+    await asyncio.sleep(100.0)
+    await asyncio.gather(*(writers.write("group") for _ in range(3)))
+
+    first, *later = writers.times[3:]
+    assert [at - first for at in later] == [1.0, 4.0]

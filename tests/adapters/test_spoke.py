@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from adapters.pace import Pace
+from adapters.pace import Pace, Rhythm
 from adapters.spoke import MOST_LOSSES, OPENING, Drafts, Gone, Left, Notes, NotNow, Reply, Screen, Spoke, Undeliverable
 from factory_contracts import subjects
 from factory_contracts.messages import (
@@ -758,7 +758,7 @@ async def test_a_message_that_the_hub_names_before_its_answer_comes_counts_once(
 
 @pytest.mark.parametrize("has_drafts", [False, True])
 async def test_a_message_that_the_hub_names_while_the_place_is_silent_is_not_sent_again(has_drafts: bool) -> None:
-    pages, pace = Pages(), Pace(lambda place: 0.0)
+    pages, pace = Pages(), Pace(lambda place: Rhythm(0.0))
     pages.has_drafts = has_drafts
     pages.stands["before"] = "…"
     stage = await a_stage(screen=pages, pace=pace, drafts=pages)
@@ -774,7 +774,7 @@ async def test_a_message_that_the_hub_names_while_the_place_is_silent_is_not_sen
 
 
 async def test_a_further_message_that_the_hub_names_while_the_place_is_silent_is_not_sent_again() -> None:
-    pages, pace = Pages(), Pace(lambda place: 0.0)
+    pages, pace = Pages(), Pace(lambda place: Rhythm(0.0))
     pages.stands["before"] = "…"
     stage = await a_stage(screen=pages, pace=pace)
     await stage.tell(update("0123456789"))
@@ -862,7 +862,7 @@ async def test_a_final_that_names_another_message_while_it_is_written_is_written
 
 @pytest.mark.parametrize("at_first", [True, False])
 async def test_where_the_platform_wants_silence_text_gathers_and_the_newest_is_written(at_first: bool) -> None:
-    pages, pace = Pages(), Pace(lambda place: 1.0)
+    pages, pace = Pages(), Pace(lambda place: Rhythm(1.0))
     stage = await a_stage(screen=pages, pace=pace)
     if not at_first:
         await stage.tell(update("x", events=0))
@@ -888,7 +888,7 @@ async def test_where_the_platform_wants_silence_text_gathers_and_the_newest_is_w
 
 
 async def test_where_one_place_is_silent_another_is_written_to() -> None:
-    pages, pace = Pages(), Pace(lambda place: 0.0)
+    pages, pace = Pages(), Pace(lambda place: Rhythm(0.0))
     stage = await a_stage(screen=pages, pace=pace)
     pages.errors = [NotNow(1_000)]
     await stage.tell(final("here"))
@@ -901,7 +901,7 @@ async def test_where_one_place_is_silent_another_is_written_to() -> None:
 
 
 async def test_a_place_may_hold_several_scopes() -> None:
-    pages, pace = Pages(), Pace(lambda place: 10.0)
+    pages, pace = Pages(), Pace(lambda place: Rhythm(10.0))
     bus_stage = Stage(screen=pages, pace=pace)
     await bus_stage.open()
     spoke = Spoke(bus_stage.bus.join("paper-desk"), "paper", "desk", pages, pace=pace, place=lambda address: "house")
@@ -919,7 +919,7 @@ async def test_a_place_may_hold_several_scopes() -> None:
 
 async def test_a_final_comes_through_however_often_the_platform_wants_silence() -> None:
     pages = Pages()
-    stage = await a_stage(screen=pages, pace=Pace(lambda place: 0.0))
+    stage = await a_stage(screen=pages, pace=Pace(lambda place: Rhythm(0.0)))
     pages.errors = [NotNow(7) for _ in range(50)]
 
     await stage.tell(final(LONG))
@@ -946,7 +946,7 @@ async def test_a_spoke_without_a_pace_waits_as_long_as_it_is_told_to() -> None:
 
 async def test_whole_answers_and_new_bubbles_are_written_before_what_grows() -> None:
     pages = Pages()
-    stage = await a_stage(screen=pages, pace=Pace(lambda place: 0.0, between=1.0))
+    stage = await a_stage(screen=pages, pace=Pace(lambda place: Rhythm(0.0), between=1.0))
     places = {name: ADDRESS.model_copy(update={"scope_id": name}) for name in ("a", "b", "c", "d")}
 
     def growing(name: str, text: str, events: int) -> Update:
@@ -1110,7 +1110,7 @@ async def test_an_answer_that_was_never_drafted_opens_with_a_few_words_also_wher
 
 
 async def test_a_final_that_comes_while_a_draft_waits_for_leave_is_written_at_once_as_a_message() -> None:
-    pages, pace = Pages(), Pace(lambda place: 0.0)
+    pages, pace = Pages(), Pace(lambda place: Rhythm(0.0))
     pages.has_drafts = True
     stage = await a_stage(screen=pages, pace=pace, drafts=pages)
     await stage.tell(update("0"))
@@ -1127,7 +1127,7 @@ async def test_a_final_that_comes_while_a_draft_waits_for_leave_is_written_at_on
 
 
 async def test_silence_for_a_draft_is_silence_for_the_place_and_the_newest_is_drafted_afterwards() -> None:
-    pages, pace = Pages(), Pace(lambda place: 0.0)
+    pages, pace = Pages(), Pace(lambda place: Rhythm(0.0))
     pages.has_drafts = True
     pages.errors = [NotNow(10)]
     stage = await a_stage(screen=pages, pace=pace, drafts=pages)
@@ -1144,7 +1144,7 @@ async def test_silence_for_a_draft_is_silence_for_the_place_and_the_newest_is_dr
 async def test_a_growing_draft_lets_whole_answers_go_first() -> None:
     pages = Pages()
     pages.has_drafts = True
-    stage = await a_stage(screen=pages, pace=Pace(lambda place: 0.0, between=1.0), drafts=pages)
+    stage = await a_stage(screen=pages, pace=Pace(lambda place: Rhythm(0.0), between=1.0), drafts=pages)
     places = [ADDRESS.model_copy(update={"scope_id": f"chat {number}"}) for number in range(4)]
     for turn, address in enumerate(places):
         await stage.tell(update("x").model_copy(update={"turn": f"{turn}", "address": address}))
@@ -1224,7 +1224,7 @@ async def test_whatever_goes_wrong_the_final_is_receipted_and_stands_there_in_fu
 ) -> None:
     random = Random(seed)
     storm = Storm(random)
-    pace = Pace(lambda place: random.choice((0.0, 1.0)), between=0.05) if has_pace else None
+    pace = Pace(lambda place: Rhythm(random.choice((0.0, 1.0))), between=0.05) if has_pace else None
     stage = await a_stage(tmp_path / "notes", screen=storm, pace=pace, drafts=storm if seed % 2 else None)
     text = "".join(random.choice("abc def ") for _ in range(random.randrange(60)))
     is_done = asyncio.Event()

@@ -5,13 +5,12 @@ from pathlib import Path
 
 import uvloop
 
-from adapters.pace import Pace
 from adapters.telegram.__main__ import serve
-from adapters.telegram.bot import BETWEEN, GROUP_PAUSE
 from adapters.telegram.settings import BotSettings, TelegramSettings
 from tests.chaos import fuse
 from tests.chaos.surroundings import TELEGRAM, Bus, spoke
 from tests.chaos.telegram import SPEED, token
+from tests.telegram.stage import fast_pace
 
 
 def main(run: Path, bot: str) -> int:
@@ -24,8 +23,7 @@ def main(run: Path, bot: str) -> int:
         bots=(BotSettings(bot, token(bot), bus.identity(name), run / f"notes-{bot}.jsonl"),),
         api_base=bus.platform_at,
     )
-    pace = Pace(lambda chat: GROUP_PAUSE / SPEED, BETWEEN / SPEED)
-    return uvloop.run(serve(settings, new_pace=lambda: pace, at=seam.at))
+    return uvloop.run(serve(settings, new_pace=lambda: fast_pace(SPEED), at=seam.at))
 
 
 if __name__ == "__main__":

@@ -6,11 +6,12 @@ The server's clock runs a hundred times faster than ours, and so does the bot's 
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from adapters.pace import Pace
-from adapters.telegram.bot import BETWEEN, GROUP_PAUSE, PRIVATE_PAUSE, Bot
+from adapters.telegram.bot import BETWEEN, GROUP, PRIVATE, Bot
 from adapters.telegram.client import Client
 from adapters.telegram.normalize import PLATFORM, Me
 from adapters.telegram.settings import BotSettings, Stream, Style, TelegramSettings
@@ -57,7 +58,8 @@ STORE = subjects.blobs(PLATFORM, BOT_ID)
 
 def fast_pace(speed: float = SPEED) -> Pace:
     """The pace of a bot whose server's clock runs so much faster."""
-    return Pace(lambda chat: (GROUP_PAUSE if chat.startswith("-") else PRIVATE_PAUSE) / speed, BETWEEN / speed)
+    private, group = (replace(one, gap=one.gap / speed, every=one.every / speed) for one in (PRIVATE, GROUP))
+    return Pace(lambda chat: group if chat.startswith("-") else private, BETWEEN / speed)
 
 
 class Hub:

@@ -491,6 +491,22 @@ async def test_an_answer_whose_message_was_deleted_is_sent_again(tmp_path: Path)
         assert stage.texts(stage.private) == ["Good morning, Ann."]
 
 
+async def test_a_long_answer_whose_first_message_was_deleted_stands_there_whole(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        turn = await stage.said(stage.private, stage.ann, "Tell me everything")
+        text = "\n\n".join(f"Paragraph {number}: " + "word " * 60 for number in range(40))
+        await stage.hub.grow(turn, text)
+        await until(lambda: len(stage.texts(stage.private)) >= 3 and "Paragraph 39" in stage.texts(stage.private)[-1])
+        first, *_ = stage.server.screen(stage.private).by(stage.account.id)
+
+        stage.server.delete(stage.private, first.id)
+        await stage.hub.answer(turn, f"Before all. {text}")
+        await finished(stage)
+
+        shown = "".join("".join(stage.texts(stage.private)).split())
+        assert "".join(f"Before all. {text}".split()) in shown
+
+
 async def test_a_message_is_marked_while_it_waits_where_that_is_wished(tmp_path: Path) -> None:
     async with staged(tmp_path, reactions=True) as stage:
         turn = await stage.said(stage.private, stage.ann, "Hello")

@@ -245,11 +245,11 @@ def test_what_a_tool_does_is_the_last_line_until_it_is_done() -> None:
 
 
 def test_there_is_always_room_for_what_a_tool_does() -> None:
-    layout = Layout("entities")
-    for end in range(3_700, 4_300, 7):
-        for page in layout.pages("**a** " + "word " * 860 + "[l](https://e.org) " * 3, "👍" * 100, False):
-            check(page)
-        for page in layout.pages(("x" * 79 + "\n")[: end % 80] + "x" * end, "👍" * 100, False):
+    texts = [("x" * 79 + "\n")[: end % 80] + "x" * end for end in range(3_700, 4_300, 7)]
+    tables = [f"| {'x' * 24} | b |\n|---|---|\n" + "| a | b |\n" * rows for rows in range(130, 160)]
+
+    for text in (*texts, *tables):
+        for page in Layout("entities").pages(text, "👍" * 100, False):
             check(page)
 
 
