@@ -20,6 +20,7 @@ from adapters.tools.files import Folders
 from adapters.tools.memory import Memory
 from adapters.tools.skills import Skills
 from factory_contracts.work import AgentSpec
+from factory_nats import process
 from factory_nats.connect import Identity, connect
 from factory_nats.result import Err
 from factory_nats.transport import Transport
@@ -66,8 +67,7 @@ def serve(
 ) -> int:
     """Work until SIGTERM or SIGINT; the exit code. Raises `ScriptError` for a script that cannot be followed."""
     kit = compose(settings, at=at, extra_tools=extra_tools)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_work(settings, kit))
+    return process.run(_work(settings, kit))
 
 
 def compose(
@@ -195,11 +195,3 @@ async def _work(settings: ClipoolSettings, kit: Kit) -> int:
 
 def _new_instance() -> str:
     return secrets.token_hex(6)
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop
-    return uvloop.new_event_loop
