@@ -138,10 +138,12 @@ class LateMcp:
         self._close: Callable[[], Awaitable[None]] | None = None
         self._source: ToolSource | None = None
 
+    def serves(self, agent: AgentSpec) -> bool:
+        """Whether the agent names servers."""
+        return bool(agent.mcp)
+
     async def tools(self, agent: AgentSpec) -> tuple[Equipped, ...]:
         """The tools of the agent's servers."""
-        if not agent.mcp:
-            return ()
         # Two agents that ask at once must not each start the servers.
         async with self._loading:
             if self._source is None:
