@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 
-COLLECT_AFTER: Final = 20_000
+COLLECT_AFTER: Final = 50_000
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
