@@ -16,6 +16,7 @@ from typing import Any
 from bench import floor, pools, product
 from bench.sampler import Sampler
 from bench.stage import Block, Given
+from factory_nats import process
 
 Drive = Callable[[Any], Awaitable[Any]]
 Role = Callable[[Given], AbstractAsyncContextManager[Drive | None]]
@@ -63,12 +64,7 @@ def main() -> None:
     """`python -m bench.child ROLE GIVEN`."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     role, given = ROLES[sys.argv[1]], Given(**json.loads(sys.argv[2]))
-    try:
-        import uvloop
-    except ImportError:
-        asyncio.run(play(role, given))
-    else:
-        uvloop.run(play(role, given))
+    process.run(play(role, given))
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ from hashlib import sha256
 
 from factory_contracts.messages import Update
 from factory_contracts.records import MoneySettled, Record, Start, TurnAnswered, TurnStarted, TurnSuperseded, record_id
-from factory_contracts.trace import ModelStep
-from factory_contracts.work import Ended, Line, LlmEvent, Stepped
+from factory_contracts.trace import ModelStep, Step
+from factory_contracts.work import Ended, Line, Stepped
 from hub.commands import GoOn, obey, said_by_hub
 from hub.kernel.agent import Agent
 from hub.kernel.ports import Assignment, Chosen, Fenced, Lost, Run, Unwritable
@@ -185,14 +185,14 @@ async def _follow(pool: Pool, turn: OpenTurn, run: Run, processor: StreamProcess
             processor.feed(event)
         if processor.ended is not None:
             return ""
-        settled = _settled(pool, turn, report.events)
+        settled = _settled(pool, turn, (event.step for event in report.events if isinstance(event, Stepped)))
         if settled:
             await pool.record(*settled)
         await show(pool, turn, processor.take(), processor)
 
 
-def _settled(pool: Pool, turn: OpenTurn, events: Iterable[LlmEvent]) -> tuple[Record, ...]:
-    """The records that settle what was reserved for the model calls which these events end."""
+def _settled(pool: Pool, turn: OpenTurn, steps: Iterable[Step]) -> tuple[Record, ...]:
+    """The records that settle what was reserved for the model calls among these steps."""
     start = turn.start
     if start is None:
         return ()
@@ -206,8 +206,8 @@ def _settled(pool: Pool, turn: OpenTurn, events: Iterable[LlmEvent]) -> tuple[Re
             call=step.call,
             amount=step.cost,
         )
-        for event in events
-        if isinstance(event, Stepped) and isinstance(step := event.step, ModelStep)
+        for step in steps
+        if isinstance(step, ModelStep)
         if pool.ports.ledger.holds(turn.turn, start.attempt, step.call)
     )
 
@@ -226,8 +226,7 @@ def _closed(pool: Pool, turn: OpenTurn, agent: Agent, processor: StreamProcessor
         if (other := pool.session.turns.get(name)) is not None
         if other is not turn and other.may_join and not other.is_answered
     )
-    steps = tuple(Stepped(step=step) for step in processor.steps)
-    return *_settled(pool, turn, steps), *joined, _answered(pool, turn, agent, processor, ended)
+    return *_settled(pool, turn, processor.steps), *joined, _answered(pool, turn, agent, processor, ended)
 
 
 def _answered(pool: Pool, turn: OpenTurn, agent: Agent, processor: StreamProcessor, ended: Ended) -> TurnAnswered:

@@ -69,6 +69,10 @@ class Capabilities:
         self._transport = transport
         self._workers: dict[str, _Workers] = {}
 
+    def serves(self, agent: AgentSpec) -> bool:
+        """Whether the agent names capabilities."""
+        return bool(agent.workers)
+
     async def tools(self, agent: AgentSpec) -> tuple[Equipped, ...]:
         """The tools of the capabilities that the agent names; their workers are listened for from now on."""
         asked = [self._workers_of(capability) for capability in dict.fromkeys(agent.workers)]

@@ -104,10 +104,12 @@ class NatsRun:
                 return None
             self._asked = self.next_event
             return self.next_event
-        fresh = events.events[self.next_event - events.first :]
-        if fresh:
-            self._report(events.model_copy(update={"first": self.next_event, "events": fresh}))
-            self.next_event += len(fresh)
+        known = self.next_event - events.first
+        if known:
+            events = events.model_copy(update={"first": self.next_event, "events": events.events[known:]})
+        if events.events:
+            self.next_event += len(events.events)
+            self._report(events)
         return None
 
     def beat(self, heartbeat: WorkerHeartbeat, now: float) -> int | None:

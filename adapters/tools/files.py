@@ -114,6 +114,10 @@ class Folders:
         self._roots: weakref.WeakValueDictionary[tuple[int, int], _Root] = weakref.WeakValueDictionary()
         self._lock = threading.Lock()
 
+    def serves(self, agent: AgentSpec) -> bool:
+        """Whether the agent has a folder."""
+        return agent.files is not None
+
     async def tools(self, agent: AgentSpec) -> tuple[Equipped, ...]:
         """The tools; none for an agent without a folder or whose folder cannot be had, which is logged."""
         if agent.files is None:

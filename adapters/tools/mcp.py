@@ -93,6 +93,10 @@ class McpServers:
         logging.getLogger("mcp").setLevel(logging.CRITICAL)
         logging.getLogger("httpx2").setLevel(logging.WARNING)
 
+    def serves(self, agent: AgentSpec) -> bool:
+        """Whether the agent names servers."""
+        return bool(agent.mcp)
+
     async def tools(self, agent: AgentSpec) -> tuple[Equipped, ...]:
         """The tools of the agent's servers; those of a server that does not answer are missing."""
         async with asyncio.TaskGroup() as group:

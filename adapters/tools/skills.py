@@ -116,6 +116,10 @@ class Skills:
         self._folder = folder
         self._read: dict[tuple[str, str], Skill] = {}
 
+    def serves(self, agent: AgentSpec) -> bool:
+        """Whether the agent has skills."""
+        return bool(agent.skills)
+
     async def tools(self, agent: AgentSpec) -> tuple[Equipped, ...]:
         """The tool; none for an agent without skills. A skill that cannot be read is logged and missing."""
         found: dict[str, Skill] = {}

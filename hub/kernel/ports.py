@@ -322,6 +322,10 @@ class Equipped:
 class ToolSource(Protocol):
     """Where the tools of an agent come from that are not known before somebody is asked."""
 
+    def serves(self, agent: AgentSpec) -> bool:
+        """Whether the agent names anything that comes from here."""
+        ...
+
     async def tools(self, agent: AgentSpec) -> tuple[Equipped, ...]:
         """The tools; what cannot be had is logged and missing, and costs nothing else."""
         ...

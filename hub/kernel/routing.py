@@ -50,8 +50,11 @@ class Binding:
 
     def covers(self, key: RoutingKey) -> bool:
         """Whether this binding speaks of the conversation at all."""
-        pairs = ((self.platform, key.platform), (self.bot_id, key.bot_id), (self.scope_id, key.scope_id))
-        return all(wanted is None or wanted == actual for wanted, actual in pairs)
+        return (
+            (self.platform is None or self.platform == key.platform)
+            and (self.bot_id is None or self.bot_id == key.bot_id)
+            and (self.scope_id is None or self.scope_id == key.scope_id)
+        )
 
     @property
     def weight(self) -> int:

@@ -49,11 +49,25 @@ class Passage:
     user_name: str = ""
     attachments: tuple[Attachment, ...] = ()
     outcome: Outcome = "complete"
+    _lines: tuple[Line, ...] = field(default=(), init=False, repr=False, compare=False)
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """What a model is shown of it."""
+        # Every later turn asks again, and most idle conversations are never asked.
+        return self._lines or self._make_lines()
 
     @property
     def size(self) -> int:
         """Its length in characters."""
         return len(self.asked) + len(self.answered)
+
+    def _make_lines(self) -> tuple[Line, ...]:
+        asked = Line(role="user", text=self.asked, attachments=self.attachments)
+        lines = (asked, Line(role="assistant", text=self.answered)) if self.answered else (asked,)
+        # It looks the same before and after.
+        object.__setattr__(self, "_lines", lines)
+        return lines
 
 
 @dataclass(slots=True)
@@ -238,9 +252,7 @@ class Session:
         if self.summary:
             lines.append(Line(role="user", text=f"[What was said before, in short: {self.summary}]"))
         for passage in reversed(chosen):
-            lines.append(Line(role="user", text=passage.asked, attachments=passage.attachments))
-            if passage.answered:
-                lines.append(Line(role="assistant", text=passage.answered))
+            lines += passage.lines
         lines.append(Line(role="user", text=asked, attachments=turn.attachments))
         return tuple(lines)
 

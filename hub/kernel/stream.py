@@ -1,10 +1,12 @@
 """From what a worker reports to what should appear: LlmEvents in, the answer so far and its next piece out."""
 
 from dataclasses import dataclass
-from json import dumps
+from json import JSONEncoder
 
 from factory_contracts.trace import ModelStep, Step
 from factory_contracts.work import Ended, LlmEvent, SaidText, Stepped, ToolEvent
+
+_in_json = JSONEncoder(ensure_ascii=False).encode
 
 ANSWER_BYTES = 600_000
 CUT = "\n\n[cut: the answer was longer than can be shown]"
@@ -100,7 +102,7 @@ class StreamProcessor:
         if self._bytes > ANSWER_BYTES:
             return
         # An answer travels as JSON in one message, so what counts is its length there.
-        self._bytes += len(dumps(text, ensure_ascii=False).encode(errors="replace")) - 2
+        self._bytes += len(_in_json(text).encode(errors="replace")) - 2
         if self._bytes > ANSWER_BYTES:
             excess = self._bytes - ANSWER_BYTES
             text = (text[:-excess] if excess < len(text) else "") + CUT

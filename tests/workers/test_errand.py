@@ -504,6 +504,9 @@ async def test_a_stop_while_a_pause_lasts_makes_no_further_call() -> None:
 class SlowSource:
     """Tools that are long in coming."""
 
+    def serves(self, agent: AgentSpec) -> bool:
+        return True
+
     async def tools(self, agent: AgentSpec) -> tuple[Equipped, ...]:
         await asyncio.sleep(3600)
         return ()
@@ -541,6 +544,9 @@ async def test_a_stop_right_after_the_command_is_heard() -> None:
 
 
 class BrokenSource:
+    def serves(self, agent: AgentSpec) -> bool:
+        return True
+
     async def tools(self, agent: AgentSpec) -> tuple[Equipped, ...]:
         raise OSError("secret")
 

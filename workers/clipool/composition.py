@@ -20,6 +20,7 @@ from adapters.tools.files import Folders
 from adapters.tools.memory import Memory
 from adapters.tools.skills import Skills
 from factory_contracts.work import AgentSpec
+from factory_nats import process
 from factory_nats.connect import Identity, connect
 from factory_nats.result import Err
 from factory_nats.transport import Transport
@@ -66,8 +67,7 @@ def serve(
 ) -> int:
     """Work until SIGTERM or SIGINT; the exit code. Raises `ScriptError` for a script that cannot be followed."""
     kit = compose(settings, at=at, extra_tools=extra_tools)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_work(settings, kit))
+    return process.run(_work(settings, kit))
 
 
 def compose(
@@ -139,10 +139,12 @@ class LateMcp:
         self._close: Callable[[], Awaitable[None]] | None = None
         self._source: ToolSource | None = None
 
+    def serves(self, agent: AgentSpec) -> bool:
+        """Whether the agent names servers."""
+        return bool(agent.mcp)
+
     async def tools(self, agent: AgentSpec) -> tuple[Equipped, ...]:
         """The tools of the agent's servers."""
-        if not agent.mcp:
-            return ()
         # Two agents that ask at once must not each start the servers.
         async with self._loading:
             if self._source is None:
@@ -196,11 +198,3 @@ async def _work(settings: ClipoolSettings, kit: Kit) -> int:
 
 def _new_instance() -> str:
     return secrets.token_hex(6)
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop
-    return uvloop.new_event_loop

@@ -265,16 +265,14 @@ class Errand:
         self.hear()
         if self._open is None:
             return
-        ended = replace(ended, cost=self._cost(self._open, ended))
-        self._note_call(ended)
+        self._note_call(ended, self._cost(self._open, ended))
         self.feed(ended)
 
     def _break_off(self) -> None:
         """A call that is ended from here has cost nobody knows what, unless it is one that costs nothing."""
         if self._open is not None:
-            ended = Failed("ended before it was over")
             is_free = self._kit.prices.most(self._open.request) == NOTHING
-            self._note_call(replace(ended, cost=NOTHING if is_free else None))
+            self._note_call(Failed("ended before it was over"), NOTHING if is_free else None)
 
     async def _may_spend(self, call: str, request: ModelRequest) -> bool:
         """Have the most that the call may cost reserved; what costs nothing by nature needs no leave."""
@@ -351,7 +349,7 @@ class Errand:
         is_free = self._signs == call.signs + 1 or self._kit.prices.most(call.request) == NOTHING
         return NOTHING if is_free else None
 
-    def _note_call(self, ended: Finished | Failed) -> None:
+    def _note_call(self, ended: Finished | Failed, cost: Decimal | None) -> None:
         call, self._open = self._open, None
         if call is None:
             return
@@ -368,7 +366,7 @@ class Errand:
                 output_tokens=ended.output_tokens,
                 cache_read_tokens=ended.cache_read_tokens,
                 cache_write_tokens=ended.cache_write_tokens,
-                cost=ended.cost,
+                cost=cost,
                 seconds=round(asyncio.get_running_loop().time() - call.began, 3),
                 within=self._within or None,
             )

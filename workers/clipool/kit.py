@@ -92,6 +92,8 @@ class Kit:
             logger.warning("agent %s wants tools that are not here: %s", agent.name, ", ".join(missing))
         _add(found, (self.tools[name] for name in agent.tools if name in self.tools))
         for source in self.sources:
+            if not source.serves(agent):
+                continue
             try:
                 async with asyncio.timeout(SOURCE_PATIENCE):
                     _add(found, await source.tools(agent))

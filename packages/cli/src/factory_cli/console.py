@@ -46,14 +46,11 @@ def surroundings(chosen: Path | None) -> tuple[Home, config.Environment]:
 
 
 def run(work: Coroutine[None, None, int]) -> int:
-    """Run a process's work to its end, on the faster loop where it is installed."""
-    import asyncio
+    """Run a process's work to its end."""
+    # Not every command needs an event loop.
+    from factory_nats import process
 
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.run(work)
-    return uvloop.run(work)
+    return process.run(work)
 
 
 def say_table(rows: Sequence[Sequence[str]]) -> None:

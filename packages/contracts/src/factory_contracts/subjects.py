@@ -32,6 +32,10 @@ _TAKEN = frozenset(("inbound", "outbound", "turns", "typing"))
 _ENDS = frozenset(("heartbeat", "request"))
 
 
+# Every message asks for some of these, and the same few come again and again.
+_remembered = lru_cache(maxsize=8192)
+
+
 class BadToken(ValueError):
     """A name that cannot stand in a subject."""
 
@@ -67,7 +71,7 @@ def capability_token(value: str) -> str:
     return value
 
 
-@lru_cache(maxsize=8192)
+@_remembered
 def scope_token(scope_id: str) -> str:
     """The scope, percent-encoded so that it is one token whatever the platform calls it."""
     try:
@@ -81,21 +85,25 @@ def scope_token(scope_id: str) -> str:
     return token
 
 
+@_remembered
 def partition(scope_id: str) -> int:
     """Which of the partitions a scope belongs to."""
     return crc32(scope_id.encode()) % PARTITIONS
 
 
+@_remembered
 def inbound(platform: str, bot_id: str, part: int) -> str:
     """Where a spoke hands messages and receipts to the hub."""
     return f"{ROOT}.inbound.{platform_token(platform)}.{bot_token(bot_id)}.{_part(part)}"
 
 
+@_remembered
 def outbound(platform: str, bot_id: str) -> str:
     """Where a spoke is told what to show."""
     return f"{ROOT}.outbound.{platform_token(platform)}.{bot_token(bot_id)}"
 
 
+@_remembered
 def turns(platform: str, bot_id: str, scope_id: str) -> str:
     """A scope's log."""
     return f"{ROOT}.turns.{platform_token(platform)}.{bot_token(bot_id)}.{scope_token(scope_id)}"
@@ -106,6 +114,7 @@ def turns_of_bot(platform: str, bot_id: str) -> str:
     return f"{ROOT}.turns.{platform_token(platform)}.{bot_token(bot_id)}.*"
 
 
+@_remembered
 def epoch(part: int) -> str:
     """Who owns a partition."""
     return f"{ROOT}.turns._epoch.{_part(part)}"
@@ -146,11 +155,13 @@ def request(capability: str, worker: str) -> str:
     return f"{ROOT}.{capability_token(capability)}.request.{worker_token(worker)}"
 
 
+@_remembered
 def clipool_command(worker: str) -> str:
     """Where the hub tells one CliPool worker what to do."""
     return f"{ROOT}.{CLIPOOL}.cmd.{worker_token(worker)}"
 
 
+@_remembered
 def clipool_events(worker: str) -> str:
     """Where one CliPool worker, and nobody else, tells what its turns say."""
     return f"{ROOT}.{CLIPOOL}.events.{worker_token(worker)}"
@@ -171,6 +182,7 @@ def plane(name: str) -> tuple[str, ...]:
     return _PLANES[name]
 
 
+@_remembered
 def read_inbound(subject: str) -> tuple[str, str, int]:
     """Platform, bot id and partition of an inbound subject."""
     _, name, platform, bot_id, part = _split(subject, 5)

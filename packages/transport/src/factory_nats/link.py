@@ -94,7 +94,6 @@ class _Connection(asyncio.Protocol):
         self._listening: Mapping[str, tuple[str, Take]] = {}
         self._unwritten: list[bytes] = []
         self._unwritten_bytes = 0
-        self._has_heard = False
         self._pongs: deque[asyncio.Future[Result[None]] | None] = deque()
         self._has_room = asyncio.Event()
         self._has_room.set()
@@ -113,7 +112,6 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.end is not None:
             return
-        self._has_heard = True
         listening = self._listening
         for operation in self._parser.feed(data):
             if type(operation) is wire.Message:
@@ -183,10 +181,7 @@ class _Connection(asyncio.Protocol):
         unwritten = self._unwritten
         unwritten.append(data)
         self._unwritten_bytes += len(data)
-        if self._has_heard or self._unwritten_bytes > FLUSH_BYTES:
-            # The first that is said after something was heard need not wait for the round to end: that would cost a
-            # lone request as much as it saves many.
-            self._has_heard = False
+        if self._unwritten_bytes > FLUSH_BYTES:
             self._flush()
         elif len(unwritten) == 1:
             self._loop.call_soon(self._flush)

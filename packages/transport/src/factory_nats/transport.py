@@ -13,7 +13,7 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from factory_nats import jetstream, wire
 from factory_nats.jetstream import Entry, Stored, StreamConfig
@@ -40,6 +40,8 @@ BARRIER_TIMEOUT: Final = 5.0
 ROOM_TIMEOUT: Final = 5.0
 CLOSE_TIMEOUT: Final = 3.0
 API_TIMEOUT: Final = 5.0
+# A timer may come a little early.
+TIMER_PRECISION: Final = 0.001
 # The server counts headers too and closes the connection for good when a message is too large.
 PAYLOAD_MARGIN: Final = 4096
 
@@ -152,6 +154,15 @@ class Transport(Protocol):
         ...
 
 
+class _Asked(NamedTuple):
+    """A request that waits for its answer."""
+
+    answer: asyncio.Future[Message | Err]
+    subject: str
+    timeout: float
+    deadline: float
+
+
 class _Handlers:
     """Runs the handlers of all subscriptions in the order of arrival, outside of the reading.
 
@@ -235,7 +246,8 @@ class NatsTransport:
         self._prefix = f"{inbox_prefix(identity)}.{secrets.token_hex(5)}"
         self._answers = f"{self._prefix}._."
         self._asked = 0
-        self._waiting: dict[str, tuple[asyncio.Future[Message | Err], str]] = {}
+        self._waiting: dict[str, _Asked] = {}
+        self._watch: asyncio.TimerHandle | None = None
         self._pages: dict[str, asyncio.Queue[Message | Err]] = {}
         self._forbidden: set[tuple[str, str]] = set()
         self._handlers = _Handlers(self._loop)
@@ -286,6 +298,8 @@ class NatsTransport:
         finally:
             await self._link.close(CLOSE_TIMEOUT if isinstance(drained, Ok) else 0.0)
             self._fail_waiting("the connection was closed here")
+            if self._watch is not None:
+                self._watch.cancel()
         if isinstance(drained, Err) and drained.reason == "timeout":
             logger.info("the bus was not drained: %s", drained.detail)
 
@@ -331,31 +345,44 @@ class NatsTransport:
         self._asked += 1
         token = str(self._asked)
         future: asyncio.Future[Message | Err] = self._loop.create_future()
-        self._waiting[token] = (future, subject)
-        timer = self._loop.call_later(timeout, self._give_up, token, timeout)
+        self._waiting[token] = asked = _Asked(future, subject, timeout, self._loop.time() + timeout)
+        self._watch_until(asked.deadline)
         try:
             sent = await self._send(subject, payload, self._answers + token, header, timeout)
             if isinstance(sent, Err):
                 return sent
             answer = await future
         finally:
-            timer.cancel()
             self._waiting.pop(token, None)
         if isinstance(answer, Message) and answer.header and not answer.data and wire.status(answer.header) == "503":
             return Err("no responders", f"nobody answers {subject}")
         return answer
 
-    def _give_up(self, token: str, timeout: float) -> None:
-        found = self._waiting.pop(token, None)
-        if found is not None and not found[0].done():
-            found[0].set_result(Err("timeout", f"no answer from {found[1]} in {timeout} s"))
+    def _watch_until(self, deadline: float) -> None:
+        # One timer for all, as nearly everything is answered in time.
+        if self._watch is None or deadline < self._watch.when():
+            if self._watch is not None:
+                self._watch.cancel()
+            self._watch = self._loop.call_at(deadline, self._give_up)
+
+    def _give_up(self) -> None:
+        """Answer those whose time is over, and come again when the next one's is."""
+        self._watch = None
+        now = self._loop.time() + TIMER_PRECISION
+        for token, asked in tuple(self._waiting.items()):
+            if asked.deadline > now:
+                self._watch_until(asked.deadline)
+                continue
+            del self._waiting[token]
+            if not asked.answer.done():
+                asked.answer.set_result(Err("timeout", f"no answer from {asked.subject} in {asked.timeout} s"))
 
     def _take_answer(self, message: Message) -> None:
         token = message.subject[len(self._answers) :]
-        found = self._waiting.pop(token, None)
-        if found is not None:
-            if not found[0].done():
-                found[0].set_result(message)
+        asked = self._waiting.pop(token, None)
+        if asked is not None:
+            if not asked.answer.done():
+                asked.answer.set_result(message)
             return
         page = self._pages.get(token)
         if page is not None:
@@ -364,9 +391,9 @@ class NatsTransport:
     def _fail_waiting(self, why: str) -> None:
         lost = Err("disconnected", why)
         waiting, self._waiting = self._waiting, {}
-        for future, _ in waiting.values():
-            if not future.done():
-                future.set_result(lost)
+        for asked in waiting.values():
+            if not asked.answer.done():
+                asked.answer.set_result(lost)
         for page in self._pages.values():
             page.put_nowait(lost)
 
@@ -542,9 +569,9 @@ class NatsTransport:
     def _note_violation(self, action: str, subject: str) -> None:
         logger.error("%s has no right to %s: %s", self._identity, action, subject)
         self._forbidden.add((action, subject))
-        for future, asked in self._waiting.values():
-            if action == "publish" and asked == subject and not future.done():
-                future.set_result(Err("forbidden", f"{self._identity} may not send to {asked}"))
+        for asked in self._waiting.values():
+            if action == "publish" and asked.subject == subject and not asked.answer.done():
+                asked.answer.set_result(Err("forbidden", f"{self._identity} may not send to {subject}"))
 
     def _note_lost(self) -> None:
         self._forbidden.clear()

@@ -227,10 +227,10 @@ def unsubscribe(sid: str) -> bytes:
 
 def encode_headers(headers: Mapping[str, str]) -> bytes:
     """The block that stands before a payload. Raises `ValueError` for a line that would make two."""
-    lines = [f"{name}: {value}" for name, value in headers.items()]
-    if any("\r" in line or "\n" in line for line in lines):
+    block = "\r\n".join(("NATS/1.0", *(f"{name}: {value}" for name, value in headers.items()), "", ""))
+    if block.count("\r") + block.count("\n") != 2 * (len(headers) + 2):
         raise ValueError("a header must not hold a line break")
-    return "\r\n".join(("NATS/1.0", *lines, "", "")).encode()
+    return block.encode()
 
 
 def status(header: bytes) -> str:

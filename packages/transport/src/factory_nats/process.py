@@ -1,0 +1,25 @@
+"""How a process on the bus is run: on the faster event loop where it is installed, seldom collecting garbage."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Coroutine
+from typing import Any, Final, TypeVar
+
+T = TypeVar("T")
+
+COLLECT_AFTER: Final = 50_000
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a process's work to its end."""
+    # What a turn needs is freed when nobody refers to it any more. The search for what refers to itself walks through
+    # all turns that are under way, and now and then through everything that was imported: a tenth of a second each.
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER)
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(work)
+    return uvloop.run(work)
