@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from factory_contracts.messages import Outcome, Usage
+from factory_contracts.messages import Outcome
 from factory_contracts.records import Bound, HeadMoved, Record, SessionOpened, TurnAnswered, record_id
 from factory_contracts.subjects import BadToken, scope_token
 from factory_contracts.work import Line
@@ -12,7 +12,7 @@ from hub.kernel.agent import Agent
 from hub.kernel.budget import dollars, renewal
 from hub.kernel.guards import START
 from hub.kernel.routing import RoutingKey
-from hub.kernel.session import COMPACT, EXPAND, OpenTurn
+from hub.kernel.session import COMPACT, EXPAND, OpenTurn, Used
 from hub.pool import Pool
 
 STOPPED = "Stopped."
@@ -159,7 +159,7 @@ async def _retry(pool: Pool, turn: OpenTurn, rest: str) -> Obeyed:
 
 
 async def _usage(pool: Pool, turn: OpenTurn, rest: str) -> Obeyed:
-    lines = [f"This conversation: {spell(pool.session.usage)}."]
+    lines = [f"This conversation: {spell(pool.session.used)}."]
     agent = pool.agent
     now = pool.ports.clock()
     name = agent.name if agent is not None else "-"
@@ -180,7 +180,7 @@ async def _why(pool: Pool, turn: OpenTurn, rest: str) -> Obeyed:
     again = "" if latest.attempts < 2 else f" in {latest.attempts} attempts"
     lines = [
         f"The last answer came from **{latest.agent}** with `{latest.model}`, at worker `{latest.worker}`{again}.",
-        f"It is {latest.outcome}, took {latest.seconds:.1f} s and used {spell(latest.usage)}.",
+        f"It is {latest.outcome}, took {latest.seconds:.1f} s and used {spell(latest.used)}.",
         f"All of it: `factory turns show {latest.turn}`",
     ]
     if latest.reference is not None:
@@ -265,13 +265,13 @@ HELP: Mapping[str, str] = MappingProxyType(
 )
 
 
-def spell(usage: Usage) -> str:
+def spell(used: Used) -> str:
     """What was consumed, in words."""
-    cached = f" ({usage.cache_read_tokens:,} from a cache)" if usage.cache_read_tokens else ""
-    unknown = f", and {usage.unpriced} calls of unknown price" if usage.unpriced else ""
+    cached = f" ({used.cache_read_tokens:,} from a cache)" if used.cache_read_tokens else ""
+    unknown = f", and {used.unpriced} calls of unknown price" if used.unpriced else ""
     return (
-        f"{usage.calls} model calls, {usage.input_tokens:,} tokens in{cached}, {usage.output_tokens:,} out, "
-        f"{dollars(usage.cost)}{unknown}"
+        f"{used.calls} model calls, {used.input_tokens:,} tokens in{cached}, {used.output_tokens:,} out, "
+        f"{dollars(used.cost)}{unknown}"
     )
 
 

@@ -6,6 +6,8 @@ a record stands there, because a record whose fact is known already changes noth
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from decimal import Decimal
+from sys import intern
 
 from factory_contracts.messages import Attachment, Exchange, InboundMessage, Outcome, Usage, turn_id
 from factory_contracts.records import (
@@ -32,9 +34,9 @@ from factory_contracts.work import KnownCall, Line
 
 SEEN_KEPT = 1_000
 COMPACT_AFTER = 25
+NOTHING = Decimal(0)
 HISTORY_EXCHANGES = 50
 HISTORY_CHARACTERS = 100_000
-NO_USAGE = Usage()
 COMPACT = "/compact"
 EXPAND = "/expand"
 
@@ -119,6 +121,46 @@ class OpenTurn:
 
 
 @dataclass(frozen=True, slots=True)
+class Used:
+    """What model calls consumed: a `Usage` as it is kept for every conversation, in a tenth of the memory."""
+
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    cost: Decimal = NOTHING
+    unpriced: int = 0
+
+    def plus(self, usage: Usage) -> "Used":
+        """This and that together."""
+        return Used(
+            self.calls + usage.calls,
+            self.input_tokens + usage.input_tokens,
+            self.output_tokens + usage.output_tokens,
+            self.cache_read_tokens + usage.cache_read_tokens,
+            self.cache_write_tokens + usage.cache_write_tokens,
+            self.cost + usage.cost if usage.cost else self.cost,
+            self.unpriced + usage.unpriced,
+        )
+
+    def usage(self) -> Usage:
+        """The same as it is written."""
+        return Usage(
+            calls=self.calls,
+            input_tokens=self.input_tokens,
+            output_tokens=self.output_tokens,
+            cache_read_tokens=self.cache_read_tokens,
+            cache_write_tokens=self.cache_write_tokens,
+            cost=self.cost,
+            unpriced=self.unpriced,
+        )
+
+
+UNUSED = Used()
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """How an answer came to be."""
 
@@ -128,7 +170,7 @@ class Reply:
     attempts: int
     worker: str
     outcome: Outcome
-    usage: Usage
+    used: Used
     reference: str | None
     seconds: float
 
@@ -148,7 +190,7 @@ class Session:
     model: str | None = None
     summary: str = ""
     summarised: str | None = None
-    usage: Usage = NO_USAGE
+    used: Used = UNUSED
     latest: Reply | None = None
     forgotten: int = 0
     history: tuple[Passage, ...] = ()
@@ -194,6 +236,8 @@ class Session:
                 turn = self.turns.get(record.turn)
                 if turn is not None and turn.is_answered:
                     del self.turns[record.turn]
+                    # An emptied dict keeps its room, and most conversations are idle.
+                    self.turns = self.turns or {}
             case SessionOpened() | Bound() | HeadMoved():
                 # Nothing that these change tells a double from a second one, so their ids are kept.
                 if record.id not in self.changes:
@@ -284,7 +328,7 @@ class Session:
             summarised=self.summarised,
             agent=self.agent,
             model=self.model,
-            usage=self.usage,
+            usage=self.used.usage(),
             seen=tuple(f"{key}>{value}" if key != value else key for key, value in self.seen.items())[-SEEN_KEPT:],
             tally=self.tally,
         )
@@ -292,7 +336,7 @@ class Session:
     def copy(self, id: str, at: float) -> Compacted:
         """The view with which another conversation goes on from here; ids and costs stay with this one."""
         view = self.compaction(id, id, at)
-        return view.model_copy(update={"compacted": 0, "seen": (), "tally": Tally(), "usage": NO_USAGE})
+        return view.model_copy(update={"compacted": 0, "seen": (), "tally": Tally(), "usage": Usage()})
 
     @property
     def tally(self) -> Tally:
@@ -349,15 +393,16 @@ class Session:
                 record.turn, turn.asked, record.text, turn.message.user_name, turn.attachments, record.outcome
             )
             self._remember((*self.history, passage))
-        self.usage = added(self.usage, record.usage)
+        self.used = self.used.plus(record.usage)
         self.latest = Reply(
             turn=record.turn,
-            agent=record.agent,
-            model=record.model or "",
+            # Many conversations share these words, so they are kept once.
+            agent=intern(record.agent),
+            model=intern(record.model or ""),
             attempts=turn.start.attempt if turn.start is not None else 0,
-            worker=turn.start.worker if turn.start is not None else "",
+            worker=intern(turn.start.worker) if turn.start is not None else "",
             outcome=record.outcome,
-            usage=record.usage,
+            used=UNUSED.plus(record.usage),
             reference=record.reference,
             seconds=max(0.0, record.at - turn.at),
         )
@@ -403,7 +448,7 @@ class Session:
         if is_late:
             return
         self.agent, self.model = record.agent, record.model
-        self.usage = record.usage
+        self.used = UNUSED.plus(record.usage)
         self.summary, self.summarised = record.summary, record.summarised
         self.forked = record.id if record.id.startswith("fork.") else ""
         self.forgotten = record.forgotten
@@ -432,19 +477,6 @@ def fold(platform: str, bot_id: str, scope_id: str, records: Iterable[tuple[int,
     for sequence, record in records:
         session.apply(sequence, record)
     return session
-
-
-def added(one: Usage, other: Usage) -> Usage:
-    """Both together."""
-    return Usage(
-        calls=one.calls + other.calls,
-        input_tokens=one.input_tokens + other.input_tokens,
-        output_tokens=one.output_tokens + other.output_tokens,
-        cache_read_tokens=one.cache_read_tokens + other.cache_read_tokens,
-        cache_write_tokens=one.cache_write_tokens + other.cache_write_tokens,
-        cost=one.cost + other.cost,
-        unpriced=one.unpriced + other.unpriced,
-    )
 
 
 def _asked(message: InboundMessage) -> str:

@@ -373,7 +373,7 @@ async def test_a_fork_begins_with_what_was_said_and_goes_its_own_way(world: Worl
     assert here == ["one", "1", "here"]
     assert [line.text for line in assignment.lines] == ["one", "1", "there", "Fine.", "more"]
     assert (assignment.agent.name, assignment.agent.model) == ("fern", "scripted:b")
-    assert world.pool("copy").session.usage.calls == 1
+    assert world.pool("copy").session.used.calls == 1
 
 
 async def test_a_fork_is_refused_where_conversations_have_no_names(world: World) -> None:

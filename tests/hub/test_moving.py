@@ -60,7 +60,7 @@ async def test_what_was_counted_and_spent_stays_with_the_old_scope(world: World)
 
     old, new = world.pool(OLD).session, world.pool(NEW).session
     assert (old.received, new.received) == (1, 1)
-    assert (old.usage.calls, new.usage.calls) == (1, 1)
+    assert (old.used.calls, new.used.calls) == (1, 1)
     assert [view.seen for view in views(world)] == [()]
 
 

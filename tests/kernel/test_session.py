@@ -357,7 +357,7 @@ def test_what_was_used_is_added_up_and_the_last_answer_is_known() -> None:
     )
     session.apply(9, answered("u", by_hub=True))
 
-    assert session.usage == Usage(calls=2, input_tokens=20, cost=Decimal("0.02"))
+    assert session.used.usage() == Usage(calls=2, input_tokens=20, cost=Decimal("0.02"))
     assert session.latest is not None
     latest = (session.latest.turn, session.latest.model, session.latest.attempts, session.latest.worker)
     assert latest == (turn_of("b"), "scripted", 2, "w2")
@@ -373,7 +373,7 @@ def test_a_fork_begins_with_the_view_and_nothing_of_its_own() -> None:
     session = folded(view, received("a", "two"))
 
     assert session.forked == "fork.t"
-    assert (session.agent, session.model, session.usage) == ("bob", "other", Usage())
+    assert (session.agent, session.model, session.used.usage()) == ("bob", "other", Usage())
     assert [line.text for line in session.lines(session.turns[turn_of("a")])] == ["one", "1", "two"]
     assert session.tally == Tally(received=1)
 
@@ -539,7 +539,7 @@ def state(session: Session) -> dict[str, object]:
         "seen": session.seen,
         "agent": session.agent,
         "model": session.model,
-        "usage": session.usage,
+        "usage": session.used.usage(),
         "summary": session.summary,
         "summarised": session.summarised,
         "forgotten": session.forgotten,
