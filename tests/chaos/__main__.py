@@ -29,6 +29,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--seconds", type=float, default=None, help="how long the kills are spread over")
     parser.add_argument("--platform", choices=PLATFORMS, default=SLATE, help="which spokes are killed")
+    parser.add_argument("--fork", action="store_true", help="processes come up quickly: forked, not imported anew")
     parser.add_argument("--json", action="store_true", help="the report as one JSON object on standard output")
     parser.add_argument("--keep", action="store_true", help="leave the run's folder also when all is well")
     given = parser.parse_args(arguments)
@@ -38,7 +39,7 @@ def main(arguments: list[str]) -> int:
     amounts = f"{given.kills} kills, {given.turns} turns over about {seconds:.0f} s"
     _say(f"{given.platform}, seed {seed}, {amounts}, in {folder}")
     began = time.monotonic()
-    verdict = asyncio.run(Run(folder, seed, given.kills, given.turns, seconds, given.platform, _say).run())
+    verdict = asyncio.run(Run(folder, seed, given.kills, given.turns, seconds, given.platform, given.fork, _say).run())
     report = _report(folder, seed, given.kills, verdict, time.monotonic() - began)
     if given.json:
         print(json.dumps(report, ensure_ascii=False, indent=2))

@@ -22,8 +22,17 @@ from tests.chaos.platform import Platform
 from tests.chaos.script import Kind, Question
 from tests.chaos.surroundings import AUDITOR, BOTS, HUBS, SCRIPT, TELEGRAM, WORKERS, Bus, seeds, spoke, users
 from tests.chaos.telegram import Telegram
+from tests.nursery import nursery
 
 FENCED = 75
+PRODUCT = (
+    "hub.composition",
+    "workers.clipool.composition",
+    "adapters.spoke",
+    "adapters.telegram.__main__",
+    "tests.telegram.stage",
+    "uvloop",
+)
 TICK = 0.02
 SCOPES = 8
 MOST_OPEN = 40
@@ -73,7 +82,7 @@ class Slot:
     command: tuple[str, ...]
     is_standby: bool = False
     starts: int = 0
-    process: asyncio.subprocess.Process | None = None
+    process: "asyncio.subprocess.Process | Forked | None" = None
 
     @property
     def pid(self) -> int | None:
@@ -91,6 +100,7 @@ class Run:
     turns: int
     seconds: float
     platform: str
+    is_forked: bool
     say: Callable[[str], None]
     dice: random.Random = field(init=False)
     faults: list[str] = field(default_factory=list)
@@ -262,6 +272,28 @@ class Run:
             await asyncio.sleep(0.5)
 
 
+class Forked:
+    """A process forked from one that has imported what it needs: it comes up in a moment, and dies like any other."""
+
+    def __init__(self, module: str, command: Sequence[str], log: IO[bytes]) -> None:
+        with open(os.devnull, "rb") as nothing:
+            self._child = nursery(*PRODUCT).bear(
+                module, command, stdin=nothing.fileno(), stdout=log.fileno(), stderr=log.fileno()
+            )
+        self.pid = self._child.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """How it ended, if it has."""
+        return self._child.poll()
+
+    async def wait(self) -> int:
+        """How it ended, once it has."""
+        while (status := self.returncode) is None:
+            await asyncio.sleep(TICK)
+        return status
+
+
 class System:
     """All processes: started, started again, killed."""
 
@@ -382,18 +414,17 @@ class System:
     async def _live(self, slot: Slot, log: IO[bytes]) -> int:
         module, *arguments = slot.command
         slot.starts += 1
-        slot.process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            f"tests.chaos.{module}",
-            str(self._run.folder),
-            *arguments,
-            *(("--standby",) if slot.is_standby else ()),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+        command = (str(self._run.folder), *arguments, *(("--standby",) if slot.is_standby else ()))
+        if self._run.is_forked:
+            slot.process = Forked(f"tests.chaos.{module}", command, log)
+        else:
+            slot.process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", f"tests.chaos.{module}", *command),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
         self._run.pids[slot.name] = slot.process.pid
         return await slot.process.wait()
 

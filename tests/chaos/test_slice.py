@@ -18,7 +18,7 @@ def test_nothing_is_lost_doubled_or_out_of_order_while_everything_is_killed(
 ) -> None:
     seed = random.SystemRandom().randrange(1_000_000)
     kills, turns, seconds = SLICES[platform]
-    amounts = f"--platform {platform} --kills {kills} --turns {turns} --seconds {seconds} --seed {seed}"
+    amounts = f"--fork --platform {platform} --kills {kills} --turns {turns} --seconds {seconds} --seed {seed}"
     with capsys.disabled():
         print(f"\npython -m tests.chaos {amounts}", flush=True)
 
