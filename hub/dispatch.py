@@ -22,12 +22,14 @@ from factory_contracts.messages import (
     turn_id,
 )
 from factory_contracts.records import MoneyReserved, ToolDone, ToolStarted, Trust
+from factory_contracts.subjects import BadToken
 from factory_contracts.work import NotRecorded, Recorded, RecordReply, RecordRequest
 from hub.commands import NOT_YOURS, NOTHING_RUNS, STOPPED
 from hub.kernel.budget import CallId, Granted, Later, TooDear
 from hub.kernel.guards import WRONG_CODE, Admitted, Declined, Rates, screen
 from hub.kernel.ports import Full, Unwritable
 from hub.kernel.routing import RoutingKey
+from hub.kernel.session import fold
 from hub.owners import Ownership
 from hub.pool import LOG_FULL, QUEUE_FULL, Pool, Pools, Ports, once
 from hub.turn import show
@@ -70,8 +72,10 @@ class Hub:
                 return await self._stop_pressed(await self.pools.get(key), asked)
             case Moved():
                 return await self._move(RoutingKey(asked.platform, asked.bot_id, asked.old_scope), key)
-            case Hello():
+            case Hello(of=None):
                 return await self._welcome(key)
+            case Hello(of=str(other)):
+                return await self._copy(other, key) or await self._welcome(key)
             case _:
                 # Nothing asks a person for a decision yet, so none is awaited.
                 return Refused(reason="not allowed")
@@ -200,6 +204,31 @@ class Hub:
         name = turn_id(new.platform, new.bot_id, new.scope_id, old.scope_id)
         await pool.crew.fork(new, pool.session.copy(f"fork.{name}", self.ports.clock()))
         return Noted(epoch=pool.epoch)
+
+    async def _copy(self, other: str, new: RoutingKey) -> Refused | None:
+        """Begin a conversation with all that was said in another, whose own log is only read; words where it cannot.
+
+        Whose machine it is may read all conversations on it, and nobody else.
+        """
+        policy = self.owners.policy(new.platform, new.bot_id)
+        if policy is None or not policy.everyone_owns:
+            return Refused(reason="not allowed", text="Only at the terminal can another conversation be gone on with.")
+        platform, _, rest = other.partition(":")
+        bot_id, _, scope_id = rest.partition(":")
+        try:
+            key = RoutingKey(platform, bot_id, scope_id)
+            logged = await self.ports.log.history(key)
+        except BadToken as error:
+            return Refused(reason="malformed", text=f"There is no conversation {other!r}: {error}.")
+        session = fold(platform, bot_id, scope_id, ((one.sequence, one.record) for one in logged))
+        if not session.received:
+            return Refused(
+                reason="malformed", text=f"There is no conversation {other!r}; `factory turns ls` lists them."
+            )
+        id = f"fork.{turn_id(new.platform, new.bot_id, new.scope_id, other)}"
+        if not await self.pools.fork(new, session.copy(id, self.ports.clock())):
+            return Refused(reason="malformed", text=f"There is a conversation {new.scope_id!r} already.")
+        return None
 
     async def _welcome(self, key: RoutingKey) -> Welcome:
         """Send again what has no receipt, and tell who answers here."""

@@ -17,8 +17,9 @@ from adapters.cli.conversation import WAITING, Conversation
 from adapters.cli.files import File, Unattachable, read_all
 from adapters.cli.normalize import PLATFORM, Speaker
 from adapters.cli.render import Paint
-from adapters.spoke import Screen, Spoke
+from adapters.spoke import Reply, Screen, Spoke
 from factory_contracts import subjects
+from factory_contracts.messages import Said
 from factory_nats.connect import Identity, connect
 from factory_nats.result import Ok
 from factory_nats.transport import Transport
@@ -32,7 +33,8 @@ _RETRY = 2.0
 class ChatSettings:
     """What a terminal is told: where the bus is, who sits here, and what is wanted.
 
-    `session` names a scope, None a new one; `resume` an old one, by its name, the beginning of it or (empty) the last.
+    `session` names a scope, None a new one; `resume` an old one, by its name, the beginning of it or (empty) the last,
+    or a conversation of another platform ("platform:bot:scope"), with all of which a new one begins.
     """
 
     nats_url: str
@@ -58,6 +60,7 @@ async def chat(settings: ChatSettings) -> int:
     """Converse, or ask once; the exit code."""
     _log_into(settings.log_file)
     try:
+        other = settings.resume if settings.resume is not None and ":" in settings.resume else None
         scope = _scope(settings)
         subjects.scope_token(scope)
     except (sessions.UnknownSession, subjects.BadToken) as error:
@@ -79,6 +82,12 @@ async def chat(settings: ChatSettings) -> int:
     if transport is None:
         return _FAILED
     try:
+        if other is not None:
+            refused = await Spoke(transport, PLATFORM, settings.bot_id, _Nobody(), scope=scope).begin(scope, other)
+            if refused is not None:
+                _tell(refused.text)
+                return _USAGE
+            sessions.add(settings.sessions_file, sessions.note(scope, f"from {other}", datetime.now()))
         if prompt is not None:
             return await _ask(settings, transport, scope, prompt, files)
         return await _converse(settings, transport, scope)
@@ -140,8 +149,21 @@ async def _join_bus(settings: ChatSettings) -> Transport | None:
     return None
 
 
+class _Nobody:
+    """A screen before there is one."""
+
+    async def send(self, reply: Reply) -> str:
+        return reply.turn
+
+    async def edit(self, message_id: str, reply: Reply) -> None:
+        return
+
+    async def said(self, said: Said) -> None:
+        return
+
+
 def _scope(settings: ChatSettings) -> str:
-    if settings.resume is not None:
+    if settings.resume is not None and ":" not in settings.resume:
         return sessions.find(sessions.load(settings.sessions_file), settings.resume).name
     if settings.session is not None:
         return settings.session

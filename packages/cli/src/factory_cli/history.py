@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from factory_cli import log
 from factory_cli.amounts import plain
+from factory_cli.config import LOCAL_BOT, LOCAL_PLATFORM
 from factory_cli.console import Failed
 from factory_cli.expenses import Expense, Expenses, Total
 from factory_cli.home import Home
@@ -60,6 +61,12 @@ async def through(where: Home, url: str, look: Callable[[Transport], Awaitable[T
         return await look(transport)
 
 
+def named(platform: str, bot_id: str, scope_id: str) -> str:
+    """How a person at the terminal names a conversation: their own by the session, others by where they are."""
+    is_own = (platform, bot_id) == (LOCAL_PLATFORM, LOCAL_BOT)
+    return scope_id if is_own else f"{platform}:{bot_id}:{scope_id}"
+
+
 async def newest(transport: Transport, scope: str | None, limit: int) -> tuple[Listed, ...]:
     """The newest turns of all scopes or of one, the oldest of them first."""
     found: OrderedDict[str, Listed] = OrderedDict()
@@ -71,14 +78,14 @@ async def newest(transport: Transport, scope: str | None, limit: int) -> tuple[L
 
     async for subject, _, record in log.records(transport, subjects.plane("scopes")[0]):
         tokens = subjects.read_turns(subject)
-        if tokens is None or (scope is not None and tokens[2] != scope):
+        if tokens is None or (scope is not None and scope not in (tokens[2], named(*tokens))):
             continue
         for expense in expenses.apply(RoutingKey(*tokens), record):
             add(expense)
         match record:
             case TurnReceived() if record.turn not in found:
                 text = record.message.text
-                found[record.turn] = Listed(record.turn, clock(record.at), tokens[2], text, "open", Total())
+                found[record.turn] = Listed(record.turn, clock(record.at), named(*tokens), text, "open", Total())
                 if len(found) > limit:
                     found.popitem(last=False)
             case TurnAnswered() | TurnRefused() | TurnSuperseded() if record.turn in found:

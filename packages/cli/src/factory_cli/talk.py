@@ -37,7 +37,10 @@ def chat(
     ] = None,
     is_json: Annotated[bool, typer.Option("--json", help="With -p: render events, one JSON per line.")] = False,
     is_resuming: Annotated[bool, typer.Option("--resume", help="Go on with session ID, or the last.")] = False,
-    resumed: Annotated[str | None, typer.Argument(metavar="[ID]", help="With --resume: which session.")] = None,
+    resumed: Annotated[
+        str | None,
+        typer.Argument(metavar="[ID]", help="With --resume: which session, or PLATFORM:BOT:SCOPE of another platform."),
+    ] = None,
     continues: Annotated[bool, typer.Option("-c", "--continue", help="Go on with the last session.")] = False,
     session: Annotated[str | None, typer.Option("--session", metavar="NAME", help="A session of that name.")] = None,
     agent: Annotated[str | None, typer.Option("--agent", metavar="NAME", help="Who shall answer.")] = None,

@@ -181,10 +181,14 @@ class Moved(_FromSpoke):
 
 
 class Hello(_FromSpoke):
-    """A spoke has come: what has no receipt is sent again, for one scope or (scope "*") for the whole bot."""
+    """A spoke has come: what has no receipt is sent again, for one scope or (scope "*") for the whole bot.
+
+    With `of` a new scope begins with all that was said in another conversation, named "platform:bot:scope".
+    """
 
     kind: Literal["hello"] = "hello"
     understands: Version = 1
+    of: Annotated[str, StringConstraints(min_length=5, max_length=400)] | None = None
 
 
 FromSpoke = Annotated[
