@@ -283,7 +283,7 @@ async def test_the_newest_turns_are_listed_with_what_they_cost() -> None:
 
     assert [(one.turn, one.scope, one.state, one.total.in_words) for one in found] == [
         ("one", "walk", "answered (complete)", "$0.010000000000000001 + 1 unknown"),
-        ("two", "7", "open", "$0.00"),
+        ("two", "telegram:main:7", "open", "$0.00"),
         ("three", "walk", "answered (failed)", "1 unknown"),
     ]
     assert found[0].as_json() == {
