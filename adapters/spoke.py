@@ -499,7 +499,8 @@ class Spoke:
         parts = growing.parts
         if event.message_id is not None:
             growing.know((event.message_id, *(event.further or ())))
-        if growing.take(event) or growing.parts != parts:
+        # While something is missing, what is held may be less than what an earlier process showed.
+        if growing.take(event) or (growing.parts != parts and not growing.has_gap):
             growing.changed.set()
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:

@@ -12,11 +12,12 @@ from aiogram.methods import DeleteWebhook, SetWebhook, TelegramMethod
 from adapters.pace import Pace
 from adapters.spoke import NotNow
 from adapters.telegram.bot import Bot, standard_pace
-from adapters.telegram.client import ASKED_FOR, Barred, Client, Conflict, Rejected, Unauthorized, Unreachable
+from adapters.telegram.client import ASKED_FOR, Client, Conflict
 from adapters.telegram.intake import Settled
 from adapters.telegram.normalize import Me
 from adapters.telegram.settings import BotSettings, TelegramSettings
 from adapters.telegram.webhook import listening
+from adapters.trouble import Barred, Rejected, Unauthorized, Unreachable
 from factory_nats.connect import connect
 from factory_nats.result import Err
 from factory_nats.transport import Transport

@@ -2,36 +2,41 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from aiogram.methods import (
     AnswerCallbackQuery,
     EditMessageReplyMarkup,
+    SendChatAction,
     SendMessage,
     SetMessageReaction,
     TelegramMethod,
 )
 from aiogram.types import InlineKeyboardButton, InlineKeyboardMarkup, ReactionTypeEmoji, ReplyParameters
 
+from adapters.aside import Aside
+from adapters.busy import Busy
+from adapters.buttons import chosen, press, presser
+from adapters.enclosed import announced, enclosed
+from adapters.menu import COMMANDS
+from adapters.overheard import Overheard
 from adapters.pace import Pace, Rhythm
 from adapters.spoke import Left, NotNow, Reply, Spoke, Undeliverable
-from adapters.telegram.busy import Busy
-from adapters.telegram.client import Barred, Client, Conflict, Rejected, Unauthorized, Unreachable
+from adapters.telegram.client import Client, Conflict
 from adapters.telegram.gather import merged
 from adapters.telegram.intake import Intake, Polling, Settled
-from adapters.telegram.menu import COMMANDS, register
+from adapters.telegram.menu import register
 from adapters.telegram.normalize import PLATFORM, File, Halted, Heard, Me, Moved, Normalized, Pressed, normalize
-from adapters.telegram.overheard import Overheard
-from adapters.telegram.screen import CHOICE, STOP, Screen, place
+from adapters.telegram.screen import Screen, place
 from adapters.telegram.settings import BotSettings, TelegramSettings
-from adapters.telegram.text import clip
+from adapters.text import clip
+from adapters.trouble import Barred, Rejected, Unauthorized, Unreachable
 from factory_contracts.messages import (
     Accepted,
     Address,
     AlreadyAccepted,
-    Attachment,
     InboundMessage,
     Refused,
     Said,
@@ -44,13 +49,9 @@ logger = logging.getLogger(__name__)
 PRIVATE = Rhythm(gap=1.05)
 GROUP = Rhythm(gap=1.05, every=3.6, saved=3)
 BETWEEN = 1 / 28
-MOST_FETCHED = 20 * 1024 * 1024
-TRIES = 5
-TRY_AGAIN = 1.0
+# Telegram shows it for five seconds at most.
+TYPING_EVERY = 4.0
 WAITING = "👀"
-FOR_ANOTHER = "This question is for somebody else."
-ANSWERED = "This was answered already."
-MOST_ASIDE = 200
 UNWRITABLE = (NotNow, Rejected, Barred, Unreachable, Unauthorized, Conflict)
 
 
@@ -96,11 +97,11 @@ class Bot:
         )
         clock = asyncio.get_running_loop().time
         self._screen = Screen(client, settings.render, settings.stream, self._spoke.read, clock)
-        self._busy = Busy(client, pace, chat_of)
+        self._busy = Busy(self._type, TYPING_EVERY)
         self._intake = Intake(self._normalize, self.on_message, self.on_action)
+        self._aside = Aside(pace, UNWRITABLE)
         self._overheard = Overheard()
         self._marked: dict[str, InboundMessage] = {}
-        self._aside: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Serve until cancelled."""
@@ -113,9 +114,7 @@ class Bot:
                     group.create_task(Polling(self._client, self._intake.feed, self._at).run())
         finally:
             await self._intake.close()
-            for task in self._aside:
-                task.cancel()
-            await asyncio.gather(*self._aside, return_exceptions=True)
+            await self._aside.close()
             await self._spoke.close()
 
     def feed(self, update: object) -> Settled:
@@ -127,7 +126,7 @@ class Bot:
         """Hand what belongs together to the hub as one message, and see to what it says of it."""
         heard = merged(parts)
         # Whose message would not be heard, their files are not fetched.
-        refused = await self._spoke.would_take(_with_files(heard)) if heard.files else None
+        refused = await self._spoke.would_take(announced(heard.message, heard.files)) if heard.files else None
         match refused or await self._spoke.submit(await self._whole(heard)):
             case Accepted(turn=turn):
                 self._busy.begin(turn, heard.message.address)
@@ -141,7 +140,7 @@ class Bot:
                 if self._settings.observes and heard.message.in_group:
                     self._overheard.hear(heard.message.address.scope_id, heard.message.user_name, heard.message.text)
             case Refused(text=words) if words:
-                self._do_aside(self._tell(heard.message, words))
+                self._aside.do(self._tell(heard.message, words))
 
     async def on_action(self, action: Pressed | Halted | Moved) -> None:
         """A button, Telegram's own stop button, or a group that became a supergroup."""
@@ -152,14 +151,10 @@ class Bot:
                 draft = self._screen.drafted(chat, number)
                 if draft is not None:
                     await self._spoke.stop(draft.address.scope_id, draft.turn, user_id)
-            case Pressed(data=data):
-                words = ""
-                if data.startswith(STOP):
-                    words = await self._stop(action, data.removeprefix(STOP))
-                elif data.startswith(CHOICE):
-                    words = await self._choose(action, *data.removeprefix(CHOICE).partition(":")[::2])
+            case Pressed():
+                words = await self._press(action)
                 # Until it is answered, the button seems to be at work.
-                self._do_aside(
+                self._aside.do(
                     self._try(AnswerCallbackQuery(callback_query_id=action.query_id, text=clip(words, 200) or None))
                 )
 
@@ -194,77 +189,29 @@ class Bot:
 
     async def _whole(self, heard: Heard) -> InboundMessage:
         """The message with its files, and with what the group said before it."""
-        message = heard.message
-        attachments: list[Attachment] = []
-        missing: list[str] = []
-        for file in heard.files:
-            kept = await self._fetch(file)
-            if isinstance(kept, Attachment):
-                attachments.append(kept)
-            else:
-                missing.append(kept)
-        before = ""
-        if message.in_group and message.is_addressed and not message.text.startswith("/"):
-            before = self._overheard.take(message.address.scope_id)
-        return message.model_copy(
-            update={
-                "text": "\n\n".join(filter(None, (message.text, *missing))),
-                "attachments": tuple(attachments),
-                "quoted": "\n\n".join(filter(None, (before, message.quoted))) or None,
-            }
-        )
+        message = await enclosed(heard.message, heard.files, self._download, self._spoke.keep)
+        is_question = message.in_group and message.is_addressed and not message.text.startswith("/")
+        before = self._overheard.take(message.address.scope_id) if is_question else ""
+        return message.model_copy(update={"quoted": "\n\n".join(filter(None, (before, message.quoted))) or None})
 
-    async def _fetch(self, file: File) -> Attachment | str:
-        """A file where those who answer can read it, or in words why it is not there."""
-        if (file.size or 0) > MOST_FETCHED:
-            return f"[{file.kind} {file.name!r}: too large to be fetched, {file.size} bytes]"
-        for _ in range(TRIES):
-            try:
-                data = await self._client.download(file.file_id)
-            except (NotNow, Unreachable, Unauthorized) as error:
-                logger.info("a file is not fetched yet: %s", error)
-                await asyncio.sleep(error.seconds if isinstance(error, NotNow) else TRY_AGAIN)
-            except (Rejected, Barred, Conflict) as error:
-                logger.warning("a file is not to be had: %s", error)
-                break
-            else:
-                kept = await self._spoke.keep(file.kind, file.name, file.mime, data)
-                return kept or f"[{file.kind} {file.name!r}: could not be kept]"
-        return f"[{file.kind} {file.name!r}: could not be fetched]"
+    async def _download(self, file: File) -> bytes:
+        return await self._client.download(file.file_id)
 
-    async def _stop(self, pressed: Pressed, turn: str) -> str:
-        """End the turn under whose answer the button stands; words for who may not, or came too late."""
-        if not turn:
+    async def _press(self, pressed: Pressed) -> str:
+        """Do what a button means; words for who pressed it."""
+        if pressed.message_id is None:
             return ""
-        refused = await self._spoke.stop(pressed.address.scope_id, turn, pressed.user_id)
-        return refused.text if refused is not None else ""
-
-    async def _choose(self, pressed: Pressed, asker: str, choice: str) -> str:
-        """Say what the button says, once and for the person who was asked; words for everybody else."""
-        if pressed.user_id != asker or pressed.message_id is None or not choice:
-            return FOR_ANOTHER
-        told = await self._spoke.submit(
-            InboundMessage(
-                # Whoever presses again, also on another day, sends the message that was sent already.
-                message_id=f"choice.{pressed.message_id}",
-                user_id=pressed.user_id,
-                user_name=pressed.user_name,
-                text=choice,
-                in_group=pressed.chat_id < 0,
-                address=pressed.address,
-            )
-        )
-        if isinstance(told, Refused):
-            return told.text
-        if isinstance(told, Accepted):
-            self._busy.begin(told.turn, pressed.address)
-            chosen = InlineKeyboardMarkup(
-                inline_keyboard=[[InlineKeyboardButton(text=clip(f"✓ {choice}", 64), callback_data="-")]]
-            )
-            shown = EditMessageReplyMarkup(chat_id=pressed.chat_id, message_id=pressed.message_id, reply_markup=chosen)
-            self._do_aside(self._paced(pressed.address, shown))
-            return ""
-        return ANSWERED
+        address, in_group = pressed.address, pressed.chat_id < 0
+        who = presser(str(pressed.message_id), pressed.user_id, pressed.user_name, in_group, address)
+        told = await press(self._spoke, pressed.data, who)
+        if not isinstance(told, Accepted):
+            return told
+        self._busy.begin(told.turn, address)
+        made = InlineKeyboardButton(text=clip(f"✓ {chosen(pressed.data)[1]}", 64), callback_data="-")
+        shown = InlineKeyboardMarkup(inline_keyboard=[[made]])
+        edit = EditMessageReplyMarkup(chat_id=pressed.chat_id, message_id=pressed.message_id, reply_markup=shown)
+        self._aside.do(self._paced(address, edit))
+        return ""
 
     async def _tell(self, message: InboundMessage, words: str) -> None:
         chat, thread = place(message.address)
@@ -276,11 +223,22 @@ class Bot:
             SendMessage(chat_id=chat, message_thread_id=thread, text=clip(words, 4096), reply_parameters=hanging),
         )
 
+    async def _type(self, address: Address) -> None:
+        chat, thread = place(address)
+        if self._pace.is_silent(chat_of(address)):
+            return
+        try:
+            await self._client.ask(SendChatAction(chat_id=chat, message_thread_id=thread, action="typing"))
+        except NotNow as told:
+            self._pace.silence(chat_of(address), told.seconds)
+        except UNWRITABLE as error:
+            logger.debug("nobody sees that we type: %s", error)
+
     def _mark(self, turn: str, message: InboundMessage) -> None:
         """Show that a message is taken, until it is answered, where that is wished."""
         if self._settings.reactions:
             self._marked[turn] = message
-            self._do_aside(self._paced(message.address, _reaction(message, WAITING)))
+            self._aside.do(self._paced(message.address, _reaction(message, WAITING)))
 
     @contextmanager
     def _ending(self, reply: Reply) -> Iterator[None]:
@@ -295,7 +253,7 @@ class Bot:
         self._screen.forget(turn)
         marked = self._marked.pop(turn, None)
         if marked is not None:
-            self._do_aside(self._paced(marked.address, _reaction(marked)))
+            self._aside.do(self._paced(marked.address, _reaction(marked)))
 
     async def _keep_drafts(self) -> None:
         for draft in self._screen.fading():
@@ -303,40 +261,12 @@ class Bot:
                 async with self._pace.leave(chat_of(draft.address)):
                     await self._screen.keep(draft)
 
-    def _do_aside(self, work: Coroutine[None, None, None]) -> None:
-        """What is nice to have: done beside everything else, and left where there is too much of it."""
-        if len(self._aside) >= MOST_ASIDE:
-            work.close()
-            return
-        task = asyncio.create_task(work)
-        self._aside.add(task)
-        task.add_done_callback(self._aside.discard)
-
     async def _paced(self, address: Address, method: TelegramMethod[Any]) -> None:
-        """Write where there is leave to, and again where Telegram asks to wait."""
-        for _ in range(TRIES):
-            async with self._pace.leave(chat_of(address)):
-                try:
-                    await self._client.ask(method)
-                    return
-                except NotNow as told:
-                    self._pace.silence(chat_of(address), told.seconds)
-                except UNWRITABLE as error:
-                    logger.info("not written: %s", error)
-                    return
+        await self._aside.write(chat_of(address), lambda: self._client.ask(method))
 
     async def _try(self, method: TelegramMethod[Any]) -> None:
         with suppress(*UNWRITABLE):
             await self._client.ask(method)
-
-
-def _with_files(heard: Heard) -> InboundMessage:
-    """The message as it will be, before there are any files."""
-    files = tuple(
-        Attachment(kind=file.kind, name=file.name[:255], mime=file.mime[:127], size=file.size or 0, blob="-")
-        for file in heard.files
-    )
-    return heard.message.model_copy(update={"attachments": files})
 
 
 def _reaction(message: InboundMessage, *emoji: str) -> SetMessageReaction:

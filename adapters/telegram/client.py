@@ -26,6 +26,7 @@ from aiogram.utils.token import TokenValidationError
 from aiohttp import ClientError
 
 from adapters.spoke import NotNow
+from adapters.trouble import Barred, Rejected, Unauthorized, Unreachable
 
 logger = logging.getLogger(__name__)
 
@@ -41,24 +42,8 @@ RESTING = 1.0
 ASKED_FOR = ("message", "channel_post", "callback_query", "stopped_message_generation", "my_chat_member")
 
 
-class Rejected(Exception):
-    """Telegram will not do this, asked as often as one likes; the words are its own."""
-
-
-class Barred(Exception):
-    """This bot may not write there: it was blocked or removed, or has no right to."""
-
-
-class Unauthorized(Exception):
-    """The token is not, or no longer, a bot's."""
-
-
 class Conflict(Exception):
     """Somebody else takes this bot's updates: another process, or a webhook."""
-
-
-class Unreachable(Exception):
-    """Telegram was not reached, or its answer was not readable; whether it did what was asked is not known."""
 
 
 class _Updates(TelegramMethod[list[Any]]):

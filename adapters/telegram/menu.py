@@ -1,74 +1,19 @@
 """The commands that Telegram offers where one types a slash: by kind of chat and by language."""
 
 import logging
-from collections.abc import Mapping
-from types import MappingProxyType
 
 from aiogram.methods import GetMyCommands, SetMyCommands
 from aiogram.types import BotCommand, BotCommandScopeAllGroupChats, BotCommandScopeAllPrivateChats
 
+from adapters.menu import MENU
 from adapters.spoke import NotNow
-from adapters.telegram.client import Barred, Client, Conflict, Rejected, Unauthorized, Unreachable
+from adapters.telegram.client import Client, Conflict
+from adapters.trouble import Barred, Rejected, Unauthorized, Unreachable
 
 logger = logging.getLogger(__name__)
 
-# In the order of the menu; a language that is not there is offered the first.
-MENU: Mapping[str, Mapping[str, str]] = MappingProxyType(
-    {
-        "": {
-            "new": "Begin a new conversation",
-            "stop": "Stop the running answer",
-            "retry": "Answer the last message again",
-            "undo": "Take back the last exchange",
-            "agent": "Show or choose who answers",
-            "model": "Show or choose the model",
-            "usage": "Show what was spent",
-            "why": "Tell how the last answer came about",
-            "compact": "Put the conversation in short",
-            "help": "Show what I understand",
-        },
-        "de": {
-            "new": "Ein neues Gespräch beginnen",
-            "stop": "Die laufende Antwort abbrechen",
-            "retry": "Die letzte Nachricht noch einmal beantworten",
-            "undo": "Den letzten Wechsel zurücknehmen",
-            "agent": "Zeigen oder wählen, wer antwortet",
-            "model": "Das Modell zeigen oder wählen",
-            "usage": "Zeigen, was verbraucht wurde",
-            "why": "Sagen, wie die letzte Antwort entstand",
-            "compact": "Das Gespräch zusammenfassen",
-            "help": "Zeigen, was ich verstehe",
-        },
-        "es": {
-            "new": "Empezar una conversación nueva",
-            "stop": "Detener la respuesta en curso",
-            "retry": "Responder otra vez al último mensaje",
-            "undo": "Retirar el último intercambio",
-            "agent": "Ver o elegir quién responde",
-            "model": "Ver o elegir el modelo",
-            "usage": "Ver lo que se ha gastado",
-            "why": "Explicar cómo surgió la última respuesta",
-            "compact": "Resumir la conversación",
-            "help": "Ver lo que entiendo",
-        },
-        "fr": {
-            "new": "Commencer une nouvelle conversation",
-            "stop": "Arrêter la réponse en cours",
-            "retry": "Répondre encore au dernier message",
-            "undo": "Reprendre le dernier échange",
-            "agent": "Voir ou choisir qui répond",
-            "model": "Voir ou choisir le modèle",
-            "usage": "Voir ce qui a été dépensé",
-            "why": "Dire comment la dernière réponse est née",
-            "compact": "Résumer la conversation",
-            "help": "Voir ce que je comprends",
-        },
-    }
-)
 # What only who talks alone with the bot is offered.
 PRIVATE = frozenset(("model", "compact"))
-# Every word to the hub, offered or not.
-COMMANDS = frozenset(f"/{name}" for name in (*MENU[""], "start", "fork", "expand"))
 
 
 async def register(client: Client) -> None:

@@ -5,23 +5,19 @@ it again and again, and nothing behind it.
 """
 
 import re
-import unicodedata
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from adapters.raw import Json, list_of, object_of, text_of, whole_of
+from adapters.speaker import SOMEONE, bracketed, clipped, file_name, speaker
 from factory_contracts.messages import MAX_TEXT, Address, AttachmentKind, InboundMessage
 
 PLATFORM = "telegram"
 PACE_MS = 250
-SOMEONE = "someone"
-MAX_NAME = 64
 MAX_QUOTED = 4_000
 # What the bot said itself stands in its session already; so much of it tells which answer is meant.
 MAX_QUOTED_OF_OURS = 1_000
-MAX_FILE_NAME = 255
-
-Json = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,16 +158,6 @@ _SERVICE = _words(
 # In the name of these accounts Telegram passes on what an anonymous administrator, a channel or a linked channel says.
 _STAND_INS = frozenset((1087968824, 136817688, 777000))
 
-# Between name and text stands a colon, and a name stands in brackets: no name may bring its own, or what looks like it.
-_NOT_IN_NAMES = str.maketrans(
-    "[]", "()", ":\N{FULLWIDTH COLON}\N{SMALL COLON}\N{PRESENTATION FORM FOR VERTICAL COLON}\N{RATIO}"
-    "\N{MODIFIER LETTER TRIANGULAR COLON}\N{MODIFIER LETTER RAISED COLON}\N{MODIFIER LETTER COLON}"
-    "\N{PRESENTATION FORM FOR VERTICAL TWO DOT LEADER}\N{HEBREW PUNCTUATION SOF PASUQ}"
-)  # fmt: skip
-# Letters and marks that nobody sees, beside those that Unicode counts as formatting.
-_UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\ufe00-\ufe0f\U000e0100-\U000e01ef]")
-_LINE_ENDS = frozenset(("Cc", "Zl", "Zp"))
-
 _COMMAND = re.compile(r"(/[A-Za-z0-9_]{1,64})(?:@([A-Za-z0-9_]+))?(?![A-Za-z0-9_@])")
 # What parts an address from what follows: "@bot, how are you", "@bot: go on".
 _AFTER_MENTION = re.compile(r"[,:;\u3001\u060c\uff0c\uff1a\uff1b]*\s*")
@@ -179,7 +165,6 @@ _MIME = re.compile(r"[a-z0-9.+_-]{1,60}/[a-z0-9.+_-]{1,60}")
 
 # No name and no command is longer; of longer marks the beginning is enough.
 _MAX_MARK = 128
-_INTEGERS = range(-(2**63), 2**63)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,25 +227,25 @@ class _Typed:
 
 def normalize(update: object, me: Me, *, commands: Collection[str], pace_ms: int = PACE_MS) -> Normalized:
     """What an update is to this bot; `commands` are the words to the hub as they are typed: `/new`."""
-    body = _object(update)
-    update_id = _whole(body.get("update_id"))
+    body = object_of(update)
+    update_id = whole_of(body.get("update_id"))
     if update_id is None:
         return Ignored("malformed: no update_id")
     for kind in ("message", "channel_post"):
         if kind in body:
-            return _message(_object(body[kind]), update_id, me, commands, pace_ms)
+            return _message(object_of(body[kind]), update_id, me, commands, pace_ms)
     if "callback_query" in body:
-        return _pressed(_object(body["callback_query"]), update_id, me, pace_ms)
+        return _pressed(object_of(body["callback_query"]), update_id, me, pace_ms)
     if "stopped_message_generation" in body:
-        return _halted(_object(body["stopped_message_generation"]), update_id, me, pace_ms)
+        return _halted(object_of(body["stopped_message_generation"]), update_id, me, pace_ms)
     # An edit among them: what was asked stands.
     kind = next((key for key in body if key != "update_id"), "nothing")
-    return Ignored(f"no message: {_name(_text(kind))}", update_id)
+    return Ignored(f"no message: {speaker(text_of(kind))}", update_id)
 
 
 def _message(message: Json, update_id: int, me: Me, commands: Collection[str], pace_ms: int) -> Heard | Moved | Ignored:
     place = _place(message, is_topic=message.get("is_topic_message") is True)
-    date = _whole(message.get("date"))
+    date = whole_of(message.get("date"))
     if place is None or date is None:
         return Ignored("malformed: no chat or no date", update_id)
     moved = _moved(message, place, update_id)
@@ -294,7 +279,7 @@ def _message(message: Json, update_id: int, me: Me, commands: Collection[str], p
             message_id=str(message_id),
             user_id=sender.id,
             user_name=sender.name,
-            text=_clip("\n".join(filter(None, (forwarded, told, text))), MAX_TEXT),
+            text=clipped("\n".join(filter(None, (forwarded, told, text))), MAX_TEXT),
             quoted=_quotation(message, quoted, author, sender, me),
             in_group=not place.is_private,
             is_addressed=is_addressed,
@@ -302,7 +287,7 @@ def _message(message: Json, update_id: int, me: Me, commands: Collection[str], p
             sent_at=float(date),
         ),
         files=() if brought is None else (brought,),
-        group=_text(message.get("media_group_id")) or None,
+        group=text_of(message.get("media_group_id")) or None,
         date=date,
         length=typed.length,
         is_plain="text" in message and bool(typed.text) and not (file or told or is_forward or is_command),
@@ -311,10 +296,10 @@ def _message(message: Json, update_id: int, me: Me, commands: Collection[str], p
 
 
 def _moved(message: Json, place: _Place, update_id: int) -> Moved | None:
-    new = _whole(message.get("migrate_to_chat_id"))
+    new = whole_of(message.get("migrate_to_chat_id"))
     if new is not None:
         return Moved(update_id, str(place.chat_id), str(new))
-    old = _whole(message.get("migrate_from_chat_id"))
+    old = whole_of(message.get("migrate_from_chat_id"))
     return None if old is None else Moved(update_id, str(old), str(place.chat_id))
 
 
@@ -330,18 +315,18 @@ def _unheard(message: Json, message_id: int | None, sender: _Person | None) -> s
         return "written to a channel"
     if message_id is None or sender is None:
         return "malformed: no message_id or no sender"
-    user = _object(message.get("from"))
-    if user.get("is_bot") is True and not (_whole(user.get("id")) in _STAND_INS and "sender_chat" in message):
+    user = object_of(message.get("from"))
+    if user.get("is_bot") is True and not (whole_of(user.get("id")) in _STAND_INS and "sender_chat" in message):
         # Two bots that answer each other never end.
         return "said by a bot"
     return ""
 
 
 def _pressed(query: Json, update_id: int, me: Me, pace_ms: int) -> Pressed | Ignored:
-    user = _object(query.get("from"))
-    message = _object(query.get("message"))
+    user = object_of(query.get("from"))
+    message = object_of(query.get("message"))
     person, place = _person(user), _place(message, is_topic=message.get("is_topic_message") is True)
-    query_id, data = _text(query.get("id")), _text(query.get("data"))
+    query_id, data = text_of(query.get("id")), text_of(query.get("data"))
     if user.get("is_bot") is True:
         return Ignored("pressed by a bot", update_id)
     if not data:
@@ -378,8 +363,8 @@ def _halted(body: Json, update_id: int, me: Me, pace_ms: int) -> Halted | Ignore
 
 
 def _place(body: Json, *, is_topic: bool) -> _Place | None:
-    chat = _object(body.get("chat"))
-    chat_id, kind = _whole(chat.get("id")), chat.get("type")
+    chat = object_of(body.get("chat"))
+    chat_id, kind = whole_of(chat.get("id")), chat.get("type")
     if not chat_id or not isinstance(kind, str):
         return None
     # An answer in a supergroup without topics has a thread's id as well, which is no place to answer in.
@@ -389,26 +374,26 @@ def _place(body: Json, *, is_topic: bool) -> _Place | None:
 
 def _sender(message: Json) -> _Person | None:
     """Who answers for a message: the chat in whose name it was sent, or the person."""
-    return _person(_object(message.get("sender_chat"))) or _person(_object(message.get("from")))
+    return _person(object_of(message.get("sender_chat"))) or _person(object_of(message.get("from")))
 
 
 def _person(body: Json) -> _Person | None:
-    number = _whole(body.get("id"))
+    number = whole_of(body.get("id"))
     if not number:
         return None
-    full = f"{_text(body.get('first_name'))} {_text(body.get('last_name'))}"
-    names = (_name(name) for name in (full, _text(body.get("title")), _text(body.get("username"))))
+    full = f"{text_of(body.get('first_name'))} {text_of(body.get('last_name'))}"
+    names = (speaker(name) for name in (full, text_of(body.get("title")), text_of(body.get("username"))))
     return _Person(str(number), next(filter(None, names), SOMEONE))
 
 
 def _origin(origin: object) -> _Person:
     """Who said first what was passed on."""
-    body = _object(origin)
+    body = object_of(origin)
     for key in ("sender_user", "sender_chat", "chat"):
-        person = _person(_object(body.get(key)))
+        person = _person(object_of(body.get(key)))
         if person is not None:
             return person
-    return _Person("", _name(_text(body.get("sender_user_name"))) or SOMEONE)
+    return _Person("", speaker(text_of(body.get("sender_user_name"))) or SOMEONE)
 
 
 def _is_addressed(message: Json, typed: _Typed, me: Me, commands: Collection[str]) -> bool:
@@ -418,13 +403,13 @@ def _is_addressed(message: Json, typed: _Typed, me: Me, commands: Collection[str
         return True
     if any(mark.names(me) for mark in typed.marks):
         return True
-    replied = _object(_replied(message).get("from"))
-    return not at and _whole(replied.get("id")) == me.id
+    replied = object_of(_replied(message).get("from"))
+    return not at and whole_of(replied.get("id")) == me.id
 
 
 def _replied(message: Json) -> Json:
     """The message that it is an answer to; empty where a topic alone says so."""
-    replied = _object(message.get("reply_to_message"))
+    replied = object_of(message.get("reply_to_message"))
     # In a topic all that answers to nothing answers to the topic's beginning.
     is_beginning = message.get("is_topic_message") is True and (
         replied.get("message_id") == message.get("message_thread_id") or "forum_topic_created" in replied
@@ -436,7 +421,7 @@ def _answered(message: Json) -> tuple[Json, _Person]:
     """The message that it is an answer to, here or in another chat, and who said it."""
     replied = _replied(message)
     if not replied:
-        elsewhere = _object(message.get("external_reply"))
+        elsewhere = object_of(message.get("external_reply"))
         return elsewhere, _origin(elsewhere.get("origin"))
     if "forward_origin" in replied:
         return replied, _origin(replied["forward_origin"])
@@ -447,13 +432,13 @@ def _quotation(message: Json, quoted: Json, author: _Person, asker: _Person, me:
     """What it is an answer to, as far as it may be told; whoever asks knows their own words."""
     if not quoted:
         return None
-    marked = _text(_object(message.get("quote")).get("text"))
+    marked = text_of(object_of(message.get("quote")).get("text"))
     words = marked or _typed(quoted).text or _in_words(quoted) or _file_in_words(quoted)
     if not words:
         return None
     if author.id == str(me.id):
-        return _clip(words, MAX_QUOTED_OF_OURS)
-    return _clip(words if author.id == asker.id else f"{author.name}: {words}", MAX_QUOTED)
+        return clipped(words, MAX_QUOTED_OF_OURS)
+    return clipped(words if author.id == asker.id else f"{author.name}: {words}", MAX_QUOTED)
 
 
 def _file_in_words(message: Json) -> str:
@@ -463,7 +448,7 @@ def _file_in_words(message: Json) -> str:
 
 def _typed(message: Json) -> _Typed:
     for words, marks in (("text", "entities"), ("caption", "caption_entities")):
-        text = _text(message.get(words))
+        text = text_of(message.get(words))
         if text.strip():
             return _Typed(text, tuple(_marks(text, message.get(marks))))
     return _Typed(_rich_text(message.get("rich_message")))
@@ -471,14 +456,14 @@ def _typed(message: Json) -> _Typed:
 
 def _marks(text: str, entities: object) -> Iterator[_Mark]:
     units = text.encode("utf-16-le")
-    for entity in map(_object, _list(entities)):
-        start, length = _whole(entity.get("offset")), _whole(entity.get("length"))
+    for entity in map(object_of, list_of(entities)):
+        start, length = whole_of(entity.get("offset")), whole_of(entity.get("length"))
         if start is None or length is None or not _is_stretch(units, start, start + length):
             continue
         end = start + length
         marked = units[2 * start : 2 * min(end, start + _MAX_MARK)].decode("utf-16-le", "replace")
-        user_id = _whole(_object(entity.get("user")).get("id"))
-        yield _Mark(_text(entity.get("type")), start, end, marked, user_id)
+        user_id = whole_of(object_of(entity.get("user")).get("id"))
+        yield _Mark(text_of(entity.get("type")), start, end, marked, user_id)
 
 
 def _is_stretch(units: bytes, start: int, end: int) -> bool:
@@ -509,20 +494,20 @@ def _file(message: Json) -> File | None:
     if key is None:
         return None
     kind, name, mime = _FILES[key]
-    body = _largest(message[key]) if key == "photo" else _object(message[key])
-    file_id = _text(body.get("file_id"))
+    body = _largest(message[key]) if key == "photo" else object_of(message[key])
+    file_id = text_of(body.get("file_id"))
     moves = body.get("is_animated") is True or body.get("is_video") is True
     if not file_id or (key == "sticker" and moves):
         return None
-    told = _text(body.get("mime_type")).lower()
+    told = text_of(body.get("mime_type")).lower()
     mime = told if _MIME.fullmatch(told) else mime
     if key == "document":
         kind = _KIND_OF_DOCUMENT.get(mime.partition("/")[0], kind)
-    size = _whole(body.get("file_size"))
+    size = whole_of(body.get("file_size"))
     return File(
         kind=kind,
         file_id=file_id,
-        name=_file_name(_text(body.get("file_name"))) or name,
+        name=file_name(text_of(body.get("file_name"))) or name,
         mime=mime,
         size=None if size is None or size < 0 else size,
     )
@@ -530,35 +515,35 @@ def _file(message: Json) -> File | None:
 
 def _largest(sizes: object) -> Json:
     return max(
-        map(_object, _list(sizes)),
-        key=lambda size: (_whole(size.get("width")) or 0) * (_whole(size.get("height")) or 0),
+        map(object_of, list_of(sizes)),
+        key=lambda size: (whole_of(size.get("width")) or 0) * (whole_of(size.get("height")) or 0),
         default={},
     )
 
 
 def _in_words(message: Json) -> str:
     """What a message without words says, where it can be told in a line."""
-    sticker, dice = _object(message.get("sticker")), _object(message.get("dice"))
-    venue, contact = _object(message.get("venue")), _object(message.get("contact"))
-    where = _coordinates(_object(message.get("location")))
+    sticker, dice = object_of(message.get("sticker")), object_of(message.get("dice"))
+    venue, contact = object_of(message.get("venue")), object_of(message.get("contact"))
+    where = _coordinates(object_of(message.get("location")))
     if sticker:
-        return _bracketed("sticker", _text(sticker.get("emoji")))
+        return bracketed("sticker", text_of(sticker.get("emoji")))
     if venue:
         # A venue comes as a location too.
-        name = ", ".join(filter(None, (_text(venue.get("title")), _text(venue.get("address")))))
-        return _bracketed("venue", name, f"({where})" if where else "")
+        name = ", ".join(filter(None, (text_of(venue.get("title")), text_of(venue.get("address")))))
+        return bracketed("venue", name, f"({where})" if where else "")
     if where:
-        return _bracketed("location", where)
+        return bracketed("location", where)
     if contact:
-        name = _name(f"{_text(contact.get('first_name'))} {_text(contact.get('last_name'))}")
-        return _bracketed("contact", ", ".join(filter(None, (name, _text(contact.get("phone_number"))))))
+        name = speaker(f"{text_of(contact.get('first_name'))} {text_of(contact.get('last_name'))}")
+        return bracketed("contact", ", ".join(filter(None, (name, text_of(contact.get("phone_number"))))))
     if "poll" in message:
-        poll = _object(message["poll"])
-        options = " / ".join(_text(_object(option).get("text")) for option in _list(poll.get("options")))
-        return _bracketed("poll", _text(poll.get("question")), f"({options})" if options else "")
+        poll = object_of(message["poll"])
+        options = " / ".join(text_of(object_of(option).get("text")) for option in list_of(poll.get("options")))
+        return bracketed("poll", text_of(poll.get("question")), f"({options})" if options else "")
     if dice:
-        value = _whole(dice.get("value"))
-        return _bracketed("dice", _text(dice.get("emoji")), "" if value is None else str(value))
+        value = whole_of(dice.get("value"))
+        return bracketed("dice", text_of(dice.get("emoji")), "" if value is None else str(value))
     return ""
 
 
@@ -572,13 +557,9 @@ def _coordinates(location: Json) -> str:
     return ", ".join(told) if len(told) == 2 else ""
 
 
-def _bracketed(*words: str) -> str:
-    return f"[{' '.join(filter(None, map(_one_line, words)))}]"
-
-
 def _stranger(message: Json) -> str:
     """The name of a kind of message that nobody told us of."""
-    return _name(_text(next((key for key in message if key not in _ABOUT), "")))
+    return speaker(text_of(next((key for key in message if key not in _ABOUT), "")))
 
 
 def _rich_text(rich: object) -> str:
@@ -593,72 +574,28 @@ def _rich_text(rich: object) -> str:
             waiting.extend(reversed(part))
         elif isinstance(part, dict):
             waiting.extend(reversed(list(_inside(part))))
-    return "\n".join(line.rstrip() for line in _text("".join(words)).splitlines() if line.strip())
+    return "\n".join(line.rstrip() for line in text_of("".join(words)).splitlines() if line.strip())
 
 
 def _inside(part: Json) -> Iterator[object]:
     for key, gap in (("label", " "), ("summary", "\n"), ("text", ""), ("expression", ""), ("alternative_text", "")):
         if key in part:
             yield from (part[key], gap)
-    for row in _list(part.get("cells")):
-        for cell in _list(row):
+    for row in list_of(part.get("cells")):
+        for cell in list_of(row):
             yield from (cell, " ")
         yield "\n"
     for key in ("blocks", "items"):
-        for block in _list(part.get(key)):
+        for block in list_of(part.get(key)):
             yield from (block, "\n")
     yield part.get("caption")
 
 
-def _one_line(text: str) -> str:
-    """The text in one line, without what nobody sees or what turns the direction of writing."""
-    told = ((character, unicodedata.category(character)) for character in _UNSEEN.sub("", text))
-    return " ".join("".join(" " if kind in _LINE_ENDS else letter for letter, kind in told if kind != "Cf").split())
-
-
-def _name(text: str) -> str:
-    """A name in which nobody else's words can be put; it may be empty."""
-    return _one_line(text).translate(_NOT_IN_NAMES).lstrip("> ")[:MAX_NAME].strip()
-
-
-def _file_name(text: str) -> str:
-    name = re.sub(r"[/\\]", "_", _one_line(text))
-    if not name.strip(". "):
-        return ""
-    stem, dot, suffix = name.rpartition(".")
-    if len(name) <= MAX_FILE_NAME or not stem or len(suffix) > 16:
-        return name[:MAX_FILE_NAME]
-    return f"{stem[: MAX_FILE_NAME - 1 - len(suffix)]}{dot}{suffix}"
-
-
-def _clip(text: str, limit: int) -> str:
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
-
-
-def _object(value: object) -> Json:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: object) -> list[object]:
-    return value if isinstance(value, list) else []
-
-
-def _text(value: object) -> str:
-    """The string without what no contract carries: halves of characters and NUL."""
-    if not isinstance(value, str):
-        return ""
-    return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").replace("\0", "")
-
-
 def _number(value: object) -> int | None:
     is_spelled = isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20
-    return int(str(value)) if is_spelled else _whole(value)
-
-
-def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value in _INTEGERS else None
+    return int(str(value)) if is_spelled else whole_of(value)
 
 
 def _positive(value: object) -> int | None:
-    number = _whole(value)
+    number = whole_of(value)
     return number if number is not None and number > 0 else None

@@ -5,32 +5,16 @@ link that leads anywhere but out into the web.
 """
 
 import re
-import unicodedata
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
 from typing import Any
 
-import pyromark
 from pyromark.event import Event
 from telegramify_markdown import convert
 
-from adapters.telegram.text import clean, units
+from adapters.markdown import CARRIED, FORMULA, disarmed, parse, rearmed
+from adapters.table import table
+from adapters.text import clean, units
 
-# What comes before this sign is there for the parser alone: it tells in which list or quote a message begins.
-CARRIED = "\ufdd0"
-_LESS, _COLON = "\ufdd1", "\ufdd2"
-_RESTORED = {ord(_LESS): "<", ord(_COLON): ":"}
-
-_OPTIONS = (
-    pyromark.Options.ENABLE_TABLES
-    | pyromark.Options.ENABLE_STRIKETHROUGH
-    | pyromark.Options.ENABLE_TASKLISTS
-    | pyromark.Options.ENABLE_MATH
-)
-_TAG = re.compile(r"(?<!\]\()<")
-# \(x\) and \[x\], which Markdown would take for escaped brackets.
-FORMULA = re.compile(r"\\\(((?:(?!\n\n).){1,500}?)\\\)|\\\[((?:(?!\n\n).){1,500}?)\\\]", re.DOTALL)
 _LONGEST_FORMULA = 500
 _TEX_SIGN = re.compile(r"[\\^_=]")
 _WORD = re.compile(r"[^\W\d_]{3}")
@@ -39,16 +23,11 @@ _LINK = re.compile(r"https?://(?:[\w-]+\.)+[\w-]+\.?(?::\d{1,5})?(?:[/?#]\S*)?",
 _INWARD = re.compile(r"((?:tg|ton|tonsite)://\S+)", re.IGNORECASE)
 _LANGUAGE = re.compile(r"\S{1,64}")
 _LONGEST_LINK = 2_048
-_WIDEST_COLUMN = 24
 # Telegram takes 100; one is left for the line about a tool.
 _MOST_ENTITIES = 99
 _STYLES = ("bold", "italic", "underline", "strikethrough")
 _RULE = "———"
 _IMAGE = "🖼 "
-
-
-# Something that the parser sees: what it is, where it begins and where it ends.
-Seen = tuple[Event, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,32 +57,6 @@ def render(source: str, *, is_padded: bool = True) -> tuple[str, tuple[Entity, .
     for event, start, end in parse(source):
         writer.write(event, start, end)
     return writer.written()
-
-
-def parse(source: str) -> Iterator[Seen]:
-    """What the parser sees, and where in the source it begins and ends."""
-    told = disarmed(source)
-    events = pyromark.events_with_range(told, options=_OPTIONS)
-    if told.isascii():
-        for event, place in events:
-            yield event, place["start"], place["end"]
-        return
-    data, placed = told.encode(), tuple(events)
-    edges = sorted({edge for _, place in placed for edge in (place["start"], place["end"])})
-    lengths = (len(data[before:edge].decode()) for before, edge in pairwise([0, *edges]))
-    positions = dict(zip(edges, accumulate(lengths), strict=True))
-    for event, place in placed:
-        yield event, positions[place["start"]], positions[place["end"]]
-
-
-def disarmed(source: str) -> str:
-    """The source, as long as it was, without HTML and definitions of links: both would be read and never shown."""
-    return _TAG.sub(_LESS, source).replace("]:", f"]{_COLON}")
-
-
-def rearmed(text: str) -> str:
-    """What a parser made of the disarmed source, as the model wrote it."""
-    return text.translate(_RESTORED)
 
 
 def is_link(url: str) -> bool:
@@ -287,7 +240,7 @@ class _Writer:
                 self._close_span()
             case "Table":
                 self._open.append(_Span("pre", len(self._text)))
-                self._put(_table(self._rows, is_padded=self._is_padded))
+                self._put(table(self._rows, is_padded=self._is_padded))
                 self._close_span()
                 self._rows, self._is_in_table = [], False
             case _:
@@ -424,25 +377,3 @@ def _unicode(math: str) -> str:
     """A formula as well as it can be written without TeX."""
     text, entities = convert(math)
     return clean(text) if len(entities) == 1 and entities[0].length == units(text) and text.strip() else math
-
-
-def _table(rows: list[list[str]], *, is_padded: bool) -> str:
-    columns = max(map(len, rows))
-    cells = [[*row, *[""] * (columns - len(row))] for row in rows]
-    widths = [1] * columns
-    if is_padded:
-        widths = [min(max(map(_columns, column)), _WIDEST_COLUMN) for column in zip(*cells, strict=True)]
-    lines = [
-        " | ".join(cell + " " * (width - _columns(cell)) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in cells
-    ]
-    return "\n".join([lines[0], "-+-".join("-" * width for width in widths), *lines[1:]])
-
-
-def _columns(text: str) -> int:
-    """How wide a text is where all letters are as wide."""
-    return sum(
-        2 if unicodedata.east_asian_width(sign) in "WF" else 1
-        for sign in text
-        if unicodedata.category(sign) not in ("Mn", "Me", "Cf")
-    )

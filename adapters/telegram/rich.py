@@ -8,7 +8,8 @@ import re
 
 from telegramify_markdown import richify
 
-from adapters.telegram.render import CARRIED, disarmed, is_link, rearmed
+from adapters.markdown import CARRIED, disarmed, rearmed
+from adapters.telegram.render import is_link
 
 _MOST_BYTES = 32_000
 # Telegram takes 500 blocks, and no block is less than a line.

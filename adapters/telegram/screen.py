@@ -2,8 +2,8 @@
 
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from typing import TypeVar
 from zlib import crc32
 
@@ -34,10 +34,13 @@ from aiogram.types import (
     ReplyParameters,
 )
 
+from adapters.buttons import Button, below
 from adapters.spoke import Gone, Left, NotNow, Reply, Undeliverable
-from adapters.telegram.client import Barred, Client, Rejected, Unauthorized, Unreachable, reasons
-from adapters.telegram.layout import Layout, Page
+from adapters.telegram.client import Client, reasons
+from adapters.telegram.layout import Page, in_style
 from adapters.telegram.settings import Stream, Style
+from adapters.trouble import Barred, Rejected, Unauthorized, Unreachable
+from adapters.view import Slot, View
 from factory_contracts.messages import Address, Attachment, Said
 
 logger = logging.getLogger(__name__)
@@ -47,9 +50,6 @@ UNREACHED = 1.0
 DRAFT_KEPT = 20.0
 EMPTY = Page("…")
 NO_PREVIEW = LinkPreviewOptions(is_disabled=True)
-STOP_LABEL = "⏹ Stop"
-STOP = "s:"
-CHOICE = "c:"
 MOST_DATA = 64
 # Asked again tomorrow, Telegram would say the same.
 FOR_GOOD = ("chat not found", "not enough rights", "topic_closed", "chat_write_forbidden", "user is deactivated")
@@ -59,36 +59,12 @@ T = TypeVar("T")
 Read = Callable[[Attachment], Awaitable[bytes | None]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Slot:
-    """What one message is to show: a page of the answer with its buttons, or a file."""
-
-    page: Page = EMPTY
-    buttons: tuple[tuple[str, str], ...] = ()
-    file: Attachment | None = None
-
-
 @dataclass(slots=True)
-class _View:
-    """One answer: how it is cut into messages, what they are to show, and what each of them shows by now."""
+class _View(View[Page]):
+    """An answer, and what of it was shown as a draft."""
 
-    layout: Layout
-    wanted: tuple[_Slot, ...] = ()
-    shown: dict[str, _Slot] = field(default_factory=dict)
     drafted: Page | None = None
     is_draftless: bool = False
-
-    def slot(self, index: int) -> _Slot:
-        """What a message is to show; one beyond the answer is from an attempt that said more, and is emptied."""
-        return self.wanted[index] if index < len(self.wanted) else _Slot()
-
-    def due(self, parts: Sequence[str]) -> int | None:
-        """The first of the messages that does not show what it is to show; one beyond them, if one more is needed."""
-        for index, message in enumerate(parts):
-            # By its id: where a message was deleted, another stands in its place.
-            if self.shown.get(message) != self.slot(index):
-                return index
-        return len(parts) if len(parts) < len(self.wanted) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,15 +103,15 @@ class Screen:
                 view.shown[str(sent.message_id)] = slot
                 return str(sent.message_id)
         if reply.is_final:
-            view.wanted = self._slots(view, reply)
+            view.want(reply, below(reply, MOST_DATA))
             return await self._send_whole(view, reply)
         words = reply.text if slot.file is None else f"📎 {slot.file.name}"
-        return str((await self._write(_send(reply, _Slot(Page(words))))).message_id)
+        return str((await self._write(_send(reply, Slot(Page(words))))).message_id)
 
     async def edit(self, message_id: str, reply: Reply) -> Left | None:
         """Write what is wanted first and not shown yet."""
         view = self._view(reply.turn)
-        view.wanted = self._slots(view, reply)
+        view.want(reply, below(reply, MOST_DATA))
         parts = (message_id, *reply.parts[1:])
         due = view.due(parts)
         if due is not None and due < len(parts):
@@ -198,7 +174,7 @@ class Screen:
             except Rejected as error:
                 if not view.layout.simpler():
                     raise Undeliverable(str(error)) from None
-                view.wanted = self._slots(view, reply)
+                view.want(reply, below(reply, MOST_DATA))
             else:
                 view.shown[str(sent.message_id)] = view.wanted[0]
                 return str(sent.message_id)
@@ -226,18 +202,9 @@ class Screen:
                     raise Undeliverable(str(error)) from None
                 logger.warning("what Telegram refuses is written more simply: %s", error)
                 view.shown.clear()
-                view.wanted = self._slots(view, reply)
+                view.want(reply, below(reply, MOST_DATA))
                 return
         view.shown[message] = slot
-
-    def _slots(self, view: _View, reply: Reply) -> tuple[_Slot, ...]:
-        """What the answer's messages are to show, as it stands now."""
-        *complete, last = view.layout.pages(reply.text, reply.activity, reply.is_final)
-        return (
-            *(_Slot(page) for page in complete),
-            _Slot(last, _choices(reply) if reply.is_final else ((STOP_LABEL, f"{STOP}{reply.turn}"),)),
-            *(_Slot(file=attachment) for attachment in reply.attachments),
-        )
 
     async def _attach(self, chat: int, message: int, file: Attachment) -> None:
         """Put a file where its name stands; what Telegram does not take for what it says it is goes as a document."""
@@ -271,7 +238,7 @@ class Screen:
     def _view(self, turn: str) -> _View:
         view = self._views.get(turn)
         if view is None:
-            view = self._views[turn] = _View(Layout(self._style))
+            view = self._views[turn] = _View(in_style(self._style), EMPTY)
             if len(self._views) > VIEWS_KEPT:
                 self.forget(next(iter(self._views)))
         return view
@@ -292,7 +259,7 @@ def draft_id(turn: str) -> int:
     return crc32(turn.encode()) or 1
 
 
-def _send(reply: Reply, slot: _Slot) -> TelegramMethod[Message]:
+def _send(reply: Reply, slot: Slot[Page]) -> TelegramMethod[Message]:
     chat, thread = place(reply.address)
     asked = reply.address.reply_to if not reply.parts else None
     # In a group an answer hangs on what it answers, if that still stands.
@@ -316,7 +283,7 @@ def _send(reply: Reply, slot: _Slot) -> TelegramMethod[Message]:
     )
 
 
-def _edit(chat: int, message: int, slot: _Slot) -> EditMessageText:
+def _edit(chat: int, message: int, slot: Slot[Page]) -> EditMessageText:
     keyboard = _keyboard(slot.buttons)
     if slot.page.rich:
         rich = InputRichMessage(html=slot.page.rich)
@@ -365,13 +332,7 @@ def _media(file: Attachment, data: bytes) -> InputMediaUnion:
             return InputMediaDocument(media=content)
 
 
-def _choices(reply: Reply) -> tuple[tuple[str, str], ...]:
-    """What may be said next, each a button that says it, for the person who asked."""
-    offered = ((choice, f"{CHOICE}{reply.asker}:{choice}") for choice in reply.choices)
-    return tuple((choice, data) for choice, data in offered if len(data.encode()) <= MOST_DATA)
-
-
-def _keyboard(buttons: tuple[tuple[str, str], ...]) -> InlineKeyboardMarkup | None:
+def _keyboard(buttons: tuple[Button, ...]) -> InlineKeyboardMarkup | None:
     if not buttons:
         return None
     rows = [[InlineKeyboardButton(text=text, callback_data=data)] for text, data in buttons]

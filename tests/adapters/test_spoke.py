@@ -415,6 +415,17 @@ async def test_a_gap_waits_for_the_next_snapshot() -> None:
     await stage.spoke.close()
 
 
+async def test_a_spoke_that_starts_anew_takes_nothing_back_while_it_waits_for_a_snapshot() -> None:
+    stage = await a_stage()
+    await stage.tell(update("four", base=14, events=4, mid="of an earlier life"))
+    assert stage.paper.edits == []
+
+    await stage.tell(update("One two three four", events=4, mid="of an earlier life"))
+
+    assert stage.paper.texts == ["One two three four"]
+    await stage.spoke.close()
+
+
 async def test_a_new_attempt_starts_over_in_place_and_the_old_one_is_heard_no_more() -> None:
     stage = await a_stage()
     await stage.tell(update("Half an ans", events=5))

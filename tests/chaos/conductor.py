@@ -16,11 +16,25 @@ from typing import IO, Literal
 from factory_nats.result import Err
 from factory_nats.server import EmbeddedServer
 from tests.chaos import checker, fuse, script
+from tests.chaos.discord import Discord
 from tests.chaos.fuse import Fuses
 from tests.chaos.ledger import DEEDS, SCREEN, Ledger, read
 from tests.chaos.platform import Platform
 from tests.chaos.script import Kind, Question
-from tests.chaos.surroundings import AUDITOR, BOTS, HUBS, SCRIPT, TELEGRAM, WORKERS, Bus, seeds, spoke, users
+from tests.chaos.surroundings import (
+    AUDITOR,
+    BOTS,
+    DISCORD,
+    HUBS,
+    SCRIPT,
+    SLATE,
+    TELEGRAM,
+    WORKERS,
+    Bus,
+    seeds,
+    spoke,
+    users,
+)
 from tests.chaos.telegram import Telegram
 from tests.nursery import nursery
 
@@ -31,6 +45,8 @@ PRODUCT = (
     "adapters.spoke",
     "adapters.telegram.__main__",
     "tests.telegram.stage",
+    "adapters.discord.__main__",
+    "tests.discord.stage",
     "uvloop",
 )
 TICK = 0.02
@@ -46,6 +62,9 @@ DRAIN = 60.0
 CLOSING = 30.0
 STOPPING = 10.0
 
+SPOKES = {SLATE: "spoke_process", TELEGRAM: "telegram_process", DISCORD: "discord_process"}
+
+AnyPlatform = Platform | Telegram | Discord
 Target = Literal["hub", "worker", "spoke", "nats", "hub and spoke", "everything", "freeze hub", "freeze worker"]
 
 
@@ -165,10 +184,12 @@ class Run:
             if line.startswith("Traceback") or " ERROR asyncio: " in line
         ]
 
-    def _new_platform(self) -> Platform | Telegram:
+    def _new_platform(self) -> AnyPlatform:
         ledger, dice = self.folder / SCREEN, random.Random(self.seed)
         if self.platform == TELEGRAM:
             return Telegram(ledger, self._note_shown, self._pid_of)
+        if self.platform == DISCORD:
+            return Discord(ledger, self._note_shown, self._pid_of)
         return Platform(ledger, dice, self._note_shown)
 
     def _pid_of(self, bot: str) -> int:
@@ -181,7 +202,7 @@ class Run:
             del self._expected[key]
             self._moved[key.rpartition(" ")[0]] = time.monotonic()
 
-    async def _ask(self, platform: Platform | Telegram) -> None:
+    async def _ask(self, platform: AnyPlatform) -> None:
         """People ask, at the pace that makes the turns last as long as the kills, and on until the last kill."""
         dice = random.Random(self.seed + 1)
         began = time.monotonic()
@@ -201,7 +222,7 @@ class Run:
             for _ in range(dice.choice((1, 1, 2, 4))):
                 self._ask_one(platform, dice, bot, scope)
 
-    def _ask_one(self, platform: Platform | Telegram, dice: random.Random, bot: str, scope: str) -> None:
+    def _ask_one(self, platform: AnyPlatform, dice: random.Random, bot: str, scope: str) -> None:
         self.asked += 1
         kind = self.wanted or dice.choices(script.KINDS, script.WEIGHTS)[0]
         question = Question(f"q{self.asked}", kind, " ".join(dice.sample(script.WORDS, 3)), platform.speaker)
@@ -256,7 +277,7 @@ class Run:
         system.fuses.disarm()
         return system.deaths() > before
 
-    async def _drain(self, platform: Platform | Telegram, bus: Bus) -> None:
+    async def _drain(self, platform: AnyPlatform, bus: Bus) -> None:
         """Until every question is answered on the screen and every turn is closed on the log."""
         with suppress(TimeoutError):
             async with asyncio.timeout(DRAIN):
@@ -305,7 +326,7 @@ class System:
         self._ending = False
         self._hubs = [Slot(name, ("hub_process", name), is_standby=name != HUBS[0]) for name in HUBS]
         self._workers = [Slot(name, ("worker_process", name)) for name in WORKERS]
-        module = "telegram_process" if run.platform == TELEGRAM else "spoke_process"
+        module = SPOKES[run.platform]
         self._spokes = [Slot(spoke(run.platform, bot), (module, bot)) for bot in BOTS]
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._died = asyncio.Event()

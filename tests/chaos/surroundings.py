@@ -10,7 +10,8 @@ from factory_nats.server import User
 
 SLATE = "slate"
 TELEGRAM = "telegram"
-PLATFORMS = (SLATE, TELEGRAM)
+DISCORD = "discord"
+PLATFORMS = (SLATE, TELEGRAM, DISCORD)
 BOTS = ("chalk", "flint")
 WORKERS = ("clipool", "clipool-two")
 HUBS = ("hub-one", "hub-two")

@@ -16,7 +16,8 @@ def factory(tmp_path: Path) -> Iterator[Factory]:
     folder.mkdir()
     home = tmp_path / "home"
     # Nobody's key is spent by a test, and nobody's model asked.
-    others = ("FACTORY_", "NATS_", "ANTHROPIC_", "OPENAI_", "OPENROUTER_", "GEMINI_", "OLLAMA_", "TELEGRAM_")
+    providers = ("ANTHROPIC_", "OPENAI_", "OPENROUTER_", "GEMINI_", "OLLAMA_")
+    others = ("FACTORY_", "NATS_", "TELEGRAM_", "DISCORD_", *providers)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     one = Factory(home, folder, {**kept, "FACTORY_HOME": str(home), "COLUMNS": "80", "LINES": "24", "NO_COLOR": "1"})
     yield one

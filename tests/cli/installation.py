@@ -37,7 +37,7 @@ MODULES = (
     "factory_cli.serving",
     "factory_cli.supervisor",
     "factory_cli.talk",
-    "factory_cli.telegram",
+    "factory_cli.enrolment",
     "factory_cli.trial",
     "factory_cli.turns",
     "factory_cli.usage",

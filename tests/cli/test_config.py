@@ -14,16 +14,23 @@ from factory_cli.membership import members, users
 BOT = '[[bots]]\nplatform = "carrier"\nbot_id = "main"\n'
 BUDGET = '[[budgets]]\nname = "daily"\n'
 TELEGRAM = "[telegram]\n"
+DISCORD = "[discord]\n"
 WEBHOOK = "[telegram.webhook]\nurl = 'https://bot.example.org'\n"
 CHOICE = "[[routes.essay.choices]]\nmodel = 'scripted'\n"
 
 
 SECRET = "123456789:AAF-a_secret_that_nobody_may_ever_see"
 OTHER_SECRET = "987654321:BBF-another_secret"
+DISCORDS_SECRET = "MTA4MTIzNDU2Nzg5MDEyMzQ1.Gx1y2z.a_secret_that_nobody_may_ever_see-00000"
+SECRETS = {"telegram": SECRET, "discord": DISCORDS_SECRET}
 
 
-def bots(*names: str) -> str:
-    return "".join(f'[[bots]]\nplatform = "telegram"\nbot_id = "{name}"\n' for name in names)
+def bots(*names: str, platform: str = "telegram") -> str:
+    return "".join(f'[[bots]]\nplatform = "{platform}"\nbot_id = "{name}"\n' for name in names)
+
+
+def discords(*names: str) -> str:
+    return bots(*names, platform="discord")
 
 
 def configuration(folder: Path, text: str) -> config.Configuration:
@@ -99,6 +106,17 @@ def test_a_bot_id_that_cannot_stand_in_a_subject_is_named(tmp_path: Path, bot_id
         (bots("file"), "3: bots.bot_id: 'file' is told apart by no variable: TELEGRAM_BOT_TOKEN_FILE means"),
         (bots("x-file", "x"), "6: bots.bot_id: 'x' is told apart by no variable: TELEGRAM_BOT_TOKEN_X_FILE means"),
         (bots("x", "x-file"), "6: bots.bot_id: 'x-file' is told apart by no variable: TELEGRAM_BOT_TOKEN_X_FILE"),
+        (discords("a-b", "a_b"), "6: bots.bot_id: 'a_b' is told apart by no variable: DISCORD_TOKEN_A_B means"),
+        (discords("file"), "3: bots.bot_id: 'file' is told apart by no variable: DISCORD_TOKEN_FILE means"),
+        (DISCORD + "stream = 'edit'\n", "2: discord.stream: unknown key"),
+        (DISCORD + "token = 'x'\n", "2: discord.token: unknown key"),
+        (DISCORD + "api_base = 'discord.com'\n", "2: discord.api_base: must be an address that begins with http://"),
+        (DISCORD + "gateway = 'https://h'\n", "2: discord.gateway: must be an address that begins with ws:// or wss"),
+        (DISCORD + "gateway = ''\n", "2: discord.gateway: must be an address that begins with ws://"),
+        (DISCORD + "threads = 1\n", "2: discord.threads: must be true or false"),
+        (DISCORD + "dedicated = [1]\n", "2: discord.dedicated: must be a list of strings"),
+        (DISCORD + "dedicated = ['#help']\n", "2: discord.dedicated: '#help' is no channel's id"),
+        (DISCORD + "message_content = 'no'\n", "2: discord.message_content: must be true or false"),
         ("[routes.essay]\n", "1: routes.essay.choices: is missing; each choice is a table: [[routes.essay.choices]]"),
         ("[routes.'My essay']\n", "1: routes.My essay: 'My essay' must be 1 to 32 of"),
         (CHOICE, "1: routes.essay.choices.cost: is missing"),
@@ -296,12 +314,58 @@ port = 80
 
 
 def test_the_environments_address_stands_above_the_files() -> None:
-    telegram = config.Telegram(api_base="http://file")
+    file = config.Configuration(telegram=config.Telegram("http://file"), discord=config.Discord("http://other"))
 
-    assert config.api_base(telegram, {}) == "http://file"
-    assert config.api_base(telegram, {"TELEGRAM_API_BASE": "http://above/"}) == "http://above"
+    assert config.api_base(file, "telegram", {}) == "http://file"
+    assert config.api_base(file, "discord", {"TELEGRAM_API_BASE": "http://above/"}) == "http://other"
+    assert config.api_base(file, "telegram", {"TELEGRAM_API_BASE": "http://above/"}) == "http://above"
+    assert config.api_base(file, "discord", {"DISCORD_API_BASE": "http://above/"}) == "http://above"
     with pytest.raises(BadConfiguration, match="environment: TELEGRAM_API_BASE: must be an address"):
-        config.api_base(telegram, {"TELEGRAM_API_BASE": "above"})
+        config.api_base(file, "telegram", {"TELEGRAM_API_BASE": "above"})
+
+
+def test_who_says_nothing_of_discord_has_what_is_usual(tmp_path: Path) -> None:
+    assert configuration(tmp_path, discords("main")).discord == config.Discord(
+        api_base="https://discord.com/api/v10",
+        gateway="wss://gateway.discord.gg",
+        threads=False,
+        dedicated=frozenset(),
+        observe=False,
+        reactions=False,
+        message_content=True,
+    )
+
+
+def test_discord_is_as_the_file_says(tmp_path: Path) -> None:
+    text = """
+[discord]
+api_base = "http://localhost:8081/api/v10/"
+gateway = "ws://localhost:8082/"
+threads = true
+dedicated = ["1081234567890123450", "777234567890123450"]
+observe = true
+reactions = true
+message_content = false
+"""
+
+    assert configuration(tmp_path, text).discord == config.Discord(
+        api_base="http://localhost:8081/api/v10",
+        gateway="ws://localhost:8082",
+        threads=True,
+        dedicated=frozenset({"1081234567890123450", "777234567890123450"}),
+        observe=True,
+        reactions=True,
+        message_content=False,
+    )
+
+
+def test_the_environments_gateway_stands_above_the_files() -> None:
+    file = config.Configuration(discord=config.Discord(gateway="ws://file"))
+
+    assert config.reach(file, "discord", {}).gateway == "ws://file"
+    assert config.reach(file, "discord", {"DISCORD_GATEWAY": "wss://above/"}).gateway == "wss://above"
+    with pytest.raises(BadConfiguration, match="environment: DISCORD_GATEWAY: must be an address that begins with ws"):
+        config.reach(file, "discord", {"DISCORD_GATEWAY": "http://above"})
 
 
 @pytest.mark.parametrize("secret", ["", "a b", "é", "x" * 257, "a\nb"])
@@ -326,17 +390,24 @@ def test_a_webhook_has_a_secret_and_it_may_stand_in_a_header(tmp_path: Path, sec
         (("main", "my-helper"), 1, ("TELEGRAM_BOT_TOKEN_MY_HELPER",), "TELEGRAM_BOT_TOKEN_MY_HELPER"),
         (("main",), 0, ("TELEGRAM_BOT_TOKEN", "TELEGRAM_BOT_TOKEN_MAIN"), "TELEGRAM_BOT_TOKEN_MAIN"),
         (("main",), 0, (), None),
+        (("main",), 0, ("DISCORD_TOKEN",), "DISCORD_TOKEN"),
+        (("helper",), 0, ("DISCORD_BOT_TOKEN",), "DISCORD_BOT_TOKEN"),
+        (("main",), 0, ("DISCORD_BOT_TOKEN", "DISCORD_TOKEN"), "DISCORD_TOKEN"),
+        (("main", "helper"), 0, ("DISCORD_BOT_TOKEN",), "DISCORD_BOT_TOKEN"),
+        (("main", "helper"), 1, ("DISCORD_TOKEN", "DISCORD_BOT_TOKEN"), None),
+        (("main", "my-helper"), 1, ("DISCORD_TOKEN", "DISCORD_TOKEN_MY_HELPER"), "DISCORD_TOKEN_MY_HELPER"),
     ],
 )
 def test_a_bots_token_comes_from_the_variable_that_means_it(
     tmp_path: Path, names: tuple[str, ...], which: int, variables: tuple[str, ...], source: str | None
 ) -> None:
-    every = [config.Bot("telegram", name) for name in names]
+    platform = "discord" if "DISCORD" in "".join(variables) else "telegram"
+    every = [config.Bot(platform, name) for name in names]
 
-    found = tokens.find(every[which], every, dict.fromkeys(variables, SECRET), tmp_path)
+    found = tokens.find(every[which], every, dict.fromkeys(variables, SECRETS[platform]), tmp_path)
 
     assert (found.source if found is not None else None) == source
-    assert found is None or found.value == SECRET
+    assert found is None or found.value == SECRETS[platform]
 
 
 def test_a_bots_token_may_stand_in_a_file_that_is_named_or_in_the_home(tmp_path: Path) -> None:
@@ -365,6 +436,28 @@ def test_a_bot_without_token_is_named_with_every_way_to_give_it_one(tmp_path: Pa
         "environment: the bot telegram-helper has no token: set TELEGRAM_BOT_TOKEN_HELPER "
         "(or TELEGRAM_BOT_TOKEN_HELPER_FILE), or run: factory init telegram --bot helper"
     )
+
+
+def test_a_bot_of_discord_without_token_is_named_with_every_way_to_give_it_one(tmp_path: Path) -> None:
+    every = [config.Bot("discord", "main")]
+
+    with pytest.raises(BadConfiguration) as raised:
+        tokens.of_all(every, every, {}, tmp_path)
+
+    assert str(raised.value) == (
+        "environment: the bot discord-main has no token: set DISCORD_TOKEN (or DISCORD_TOKEN_FILE) or "
+        "DISCORD_BOT_TOKEN (or DISCORD_BOT_TOKEN_FILE) or DISCORD_TOKEN_MAIN (or DISCORD_TOKEN_MAIN_FILE), "
+        "or run: factory init discord"
+    )
+
+
+def test_two_bots_cannot_have_one_account(tmp_path: Path) -> None:
+    every = [config.Bot("discord", "main"), config.Bot("discord", "helper")]
+    before_its_reset = DISCORDS_SECRET.replace("a_secret", "old-word")
+    variables = {"DISCORD_TOKEN": DISCORDS_SECRET, "DISCORD_TOKEN_HELPER": before_its_reset}
+
+    with pytest.raises(BadConfiguration, match="DISCORD_TOKEN_HELPER: is the token of the bot 'main' as well"):
+        tokens.of_all(every, every, variables, tmp_path)
 
 
 def test_two_bots_cannot_have_one_token(tmp_path: Path) -> None:
@@ -410,9 +503,25 @@ def test_only_its_own_spoke_is_told_a_platforms_secrets(monkeypatch: pytest.Monk
     assert hub["NATS_URL"] == spoke["NATS_URL"] == "nats://here"
 
 
-def test_all_bots_of_telegram_are_one_process_and_others_one_each(tmp_path: Path) -> None:
-    text = bots("main", "helper") + BOT + '[[bots]]\nplatform = "cli"\nbot_id = "main"\n'
+def test_all_bots_of_a_platform_of_ours_are_one_process_and_others_one_each(tmp_path: Path) -> None:
+    text = bots("main", "helper") + BOT + discords("main", "helper") + '[[bots]]\nplatform = "cli"\nbot_id = "main"\n'
 
     found = spokes.processes(configuration(tmp_path, text))
 
-    assert [(one.name, one.command) for one in found] == [("telegram", ("adapter", "telegram"))]
+    assert [(one.name, one.command) for one in found] == [
+        ("telegram", ("adapter", "telegram")),
+        ("discord", ("adapter", "discord")),
+    ]
+
+
+def test_each_platform_that_cannot_run_is_named_with_what_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TELEGRAM_BOT_TOKEN", SECRET)
+    monkeypatch.setenv("DISCORD_TOKEN", "")
+    monkeypatch.setenv("DISCORD_BOT_TOKEN", SECRET)
+
+    found = spokes.trouble(tmp_path, configuration(tmp_path, bots("main") + discords("main")))
+
+    assert set(found) == {"discord"}
+    assert str(found["discord"]).startswith("DISCORD_BOT_TOKEN: holds no token; one looks like MTA4")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli import discord_api
 from tests.cli.installation import Factory
 from tests.cli.telegram_api import TOKEN, telegram
 
@@ -150,7 +151,7 @@ def test_what_cannot_be_meant_is_a_usage_error(factory: Factory, arguments: tupl
     ("arguments", "said"),
     [
         (("worker", "image"), "factory: no worker 'image' in this version; there is: clipool"),
-        (("adapter", "pigeon"), "factory: no adapter 'pigeon' in this version; there are: cli, telegram"),
+        (("adapter", "pigeon"), "factory: no adapter 'pigeon' in this version; there are: cli, telegram, discord"),
         (("adapter", "cli", "--bot", "other"), "factory: the terminal has one bot: main"),
         (("agent", "show", "nobody"), "factory: no agent 'nobody' in "),
     ],
@@ -160,6 +161,17 @@ def test_what_is_not_there_is_said_in_a_sentence(factory: Factory, arguments: tu
 
     assert done.returncode == 1
     assert done.stderr.startswith(said)
+
+
+@pytest.mark.parametrize("platform", ["telegram", "discord"])
+def test_a_spoke_without_bots_or_without_the_one_that_is_meant_says_so(factory: Factory, platform: str) -> None:
+    none = factory.run("adapter", platform)
+    configured(factory, platform=platform)
+    other = factory.run("adapter", platform, "--bot", "other")
+
+    assert none.returncode == other.returncode == 1
+    assert none.stderr.endswith(f"names no bot of {platform.title()}; begin with: factory init {platform}\n")
+    assert other.stderr == f"factory: no bot 'other' of {platform.title()}; there is: main\n"
 
 
 def test_status_says_when_nothing_runs(factory: Factory) -> None:
@@ -218,7 +230,7 @@ def test_doctor_says_what_is_wrong_and_how_to_mend_it(factory: Factory) -> None:
 
 def findings(factory: Factory, **variables: str) -> dict[str, list[tuple[bool, str]]]:
     done = factory.run("doctor", "--json", **variables)
-    assert TOKEN not in done.stdout + done.stderr
+    assert not any(token in done.stdout + done.stderr for token in (TOKEN, discord_api.TOKEN))
     found: dict[str, list[tuple[bool, str]]] = {}
     for one in json.loads(done.stdout):
         found.setdefault(one["subject"], []).append((one["is_good"], one["said"]))
@@ -226,9 +238,9 @@ def findings(factory: Factory, **variables: str) -> dict[str, list[tuple[bool, s
     return found
 
 
-def configured(factory: Factory, text: str = "") -> None:
+def configured(factory: Factory, text: str = "", platform: str = "telegram") -> None:
     factory.home.mkdir(mode=0o700)
-    (factory.home / "factory.toml").write_text('[[bots]]\nplatform = "telegram"\nbot_id = "main"\n' + text)
+    (factory.home / "factory.toml").write_text(f'[[bots]]\nplatform = "{platform}"\nbot_id = "main"\n' + text)
 
 
 def test_doctor_tells_of_a_bot_whose_it_is_and_where_its_token_lies(factory: Factory) -> None:
@@ -264,6 +276,14 @@ def test_doctor_does_not_wait_long_for_a_network_that_is_not_there(factory: Fact
     assert found["telegram-main"][-1][1].endswith("does not answer within 3 s")
 
 
+def test_doctor_says_in_words_that_no_discord_is_there(factory: Factory) -> None:
+    configured(factory, platform="discord")
+
+    found = findings(factory, DISCORD_API_BASE="http://127.0.0.1:1/api/v10", DISCORD_TOKEN=discord_api.TOKEN)
+
+    assert found["discord-main"][-1] == (False, "127.0.0.1:1 cannot be reached: Connection refused")
+
+
 def test_doctor_finds_a_webhook_that_takes_the_messages_away(factory: Factory) -> None:
     configured(factory, "[telegram]\nobserve = true\n")
     with telegram() as api:
@@ -282,6 +302,50 @@ def test_doctor_finds_a_webhook_without_its_secret(factory: Factory) -> None:
 
     assert not is_good
     assert "TELEGRAM_WEBHOOK_SECRET: is not set" in said
+
+
+def test_doctor_tells_of_a_bot_of_discord_whose_it_is_and_what_it_may_read(factory: Factory) -> None:
+    configured(factory, platform="discord")
+    with discord_api.discord() as api:
+        found = findings(factory, DISCORD_API_BASE=api.url, DISCORD_TOKEN=discord_api.TOKEN)
+
+    place = api.url.removeprefix("http://").removesuffix(discord_api.BASE)
+    assert found["discord"] == [(True, f"{place}; messages come from gateway.discord.gg")]
+    assert found["discord-main"] == [
+        (True, "its token comes from DISCORD_TOKEN"),
+        (
+            True,
+            "Zoë's Helper#1234 is told every message (the message content intent is on); it answers what is addressed "
+            "to it",
+        ),
+    ]
+
+
+@pytest.mark.parametrize(("flags", "said"), [(0, "true"), (discord_api.READS_CONTENT, "false")])
+def test_doctor_finds_what_cannot_be_had_without_message_content(factory: Factory, flags: int, said: str) -> None:
+    wishes = f"threads = true\ndedicated = ['1']\nobserve = true\nmessage_content = {said}\n"
+    configured(factory, f"[discord]\n{wishes}", platform="discord")
+    with discord_api.discord() as api:
+        api.answers["applications/@me"] = {**discord_api.APPLICATION, "flags": flags}
+        found = findings(factory, DISCORD_API_BASE=api.url, DISCORD_TOKEN=discord_api.TOKEN)
+
+    bad = [said for is_good, said in found["discord-main"] if not is_good]
+    assert [said.partition(" ")[0] for said in bad] == ["discord.threads", "discord.dedicated", "discord.observe"]
+
+
+def test_doctor_tells_of_a_bot_of_discord_without_token_or_with_another_gateway(factory: Factory) -> None:
+    configured(factory, platform="discord")
+
+    found = findings(factory, DISCORD_GATEWAY="wss://gateway.example.org/secret")
+    wrong = findings(factory, DISCORD_GATEWAY="gateway.example.org")
+
+    assert found["discord"] == [(True, "discord.com; messages come from gateway.example.org")]
+    ((is_good, said),) = found["discord-main"]
+    assert not is_good
+    assert said.endswith("or run: factory init discord")
+    ((is_good, said),) = wrong["discord"]
+    assert not is_good
+    assert said.startswith("environment: DISCORD_GATEWAY: must be an address that begins with ws:// or wss://")
 
 
 def test_doctor_finds_a_token_and_a_code_that_others_can_read(factory: Factory) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.cli import discord_api, telegram_api
 from tests.cli.installation import PATIENCE, Factory, is_alive, kill, until
-from tests.cli.telegram_api import OTHER_TOKEN, TOKEN
 
 
 def answer(done: "subprocess.CompletedProcess[str]") -> str:
@@ -185,25 +185,35 @@ def test_a_log_that_has_grown_long_is_put_aside_at_the_next_start(factory: Facto
     assert Path(f"{log}.old").stat().st_size == 1_000_001
 
 
-def with_telegram(factory: Factory, *names: str) -> None:
+def with_bots(factory: Factory, platform: str, *names: str) -> None:
     factory.home.mkdir(mode=0o700)
-    bots = (f'[[bots]]\nplatform = "telegram"\nbot_id = "{name}"\n' for name in names)
+    bots = (f'[[bots]]\nplatform = "{platform}"\nbot_id = "{name}"\n' for name in names)
     (factory.home / "factory.toml").write_text("".join(bots))
 
 
-def test_a_bot_without_token_ends_the_start_in_one_sentence(factory: Factory) -> None:
-    with_telegram(factory, "main")
+ROWS = [
+    ("telegram", "TELEGRAM_BOT_TOKEN", telegram_api.TOKEN, telegram_api.OTHER_TOKEN),
+    ("discord", "DISCORD_TOKEN", discord_api.TOKEN, discord_api.OTHER_TOKEN),
+]
+PLATFORMS = pytest.mark.parametrize(("platform", "variable", "token", "other"), ROWS, ids=["telegram", "discord"])
+
+
+@PLATFORMS
+def test_a_bot_without_token_ends_the_start_in_one_sentence(
+    factory: Factory, platform: str, variable: str, token: str, other: str
+) -> None:
+    with_bots(factory, platform, "main")
 
     done = factory.run("up")
 
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("factory: environment: the bot telegram-main has no token: set TELEGRAM_BOT_TOKEN")
+    assert done.stderr.startswith(f"factory: environment: the bot {platform}-main has no token: set {variable}")
     assert len(done.stderr.splitlines()) == 1
     assert factory.state() == {}
 
 
 def test_a_bot_without_token_keeps_nobody_from_a_chat(factory: Factory) -> None:
-    with_telegram(factory, "main")
+    with_bots(factory, "telegram", "main")
 
     done = factory.run("chat", "-p", "hello")
 
@@ -211,21 +221,28 @@ def test_a_bot_without_token_keeps_nobody_from_a_chat(factory: Factory) -> None:
     assert "factory: telegram is not started: environment: the bot telegram-main has no token" in done.stderr
 
 
-def test_one_child_serves_all_bots_of_telegram_and_no_other_process_knows_a_token(factory: Factory) -> None:
-    with_telegram(factory, "main", "helper")
-    nowhere = {"TELEGRAM_API_BASE": "http://127.0.0.1:1"}
+@PLATFORMS
+def test_one_child_serves_all_bots_of_a_platform_and_no_other_process_knows_a_token(
+    factory: Factory, platform: str, variable: str, token: str, other: str
+) -> None:
+    with_bots(factory, platform, "main", "helper")
 
-    factory.up(**nowhere, TELEGRAM_BOT_TOKEN=TOKEN, TELEGRAM_BOT_TOKEN_HELPER=OTHER_TOKEN)
+    factory.up(**nowhere(platform), **{variable: token, f"{variable}_HELPER": other})
     pids = factory.running()
     status = factory.run("status").stdout
 
-    assert set(pids) == {"supervisor", "nats", "hub", "clipool", "telegram"}
-    assert "telegram" in status
-    knowing = {name for name, pid in pids.items() if TOKEN in proc(pid, "environ")}
-    assert knowing <= {"supervisor", "telegram", "nats"}
-    assert not [name for name, pid in pids.items() if TOKEN in proc(pid, "cmdline")]
-    assert TOKEN not in status + "".join(path.read_text() for path in (factory.home / "log").iterdir())
+    assert set(pids) == {"supervisor", "nats", "hub", "clipool", platform}
+    assert platform in status
+    knowing = {name for name, pid in pids.items() if token in proc(pid, "environ")}
+    assert knowing <= {"supervisor", platform, "nats"}
+    assert not [name for name, pid in pids.items() if token in proc(pid, "cmdline")]
+    assert token not in status + "".join(path.read_text() for path in (factory.home / "log").iterdir())
     assert (factory.home / "spokes").stat().st_mode & 0o777 == 0o700
+
+
+def nowhere(platform: str) -> dict[str, str]:
+    """A server of the platform at which nobody answers."""
+    return {f"{platform.upper()}_API_BASE": "http://127.0.0.1:1"}
 
 
 def proc(pid: int, file: str) -> str:
@@ -233,8 +250,8 @@ def proc(pid: int, file: str) -> str:
 
 
 def test_a_spoke_that_dies_again_and_again_takes_nobody_with_it(factory: Factory) -> None:
-    with_telegram(factory, "main")
-    up = factory.up(TELEGRAM_API_BASE="http://127.0.0.1:1", TELEGRAM_BOT_TOKEN=TOKEN)
+    with_bots(factory, "telegram", "main")
+    up = factory.up(**nowhere("telegram"), TELEGRAM_BOT_TOKEN=telegram_api.TOKEN)
 
     def rests() -> bool:
         child = factory.state()["children"]["telegram"]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
-from adapters.telegram.layout import Layout, Page
+from adapters.telegram.layout import Page, in_style
 from adapters.telegram.render import render
 from adapters.telegram.settings import Style
 from tests.telegram.strict import SNIPPETS, check, code_units, letters, parts
@@ -105,14 +105,14 @@ thorough = settings(deadline=None, max_examples=40, suppress_health_check=list(H
 
 def laid_out(text: str, style: Style = "entities") -> tuple[Page, ...]:
     """The messages of an answer that is whole at once."""
-    return Layout(style).pages(text, None, True)
+    return in_style(style).pages(text, None, True)
 
 
 def fed(
     text: str, sizes: Callable[[], int], style: Style = "entities", activity: str | None = None
 ) -> tuple[Page, ...]:
     """The messages of an answer that grew; what was complete on the way must have stayed as it was."""
-    layout = Layout(style)
+    layout = in_style(style)
     complete: tuple[Page, ...] = ()
     end = 0
     while end < len(text):
@@ -165,7 +165,7 @@ def test_the_plainest_messages_are_the_answer_itself_cut_at_the_same_places(text
 @given(rubbish, some.sampled_from(STYLES), some.one_of(some.none(), some.text(max_size=150)))
 @thorough
 def test_whatever_comes_there_is_something_to_send(text: str, style: Style, activity: str | None) -> None:
-    layout = Layout(style)
+    layout = in_style(style)
 
     for end in (len(text) // 3, len(text) // 2, len(text)):
         for is_final in (False, True):
@@ -229,10 +229,10 @@ def test_an_empty_answer_shows_that_more_is_to_come() -> None:
 
 
 def test_what_a_tool_does_is_the_last_line_until_it_is_done() -> None:
-    layout = Layout("entities")
+    layout = in_style("entities")
     (first,) = layout.pages("**So** far", " reading\n  a file ", False)
     (second,) = layout.pages("**So** far", "x" * 300, False)
-    (alone,) = Layout("entities").pages("", "reading", False)
+    (alone,) = in_style("entities").pages("", "reading", False)
     (final,) = layout.pages("**So** far", "reading", True)
 
     assert first.text == "So far\n\nreading a file"
@@ -240,8 +240,8 @@ def test_what_a_tool_does_is_the_last_line_until_it_is_done() -> None:
     assert second.text == f"So far\n\n{'x' * 99}…"
     assert alone.text == "reading"
     assert final.text == "So far"
-    assert Layout("plain").pages("**a**", "b", False) == (Page("**a**\n\nb"),)
-    assert Layout("rich").pages("a", "b<", False) == (Page("", rich="<p>a</p><p><i>b&lt;</i></p>"),)
+    assert in_style("plain").pages("**a**", "b", False) == (Page("**a**\n\nb"),)
+    assert in_style("rich").pages("a", "b<", False) == (Page("", rich="<p>a</p><p><i>b&lt;</i></p>"),)
 
 
 def test_there_is_always_room_for_what_a_tool_does() -> None:
@@ -249,13 +249,13 @@ def test_there_is_always_room_for_what_a_tool_does() -> None:
     tables = [f"| {'x' * 24} | b |\n|---|---|\n" + "| a | b |\n" * rows for rows in range(130, 160)]
 
     for text in (*texts, *tables):
-        for page in Layout("entities").pages(text, "👍" * 100, False):
+        for page in in_style("entities").pages(text, "👍" * 100, False):
             check(page)
 
 
 def test_an_answer_that_starts_over_is_laid_out_anew_from_where_it_differs() -> None:
     paragraphs = [f"{number}: {'words ' * 150}" for number in range(20)]
-    layout = Layout("entities")
+    layout = in_style("entities")
     before = layout.pages("\n\n".join(paragraphs), None, False)
     paragraphs[15] = "something else"
     changed = "\n\n".join(paragraphs)
@@ -272,7 +272,7 @@ def test_an_answer_that_starts_over_is_laid_out_anew_from_where_it_differs() -> 
 
 def test_what_is_cut_stays_cut_while_a_new_attempt_has_not_got_so_far() -> None:
     text = "\n\n".join(f"{number}: {'words ' * 150}" for number in range(9))
-    layout = Layout("entities")
+    layout = in_style("entities")
     first, *_ = layout.pages(text, None, False)
 
     shorter = layout.pages(text[:3_700], None, False)
@@ -286,14 +286,14 @@ def test_a_cut_does_not_depend_on_how_much_was_there_when_it_was_made() -> None:
     whole = laid_out(text)
 
     for end in range(3_880, 3_930):
-        layout = Layout("entities")
+        layout = in_style("entities")
         *complete, _ = layout.pages(text[:end], None, False)
         assert complete == list(whole[: len(complete)])
         assert layout.pages(text, None, True) == whole
 
 
 def test_a_style_is_given_up_for_a_simpler_one_until_there_is_none() -> None:
-    layout = Layout("rich")
+    layout = in_style("rich")
 
     assert layout.pages("# a <b>", None, True) == (Page("", rich="<h1>a &lt;b&gt;</h1>"),)
     assert layout.simpler()
@@ -406,7 +406,7 @@ def test_what_would_grow_too_long_when_rendered_is_shown_as_it_was_written() -> 
 def test_a_growing_answer_costs_as_much_as_its_last_message() -> None:
     paragraph = "Some **words** of `it`, and then some more. " * 20
     text = "\n\n".join(paragraph for _ in range(400))
-    layout = Layout("entities")
+    layout = in_style("entities")
     pages = layout.pages(text, None, False)
     rendered = 0
 

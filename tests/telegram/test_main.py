@@ -13,45 +13,26 @@ import pytest
 
 from adapters.telegram.__main__ import serve
 from adapters.telegram.settings import BotSettings, TelegramSettings, Webhook
-from factory_contracts import subjects
-from factory_contracts.messages import FROM_SPOKE, TO_SPOKE, Accepted, Hello, InboundMessage, Submit, Welcome
 from factory_nats.connect import Identity, connect
 from factory_nats.result import Ok
 from factory_nats.server import EmbeddedServer
-from factory_nats.transport import Delivery, Transport
 from tests.botapi.server import BotApi
 from tests.fakes import until
+from tests.spokes import Listener
 from tests.telegram.stage import SPEED, fast_pace
 
 TOKENS = {"first": "42:FIRST", "second": "43:SECOND"}
 
 
-class Hub:
-    """Accepts every message of every bot."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-        self.heard: list[InboundMessage] = []
-        self._tasks: set[asyncio.Task[object]] = set()
-
-    def take(self, delivery: Delivery) -> None:
-        asked = FROM_SPOKE.decode(delivery.data)
-        answer = Welcome(epoch=1) if isinstance(asked, Hello) else Accepted(turn="t", epoch=1)
-        if isinstance(asked, Submit):
-            self.heard.append(asked.message)
-        task = asyncio.ensure_future(self._transport.publish(delivery.reply, TO_SPOKE.encode(answer)))
-        self._tasks.add(task)
-
-
 @asynccontextmanager
 async def served(
     server: EmbeddedServer, folder: Path, webhook: Webhook | None = None, **tokens: str
-) -> AsyncIterator[tuple[BotApi, Hub, asyncio.Task[int]]]:
+) -> AsyncIterator[tuple[BotApi, Listener, asyncio.Task[int]]]:
     """Both bots in one spoke, each in a private chat with Ann."""
     connected = await connect(server.url, Identity("hub", None))
     assert isinstance(connected, Ok)
-    hub = Hub(connected.value)
-    assert isinstance(await connected.value.subscribe(subjects.plane("inbound")[0], hub.take), Ok)
+    hub = Listener(connected.value)
+    await hub.open()
     async with BotApi(speed=SPEED) as api:
         for name, token in TOKENS.items():
             api.bot(token, f"{name}_bot")

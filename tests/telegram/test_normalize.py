@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
+from adapters.speaker import MAX_NAME
 from adapters.telegram.normalize import (
-    MAX_NAME,
     MAX_QUOTED,
     MAX_QUOTED_OF_OURS,
     File,

@@ -11,7 +11,6 @@ from factory_cli.document import BadConfiguration, parsed, shown
 from factory_cli.home import write_atomically
 
 _ANY_TABLE = re.compile(r"\s*\[")
-_TELEGRAM = re.compile(r"\s*\[\s*telegram\s*\]\s*(#.*)?$")
 _API_BASE = re.compile(r"\s*api_base\s*=")
 
 
@@ -20,7 +19,7 @@ class NotAmended(Exception):
 
 
 def amend(path: Path, bot: Bot, api_base: str | None) -> bool:
-    """Have the file name the bot and, if it is given, the address of the Bot API; false where it does already.
+    """Have the file name the bot and, if it is given, its platform's address; false where it does already.
 
     Raises `BadConfiguration` where the file is broken as it stands, `NotAmended` where it would be afterwards.
     """
@@ -31,10 +30,11 @@ def amend(path: Path, bot: Bot, api_base: str | None) -> bool:
         wanted = replace(wanted, bots=(*wanted.bots, bot))
         added.append(f'[[bots]]\nplatform = "{bot.platform}"\nbot_id = "{bot.bot_id}"\n')
         text = _with_end(text, added[-1])
-    if api_base is not None and api_base != before.telegram.api_base:
-        wanted = replace(wanted, telegram=replace(wanted.telegram, api_base=api_base))
-        added.append(f"[telegram]\napi_base = {json.dumps(api_base)}\n")
-        text = _with_line(text, f"api_base = {json.dumps(api_base)}\n") or _with_end(text, added[-1])
+    if api_base is not None and api_base != before.at(bot.platform).api_base:
+        wanted = wanted.asking(bot.platform, api_base)
+        line = f"api_base = {json.dumps(api_base)}\n"
+        added.append(f"[{bot.platform}]\n{line}")
+        text = _with_line(text, bot.platform, line) or _with_end(text, added[-1])
     if not added:
         return False
     if not _says(path, text, wanted):
@@ -50,10 +50,11 @@ def _with_end(text: str, table: str) -> str:
     return f"{text.rstrip()}\n\n{table}" if text.strip() else table
 
 
-def _with_line(text: str, line: str) -> str | None:
-    """The text with this line in its table `[telegram]`, in the place of the one that is like it; None without one."""
+def _with_line(text: str, table: str, line: str) -> str | None:
+    """The text with this line in that table, in the place of the one that is like it; None where it has no such."""
     lines = text.splitlines(keepends=True)
-    start = next((at + 1 for at, one in enumerate(lines) if _TELEGRAM.match(one)), None)
+    heading = re.compile(rf"\s*\[\s*{table}\s*\]\s*(#.*)?$")
+    start = next((at + 1 for at, one in enumerate(lines) if heading.match(one)), None)
     if start is None:
         return None
     for at in range(start, len(lines)):

@@ -8,7 +8,7 @@ import os
 import pwd
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
@@ -17,14 +17,12 @@ from urllib.parse import urlsplit
 
 from factory_cli.document import BadConfiguration, Table, read, shown
 from factory_cli.home import Home
+from factory_cli.platforms import DISCORD, PLATFORMS, TELEGRAM
 from factory_contracts import subjects
 
 LOCAL_PLATFORM = "cli"
 LOCAL_BOT = "main"
-TELEGRAM = "telegram"
 DOT_ENV = ".env"
-# Platforms that know a bot by a token. What the environment says to the spoke of one is nobody else's business.
-PLATFORMS = (TELEGRAM, "discord")
 
 Access = Literal["owners", "public"]
 Per = Literal["everyone", "user", "scope", "agent", "bot"]
@@ -43,6 +41,7 @@ MOST_CLIPOOLS = 64
 
 _NAME = re.compile(r"[a-z0-9_-]{1,32}")
 _HEADER = re.compile(r"[A-Za-z0-9_-]{1,256}")
+_SNOWFLAKE = re.compile(r"[0-9]{1,20}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +73,6 @@ class Bot:
         """The name of its spoke on the bus."""
         return f"{self.platform}-{self.bot_id}"
 
-    @property
-    def variable(self) -> str:
-        """The variable of the environment that holds its token."""
-        return f"{self.general_variable}_{_as_variable(self.bot_id)}"
-
-    @property
-    def general_variable(self) -> str:
-        """The variable for who has one bot on the platform, or means the one called "main"."""
-        return f"{_as_variable(self.platform)}_BOT_TOKEN"
-
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
@@ -104,6 +93,28 @@ class Telegram:
     observe: bool = False
     reactions: bool = False
     webhook: Webhook | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Discord:
+    """How all bots of Discord behave; what is secret stands elsewhere."""
+
+    api_base: str = "https://discord.com/api/v10"
+    gateway: str = "wss://gateway.discord.gg"
+    threads: bool = False
+    dedicated: frozenset[str] = frozenset()
+    observe: bool = False
+    reactions: bool = False
+    message_content: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Where a platform is asked and where its events come from, and the secret of a webhook if it has one."""
+
+    api_base: str
+    gateway: str = ""
+    secret: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,10 +173,21 @@ class Configuration:
     routes: Mapping[str, Route] = field(default_factory=lambda: MappingProxyType({}))
     workers: tuple[Worker, ...] = ()
     telegram: Telegram = Telegram()
+    discord: Discord = Discord()
 
     def of(self, platform: str) -> tuple[Bot, ...]:
         """The bots of one platform."""
         return tuple(bot for bot in self.bots if bot.platform == platform)
+
+    def at(self, platform: str) -> Telegram | Discord:
+        """How the bots of one platform behave."""
+        return self.discord if platform == DISCORD else self.telegram
+
+    def asking(self, platform: str, api_base: str) -> "Configuration":
+        """The same with another server of the platform."""
+        if platform == DISCORD:
+            return replace(self, discord=replace(self.discord, api_base=api_base))
+        return replace(self, telegram=replace(self.telegram, api_base=api_base))
 
 
 def environment(variables: Mapping[str, str] | None = None, folder: Path | None = None) -> Environment:
@@ -195,7 +217,7 @@ def variables_of(variables: Mapping[str, str], folder: Path) -> dict[str, str]:
 def providers_variables(variables: Mapping[str, str] | None = None, folder: Path | None = None) -> dict[str, str]:
     """What providers of models and servers of tools may be told: the environment, what `NAME_FILE` names read."""
     every = variables_of(os.environ if variables is None else variables, folder or Path.cwd())
-    ours = ("FACTORY_", "NATS_", *(f"{_as_variable(platform)}_" for platform in PLATFORMS))
+    ours = ("FACTORY_", "NATS_", *(platform.prefix for platform in PLATFORMS.values()))
     said = {name: value for name, value in every.items() if not name.startswith(ours)}
     files = [name for name, file in said.items() if file and name.endswith(("_API_KEY_FILE", "_TOKEN_FILE"))]
     read = {name.removesuffix("_FILE"): value_of(said, name.removesuffix("_FILE")) or "" for name in files}
@@ -207,7 +229,7 @@ def platforms_variables(
 ) -> dict[str, str]:
     """What the spoke of a platform may be told, and nobody else: the variables that begin with its name."""
     said = variables_of(os.environ if variables is None else variables, folder or Path.cwd())
-    return {name: value for name, value in said.items() if name.startswith(f"{_as_variable(platform)}_")}
+    return {name: value for name, value in said.items() if name.startswith(PLATFORMS[platform].prefix)}
 
 
 def childrens_variables(nats_url: str, platform: str | None = None) -> dict[str, str]:
@@ -215,7 +237,7 @@ def childrens_variables(nats_url: str, platform: str | None = None) -> dict[str,
 
     Only the spoke of a platform is told what is said to that platform.
     """
-    others = tuple(f"{_as_variable(other)}_" for other in PLATFORMS if other != platform)
+    others = tuple(other.prefix for other in PLATFORMS.values() if other.name != platform)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     return {**kept, "NATS_URL": nats_url, "NATS_URL_FILE": ""}
 
@@ -236,14 +258,18 @@ def value_of(variables: Mapping[str, str], name: str) -> str | None:
         raise BadConfiguration("environment", None, f"{name}_FILE", f"{file}: is not UTF-8") from None
 
 
-def api_base(telegram: Telegram, variables: Mapping[str, str]) -> str:
-    """The Bot API that is asked: the environment's word, else the file's."""
-    said = value_of(variables, "TELEGRAM_API_BASE")
-    if said is None:
-        return telegram.api_base
-    if wrong := wrong_address(said, "http", "https"):
-        raise BadConfiguration("environment", None, "TELEGRAM_API_BASE", wrong)
-    return said.rstrip("/")
+def api_base(configuration: Configuration, platform: str, variables: Mapping[str, str]) -> str:
+    """The server of a platform that is asked: the environment's word, else the file's."""
+    name = f"{PLATFORMS[platform].prefix}API_BASE"
+    return _said_address(variables, name, "http", "https") or configuration.at(platform).api_base
+
+
+def reach(configuration: Configuration, platform: str, variables: Mapping[str, str]) -> Reach:
+    """All that is needed to reach a platform but tokens. Raises `BadConfiguration` where it is missing or wrong."""
+    base = api_base(configuration, platform, variables)
+    if platform == DISCORD:
+        return Reach(base, _said_address(variables, "DISCORD_GATEWAY", "ws", "wss") or configuration.discord.gateway)
+    return Reach(base, secret=webhook_secret(variables) if configuration.telegram.webhook is not None else "")
 
 
 def webhook_secret(variables: Mapping[str, str]) -> str:
@@ -256,6 +282,14 @@ def webhook_secret(variables: Mapping[str, str]) -> str:
     else:
         return secret
     raise BadConfiguration("environment", None, "TELEGRAM_WEBHOOK_SECRET", wrong)
+
+
+def _said_address(variables: Mapping[str, str], name: str, *schemes: str) -> str:
+    """The address that a variable holds; empty where it holds none."""
+    said = value_of(variables, name) or ""
+    if said and (wrong := wrong_address(said, *schemes)):
+        raise BadConfiguration("environment", None, name, wrong)
+    return said.rstrip("/")
 
 
 def wrong_address(address: str, *schemes: str) -> str:
@@ -330,6 +364,7 @@ def understood(top: Table) -> Configuration:
         _routes(top),
         _workers(top, taken),
         _telegram(top),
+        _discord(top),
     )
     top.done()
     return configuration
@@ -394,9 +429,12 @@ def _bot(table: Table) -> Bot:
 
 def _alone(table: Table, bot: Bot, others: Sequence[Bot]) -> None:
     """Complain where a variable could be taken for the token of this bot and for something else."""
-    taken = {bot.general_variable, *(other.variable for other in others if other.platform == bot.platform)}
+    platform = PLATFORMS[bot.platform]
+    own = platform.variable_of(bot.bot_id)
+    names = (platform.variable_of(other.bot_id) for other in others if other.platform == bot.platform)
+    taken = {*platform.variables, *names}
     taken |= {f"{name}_FILE" for name in taken}
-    for name in (bot.variable, f"{bot.variable}_FILE"):
+    for name in (own, f"{own}_FILE"):
         if name in taken:
             raise table.wrong("bot_id", f"{bot.bot_id!r} is told apart by no variable: {name} means another token")
 
@@ -415,6 +453,26 @@ def _telegram(top: Table) -> Telegram:
     table.asked.add("webhook")
     table.done()
     return telegram
+
+
+def _discord(top: Table) -> Discord:
+    table = top.table(DISCORD)
+    default = Discord()
+    dedicated = table.texts("dedicated")
+    for channel in dedicated:
+        if not _SNOWFLAKE.fullmatch(channel):
+            raise table.wrong("dedicated", f"{channel[:80]!r} is no channel's id; it is a long number, as a text")
+    discord = Discord(
+        api_base=_address(table, "api_base", default.api_base, "http", "https"),
+        gateway=_address(table, "gateway", default.gateway, "ws", "wss"),
+        threads=table.flag("threads", default.threads),
+        dedicated=frozenset(dedicated),
+        observe=table.flag("observe", default.observe),
+        reactions=table.flag("reactions", default.reactions),
+        message_content=table.flag("message_content", default.message_content),
+    )
+    table.done()
+    return discord
 
 
 def _webhook(table: Table) -> Webhook:
@@ -546,7 +604,3 @@ def _person() -> str:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
         return str(os.getuid())
-
-
-def _as_variable(name: str) -> str:
-    return name.upper().replace("-", "_")

@@ -22,6 +22,7 @@ from factory_cli.console import (
 from factory_cli.document import BadConfiguration
 from factory_cli.home import Home
 from factory_cli.ink import say_document
+from factory_cli.platforms import DISCORD, PLATFORMS, Platform
 
 LISTEN = 0.8
 # A person who asks what is wrong does not want to wait for it.
@@ -154,7 +155,8 @@ def _findings(where: Home, environment: config.Environment, agents: Path | None)
     yield _server(environment)
     yield from _home(where)
     yield from _configuration(where, environment, agents)
-    yield from _telegram(where)
+    for one in PLATFORMS.values():
+        yield from _bots(where, one)
 
 
 def _server(environment: config.Environment) -> Finding:
@@ -220,29 +222,28 @@ def _configuration(where: Home, environment: config.Environment, agents: Path | 
             yield Finding("model", True, offer)
 
 
-def _telegram(where: Home) -> Iterator[Finding]:
-    from factory_cli import botapi, tokens
+def _bots(where: Home, platform: Platform) -> Iterator[Finding]:
+    from factory_cli import inquiry, tokens
     from factory_cli.ink import harmless
+    from factory_cli.question import Unanswered
 
     try:
         configuration = config.load(where.configuration)
     except BadConfiguration:
         return
-    bots, webhook = configuration.of(config.TELEGRAM), configuration.telegram.webhook
+    bots = configuration.of(platform.name)
     if not bots:
         return
-    variables = config.platforms_variables(config.TELEGRAM)
+    variables = config.platforms_variables(platform.name)
     try:
-        address = config.api_base(configuration.telegram, variables)
-        if webhook is not None:
-            config.webhook_secret(variables)
+        reach = config.reach(configuration, platform.name, variables)
     except BadConfiguration as error:
-        yield Finding(config.TELEGRAM, False, str(error))
+        yield Finding(platform.name, False, str(error))
         return
-    way = "messages are fetched" if webhook is None else f"messages are brought to {webhook.url}"
-    yield Finding(config.TELEGRAM, True, f"{botapi.place_of(address)}; {way}")
+    yield Finding(platform.name, True, _way(configuration, platform, reach))
     running = joining.running(where)
-    is_running = running is not None and config.TELEGRAM in running.children
+    is_running = running is not None and platform.name in running.children
+    log = where.log / f"{platform.name}.log" if is_running else None
     known: dict[str, str] = {}
     for bot in bots:
         try:
@@ -259,14 +260,21 @@ def _telegram(where: Home) -> Iterator[Finding]:
         known[token.account] = bot.identity
         yield Finding(bot.identity, True, f"its token comes from {token.source}")
         try:
-            account = botapi.look(address, token.value, GLANCE)
-        except botapi.Unanswered as error:
+            account = inquiry.look(platform.name, reach.api_base, token.value, GLANCE)
+        except Unanswered as error:
             yield Finding(bot.identity, False, str(error))
             continue
-        yield Finding(bot.identity, True, harmless(f"@{account.username} ({account.name}) {account.of_groups}"))
-        if configuration.telegram.observe and not account.reads_groups:
-            yield Finding(bot.identity, False, "observe = true has nothing to observe while privacy mode is on")
-        if account.webhook and account.webhook != (botapi.place_of(webhook.url) if webhook is not None else ""):
-            yield Finding(bot.identity, False, f"its webhook is {account.of_webhook(webhook is not None)}")
-        elif webhook is not None and not account.webhook and is_running:
-            yield Finding(bot.identity, False, f"its webhook is not set; {where.log / 'telegram.log'} may tell why")
+        for is_good, said in account.remarks(configuration, log):
+            yield Finding(bot.identity, is_good, harmless(said))
+
+
+def _way(configuration: config.Configuration, platform: Platform, reach: config.Reach) -> str:
+    """Where the platform is asked, and how its messages come."""
+    from factory_cli.question import place_of
+
+    webhook = configuration.telegram.webhook
+    if platform.name == DISCORD:
+        way = f"messages come from {place_of(reach.gateway)}"
+    else:
+        way = "messages are fetched" if webhook is None else f"messages are brought to {webhook.url}"
+    return f"{place_of(reach.api_base)}; {way}"

@@ -4,20 +4,24 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Coroutine, Sequence
 from functools import partial
 from typing import Annotated
 
 import typer
 
-from factory_cli import config, keys
+from factory_cli import config, keys, spokes
+from factory_cli.config import Bot, Configuration
 from factory_cli.console import AgentsOption, Failed, HomeOption, UnderOption, run, surroundings, told
 from factory_cli.home import Home
+from factory_cli.platforms import DISCORD, PLATFORMS, TELEGRAM, Platform
 from factory_contracts import subjects
 
 DEFAULT_URL = "nats://127.0.0.1:4222"
 # Processes may start in any order: one that comes first waits for the bus.
 PATIENCE = 3600.0
 _SET_PARENT_DEATH_SIGNAL = 1
+_ADAPTERS = ", ".join((config.LOCAL_PLATFORM, *PLATFORMS))
 
 
 def hub(
@@ -108,7 +112,7 @@ def worker(
 
 
 def adapter(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The platform: cli, telegram.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help=f"The platform: {_ADAPTERS}.")],
     bot: Annotated[str | None, typer.Option("--bot", metavar="ID", help="Which bot of it alone.")] = None,
     home: HomeOption = None,
     under: UnderOption = None,
@@ -118,34 +122,40 @@ def adapter(
     with told():
         where, environment = surroundings(home)
         url = environment.nats_url or DEFAULT_URL
-        match name:
-            case config.LOCAL_PLATFORM:
-                if bot not in (None, config.LOCAL_BOT):
-                    raise Failed(f"the terminal has one bot: {config.LOCAL_BOT}")
-                from factory_cli.talk import Wish, talk
+        if name == config.LOCAL_PLATFORM:
+            if bot not in (None, config.LOCAL_BOT):
+                raise Failed(f"the terminal has one bot: {config.LOCAL_BOT}")
+            from factory_cli.talk import Wish, talk
 
-                raise typer.Exit(talk(where, environment, url, Wish()))
-            case config.TELEGRAM:
-                raise typer.Exit(_telegram(where, url, bot))
-            case _:
-                known = ", ".join((config.LOCAL_PLATFORM, config.TELEGRAM))
-                raise Failed(f"no adapter {name!r} in this version; there are: {known}")
+            raise typer.Exit(talk(where, environment, url, Wish()))
+        if name not in PLATFORMS:
+            raise Failed(f"no adapter {name!r} in this version; there are: {_ADAPTERS}")
+        raise typer.Exit(run(_spoke(where, url, PLATFORMS[name], bot)))
 
 
-def _telegram(where: Home, url: str, only: str | None) -> int:
-    """Serve the bots of Telegram, or one of them. The exit status."""
+def _spoke(where: Home, url: str, platform: Platform, only: str | None) -> Coroutine[None, None, int]:
+    """The work of serving all bots of a platform, or one of them; it ends in an exit status."""
+    configuration = config.load(where.configuration)
+    bots = configuration.of(platform.name)
+    if not bots:
+        raise Failed(
+            f"{where.configuration} names no bot of {platform.title}; begin with: factory init {platform.name}"
+        )
+    if only is not None and only not in (bot.bot_id for bot in bots):
+        raise Failed(f"no bot {only!r} of {platform.title}; there is: {', '.join(bot.bot_id for bot in bots)}")
+    needs = spokes.needs(where.keys, configuration, platform.name, only)
+    where.spokes.mkdir(mode=0o700, parents=True, exist_ok=True)
+    served = [bot for bot in bots if bot.bot_id in needs.tokens]
+    serving = {TELEGRAM: _telegram, DISCORD: _discord}[platform.name]
+    return serving(where, url, configuration, served, needs)
+
+
+def _telegram(
+    where: Home, url: str, configuration: Configuration, bots: Sequence[Bot], needs: spokes.Needs
+) -> Coroutine[None, None, int]:
     from adapters.telegram.settings import BotSettings, TelegramSettings, Webhook
-    from factory_cli import spokes
     from factory_nats.identity import Identity
 
-    configuration = config.load(where.configuration)
-    bots = configuration.of(config.TELEGRAM)
-    if not bots:
-        raise Failed(f"{where.configuration} names no bot of Telegram; begin with: factory init telegram")
-    if only is not None and only not in (bot.bot_id for bot in bots):
-        raise Failed(f"no bot {only!r} of Telegram; there is: {', '.join(bot.bot_id for bot in bots)}")
-    needs = spokes.telegram(where.keys, configuration, only)
-    where.spokes.mkdir(mode=0o700, parents=True, exist_ok=True)
     chosen, webhook = configuration.telegram, configuration.telegram.webhook
     settings = TelegramSettings(
         nats_url=url,
@@ -157,18 +167,49 @@ def _telegram(where: Home, url: str, only: str | None) -> int:
                 notes=where.spokes / f"{bot.identity}.notes",
             )
             for bot in bots
-            if bot.bot_id in needs.tokens
         ),
-        api_base=needs.api_base,
+        api_base=needs.reach.api_base,
         stream=chosen.stream,
         render=chosen.render,
         observes=chosen.observe,
         reactions=chosen.reactions,
-        webhook=None if webhook is None else Webhook(webhook.url, needs.secret, webhook.host, webhook.port),
+        webhook=None if webhook is None else Webhook(webhook.url, needs.reach.secret, webhook.host, webhook.port),
     )
     from adapters.telegram.__main__ import serve
 
-    return run(serve(settings))
+    return serve(settings)
+
+
+def _discord(
+    where: Home, url: str, configuration: Configuration, bots: Sequence[Bot], needs: spokes.Needs
+) -> Coroutine[None, None, int]:
+    from adapters.discord.settings import BotSettings, DiscordSettings
+    from factory_nats.identity import Identity
+
+    chosen = configuration.discord
+    settings = DiscordSettings(
+        nats_url=url,
+        bots=tuple(
+            BotSettings(
+                bot_id=bot.bot_id,
+                token=needs.tokens[bot.bot_id].value,
+                identity=Identity(bot.identity, keys.seed_of(where.keys, bot.identity)),
+                notes=where.spokes / f"{bot.identity}.notes",
+                cursors=where.spokes / f"{bot.identity}.cursors",
+            )
+            for bot in bots
+        ),
+        api_base=needs.reach.api_base,
+        gateway=needs.reach.gateway,
+        threads=chosen.threads,
+        dedicated=chosen.dedicated,
+        observes=chosen.observe,
+        reactions=chosen.reactions,
+        message_content=chosen.message_content,
+    )
+    from adapters.discord.__main__ import serve
+
+    return serve(settings)
 
 
 def _begin(under: int | None) -> None:

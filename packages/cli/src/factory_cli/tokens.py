@@ -9,10 +9,10 @@ from factory_cli import config
 from factory_cli.config import Bot
 from factory_cli.document import BadConfiguration
 from factory_cli.home import write_atomically
+from factory_cli.platforms import PLATFORMS
 
-NO_TOKEN = "holds no token; one looks like 123456789:AAF... and comes from @BotFather"
-
-_SHAPE = re.compile(r"[0-9]{1,20}:[A-Za-z0-9_-]{1,128}")
+# What stands before it in a token tells whose it is.
+_PARTED = re.compile("[:.]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +25,7 @@ class Token:
     @property
     def account(self) -> str:
         """The bot that the platform knows by it; no secret."""
-        return self.value.partition(":")[0]
-
-
-def is_token(text: str) -> bool:
-    """Whether it looks like a token of Telegram's, which may stand in an address as it is."""
-    return _SHAPE.fullmatch(text) is not None
+        return _PARTED.split(self.value, maxsplit=1)[0]
 
 
 def find(bot: Bot, bots: Sequence[Bot], variables: Mapping[str, str], folder: Path) -> Token | None:
@@ -38,7 +33,7 @@ def find(bot: Bot, bots: Sequence[Bot], variables: Mapping[str, str], folder: Pa
     for name in _names(bot, bots):
         value = config.value_of(variables, name)
         if value is not None:
-            return _checked(value, name if variables.get(name) else f"{name}_FILE")
+            return _checked(bot, value, name if variables.get(name) else f"{name}_FILE")
     path = path_of(folder, bot)
     try:
         text = path.read_text(encoding="ascii").strip()
@@ -49,7 +44,7 @@ def find(bot: Bot, bots: Sequence[Bot], variables: Mapping[str, str], folder: Pa
     except UnicodeDecodeError:
         # The error itself holds what was read.
         raise BadConfiguration(path, None, "", "holds no token") from None
-    return _checked(text, str(path))
+    return _checked(bot, text, str(path))
 
 
 def of_all(wanted: Sequence[Bot], bots: Sequence[Bot], variables: Mapping[str, str], folder: Path) -> dict[str, Token]:
@@ -74,7 +69,8 @@ def missing(bot: Bot, bots: Sequence[Bot]) -> str:
 
 def ways(bot: Bot, bots: Sequence[Bot]) -> str:
     """The variables of the environment that may hold the token."""
-    return " or ".join(f"{name} (or {name}_FILE)" for name in reversed(_names(bot, bots)))
+    own, *general = _names(bot, bots)
+    return " or ".join(f"{name} (or {name}_FILE)" for name in (*general, own))
 
 
 def keep(folder: Path, bot: Bot, token: Token) -> Path:
@@ -91,11 +87,15 @@ def path_of(folder: Path, bot: Bot) -> Path:
 
 def _names(bot: Bot, bots: Sequence[Bot]) -> tuple[str, ...]:
     """The variables that may hold the token, the one that counts first in front."""
+    platform = PLATFORMS[bot.platform]
     is_only = not any(other.platform == bot.platform and other.bot_id != bot.bot_id for other in bots)
-    return (bot.variable, bot.general_variable) if is_only or bot.bot_id == config.LOCAL_BOT else (bot.variable,)
+    may_be_general = is_only or bot.bot_id == config.LOCAL_BOT
+    return (platform.variable_of(bot.bot_id), *(platform.variables if may_be_general else ()))
 
 
-def _checked(value: str, source: str) -> Token:
-    if not is_token(value):
-        raise BadConfiguration(source, None, "", NO_TOKEN)
+def _checked(bot: Bot, value: str, source: str) -> Token:
+    """The token, which may stand in an address or a header as it is."""
+    platform = PLATFORMS[bot.platform]
+    if not platform.token.fullmatch(value):
+        raise BadConfiguration(source, None, "", platform.no_token)
     return Token(value, source)

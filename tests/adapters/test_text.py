@@ -1,18 +1,17 @@
-"""Texts are measured and cut as Telegram and a reader see them."""
+"""Texts are measured and cut as platforms and a reader see them."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from adapters.telegram.text import clean, clip, is_border, is_visible, units
-from tests.telegram.strict import code_units
+from adapters.text import clean, clip, is_border, is_visible, units
 
 FAMILY = "👨\u200d👩\u200d👧\u200d👦"
 
 
 @given(some.text())
-def test_a_text_is_as_long_as_telegram_counts(text: str) -> None:
-    assert units(text) == len(code_units(text))
+def test_a_text_is_as_long_as_its_code_units(text: str) -> None:
+    assert units(text) == len(text.encode("utf-16-le")) // 2
 
 
 @given(some.text(alphabet="ab 漢👍🇩🇪\u200d\u0301🏽"), some.integers(0, 12))

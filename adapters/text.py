@@ -1,4 +1,4 @@
-"""How Telegram takes a text: how long it is, what of it can be seen, and where it may be cut."""
+"""How platforms take a text: how long it is, what of it can be seen, and where it may be cut."""
 
 import re
 import unicodedata
@@ -13,7 +13,7 @@ _BLANK_LETTERS = "\u115f\u1160\u2800\u3164\uffa0"
 
 
 def units(text: str) -> int:
-    """How long Telegram says a text is: in UTF-16 code units."""
+    """How long a text is in UTF-16 code units, in which some platforms count; nobody counts more."""
     return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
@@ -33,12 +33,12 @@ def clip(text: str, limit: int) -> str:
 
 
 def clean(text: str) -> str:
-    """The text without the control characters that Telegram drops; what no text may hold is replaced."""
+    """The text without the control characters that platforms drop; what no text may hold is replaced."""
     return _NO_CHARACTER.sub("\ufffd", _CONTROL.sub("", text))
 
 
 def is_visible(text: str) -> bool:
-    """Whether there is anything to see: Telegram sends no empty message."""
+    """Whether there is anything to see: no platform sends an empty message."""
     return any(unicodedata.category(sign) not in _INVISIBLE and sign not in _BLANK_LETTERS for sign in text)
 
 

@@ -1,4 +1,4 @@
-"""The set-up of a Telegram bot: whose token it is, where that is kept, and the link by which it gets an owner."""
+"""The set-up of a platform's bot: whose token it is, where that is kept, and the code by which it gets an owner."""
 
 import sys
 import time
@@ -7,26 +7,28 @@ from datetime import datetime
 
 import typer
 
-from factory_cli import botapi, config, joining, pairing, tokens
+from factory_cli import config, inquiry, joining, pairing, tokens
 from factory_cli.amendment import NotAmended, amend
-from factory_cli.botapi import Account
 from factory_cli.config import Bot
 from factory_cli.console import Failed, is_piped, say_table
 from factory_cli.document import BadConfiguration
 from factory_cli.home import Home
 from factory_cli.ink import harmless, say_document
+from factory_cli.inquiry import Account
+from factory_cli.platforms import PLATFORMS, Platform
+from factory_cli.question import Unanswered, UnknownToken
 from factory_cli.tokens import Token
 
 TRIES = 3
 
 
-def introduce(where: Home, bot: Bot, api_base: str | None, *, is_json: bool) -> None:
-    """Ask for what is missing, check it, write it down and say how to go on. Doing it again gives a fresh link."""
-    configuration = config.load(where.configuration)
+def enrol(where: Home, bot: Bot, api_base: str | None, *, is_json: bool) -> None:
+    """Ask for what is missing, check it, write it down and say how to go on. Doing it again gives a fresh code."""
+    platform, configuration = PLATFORMS[bot.platform], config.load(where.configuration)
     others = [other for other in configuration.of(bot.platform) if other.bot_id != bot.bot_id]
     variables = config.platforms_variables(bot.platform)
     token, account = _known(
-        where, (*others, bot), variables, api_base or config.api_base(configuration.telegram, variables)
+        where, (*others, bot), variables, api_base or config.api_base(configuration, bot.platform, variables)
     )
     _alone(where, (*others, bot), variables, token)
     if token.source != str(tokens.path_of(where.keys, bot)):
@@ -37,35 +39,14 @@ def introduce(where: Home, bot: Bot, api_base: str | None, *, is_json: bool) -> 
         raise Failed(str(error)) from None
     _talk(f"{where.configuration} {'has been told of' if is_new else 'knows'} {bot.identity}")
     code, expires_at = pairing.offer(where.keys, bot.identity, time.time())
-    link = f"https://t.me/{account.username}?start={code}"
     if is_json:
-        say_document(
-            {
-                "platform": bot.platform,
-                "bot": bot.bot_id,
-                "id": account.id,
-                "name": account.name,
-                "username": account.username,
-                "reads_all_group_messages": account.reads_groups,
-                "webhook": account.webhook or None,
-                "link": link,
-                "code": code,
-                "expires_at": expires_at,
-            }
-        )
+        told = {"platform": bot.platform, "bot": bot.bot_id, **account.document(configuration, code)}
+        say_document({**told, "code": code, "expires_at": expires_at})
     else:
-        say_table(
-            [
-                ("bot", harmless(f"{account.name} (@{account.username})")),
-                ("groups", account.of_groups),
-                ("webhook", account.of_webhook(configuration.telegram.webhook is not None) or "none"),
-                ("link", link),
-                ("code", code),
-            ]
-        )
+        say_table([(name, harmless(said)) for name, said in (*account.rows(configuration, code), ("code", code))])
     until = datetime.fromtimestamp(expires_at).strftime("%H:%M")
-    _talk(f"who opens the link, or sends the bot /start and the code, owns it: the first one, once, until {until}")
-    _talk(_next(is_new, joining.running(where) is not None))
+    _talk(f"who {platform.claim}: the first one, once, until {until}")
+    _talk(_next(platform, is_new, joining.running(where) is not None))
 
 
 def _known(where: Home, bots: Sequence[Bot], variables: Mapping[str, str], api_base: str) -> tuple[Token, Account]:
@@ -73,15 +54,15 @@ def _known(where: Home, bots: Sequence[Bot], variables: Mapping[str, str], api_b
     bot = bots[-1]
     token = _found(where, bots, variables)
     for _ in range(TRIES):
-        token = token or _asked()
+        token = token or _asked(PLATFORMS[bot.platform])
         try:
-            return token, botapi.look(api_base, token.value)
-        except botapi.UnknownToken as error:
+            return token, inquiry.look(bot.platform, api_base, token.value)
+        except UnknownToken as error:
             if is_piped():
                 raise Failed(f"{bot.identity}: {error}; it comes from {token.source}") from None
             _talk(f"{error}; it comes from {token.source}")
             token = None
-        except botapi.Unanswered as error:
+        except Unanswered as error:
             raise Failed(f"{bot.identity}: {error}") from None
     raise Failed("none of these tokens is known; nothing was changed")
 
@@ -104,13 +85,13 @@ def _found(where: Home, bots: Sequence[Bot], variables: Mapping[str, str]) -> To
     return token
 
 
-def _asked() -> Token:
-    _talk("make a bot with /newbot at https://t.me/BotFather, or choose one with /mybots, and paste its token here")
+def _asked(platform: Platform) -> Token:
+    _talk(platform.source)
     while True:
         said: str = typer.prompt("Token (not shown)", hide_input=True, err=True)
-        if tokens.is_token(said.strip()):
+        if platform.token.fullmatch(said.strip()):
             return Token(said.strip(), "what you typed")
-        _talk(f"that {tokens.NO_TOKEN}")
+        _talk(f"that {platform.no_token}")
 
 
 def _alone(where: Home, bots: Sequence[Bot], variables: Mapping[str, str], token: Token) -> None:
@@ -121,10 +102,10 @@ def _alone(where: Home, bots: Sequence[Bot], variables: Mapping[str, str], token
             raise Failed(f"that is the token of {other.identity} already; each bot needs an account of its own")
 
 
-def _next(is_new: bool, is_running: bool) -> str:
+def _next(platform: Platform, is_new: bool, is_running: bool) -> str:
     if is_new and is_running:
-        return "what runs here does not know the bot yet: end it, start it again (factory up), then open the link"
-    return "open the link" if is_running else "start it (factory up), then open the link"
+        return f"what runs here does not know the bot yet: end it, start it again (factory up), then {platform.act}"
+    return platform.act if is_running else f"start it (factory up), then {platform.act}"
 
 
 def _talk(words: str) -> None:

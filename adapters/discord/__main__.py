@@ -1,0 +1,97 @@
+"""Composition of the Discord spoke: all bots of one process, from their settings to an exit status."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+from adapters.discord.bot import Bot, standard_pace
+from adapters.discord.client import Account, Client, point_at
+from adapters.discord.settings import BotSettings, DiscordSettings
+from adapters.pace import Pace
+from adapters.spoke import NotNow
+from adapters.trouble import Rejected, Unauthorized, Unreachable
+from factory_nats.connect import connect
+from factory_nats.result import Err
+from factory_nats.transport import Transport
+
+logger = logging.getLogger(__name__)
+
+# Processes may start in any order: one that comes first waits for the bus.
+PATIENCE = 3600.0
+TRY_AGAIN = (1.0, 30.0)
+
+
+async def serve(
+    settings: DiscordSettings,
+    *,
+    new_pace: Callable[[], Pace] = standard_pace,
+    at: Callable[[str], None] = lambda point: None,
+) -> int:
+    """Serve all bots until told to end; the exit status."""
+    stop = asyncio.Event()
+    lost: list[str] = []
+
+    def end(why: str) -> None:
+        lost.append(why)
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    point_at(settings.api_base, settings.gateway)
+    async with AsyncExitStack() as stack:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+            stack.callback(loop.remove_signal_handler, number)
+        transports: list[Transport] = []
+        for bot in settings.bots:
+            connected = await connect(settings.nats_url, bot.identity, patience=PATIENCE, until=stop, on_closed=end)
+            if isinstance(connected, Err):
+                logger.error("the bus does not let %s in: %s", bot.identity.name, connected.detail)
+                return 0 if stop.is_set() else 1
+            stack.push_async_callback(connected.value.close)
+            transports.append(connected.value)
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(_serve_bot(settings, bot, transport, new_pace(), at), name=bot.bot_id)
+                    for bot, transport in zip(settings.bots, transports, strict=True)
+                ]
+                await stop.wait()
+                for task in tasks:
+                    task.cancel()
+        finally:
+            for why in lost:
+                logger.error("the bus is lost for good: %s", why)
+    return 1 if lost else 0
+
+
+async def _serve_bot(
+    settings: DiscordSettings, bot: BotSettings, transport: Transport, pace: Pace, at: Callable[[str], None]
+) -> None:
+    client = Client(bot.token, message_content=settings.message_content)
+    try:
+        account = await _login(bot, client)
+        logger.info("%s is @%s", bot.bot_id, account.name)
+        if not settings.message_content:
+            logger.info("@%s hears commands, mentions and direct messages only (message_content is off)", account.name)
+        await Bot(settings, bot, account, client, transport, pace=pace, at=at).run()
+    finally:
+        await client.close()
+
+
+async def _login(bot: BotSettings, client: Client) -> Account:
+    """Log in, however long Discord is away or does not know the token; the other bots can serve without this one."""
+    pause, longest = TRY_AGAIN
+    while True:
+        try:
+            return await client.login()
+        except NotNow as told:
+            pause = told.seconds
+        except (Unauthorized, Rejected) as error:
+            logger.error("%s cannot serve: %s", bot.bot_id, error)
+            pause = longest
+        except Unreachable as error:
+            logger.warning("%s does not reach Discord, trying again in %.0f s: %s", bot.bot_id, pause, error)
+        await asyncio.sleep(pause)
+        pause = min(longest, pause * 2)

@@ -1,0 +1,129 @@
+"""What a bot remembers over its death: how far each channel was read, and the commands that wait for an answer."""
+
+import json
+import os
+from collections import OrderedDict
+from pathlib import Path
+
+# Channels that were not heard of for longest are forgotten beyond this.
+MOST_CHANNELS = 10_000
+# The file is written anew when it holds so many lines more than there is to remember.
+MOST_LINES = 20_000
+
+_READ, _COMMAND, _MENU = "read", "command", "menu"
+
+
+class Memory:
+    """A file to which every change is one more line; None is a memory that ends with the process."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._read: OrderedDict[str, tuple[int, bool]] = OrderedDict()
+        self._commands: dict[str, object] = {}
+        self._menu = ""
+        self._newest = 0
+        self._lines = 0
+        self._file: int | None = None
+        if path is not None:
+            self._load(path)
+            self._compact(path)
+
+    @property
+    def newest(self) -> int:
+        """The newest message that was read anywhere; 0 if none ever was."""
+        return self._newest
+
+    def read(self, channel: str) -> int | None:
+        """The last message that was read in a channel: all up to it is accepted, refused or nothing for us."""
+        known = self._read.get(channel)
+        return None if known is None else known[0]
+
+    def private(self) -> tuple[str, ...]:
+        """The channels in which one person talks with the bot."""
+        return tuple(channel for channel, (_, is_private) in self._read.items() if is_private)
+
+    def move(self, channel: str, message: int, *, is_private: bool) -> None:
+        """A channel is read up to this message; on return the kernel has it, and a kill cannot take it back."""
+        if message > (self.read(channel) or -1):
+            self._put(_READ, channel, [message, is_private])
+
+    def commands(self) -> tuple[object, ...]:
+        """The commands that were begun and not ended, as they came."""
+        return tuple(self._commands.values())
+
+    def begin(self, command: str, event: object) -> None:
+        """A command came that nobody would tell us of again."""
+        if command not in self._commands:
+            self._put(_COMMAND, command, event)
+
+    def end(self, command: str) -> None:
+        """It is answered, or never will be."""
+        if command in self._commands:
+            self._put(_COMMAND, command, None)
+
+    @property
+    def menu(self) -> str:
+        """What tells the menu that Discord offers from another."""
+        return self._menu
+
+    @menu.setter
+    def menu(self, menu: str) -> None:
+        self._put(_MENU, "", menu)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _put(self, kind: str, key: str, value: object) -> None:
+        self._take(kind, key, value)
+        if self._file is not None and self._path is not None:
+            os.write(self._file, _line(kind, key, value))
+            self._lines += 1
+            if self._lines > MOST_LINES + len(self._read):
+                self._compact(self._path)
+
+    def _take(self, kind: str, key: str, value: object) -> None:
+        match kind, value:
+            case "read", [int(message), bool(is_private)]:
+                self._read[key] = message, is_private
+                self._read.move_to_end(key)
+                self._newest = max(self._newest, message)
+                if len(self._read) > MOST_CHANNELS:
+                    self._read.popitem(last=False)
+            case "command", None:
+                self._commands.pop(key, None)
+            case "command", _:
+                self._commands[key] = value
+            case "menu", str(menu):
+                self._menu = menu
+            case _:
+                pass
+
+    def _load(self, path: Path) -> None:
+        for line in path.read_bytes().splitlines() if path.exists() else ():
+            try:
+                kind, key, value = json.loads(line)
+            except (ValueError, TypeError):
+                # The last line may be torn by a kill.
+                continue
+            self._take(str(kind), str(key), value)
+
+    def _compact(self, path: Path) -> None:
+        lines = [_line(_READ, channel, known) for channel, known in self._read.items()]
+        lines += [_line(_COMMAND, command, event) for command, event in self._commands.items()]
+        lines.append(_line(_MENU, "", self._menu))
+        fresh = path.with_name(f"{path.name}.new")
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            os.write(descriptor, b"".join(lines))
+        finally:
+            os.close(descriptor)
+        fresh.replace(path)
+        self.close()
+        self._file, self._lines = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), 0
+
+
+def _line(kind: str, key: str, value: object) -> bytes:
+    return f"{json.dumps([kind, key, value])}\n".encode()

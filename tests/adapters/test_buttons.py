@@ -1,0 +1,28 @@
+"""Buttons under an answer carry all that a press of them means."""
+
+from __future__ import annotations
+
+from adapters.buttons import STOP, below, chosen
+from adapters.spoke import Reply
+from factory_contracts.messages import Address
+
+ADDRESS = Address(platform="telegram", bot_id="main", scope_id="1")
+
+
+def test_an_answer_that_grows_can_be_stopped() -> None:
+    assert [data for _, data in below(Reply("turn", ADDRESS, "text"), 64)] == [f"{STOP}turn"]
+
+
+def test_a_choice_tells_who_was_asked_and_what_was_chosen() -> None:
+    reply = Reply("turn", ADDRESS, "text", is_final=True, choices=("Yes: now", "No", "No"), asker="42")
+
+    buttons = below(reply, 64)
+
+    assert [text for text, _ in buttons] == ["Yes: now", "No"]
+    assert [chosen(data) for _, data in buttons] == [("42", "Yes: now"), ("42", "No")]
+
+
+def test_a_choice_that_does_not_fit_is_left_out() -> None:
+    reply = Reply("turn", ADDRESS, "text", is_final=True, choices=("é" * 40, "No"), asker="42")
+
+    assert [text for text, _ in below(reply, 64)] == ["No"]

@@ -1,0 +1,34 @@
+"""The Discord spoke that may die at its points: `python -m tests.chaos.discord_process RUN BOT`."""
+
+import sys
+from pathlib import Path
+
+import uvloop
+
+from adapters.discord.__main__ import serve
+from adapters.discord.settings import BotSettings, DiscordSettings
+from tests.chaos import fuse
+from tests.chaos.discord import SPEED, token
+from tests.chaos.surroundings import DISCORD, Bus, spoke
+from tests.discord.stage import fast_pace
+
+
+def main(run: Path, bot: str) -> int:
+    """The spoke's exit status."""
+    bus = Bus.read(run)
+    name = spoke(DISCORD, bot)
+    seam = fuse.begin(run, name)
+    api, gateway = bus.platform_at.split()
+    settings = DiscordSettings(
+        nats_url=bus.url,
+        bots=(
+            BotSettings(bot, token(bot), bus.identity(name), run / f"notes-{bot}.jsonl", run / f"cursors-{bot}.jsonl"),
+        ),
+        api_base=api,
+        gateway=gateway,
+    )
+    return uvloop.run(serve(settings, new_pace=lambda: fast_pace(SPEED), at=seam.at))
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2]))

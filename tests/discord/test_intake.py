@@ -1,0 +1,155 @@
+"""What was missed is read once, in order and within bounds; what comes meanwhile waits behind it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from adapters.discord.client import Client, point_at
+from adapters.discord.intake import MOST_MISSED, OLDEST_MISSED, PAGE, Intake
+from adapters.discord.memory import Memory
+from adapters.discord.normalize import Heard, Me, Pressed, normalize
+from tests.discordapi.channels import Channel
+from tests.discordapi.flood import UNLIMITED
+from tests.discordapi.server import DiscordApi
+from tests.discordapi.trouble import Answer, Cut
+from tests.fakes import until
+
+pytestmark = pytest.mark.asyncio(loop_scope="function")
+
+
+class Stage:
+    """An intake that reads from a server, and what it took."""
+
+    def __init__(self, server: DiscordApi, client: Client, clock: Callable[[], float]) -> None:
+        self.server = server
+        self.ann = server.user("Ann")
+        self.guild = server.guild(self.ann)
+        self.channel = server.channel(self.guild)
+        self.memory = Memory(None)
+        self.taken: list[str] = []
+        me = Me("777", "main", frozenset((str(self.channel.id),)))
+        self.intake = Intake(
+            client, self.memory, lambda event: normalize(event, me), self._take, self._act, clock=clock
+        )
+
+    async def _take(self, heard: Heard) -> None:
+        self.taken.append(heard.message.text)
+
+    async def _act(self, pressed: Pressed) -> None:
+        raise AssertionError("nobody presses here")
+
+    def say(self, text: str) -> int:
+        """Ann says something that the bot is not told of."""
+        return self.server.say(self.channel, self.ann, text)
+
+    def begin(self, newest: int) -> None:
+        """A new session tells of the guild and of its last message."""
+        self.intake.feed({"t": "READY", "d": {}})
+        channel = {"id": str(self.channel.id), "last_message_id": str(newest)}
+        self.intake.feed({"t": "GUILD_CREATE", "d": {"id": str(self.guild.id), "channels": [channel]}})
+
+    def tell(self, message: int, text: str) -> None:
+        """The gateway tells of a message."""
+        data = {"id": str(message), "channel_id": str(self.channel.id), "guild_id": str(self.guild.id)}
+        event = {**data, "author": {"id": str(self.ann.id), "username": "ann"}, "content": text, "type": 0}
+        self.intake.feed({"t": "MESSAGE_CREATE", "d": event})
+
+    def read(self, channel: Channel | None = None) -> int | None:
+        """How far a channel is read."""
+        return self.memory.read(str((channel or self.channel).id))
+
+
+@asynccontextmanager
+async def staged(later: float = 0.0) -> AsyncIterator[Stage]:
+    async with DiscordApi(budgets=UNLIMITED) as server:
+        server.bot("the.bots.token", id=777)
+        point_at(server.api, server.gateway_url)
+        client = Client("the.bots.token")
+        await client.login()
+        stage = Stage(server, client, lambda: server.clock.now() + later)
+        try:
+            yield stage
+        finally:
+            await stage.intake.close()
+            await client.close()
+
+
+async def test_what_was_missed_is_taken_in_order_and_before_what_comes_meanwhile() -> None:
+    async with staged() as stage:
+        stage.memory.move(str(stage.channel.id), stage.say("read"), is_private=False)
+        newest = [stage.say(f"missed {number}") for number in range(PAGE + 5)][-1]
+
+        stage.begin(newest)
+        now = stage.say("now")
+        stage.tell(now, "now")
+        await until(lambda: stage.read() == now)
+
+        assert stage.taken == [*(f"missed {number}" for number in range(PAGE + 5)), "now"]
+
+
+async def test_what_is_older_than_a_day_is_not_taken() -> None:
+    async with staged(OLDEST_MISSED + 60) as stage:
+        stage.memory.move(str(stage.channel.id), stage.say("read"), is_private=False)
+        newest = stage.say("missed")
+
+        stage.begin(newest)
+        await until(lambda: stage.read() == newest)
+
+        assert stage.taken == []
+
+
+async def test_a_channel_in_which_too_much_was_written_is_read_to_a_bound_and_not_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with staged() as stage:
+        stage.memory.move(str(stage.channel.id), stage.say("read"), is_private=False)
+        newest = [stage.say(f"{number}") for number in range(MOST_MISSED + 10)][-1]
+
+        stage.begin(newest)
+        await until(lambda: stage.read() == newest)
+        stage.begin(newest)
+
+        assert stage.taken == [f"{number}" for number in range(MOST_MISSED)]
+        assert "it is passed over" in caplog.text
+        assert len(stage.server.ledger.called("get_messages")) == MOST_MISSED // PAGE
+
+
+async def test_a_history_that_cannot_be_read_now_is_read_later() -> None:
+    async with staged() as stage:
+        stage.memory.move(str(stage.channel.id), stage.say("read"), is_private=False)
+        newest = stage.say("missed")
+        stage.server.plan("get_messages", Cut())
+
+        stage.begin(newest)
+        await until(lambda: stage.read() == newest)
+
+        assert stage.taken == ["missed"]
+
+
+async def test_a_history_that_may_not_be_read_is_not_asked_for_again() -> None:
+    async with staged() as stage:
+        stage.memory.move(str(stage.channel.id), stage.say("read"), is_private=False)
+        newest = stage.say("missed")
+        stage.server.plan("get_messages", Answer(403, 50001))
+
+        stage.begin(newest)
+        await until(lambda: stage.read() == newest)
+        stage.begin(newest)
+
+        assert stage.taken == []
+        assert len(stage.server.ledger.called("get_messages")) == 1
+
+
+async def test_what_comes_twice_is_taken_once() -> None:
+    async with staged() as stage:
+        for _ in range(2):
+            stage.tell(1 << 40, "hello")
+        await until(lambda: stage.read() == 1 << 40)
+        stage.tell(1 << 40, "hello")
+        stage.tell((1 << 40) + 1, "the end")
+        await until(lambda: stage.read() == (1 << 40) + 1)
+
+        assert stage.taken == ["hello", "the end"]

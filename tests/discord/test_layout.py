@@ -1,0 +1,146 @@
+"""Answers laid out in Discord's messages: each fits, each reads by itself, and what is full does not change."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from adapters.discord.layout import MOST_UNITS, in_markdown
+
+WORDS = st.sampled_from(
+    (
+        "word ",
+        "Ein Satz. ",
+        "**bold** ",
+        "`code` ",
+        "``` ",
+        "\u4f60\u597d ",
+        "👨‍👩‍👧‍👦 ",
+        "@everyone ",
+        "<@42> ",
+        "||",
+        "~~",
+        "_",
+        "*",
+        "\\",
+    )
+)
+LINES = st.lists(WORDS, max_size=30).map("".join)
+BLOCKS = st.one_of(
+    LINES,
+    LINES.map(lambda line: f"# {line}"),
+    LINES.map(lambda line: f"#### {line}"),
+    st.lists(LINES, min_size=1, max_size=20).map(lambda lines: "\n".join(f"- {line}" for line in lines)),
+    st.lists(LINES, min_size=1, max_size=20).map(lambda lines: "\n".join(f"> {line}" for line in lines)),
+    st.lists(LINES, min_size=1, max_size=60).map(lambda lines: "\n".join(["```python", *lines, "```"])),
+    st.lists(LINES, min_size=1, max_size=60).map(lambda lines: "\n".join(["~~~~" + "x" * 90, *lines, "~~~~"])),
+    st.lists(LINES, min_size=1, max_size=60).map(lambda lines: "\n".join(["> ```", *(f"> {line}" for line in lines)])),
+    st.lists(LINES, min_size=1, max_size=60).map(lambda lines: "\n".join(["- ```", *(f"  {line}" for line in lines)])),
+    st.lists(LINES, min_size=1, max_size=60).map(lambda lines: "\n".join(["```", *lines])),
+    st.lists(st.lists(LINES.map(lambda line: line.replace("|", "")), min_size=3, max_size=3), max_size=40).map(
+        lambda rows: "\n".join(["| a | b | c |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)])
+    ),
+    st.text(max_size=3_000),
+)
+ANSWERS = st.lists(BLOCKS, max_size=8).map("\n\n".join)
+
+
+def pages(text: str, activity: str | None = None, *, is_final: bool = True) -> tuple[str, ...]:
+    return in_markdown().pages(text, activity, is_final)
+
+
+def fences(page: str) -> int:
+    return page.count("```")
+
+
+@given(ANSWERS, st.one_of(st.none(), st.text(max_size=300), st.just("`*_" * 200)), st.booleans())
+@example("`" * 10_000, None, True)
+@example("```" + "`" * 5_000, "x" * 300, False)
+@example("> " * 3_000, None, True)
+@example("| a |\n|---|\n" + "| `b` |\n" * 1_000, None, True)
+@settings(deadline=None, max_examples=150)
+def test_every_message_fits_and_every_fence_in_it_is_closed(text: str, activity: str | None, is_final: bool) -> None:
+    for page in pages(text, activity, is_final=is_final):
+        assert 0 < len(page.encode("utf-16-le", "surrogatepass")) // 2 <= MOST_UNITS
+        assert fences(page) % 2 == 0
+
+
+@given(ANSWERS, st.data())
+@settings(deadline=None, max_examples=60)
+def test_a_message_that_is_full_stays_as_it_is(text: str, data: st.DataObject) -> None:
+    layout, shown = in_markdown(), list[tuple[str, ...]]()
+    ends = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=5)))
+    for end in (*ends, len(text)):
+        shown.append(layout.pages(text[:end], None, False))
+
+    for before, after in pairwise(shown):
+        assert after[: len(before) - 1] == before[:-1]
+    assert shown[-1] == pages(text, is_final=False)
+
+
+@given(st.lists(st.from_regex(r"[a-z]{1,12}", fullmatch=True), min_size=1, max_size=2_000))
+@settings(deadline=None, max_examples=30)
+def test_no_word_is_lost_or_said_twice(words: list[str]) -> None:
+    text = " ".join(words)
+
+    assert "".join("".join(pages(text)).split()) == "".join(words)
+
+
+def test_long_code_goes_on_in_a_fence_of_the_same_language() -> None:
+    first, *others = pages("Look:\n\n```python\n" + "x = 1\n" * 1_000 + "```\n\nThat was it.")
+
+    assert first.startswith("Look:\n\n```python\n")
+    assert all(page.startswith("```python\nx = 1\n") for page in others)
+    assert others[-1].endswith("```\n\nThat was it.")
+
+
+def test_a_long_quote_goes_on_as_a_quote() -> None:
+    _, *others = pages("> " + "word " * 1_000)
+
+    assert all(page.startswith("> word") for page in others)
+
+
+def test_a_long_item_goes_on_without_a_new_number() -> None:
+    _, *others = pages("1. one\n2. " + "word " * 1_000)
+
+    assert all(page.startswith("word") for page in others)
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        ("| a | b |\n|---|---|\n| 1 | long cell |", "```\na | b\n--+----------\n1 | long cell\n```"),
+        ("~~~js\na()\n~~~", "```js\na()\n```"),
+        ("````\nsays ```here```\n````", "```\nsays `\u200b`\u200b`here`\u200b`\u200b`\n```"),
+        ("#### Deep", "**Deep**"),
+        ("- one\n  ```py\n  x\n  ```\n- two", "- one\n```py\nx\n```\n- two"),
+        ("> ```\n> x\n> ```", "> ```\n> x\n> ```"),
+        ("Text with ``` in it", "Text with `\u200b`\u200b` in it"),
+        ("```py\nx = 1", "```py\nx = 1\n```"),
+        (
+            "**bold** *it* ~~no~~ <b>tag</b> [w](https://x.y/a_(b))",
+            "**bold** *it* ~~no~~ <b>tag</b> [w](https://x.y/a_(b))",
+        ),
+    ],
+    ids=str,
+)
+def test_markdown_is_written_as_discord_reads_it(source: str, shown: str) -> None:
+    assert pages(source) == (shown,)
+
+
+def test_what_a_tool_does_stands_in_a_small_line_below() -> None:
+    assert pages("Let me see.", "looks at *the* clock", is_final=False) == ("Let me see.\n-# looks at \\*the\\* clock",)
+    assert pages("", "thinks", is_final=False) == ("-# thinks",)
+    assert pages("", None, is_final=False) == ("…",)
+    assert pages("Done.", "thinks", is_final=True) == ("Done.",)
+
+
+def test_what_discord_refuses_is_shown_plainly_and_as_long() -> None:
+    layout = in_markdown()
+
+    assert layout.simpler()
+    assert not layout.simpler()
+    assert layout.pages("```py\nx\n```", None, True) == ("'''py\nx\n'''",)

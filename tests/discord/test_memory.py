@@ -1,0 +1,68 @@
+"""What a bot remembers survives any death, and its file does not grow without end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from adapters.discord.memory import MOST_LINES, Memory
+
+
+def test_what_was_read_is_known_to_the_next_process(tmp_path: Path) -> None:
+    memory = Memory(tmp_path / "cursors")
+    memory.move("one", 5, is_private=False)
+    memory.move("two", 7, is_private=True)
+    memory.menu = "told"
+
+    again = Memory(tmp_path / "cursors")
+
+    assert (again.read("one"), again.read("two"), again.read("three")) == (5, 7, None)
+    assert (again.newest, again.private(), again.menu) == (7, ("two",), "told")
+
+
+def test_a_channel_is_never_read_backwards(tmp_path: Path) -> None:
+    memory = Memory(tmp_path / "cursors")
+    memory.move("one", 5, is_private=False)
+    memory.move("one", 3, is_private=False)
+
+    assert Memory(tmp_path / "cursors").read("one") == 5
+
+
+def test_commands_are_known_until_they_end(tmp_path: Path) -> None:
+    memory = Memory(tmp_path / "cursors")
+    memory.begin("1", {"t": "first"})
+    memory.begin("2", {"t": "second"})
+    memory.end("1")
+
+    assert Memory(tmp_path / "cursors").commands() == ({"t": "second"},)
+
+
+@given(some.binary(max_size=200))
+@settings(max_examples=50)
+def test_whatever_stands_in_the_file_it_is_read(tmp_path_factory: pytest.TempPathFactory, torn: bytes) -> None:
+    path = tmp_path_factory.mktemp("memory") / "cursors"
+    path.write_bytes(b'["read", "one", [5, false]]\n' + torn)
+
+    assert Memory(path).read("one") == 5
+
+
+def test_its_file_stays_small_however_much_is_read_and_is_nobody_elses(tmp_path: Path) -> None:
+    path = tmp_path / "cursors"
+    memory = Memory(path)
+    for number in range(MOST_LINES + 100):
+        memory.move("one", number + 1, is_private=False)
+
+    assert path.stat().st_size < 40 * MOST_LINES
+    assert path.stat().st_mode & 0o077 == 0
+    assert Memory(path).read("one") == MOST_LINES + 100
+
+
+def test_without_a_file_it_ends_with_the_process() -> None:
+    memory = Memory(None)
+    memory.move("one", 5, is_private=False)
+
+    assert memory.read("one") == 5
+    assert Memory(None).read("one") is None
