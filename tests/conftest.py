@@ -18,6 +18,7 @@ LONGEST = (
     "chaos/test_slice.py",
     "bench/test_bench.py",
     "telegram/test_bot.py",
+    "discord/test_bot.py",
     "botapi/test_botapi.py",
     "tools/test_mcp.py",
     "test_walk.py",

@@ -6,12 +6,12 @@ import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
+from adapters.chat.trouble import Rejected, Unauthorized, Unreachable
 from adapters.discord.bot import Bot, standard_pace
 from adapters.discord.client import Account, Client, point_at
 from adapters.discord.settings import BotSettings, DiscordSettings
 from adapters.pace import Pace
 from adapters.spoke import NotNow
-from adapters.trouble import Rejected, Unauthorized, Unreachable
 from factory_nats.connect import connect
 from factory_nats.result import Err
 from factory_nats.transport import Transport

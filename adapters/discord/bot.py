@@ -8,9 +8,14 @@ from typing import Any
 
 from discord.http import Route
 
-from adapters.aside import Aside
-from adapters.busy import Busy
-from adapters.buttons import chosen, press, presser
+from adapters.chat.aside import Aside
+from adapters.chat.busy import Busy
+from adapters.chat.buttons import chosen, press, presser
+from adapters.chat.enclosed import announced, enclosed
+from adapters.chat.overheard import Overheard
+from adapters.chat.speaker import one_line
+from adapters.chat.text import clip
+from adapters.chat.trouble import Rejected, Unauthorized, Unreachable
 from adapters.discord.client import Account, Client
 from adapters.discord.commands import DEFERRED_UPDATE, Commands, defer, followup, original
 from adapters.discord.intake import Intake
@@ -20,13 +25,8 @@ from adapters.discord.menu import register
 from adapters.discord.normalize import PLATFORM, File, Heard, Me, Normalized, Pressed, Seen, normalize
 from adapters.discord.screen import FILE_BYTES, NOBODY, Screen, message_in, messages_in, notice, row
 from adapters.discord.settings import BotSettings, DiscordSettings
-from adapters.enclosed import announced, enclosed
-from adapters.overheard import Overheard
 from adapters.pace import Pace, Rhythm
-from adapters.speaker import one_line
 from adapters.spoke import Left, NotNow, Reply, Spoke, Undeliverable
-from adapters.text import clip
-from adapters.trouble import Rejected, Unauthorized, Unreachable
 from factory_contracts.messages import (
     Accepted,
     Address,

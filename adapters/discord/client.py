@@ -15,8 +15,8 @@ from discord.gateway import DiscordWebSocket, ReconnectWebSocket
 from discord.http import Route
 from yarl import URL
 
+from adapters.chat.trouble import Rejected, Unauthorized, Unreachable
 from adapters.spoke import NotNow, survived
-from adapters.trouble import Rejected, Unauthorized, Unreachable
 
 logger = logging.getLogger(__name__)
 

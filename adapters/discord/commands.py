@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 
 from discord.http import Route
 
+from adapters.chat.trouble import Rejected, Unauthorized, Unreachable
 from adapters.discord.client import Client
 from adapters.discord.memory import Memory
 from adapters.discord.normalize import Command
 from adapters.spoke import NotNow
-from adapters.trouble import Rejected, Unauthorized, Unreachable
 
 logger = logging.getLogger(__name__)
 

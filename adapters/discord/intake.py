@@ -14,12 +14,12 @@ from typing import Any
 
 from discord.http import Route
 
+from adapters.chat.raw import object_of
+from adapters.chat.trouble import Rejected, Unauthorized, Unreachable
 from adapters.discord.client import Client
 from adapters.discord.memory import Memory
 from adapters.discord.normalize import Begun, Heard, Ignored, Normalized, Passed, Pressed, Seen, id_at
-from adapters.raw import object_of
 from adapters.spoke import NotNow, survived
-from adapters.trouble import Rejected, Unauthorized, Unreachable
 
 logger = logging.getLogger(__name__)
 

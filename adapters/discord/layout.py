@@ -1,8 +1,8 @@
 """The forms in which Discord shows a message: its Markdown, or the text as the model wrote it."""
 
+from adapters.chat.layout import Layout
+from adapters.chat.text import clip, units
 from adapters.discord.render import is_shown, plain, render
-from adapters.layout import Layout
-from adapters.text import clip, units
 
 # Discord counts letters, and some count as two elsewhere: what fits counted so fits either way.
 MOST_UNITS = 2_000

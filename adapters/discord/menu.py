@@ -9,12 +9,12 @@ from typing import Any
 
 from discord.http import Route
 
+from adapters.chat.menu import MENU
+from adapters.chat.trouble import Rejected, Unauthorized, Unreachable
 from adapters.discord.client import Client
 from adapters.discord.memory import Memory
 from adapters.discord.normalize import ASK
-from adapters.menu import MENU
 from adapters.spoke import NotNow
-from adapters.trouble import Rejected, Unauthorized, Unreachable
 
 logger = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from adapters.markdown import CARRIED, Seen, parse, rearmed
-from adapters.table import table
-from adapters.text import is_visible
+from adapters.chat.markdown import CARRIED, Seen, parse, rearmed
+from adapters.chat.table import table
+from adapters.chat.text import is_visible
 
 _BACKTICKS = re.compile("`{3,}")
 _LANGUAGE = re.compile(r"[\w+#.-]{1,20}")

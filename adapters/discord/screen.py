@@ -9,14 +9,14 @@ from typing import Any
 
 from discord.http import Route
 
-from adapters.buttons import Button, below
+from adapters.chat.buttons import Button, below
+from adapters.chat.raw import object_of, text_of
+from adapters.chat.trouble import Rejected, Unauthorized, Unreachable
+from adapters.chat.view import Slot, View
 from adapters.discord.client import Client, Upload
 from adapters.discord.commands import Commands, original
 from adapters.discord.layout import in_markdown
-from adapters.raw import object_of, text_of
 from adapters.spoke import Gone, Left, NotNow, Reply, Undeliverable
-from adapters.trouble import Rejected, Unauthorized, Unreachable
-from adapters.view import Slot, View
 from factory_contracts.messages import Address, Attachment
 
 logger = logging.getLogger(__name__)

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from aiogram.methods import DeleteWebhook, SetWebhook, TelegramMethod
 
+from adapters.chat.trouble import Barred, Rejected, Unauthorized, Unreachable
 from adapters.pace import Pace
 from adapters.spoke import NotNow
 from adapters.telegram.bot import Bot, standard_pace
@@ -17,7 +18,6 @@ from adapters.telegram.intake import Settled
 from adapters.telegram.normalize import Me
 from adapters.telegram.settings import BotSettings, TelegramSettings
 from adapters.telegram.webhook import listening
-from adapters.trouble import Barred, Rejected, Unauthorized, Unreachable
 from factory_nats.connect import connect
 from factory_nats.result import Err
 from factory_nats.transport import Transport

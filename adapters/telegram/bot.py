@@ -16,12 +16,14 @@ from aiogram.methods import (
 )
 from aiogram.types import InlineKeyboardButton, InlineKeyboardMarkup, ReactionTypeEmoji, ReplyParameters
 
-from adapters.aside import Aside
-from adapters.busy import Busy
-from adapters.buttons import chosen, press, presser
-from adapters.enclosed import announced, enclosed
-from adapters.menu import COMMANDS
-from adapters.overheard import Overheard
+from adapters.chat.aside import Aside
+from adapters.chat.busy import Busy
+from adapters.chat.buttons import chosen, press, presser
+from adapters.chat.enclosed import announced, enclosed
+from adapters.chat.menu import COMMANDS
+from adapters.chat.overheard import Overheard
+from adapters.chat.text import clip
+from adapters.chat.trouble import Barred, Rejected, Unauthorized, Unreachable
 from adapters.pace import Pace, Rhythm
 from adapters.spoke import Left, NotNow, Reply, Spoke, Undeliverable
 from adapters.telegram.client import Client, Conflict
@@ -31,8 +33,6 @@ from adapters.telegram.menu import register
 from adapters.telegram.normalize import PLATFORM, File, Halted, Heard, Me, Moved, Normalized, Pressed, normalize
 from adapters.telegram.screen import Screen, place
 from adapters.telegram.settings import BotSettings, TelegramSettings
-from adapters.text import clip
-from adapters.trouble import Barred, Rejected, Unauthorized, Unreachable
 from factory_contracts.messages import (
     Accepted,
     Address,

@@ -25,8 +25,8 @@ from aiogram.types import User
 from aiogram.utils.token import TokenValidationError
 from aiohttp import ClientError
 
+from adapters.chat.trouble import Barred, Rejected, Unauthorized, Unreachable
 from adapters.spoke import NotNow
-from adapters.trouble import Barred, Rejected, Unauthorized, Unreachable
 
 logger = logging.getLogger(__name__)
 

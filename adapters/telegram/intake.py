@@ -10,11 +10,11 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
+from adapters.chat.trouble import Rejected, Unauthorized, Unreachable
 from adapters.spoke import NotNow, survived
 from adapters.telegram.client import MOST_UPDATES, POLL_SECONDS, Client, Conflict
 from adapters.telegram.gather import Gathering
 from adapters.telegram.normalize import Halted, Heard, Ignored, Moved, Normalized, Pressed
-from adapters.trouble import Rejected, Unauthorized, Unreachable
 
 logger = logging.getLogger(__name__)
 

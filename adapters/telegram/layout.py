@@ -3,11 +3,11 @@
 import html
 from dataclasses import dataclass, replace
 
-from adapters.layout import Form, Layout
+from adapters.chat.layout import Form, Layout
+from adapters.chat.text import clip, is_visible, units
 from adapters.telegram.render import Entity, render
 from adapters.telegram.rich import render_rich, weight
 from adapters.telegram.settings import Style
-from adapters.text import clip, is_visible, units
 
 _MOST_UNITS = 4_096
 _LONGEST_DOING = 100

@@ -5,10 +5,10 @@ import logging
 from aiogram.methods import GetMyCommands, SetMyCommands
 from aiogram.types import BotCommand, BotCommandScopeAllGroupChats, BotCommandScopeAllPrivateChats
 
-from adapters.menu import MENU
+from adapters.chat.menu import MENU
+from adapters.chat.trouble import Barred, Rejected, Unauthorized, Unreachable
 from adapters.spoke import NotNow
 from adapters.telegram.client import Client, Conflict
-from adapters.trouble import Barred, Rejected, Unauthorized, Unreachable
 
 logger = logging.getLogger(__name__)
 

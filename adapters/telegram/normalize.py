@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from adapters.raw import Json, list_of, object_of, text_of, whole_of
-from adapters.speaker import SOMEONE, bracketed, clipped, file_name, speaker
+from adapters.chat.raw import Json, list_of, object_of, text_of, whole_of
+from adapters.chat.speaker import SOMEONE, bracketed, clipped, file_name, speaker
 from factory_contracts.messages import MAX_TEXT, Address, AttachmentKind, InboundMessage
 
 PLATFORM = "telegram"

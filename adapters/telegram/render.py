@@ -11,9 +11,9 @@ from typing import Any
 from pyromark.event import Event
 from telegramify_markdown import convert
 
-from adapters.markdown import CARRIED, FORMULA, disarmed, parse, rearmed
-from adapters.table import table
-from adapters.text import clean, units
+from adapters.chat.markdown import CARRIED, FORMULA, disarmed, parse, rearmed
+from adapters.chat.table import table
+from adapters.chat.text import clean, units
 
 _LONGEST_FORMULA = 500
 _TEX_SIGN = re.compile(r"[\\^_=]")

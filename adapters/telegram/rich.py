@@ -8,7 +8,7 @@ import re
 
 from telegramify_markdown import richify
 
-from adapters.markdown import CARRIED, disarmed, rearmed
+from adapters.chat.markdown import CARRIED, disarmed, rearmed
 from adapters.telegram.render import is_link
 
 _MOST_BYTES = 32_000

@@ -34,13 +34,13 @@ from aiogram.types import (
     ReplyParameters,
 )
 
-from adapters.buttons import Button, below
+from adapters.chat.buttons import Button, below
+from adapters.chat.trouble import Barred, Rejected, Unauthorized, Unreachable
+from adapters.chat.view import Slot, View
 from adapters.spoke import Gone, Left, NotNow, Reply, Undeliverable
 from adapters.telegram.client import Client, reasons
 from adapters.telegram.layout import Page, in_style
 from adapters.telegram.settings import Stream, Style
-from adapters.trouble import Barred, Rejected, Unauthorized, Unreachable
-from adapters.view import Slot, View
 from factory_contracts.messages import Address, Attachment, Said
 
 logger = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from adapters.busy import Busy
+from adapters.chat.busy import Busy
 from factory_contracts.messages import Address
 from tests.fakes import idle, until
 

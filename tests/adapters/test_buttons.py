@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adapters.buttons import STOP, below, chosen
+from adapters.chat.buttons import STOP, below, chosen
 from adapters.spoke import Reply
 from factory_contracts.messages import Address
 

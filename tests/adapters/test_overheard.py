@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as some
 
-from adapters.overheard import MAX_CHARACTERS, MAX_LINES, MAX_SCOPES, Overheard
+from adapters.chat.overheard import MAX_CHARACTERS, MAX_LINES, MAX_SCOPES, Overheard
 
 
 def test_what_was_said_is_told_once_and_in_order() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as some
 
-from adapters.raw import list_of, object_of, text_of, whole_of
+from adapters.chat.raw import list_of, object_of, text_of, whole_of
 
 ANYTHING = some.none() | some.booleans() | some.integers() | some.floats() | some.text() | some.lists(some.none())
 

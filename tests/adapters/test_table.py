@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adapters.table import table
+from adapters.chat.table import table
 
 
 def test_columns_are_even_also_where_letters_are_wide() -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from adapters.text import clean, clip, is_border, is_visible, units
+from adapters.chat.text import clean, clip, is_border, is_visible, units
 
 FAMILY = "👨\u200d👩\u200d👧\u200d👦"
 

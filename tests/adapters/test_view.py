@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from adapters.chat.view import Slot, View
 from adapters.discord.layout import in_markdown
 from adapters.spoke import Reply
-from adapters.view import Slot, View
 from factory_contracts.messages import Address, Attachment
 
 ADDRESS = Address(platform="discord", bot_id="main", scope_id="1")

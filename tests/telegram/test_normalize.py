@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from adapters.speaker import MAX_NAME
+from adapters.chat.speaker import MAX_NAME
 from adapters.telegram.normalize import (
     MAX_QUOTED,
     MAX_QUOTED_OF_OURS,

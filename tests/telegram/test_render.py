@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
+from adapters.chat.text import clean, is_visible
 from adapters.telegram.layout import Page
 from adapters.telegram.render import Entity, is_link, render
-from adapters.text import clean, is_visible
 from tests.telegram.strict import SNIPPETS, check, part
 
 MARKUP = some.text(alphabet="ab1 *_~`#>-+.|[]()<>!$\\&;:/\n\t漢👍\u200dא\u202e", max_size=120)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
+from adapters.chat.text import clean
 from adapters.telegram.rich import render_rich, weight
-from adapters.text import clean
 from tests.telegram.strict import SNIPPETS
 
 VOID = {"br", "hr", "img"}

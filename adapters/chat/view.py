@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from adapters.buttons import Button
-from adapters.layout import Layout
+from adapters.chat.buttons import Button
+from adapters.chat.layout import Layout
 from adapters.spoke import Reply
 from factory_contracts.messages import Attachment
 

@@ -7,8 +7,8 @@ answer is cut depends on nothing that comes later.
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from adapters.cut import cut
-from adapters.text import clean, fitting
+from adapters.chat.cut import cut
+from adapters.chat.text import clean, fitting
 
 # Where a message is cut, as shares of what it may hold.
 _LEAST, _MOST = 0.55, 0.9

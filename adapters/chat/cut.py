@@ -12,8 +12,8 @@ from typing import Literal
 
 from pyromark.event import Event
 
-from adapters.markdown import CARRIED, FORMULA, Seen, parse
-from adapters.text import is_border
+from adapters.chat.markdown import CARRIED, FORMULA, Seen, parse
+from adapters.chat.text import is_border
 
 _SENTENCE = re.compile(r"[.!?…؟।][\"')\u2019”»]*(?=\s)|[。\uff01\uff1f][」』”]*")
 _SPACE = re.compile(r"(?<=\S)[^\S\n]+(?=\S)")

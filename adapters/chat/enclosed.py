@@ -5,8 +5,8 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeVar
 
+from adapters.chat.trouble import Barred, Rejected, Unauthorized, Unreachable
 from adapters.spoke import NotNow
-from adapters.trouble import Barred, Rejected, Unauthorized, Unreachable
 from factory_contracts.messages import Attachment, AttachmentKind, InboundMessage
 
 logger = logging.getLogger(__name__)
