@@ -76,6 +76,14 @@ class Blow:
     tries: int = 0
 
 
+def plan_for_spokes(kills: int, dice: random.Random) -> list[Blow]:
+    """So many kills of spokes alone, at each of their points and at any instant."""
+    points = [*fuse.SPOKE_POINTS, fuse.WINDOW] * 2
+    blows = [Blow(what) for what in (*points, *dice.choices(("spoke", "hub and spoke"), k=max(4, kills - len(points))))]
+    dice.shuffle(blows)
+    return blows
+
+
 def plan(kills: int, dice: random.Random) -> list[Blow]:
     """So many kills, every named point among them as often as the run's length allows, and a few freezes."""
     each = 6 if kills >= 120 else 1
@@ -120,6 +128,7 @@ class Run:
     seconds: float
     platform: str
     is_forked: bool
+    only_spokes: bool
     say: Callable[[str], None]
     dice: random.Random = field(init=False)
     faults: list[str] = field(default_factory=list)
@@ -234,7 +243,7 @@ class Run:
 
     async def _strike(self, system: "System") -> None:
         """One blow after another, so that the last falls when the time is over."""
-        blows = plan(self.kills, self.dice)
+        blows = (plan_for_spokes if self.only_spokes else plan)(self.kills, self.dice)
         self.planned = len(blows)
         await asyncio.sleep(1.5)
         began = time.monotonic()

@@ -1,4 +1,4 @@
-"""Slices of `python -m tests.chaos`: half a minute of kills at every named point, with another seed each time."""
+"""Slices of `python -m tests.chaos`: some seconds of kills at every named point, with another seed each time."""
 
 import random
 import subprocess
@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 
-# What the made-up platform shows is checked at more kills, what the real clients show at fewer.
-SLICES = {"slate": (28, 200, 28), "telegram": (20, 120, 22), "discord": (20, 120, 22)}
+# Hub, worker and bus are the same on every platform; what a platform's own spoke does is what else there is to see.
+SLICES = {
+    "slate": "--kills 26 --turns 180 --seconds 24",
+    "telegram": "--spokes --kills 12 --turns 60 --seconds 10",
+    "discord": "--spokes --kills 12 --turns 60 --seconds 10",
+}
 
 
 @pytest.mark.timeout(300)
@@ -17,8 +21,7 @@ def test_nothing_is_lost_doubled_or_out_of_order_while_everything_is_killed(
     capsys: pytest.CaptureFixture[str], platform: str
 ) -> None:
     seed = random.SystemRandom().randrange(1_000_000)
-    kills, turns, seconds = SLICES[platform]
-    amounts = f"--fork --platform {platform} --kills {kills} --turns {turns} --seconds {seconds} --seed {seed}"
+    amounts = f"--fork --platform {platform} {SLICES[platform]} --seed {seed}"
     with capsys.disabled():
         print(f"\npython -m tests.chaos {amounts}", flush=True)
 

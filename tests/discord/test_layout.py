@@ -61,7 +61,7 @@ def fences(page: str) -> int:
 @example("```" + "`" * 5_000, "x" * 300, False)
 @example("> " * 3_000, None, True)
 @example("| a |\n|---|\n" + "| `b` |\n" * 1_000, None, True)
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 def test_every_message_fits_and_every_fence_in_it_is_closed(text: str, activity: str | None, is_final: bool) -> None:
     for page in pages(text, activity, is_final=is_final):
         assert 0 < len(page.encode("utf-16-le", "surrogatepass")) // 2 <= MOST_UNITS

@@ -298,13 +298,13 @@ KINDS = some.sampled_from(
 
 
 @given(JSON | some.fixed_dictionaries({"t": KINDS | JSON, "d": JSON}))
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 def test_whatever_comes_is_read(event: object) -> None:
     normalize(event, ME)
 
 
 @given(some.dictionaries(some.sampled_from((*message()["d"], "poll", "attachments", "message_snapshots")), JSON))
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 def test_whatever_is_heard_can_be_sent_to_the_hub(more: dict[str, Any]) -> None:
     found = normalize(message(**more), ME)
 

@@ -774,7 +774,7 @@ def mutated(draw: some.DrawFn) -> object:
     return raw.get("")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(raw=mutated() | anything)
 def test_whatever_comes_is_read_and_what_is_heard_can_cross_the_bus(raw: object) -> None:
     found = normalize(raw, ME, commands=COMMANDS)

@@ -20,7 +20,7 @@ def shown(source: str) -> tuple[str, list[tuple[str, str]]]:
 
 
 @given(MARKUP | PIECES)
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 def test_whatever_a_model_writes_telegram_takes_it(source: str) -> None:
     text, entities = render(clean(source))
 

@@ -44,7 +44,7 @@ class Reader(HTMLParser):
 
 
 @given(some.lists(some.sampled_from(SNIPPETS) | some.text(max_size=5), max_size=30).map("".join))
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=80)
 def test_whatever_a_model_writes_is_well_formed_and_leads_into_the_web_alone(source: str) -> None:
     reader = Reader(render_rich(clean(source)))
 
