@@ -1,8 +1,8 @@
 """The rules of the house that a machine can hold."""
 
 import ast
-import os
 import io
+import os
 import re
 import shutil
 import subprocess
