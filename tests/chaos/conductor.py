@@ -78,7 +78,7 @@ class Blow:
 
 def plan_for_spokes(kills: int, dice: random.Random) -> list[Blow]:
     """So many kills of spokes alone, at each of their points and at any instant."""
-    points = [*fuse.SPOKE_POINTS, fuse.WINDOW] * 2
+    points = [*fuse.SPOKE_POINTS, fuse.WINDOW] * (6 if kills >= 120 else 2)
     blows = [Blow(what) for what in (*points, *dice.choices(("spoke", "hub and spoke"), k=max(4, kills - len(points))))]
     dice.shuffle(blows)
     return blows
