@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from getpass import getpass
 
 import typer
 
@@ -88,7 +89,11 @@ def _found(where: Home, bots: Sequence[Bot], variables: Mapping[str, str]) -> To
 def _asked(platform: Platform) -> Token:
     _talk(platform.source)
     while True:
-        said: str = typer.prompt("Token (not shown)", hide_input=True, err=True)
+        try:
+            # Asked in one go: a prompt that stands there before the echo is off would lose what is typed at once.
+            said = getpass("Token (not shown): ")
+        except (EOFError, KeyboardInterrupt):
+            raise typer.Abort from None
         if platform.token.fullmatch(said.strip()):
             return Token(said.strip(), "what you typed")
         _talk(f"that {platform.no_token}")
