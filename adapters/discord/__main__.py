@@ -6,12 +6,12 @@ import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
-from adapters.chat.trouble import Rejected, Unauthorized, Unreachable
+from adapters.chat.patience import until_done
+from adapters.chat.trouble import Rejected, Unauthorized
 from adapters.discord.bot import Bot, standard_pace
-from adapters.discord.client import Account, Client, point_at
+from adapters.discord.client import Client, point_at
 from adapters.discord.settings import BotSettings, DiscordSettings
 from adapters.pace import Pace
-from adapters.spoke import NotNow
 from factory_nats.connect import connect
 from factory_nats.result import Err
 from factory_nats.transport import Transport
@@ -20,7 +20,6 @@ logger = logging.getLogger(__name__)
 
 # Processes may start in any order: one that comes first waits for the bus.
 PATIENCE = 3600.0
-TRY_AGAIN = (1.0, 30.0)
 
 
 async def serve(
@@ -71,27 +70,10 @@ async def _serve_bot(
 ) -> None:
     client = Client(bot.token, message_content=settings.message_content)
     try:
-        account = await _login(bot, client)
+        account = await until_done(bot.bot_id, "Discord", client.login, (Unauthorized, Rejected))
         logger.info("%s is @%s", bot.bot_id, account.name)
         if not settings.message_content:
             logger.info("@%s hears commands, mentions and direct messages only (message_content is off)", account.name)
         await Bot(settings, bot, account, client, transport, pace=pace, at=at).run()
     finally:
         await client.close()
-
-
-async def _login(bot: BotSettings, client: Client) -> Account:
-    """Log in, however long Discord is away or does not know the token; the other bots can serve without this one."""
-    pause, longest = TRY_AGAIN
-    while True:
-        try:
-            return await client.login()
-        except NotNow as told:
-            pause = told.seconds
-        except (Unauthorized, Rejected) as error:
-            logger.error("%s cannot serve: %s", bot.bot_id, error)
-            pause = longest
-        except Unreachable as error:
-            logger.warning("%s does not reach Discord, trying again in %.0f s: %s", bot.bot_id, pause, error)
-        await asyncio.sleep(pause)
-        pause = min(longest, pause * 2)

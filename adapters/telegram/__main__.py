@@ -3,15 +3,14 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from typing import TypeVar
 
 from aiogram.methods import DeleteWebhook, SetWebhook, TelegramMethod
 
-from adapters.chat.trouble import Barred, Rejected, Unauthorized, Unreachable
+from adapters.chat.patience import until_done
+from adapters.chat.trouble import Barred, Rejected, Unauthorized
 from adapters.pace import Pace
-from adapters.spoke import NotNow
 from adapters.telegram.bot import Bot, standard_pace
 from adapters.telegram.client import ASKED_FOR, Client, Conflict
 from adapters.telegram.intake import Settled
@@ -26,9 +25,8 @@ logger = logging.getLogger(__name__)
 
 # Processes may start in any order: one that comes first waits for the bus.
 PATIENCE = 3600.0
-TRY_AGAIN = (1.0, 30.0)
+REFUSALS = (Unauthorized, Rejected, Barred, Conflict)
 
-T = TypeVar("T")
 Feeds = dict[str, Callable[[object], Settled]]
 
 
@@ -93,14 +91,14 @@ async def _serve_bot(
         logger.error("%s cannot serve: %s", bot.bot_id, error)
         return
     try:
-        user = await _until_done(bot, client.me)
+        user = await until_done(bot.bot_id, "Telegram", client.me, REFUSALS)
         me = Me(user.id, user.username or "", bot.bot_id)
         logger.info("%s is @%s", bot.bot_id, me.username)
         if not user.can_read_all_group_messages:
             logger.info("@%s hears commands, mentions and replies in groups (privacy mode is on)", me.username)
         serving = Bot(settings, bot, me, client, transport, pace=pace, at=at)
         feeds[bot.bot_id] = serving.feed
-        await _until_done(bot, lambda: client.ask(_arrival(settings, bot)))
+        await until_done(bot.bot_id, "Telegram", lambda: client.ask(_arrival(settings, bot)), REFUSALS)
         await serving.run()
     finally:
         await client.close()
@@ -113,20 +111,3 @@ def _arrival(settings: TelegramSettings, bot: BotSettings) -> TelegramMethod[boo
         return DeleteWebhook(drop_pending_updates=False)
     url = f"{webhook.url.rstrip('/')}/{bot.bot_id}"
     return SetWebhook(url=url, secret_token=webhook.secret, allowed_updates=list(ASKED_FOR))
-
-
-async def _until_done(bot: BotSettings, work: Callable[[], Awaitable[T]]) -> T:
-    """Do what must be done first, however long Telegram is away or does not know the token."""
-    pause, longest = TRY_AGAIN
-    while True:
-        try:
-            return await work()
-        except NotNow as told:
-            pause = told.seconds
-        except (Unauthorized, Rejected, Barred, Conflict) as error:
-            logger.error("%s cannot serve: %s", bot.bot_id, error)
-            pause = longest
-        except Unreachable as error:
-            logger.warning("%s does not reach Telegram, trying again in %.0f s: %s", bot.bot_id, pause, error)
-        await asyncio.sleep(pause)
-        pause = min(longest, pause * 2)
