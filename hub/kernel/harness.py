@@ -107,12 +107,16 @@ class AskModel:
 
 @dataclass(frozen=True, slots=True)
 class UseTool:
-    """Run a tool; one with a write or external effect only once its start is on the log."""
+    """Run a tool; one with a write or external effect only once its start is on the log.
+
+    Where it `asks`, a person must have allowed this very call before: for these reasons.
+    """
 
     call: str
     tool: ToolSpec
     arguments: str
     digest: str
+    asks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from decimal import Decimal
 import pytest
 
 from factory_contracts.messages import Attachment
-from factory_contracts.records import Effect, MoneyReserved, Record, ToolDone, ToolStarted
+from factory_contracts.records import Effect, MoneyReserved, ToolDone, ToolStarted
 from factory_contracts.trace import MAX_EXCERPT, ModelStep, Step, ToolStep
 from factory_contracts.work import (
     EVENTS,
@@ -24,6 +24,7 @@ from factory_contracts.work import (
     NotRecorded,
     Recorded,
     RecordReply,
+    Requested,
     Run,
     Steer,
     Stepped,
@@ -98,8 +99,8 @@ class FakeDesk:
 
     def __init__(self) -> None:
         self.events: list[LlmEvent] = []
-        self.records: list[Record] = []
-        self.grant: Callable[[Record], RecordReply] = lambda record: Recorded()
+        self.records: list[Requested] = []
+        self.grant: Callable[[Requested], RecordReply] = lambda record: Recorded()
         self.hold: asyncio.Event | None = None
         self.dropped = 0
 
@@ -112,7 +113,7 @@ class FakeDesk:
                 assert told.first <= len(self.events)
                 self.events[told.first :] = told.events
 
-    async def record(self, run: Run, record: Record) -> RecordReply:
+    async def record(self, run: Run, record: Requested) -> RecordReply:
         self.records.append(record)
         await asyncio.sleep(0)
         if self.hold is not None:
@@ -357,7 +358,7 @@ async def test_a_call_is_reserved_before_it_is_made_and_its_step_tells_the_cost(
     scene = Scene({"one": model}, prices=DEAR)
     asked_when_reserved: list[int] = []
 
-    def grant(_: Record) -> RecordReply:
+    def grant(_: Requested) -> RecordReply:
         asked_when_reserved.append(len(model.asked))
         return Recorded()
 

@@ -15,9 +15,9 @@ from json import loads
 from typing import Literal, Protocol, TypeVar
 
 from factory_contracts.messages import Attachment
-from factory_contracts.records import MoneyReserved, Record, ToolDone, ToolStarted, record_id
+from factory_contracts.records import MoneyReserved, ToolDone, ToolStarted, record_id
 from factory_contracts.trace import ModelStep, Step, ToolStep, excerpt
-from factory_contracts.work import AgentSpec, Line, NotRecorded, Recorded, RecordReply, Run
+from factory_contracts.work import AgentSpec, Line, NotRecorded, Recorded, RecordReply, Requested, Run
 from hub.kernel import harness
 from hub.kernel.events import Failed, Finished, Said
 from hub.kernel.harness import AskModel, End, Say, Show, Skip, ToolFinished, UseTool
@@ -71,8 +71,8 @@ class Stage(Protocol):
         """The errand is over."""
         ...
 
-    async def record(self, record: Record) -> RecordReply:
-        """Whether the record is on the log. Waits while nobody answers."""
+    async def record(self, record: Requested) -> RecordReply:
+        """Whether the record is on the log, or the call allowed. Waits while nobody answers."""
         ...
 
 
@@ -584,7 +584,7 @@ class Told:
         """The helper has answered."""
         self.ended = end
 
-    async def record(self, record: Record) -> RecordReply:
+    async def record(self, record: Requested) -> RecordReply:
         """Part of the turn's records."""
         return await self._stage.record(record)
 

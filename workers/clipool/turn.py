@@ -7,9 +7,8 @@ from hashlib import sha256
 from typing import Protocol
 
 from factory_contracts.messages import Usage
-from factory_contracts.records import Record
 from factory_contracts.trace import ModelStep, Step
-from factory_contracts.work import Recorded, RecordReply, Run, Steer, ToolEvent
+from factory_contracts.work import Recorded, RecordReply, Requested, Run, Steer, ToolEvent
 from hub.kernel import harness
 from hub.kernel.harness import End, Show
 from hub.kernel.ports import Spoken
@@ -30,8 +29,8 @@ class Desk(Protocol):
         """The turn has something to tell; it will be asked to `take` it soon."""
         ...
 
-    async def record(self, run: Run, record: Record) -> RecordReply:
-        """Whether the record is on the log. Waits while nobody answers."""
+    async def record(self, run: Run, record: Requested) -> RecordReply:
+        """Whether the record is on the log, or the call allowed. Waits while nobody answers."""
         ...
 
     def drop(self, turn: "Turn") -> None:
@@ -170,8 +169,8 @@ class Turn:
         if self.task is not None and self.task is not asyncio.current_task():
             self.task.cancel()
 
-    async def record(self, record: Record) -> RecordReply:
-        """Whether the record is on the log; where the attempt is over, nothing of it is kept."""
+    async def record(self, record: Requested) -> RecordReply:
+        """Whether the record is on the log, or the call allowed; where the attempt is over, nothing of it is kept."""
         reply = await self._desk.record(self.run, record)
         if not isinstance(reply, Recorded) and not reply.words:
             self._desk.drop(self)

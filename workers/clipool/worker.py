@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from factory_contracts import subjects
 from factory_contracts.envelope import Malformed
-from factory_contracts.records import Record
 from factory_contracts.work import (
     COMMAND,
     COMMAND_REPLY,
@@ -22,6 +21,7 @@ from factory_contracts.work import (
     KeptTurn,
     RecordReply,
     RecordRequest,
+    Requested,
     Resume,
     Run,
     Stale,
@@ -106,8 +106,8 @@ class Worker:
         if not self._turns:
             self._emptied.set()
 
-    async def record(self, run: Run, record: Record) -> RecordReply:
-        """Whether the record is on the log; asks until somebody answers."""
+    async def record(self, run: Run, record: Requested) -> RecordReply:
+        """Whether the record is on the log, or the call allowed; asks until somebody answers."""
         platform, bot_id, scope_id = _place(run)
         request = RecordRequest(
             platform=platform,

@@ -238,6 +238,8 @@ def _of_other(record: SessionOpened | Bound | HeadMoved | Asked | Decided) -> st
             )
         case Asked(text=text):
             return f"somebody was asked: {' '.join(text.split())}"
+        case Decided(user_id=None):
+            return "nobody answered in time"
         case Decided(user_id=user, approved=approved):
             return f"{user} {'agreed' if approved else 'did not agree'}"
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from factory_cli import config
 from factory_cli.expenses import Total
 from factory_contracts.messages import Outcome
-from factory_contracts.records import MoneyReserved, Record, ToolStarted
+from factory_contracts.records import MoneyReserved, ToolStarted
 from factory_contracts.trace import ModelStep, Step
-from factory_contracts.work import Line, NotRecorded, Recorded, RecordReply, Run
+from factory_contracts.work import Line, NotRecorded, Recorded, RecordReply, Requested, Run
 from hub.kernel import harness
 from hub.kernel.agent import Agent
 from hub.kernel.harness import End, Show
@@ -85,7 +85,7 @@ class Rehearsal:
         if self.task is not None and self.task is not asyncio.current_task():
             self.task.cancel()
 
-    async def record(self, record: Record) -> RecordReply:
+    async def record(self, record: Requested) -> RecordReply:
         """Nothing is put on a log; in a dry run nothing may be changed."""
         match record:
             case ToolStarted() if self._agent.is_dry:
