@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from factory_contracts.messages import (
+    Erased,
     Exchange,
     FinalReceipt,
     FromSpoke,
@@ -24,14 +25,23 @@ from factory_contracts.messages import (
 from factory_contracts.records import MoneyReserved, ToolDone, ToolStarted, Trust
 from factory_contracts.subjects import BadToken
 from factory_contracts.work import NotRecorded, Recorded, RecordReply, RecordRequest
-from hub.commands import NOT_YOURS, NOTHING_RUNS, STOPPED
+from hub.commands import (
+    FORGETTING,
+    NOT_ANSWERED,
+    NOT_YOURS,
+    NOTHING_RUNS,
+    OWNERS_FORGET,
+    STOPPED,
+    WHAT_IS_FORGOTTEN,
+)
+from hub.forgetting import Forgetting
 from hub.kernel.budget import CallId, Granted, Later, TooDear
 from hub.kernel.guards import WRONG_CODE, Admitted, Declined, Rates, screen
 from hub.kernel.ports import Full, Unwritable
 from hub.kernel.routing import RoutingKey
-from hub.kernel.session import fold
+from hub.kernel.session import FORGET, FORGET_ALL, fold
 from hub.owners import Ownership
-from hub.pool import LOG_FULL, QUEUE_FULL, Pool, Pools, Ports, once
+from hub.pool import LOG_FULL, QUEUE_FULL, Pool, Pools, Ports, Saying, once
 from hub.turn import show
 
 logger = logging.getLogger(__name__)
@@ -50,6 +60,7 @@ class Hub:
     ports: Ports
     pools: Pools
     owners: Ownership
+    forgetting: Forgetting
     payer: Callable[[str], str] = lambda model: ""
     rates: Rates = field(default_factory=Rates)
     _reserving: dict[CallId, asyncio.Future[RecordReply | None]] = field(default_factory=dict)
@@ -72,6 +83,9 @@ class Hub:
                 return await self._stop_pressed(await self.pools.get(key), asked)
             case Moved():
                 return await self._move(RoutingKey(asked.platform, asked.bot_id, asked.old_scope), key)
+            case Erased(turn=turn):
+                self.forgetting.heard(turn)
+                return Noted(epoch=self.ports.log.epoch(key.partition))
             case Hello(of=None):
                 return await self._welcome(key)
             case Hello(of=str(other)):
@@ -80,16 +94,19 @@ class Hub:
                 # Nothing asks a person for a decision yet, so none is awaited.
                 return Refused(reason="not allowed")
 
-    async def receive(self, message: InboundMessage, *, only_asks: bool = False) -> ToSpoke:
+    async def receive(self, message: InboundMessage, *, only_asks: bool = False) -> ToSpoke | None:
         """Accepted means persisted: the reply is given when the turn is on the log.
 
-        Who only asks is told what would be said; nothing is counted and nothing kept.
+        Who only asks is told what would be said; nothing is counted and nothing kept. Where all that was said is just
+        being removed the answer is silence, which makes the spoke ask again.
         """
         key = RoutingKey.of(message.address)
         # What is known is no new message, whatever the guards think of its sender by now.
         pool = self.pools.peek(key)
         if pool is not None and (word := await pool.word(message)) is not None:
             return word
+        if pool is not None and pool.is_ending:
+            return None
         policy = self.owners.policy(key.platform, key.bot_id)
         offer, now = self.owners.offer(message), self.ports.clock()
         match screen(message, policy, self.rates, now, offer, only_asks=only_asks):
@@ -100,9 +117,14 @@ class Hub:
                 if claim is not None and not only_asks and (refused := await self._own(message, claim)) is not None:
                     return refused
                 pool = await self.pools.get(key)
+        if pool.is_ending:
+            return pool.already(message)
+        words = message.text.strip()
+        if words.partition(" ")[0] == FORGET and not only_asks:
+            return await self._forget(pool, message, trust)
         if pool.agent is None:
             return Refused(reason="no agent", text="No agent is bound to this conversation yet.")
-        is_stop = message.text.strip() == "/stop"
+        is_stop = words == "/stop"
         if only_asks:
             is_taken = is_stop or not pool.is_full
             return Noted(epoch=pool.epoch) if is_taken else Refused(reason="queue full", text=QUEUE_FULL)
@@ -179,7 +201,15 @@ class Hub:
     async def _stop(self, pool: Pool, message: InboundMessage, trust: Trust) -> ToSpoke:
         """A stop overtakes the queue: what runs is ended, and the word that it is stands on the log at once."""
         was_running = await pool.stop()
-        return await pool.submit(message, trust, answer=STOPPED if was_running else NOTHING_RUNS)
+        return await pool.submit(message, trust, answer=Saying(STOPPED if was_running else NOTHING_RUNS))
+
+    async def _forget(self, pool: Pool, message: InboundMessage, trust: Trust) -> ToSpoke:
+        """It overtakes the queue as a stop does; what it would do is told first, for it cannot be taken back."""
+        if message.in_group and trust != "owner":
+            return await pool.submit(message, trust, answer=Saying(OWNERS_FORGET, "failed"))
+        if message.text.strip() != FORGET_ALL:
+            return await pool.submit(message, trust, answer=Saying(WHAT_IS_FORGOTTEN, choices=(FORGET_ALL,)))
+        return await pool.part(message, trust, Saying(FORGETTING), Saying(NOT_ANSWERED))
 
     async def _stop_pressed(self, pool: Pool, asked: StopPressed) -> ToSpoke:
         """A button stops the turn under which it stands, for who asked there and for owners; it is no turn itself."""
@@ -198,7 +228,7 @@ class Hub:
         """The conversation goes on under its new key, where it begins with the view of what was said under the old."""
         pool = await self.pools.get(old)
         # What is still being answered belongs into that view: the spoke asks again.
-        if pool.session.waiting or pool.accepting:
+        if pool.session.waiting or pool.accepting or pool.is_ending:
             return None
         # Where there is a conversation already, this was told before.
         name = turn_id(new.platform, new.bot_id, new.scope_id, old.scope_id)
@@ -221,7 +251,7 @@ class Hub:
         except BadToken as error:
             return Refused(reason="malformed", text=f"There is no conversation {other!r}: {error}.")
         session = fold(platform, bot_id, scope_id, ((one.sequence, one.record) for one in logged))
-        if not session.received:
+        if session.farewell is not None or not session.received:
             return Refused(
                 reason="malformed", text=f"There is no conversation {other!r}; `factory turns ls` lists them."
             )
@@ -257,6 +287,7 @@ class Hub:
             model=agent.model if agent is not None else None,
             payer=self.payer(agent.model) if agent is not None else "",
             history=history,
+            erased_at=pool.session.erased_at,
         )
 
     async def _send_again(self, pool: Pool) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from factory_contracts.messages import Accepted, AlreadyAccepted, InboundMessage, Refused, Said, turn_id
+from factory_contracts.messages import Accepted, AlreadyAccepted, InboundMessage, Outcome, Refused, Said, turn_id
 from factory_contracts.records import (
     Compacted,
     Record,
@@ -21,6 +21,7 @@ from factory_contracts.records import (
     Trust,
     TurnAnswered,
     TurnReceived,
+    TurnRefused,
     record_id,
 )
 from factory_contracts.work import Line
@@ -58,6 +59,15 @@ class Ports:
 
 
 @dataclass(frozen=True, slots=True)
+class Saying:
+    """What the hub says to a message at once, waiting for nobody."""
+
+    text: str
+    outcome: Outcome = "complete"
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Following:
     """The attempt that this hub follows at the moment, and the agent that makes it."""
 
@@ -73,12 +83,13 @@ RunTurn = Callable[["Pool", OpenTurn], Awaitable[None]]
 @dataclass(frozen=True, slots=True)
 class Crew:
     """Who does a pool's work: the turn's runner, the answer's delivery, the receipts' keeper, who begins another
-    conversation with this one's view, the alarm."""
+    conversation with this one's view, who has all removed that was said, the alarm."""
 
     run_turn: RunTurn
     deliver: Callable[["Pool", OpenTurn], Awaitable[None]]
     settle: Callable[["Pool", OpenTurn, ReplyShown | ReplyUndeliverable], None]
     fork: Callable[[RoutingKey, Compacted], Awaitable[bool]]
+    forget: Callable[["Pool"], Awaitable[None]]
     fenced: Callable[[], None]
 
 
@@ -92,6 +103,7 @@ class Pool:
     crew: Crew
     following: Following | None = None
     is_stopping: bool = False
+    is_parting: bool = False
     pending: int = 0
     fresh: set[str] | None = None
     accepting: dict[str, asyncio.Future[Accepted | Refused]] | None = None
@@ -101,7 +113,13 @@ class Pool:
     @property
     def is_idle(self) -> bool:
         """Nothing is open, nothing is under way: the log alone holds all there is to know."""
-        return not self.session.turns and not self.pending and not self.accepting and self._task is None
+        is_open = self.session.turns or self.is_ending
+        return not is_open and not self.pending and not self.accepting and self._task is None
+
+    @property
+    def is_ending(self) -> bool:
+        """All that was said is to be removed, and until it is nothing more may be said."""
+        return self.is_parting or self.session.farewell is not None
 
     @property
     def is_full(self) -> bool:
@@ -109,7 +127,7 @@ class Pool:
         return self.session.queued + len(self.accepting or ()) >= QUEUE
 
     async def submit(
-        self, message: InboundMessage, trust: Trust, *, answer: str | None = None
+        self, message: InboundMessage, trust: Trust, *, answer: Saying | None = None
     ) -> Accepted | AlreadyAccepted | Refused:
         """Put the message on the log as a turn, unless it is there or the queue is full; with its answer, if that is
         known and waits for nobody."""
@@ -122,6 +140,21 @@ class Pool:
             return Refused(reason="queue full", text=QUEUE_FULL)
         # A message that is submitted again while its record is on the way waits for that record.
         return await once(accepting, turn, lambda: self._accept(turn, message, trust, answer))
+
+    async def part(self, message: InboundMessage, trust: Trust, answer: Saying, waiting: Saying) -> Accepted | Refused:
+        """Put a farewell on the log as a turn with its answer: what runs is stopped, what waits is refused with these
+        words, and nothing more is accepted before all that was said is removed."""
+        self.is_parting = True
+        try:
+            # What is on its way to the log stands before the farewell, and so belongs to what is removed.
+            while self.accepting:
+                await asyncio.gather(*map(asyncio.shield, self.accepting.values()), return_exceptions=True)
+            await self.stop()
+            turn = turn_id(self.key.platform, self.key.bot_id, self.key.scope_id, message.message_id)
+            return await self._accept(turn, message, trust, answer, self._refusals(waiting))
+        finally:
+            self.is_parting = False
+            self.kick()
 
     def already(self, message: InboundMessage) -> AlreadyAccepted | None:
         """The word that some of these platform ids are a turn already."""
@@ -207,7 +240,7 @@ class Pool:
 
     def kick(self) -> None:
         """Go on with whatever is due."""
-        if self._task is None and (self.session.next_turn() is not None or self._may_compact()):
+        if self._task is None and (self._due() is not None or self._may_forget() or self._may_compact()):
             self._task = asyncio.create_task(self._work(), name=self.key.to_pool_id())
 
     async def close(self) -> None:
@@ -228,10 +261,34 @@ class Pool:
             )
             await self.ports.outbox.publish(said)
 
-    async def _accept(self, turn: str, message: InboundMessage, trust: Trust, answer: str | None) -> Accepted | Refused:
+    def _refusals(self, saying: Saying) -> tuple[TurnRefused, ...]:
+        """The end of every turn that waits; the one whose time has come is stopped and ends by itself."""
+        due = self.session.next_turn()
+        return tuple(
+            TurnRefused(
+                id=record_id(turn.turn, "refused"),
+                turn=turn.turn,
+                at=self.ports.clock(),
+                compacted=self.session.compacted,
+                reason="forgotten",
+                text=saying.text,
+            )
+            for turn in self.session.turns.values()
+            if turn is not due and not turn.is_answered
+        )
+
+    async def _accept(
+        self,
+        turn: str,
+        message: InboundMessage,
+        trust: Trust,
+        answer: Saying | None,
+        refusals: tuple[TurnRefused, ...] = (),
+    ) -> Accepted | Refused:
         at, compacted = self.ports.clock(), self.session.compacted
         start = self._start_now(turn) if answer is None else None
         records: list[Record] = [
+            *refusals,
             TurnReceived(
                 id=record_id(turn, "received"),
                 turn=turn,
@@ -240,7 +297,7 @@ class Pool:
                 message=message,
                 trust=trust,
                 start=start,
-            )
+            ),
         ]
         if answer is not None:
             records.append(
@@ -249,8 +306,9 @@ class Pool:
                     turn=turn,
                     at=at,
                     compacted=compacted,
-                    text=answer,
-                    outcome="complete",
+                    text=answer.text,
+                    outcome=answer.outcome,
+                    choices=answer.choices or None,
                 )
             )
         self.pending += 1
@@ -269,8 +327,8 @@ class Pool:
         if answer is None:
             await self._join(self.session.turns[turn])
         await self.echo(turn, message)
-        if answer is not None:
-            await self.crew.deliver(self, self.session.turns[turn])
+        for name in (*(refusal.turn for refusal in refusals), *((turn,) if answer is not None else ())):
+            await self.crew.deliver(self, self.session.turns[name])
         return Accepted(turn=turn, epoch=self.epoch)
 
     async def _join(self, turn: OpenTurn) -> None:
@@ -339,6 +397,13 @@ class Pool:
         # A record on its way would stand before the view that does not know of it.
         return self.session.is_long and not self.pending and not self.accepting
 
+    def _due(self) -> OpenTurn | None:
+        # What waits when everything is to be forgotten is refused, and must not begin before that is on the log.
+        return None if self.is_parting else self.session.next_turn()
+
+    def _may_forget(self) -> bool:
+        return self.session.farewell is not None and not self.session.waiting
+
     async def _compact(self) -> None:
         id = f"compacted.{self.session.sequence}"
         try:
@@ -350,9 +415,11 @@ class Pool:
 
     async def _work(self) -> None:
         try:
-            while (turn := self.session.next_turn()) is not None:
+            while (turn := self._due()) is not None:
                 await self.crew.run_turn(self, turn)
-            if self._may_compact():
+            if self._may_forget():
+                await self.crew.forget(self)
+            elif self._may_compact():
                 await self._compact()
         except Fenced:
             self.crew.fenced()
@@ -432,7 +499,9 @@ class Pools:
         session = fold(key.platform, key.bot_id, key.scope_id, ((one.sequence, one.record) for one in records))
         if len(self._pools) >= self.most:
             await self._evict()
-        pool = Pool(key, session, self.ports, self.crew)
+        # What still runs where all is to be removed was to be stopped by a hub that is gone.
+        is_stopping = session.farewell is not None and session.waiting > 0
+        pool = Pool(key, session, self.ports, self.crew, is_stopping=is_stopping)
         self._pools[key.to_pool_id()] = pool
         for turn in tuple(session.turns.values()):
             if turn.is_answered:

@@ -16,6 +16,7 @@ MENU: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "usage": "Show what was spent",
             "why": "Tell how the last answer came about",
             "compact": "Put the conversation in short",
+            "forget": "Have everything removed that was said here",
             "help": "Show what I understand",
         },
         "de": {
@@ -28,6 +29,7 @@ MENU: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "usage": "Zeigen, was verbraucht wurde",
             "why": "Sagen, wie die letzte Antwort entstand",
             "compact": "Das Gespräch zusammenfassen",
+            "forget": "Alles hier Gesagte entfernen lassen",
             "help": "Zeigen, was ich verstehe",
         },
         "es": {
@@ -40,6 +42,7 @@ MENU: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "usage": "Ver lo que se ha gastado",
             "why": "Explicar cómo surgió la última respuesta",
             "compact": "Resumir la conversación",
+            "forget": "Eliminar todo lo dicho aquí",
             "help": "Ver lo que entiendo",
         },
         "fr": {
@@ -52,6 +55,7 @@ MENU: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "usage": "Voir ce qui a été dépensé",
             "why": "Dire comment la dernière réponse est née",
             "compact": "Résumer la conversation",
+            "forget": "Faire supprimer tout ce qui a été dit ici",
             "help": "Voir ce que je comprends",
         },
     }

@@ -34,6 +34,17 @@ async def save(conversation: Conversation, attachments: Iterable[Attachment], fo
     return tuple(saved)
 
 
+def forget(folder: Path, until: float) -> None:
+    """Remove what was saved there until then, and the folder with the last of it."""
+    if not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        if path.lstat().st_mtime <= until:
+            path.unlink(missing_ok=True)
+    if not any(folder.iterdir()):
+        folder.rmdir()
+
+
 def announced(file: SavedFile) -> str:
     """The one line about a file."""
     where = f"saved as {file.path}" if file.path is not None else "it could not be saved"

@@ -11,7 +11,7 @@ PACE_MS = 30
 # In the order in which /help tells them.
 COMMANDS = {
     "/help": "what can be typed here",
-    "/new": "begin afresh; what was said is forgotten",
+    "/new": "begin afresh; what was said is no longer seen",
     "/stop": "stop the answer; what was said stays",
     "/sessions": "the sessions of this terminal",
     "/resume": "go on with a session: /resume NAME",
@@ -24,11 +24,13 @@ COMMANDS = {
     "/why": "how the last answer came to be",
     "/compact": "put what was said in short; /expand takes it back",
     "/expand": "see again what was said instead of its summary",
+    "/forget": "have everything removed that was said here",
     "/fork": "go on in a copy of this session: /fork NAME",
     "/exit": "leave; the session waits",
 }
 
 FORK = "/fork "
+FORGET_ALL = "/forget everything"
 ATTACH = "/attach "
 
 _COMMAND = re.compile(r"/[a-z]+")

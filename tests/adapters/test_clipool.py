@@ -21,6 +21,7 @@ from factory_contracts.work import (
     Command,
     Done,
     Ended,
+    Erase,
     Events,
     Forget,
     KeptTurn,
@@ -451,6 +452,7 @@ async def test_a_worker_that_knows_a_newer_hub_fences_this_one() -> None:
 
 
 def turns_of(command: Command) -> tuple[str, ...]:
+    assert not isinstance(command, Erase)
     return command.turns if isinstance(command, Forget) else (command.turn,)
 
 

@@ -590,7 +590,7 @@ async def test_a_file_that_is_kept_can_be_read_by_the_name_it_was_given() -> Non
     stage = await a_stage()
     await blobs.ensure(stage.hub, STORE)
 
-    kept = await stage.spoke.keep("image", "cat.png", "image/png", b"data")
+    kept = await stage.spoke.keep("chat", "image", "cat.png", "image/png", b"data")
 
     assert kept is not None
     assert (kept.kind, kept.name, kept.mime, kept.size) == ("image", "cat.png", "image/png", 4)
@@ -600,7 +600,7 @@ async def test_a_file_that_is_kept_can_be_read_by_the_name_it_was_given() -> Non
 
 async def test_a_file_waits_for_the_hub_and_for_the_bus() -> None:
     stage = await a_stage()
-    keeping = asyncio.create_task(stage.spoke.keep("document", "a", "text/plain", b"data"))
+    keeping = asyncio.create_task(stage.spoke.keep("chat", "document", "a", "text/plain", b"data"))
     await pass_time(60)
     stage.bus.stop()
     await pass_time(60)
@@ -621,7 +621,7 @@ async def test_a_file_whose_answer_was_lost_is_kept_all_the_same() -> None:
     await blobs.ensure(stage.hub, STORE)
     stage.bus.lose_answers(3)
 
-    kept = await stage.spoke.keep("document", "a", "text/plain", b"data")
+    kept = await stage.spoke.keep("chat", "document", "a", "text/plain", b"data")
 
     assert kept is not None
     assert await blobs.get(stage.hub, STORE, kept.blob) == Ok(b"data")
@@ -632,9 +632,9 @@ async def test_a_file_that_will_not_be_taken_is_none_at_once() -> None:
     stage = await a_stage()
     await blobs.ensure(stage.hub, STORE)
 
-    too_large = await stage.spoke.keep("document", "a", "text/plain", bytes(MOST_BYTES + 1))
+    too_large = await stage.spoke.keep("chat", "document", "a", "text/plain", bytes(MOST_BYTES + 1))
     stage.bus.is_full = True
-    no_room = await stage.spoke.keep("document", "a", "text/plain", b"data")
+    no_room = await stage.spoke.keep("chat", "document", "a", "text/plain", b"data")
 
     assert (too_large, no_room) == (None, None)
     await stage.spoke.close()
@@ -644,7 +644,7 @@ async def test_a_name_no_bus_could_carry_is_made_one() -> None:
     stage = await a_stage()
     await blobs.ensure(stage.hub, STORE)
 
-    kept = await stage.spoke.keep("document", "\udce9" + "n" * 300, "x/" + "y" * 300, b"data")
+    kept = await stage.spoke.keep("chat", "document", "\udce9" + "n" * 300, "x/" + "y" * 300, b"data")
 
     assert kept is not None
     assert kept.name == "?" + "n" * 254
@@ -1328,7 +1328,7 @@ async def test_a_conversation_has_moved_when_the_hub_says_so() -> None:
 async def test_a_file_of_an_answer_is_read_as_soon_as_the_bus_is_back() -> None:
     stage = await a_stage()
     await blobs.ensure(stage.hub, STORE)
-    kept = await stage.spoke.keep("image", "cat.png", "image/png", b"data")
+    kept = await stage.spoke.keep("chat", "image", "cat.png", "image/png", b"data")
     assert kept is not None
     stage.bus.stop()
     reading = asyncio.create_task(stage.spoke.read(kept))
@@ -1345,7 +1345,7 @@ async def test_a_file_of_an_answer_is_read_as_soon_as_the_bus_is_back() -> None:
 async def test_a_file_that_is_not_there_is_none(name: str) -> None:
     stage = await a_stage()
     await blobs.ensure(stage.hub, STORE)
-    kept = await stage.spoke.keep("image", "cat.png", "image/png", b"data")
+    kept = await stage.spoke.keep("chat", "image", "cat.png", "image/png", b"data")
     assert kept is not None
 
     assert await stage.spoke.read(kept.model_copy(update={"blob": name})) is None

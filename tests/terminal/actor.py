@@ -79,7 +79,7 @@ class Prompter:
         self._tell("submitted", id=message.message_id, text=message.text, files=names)
         return await self._words.get()
 
-    async def keep(self, kind: AttachmentKind, name: str, mime: str, data: bytes) -> Attachment | None:
+    async def keep(self, scope_id: str, kind: AttachmentKind, name: str, mime: str, data: bytes) -> Attachment | None:
         """Tell the test; it is taken, unless the test has said that there is no room."""
         self._tell("kept", kind=kind, name=name, mime=mime, text=data[:100].decode(errors="replace"))
         if self._is_full:

@@ -30,7 +30,7 @@ class Shelf:
     async def submit(self, message: InboundMessage) -> Refused:
         raise NotImplementedError
 
-    async def keep(self, kind: AttachmentKind, name: str, mime: str, data: bytes) -> Attachment | None:
+    async def keep(self, scope_id: str, kind: AttachmentKind, name: str, mime: str, data: bytes) -> Attachment | None:
         raise NotImplementedError
 
     async def read(self, attachment: Attachment) -> bytes | None:

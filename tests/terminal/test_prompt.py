@@ -107,7 +107,8 @@ def test_what_a_slash_may_become_stays_on_one_line(stage: Stage) -> None:
         ("/wh", "/why"),
         ("/com", "/compact"),
         ("/exp", "/expand"),
-        ("/fo", "/fork"),
+        ("/fork", "/fork"),
+        ("/forg", "/forget"),
         ("/at", "/attach"),
     ],
 )

@@ -129,7 +129,7 @@ class Errand:
 
     async def carry_out(self, lines: Sequence[Line]) -> None:
         """From the first model call to the end; whatever breaks on the way ends the errand and not the worker."""
-        begun = await _guard(self._begin(lines))
+        begun = await guarded(self._begin(lines))
         if isinstance(begun, Exception):
             logger.error("turn %s could not begin", self._run.turn, exc_info=begun)
             self._step(self._nothing())
@@ -140,7 +140,7 @@ class Errand:
             self._step(event)
         while self._todo:
             todo, self._todo = self._todo, []
-            error = await _guard(self._do(todo))
+            error = await guarded(self._do(todo))
             if error is not None:
                 logger.error("turn %s met a fault of ours", self._run.turn, exc_info=error)
                 self.feed(Failed(type(error).__name__))
@@ -235,7 +235,7 @@ class Errand:
             await asyncio.sleep(ask.delay)
         request = ask.request
         provider = request.model.partition(":")[0]
-        model = await _guard(self._kit.models.find(provider))
+        model = await guarded(self._kit.models.find(provider))
         if isinstance(model, Exception):
             logger.error("the model provider %s cannot be had", provider, exc_info=model)
             self.feed(Failed(f"the model provider {provider!r} cannot be had: {type(model).__name__}", cost=NOTHING))
@@ -304,7 +304,7 @@ class Errand:
             async with asyncio.timeout(None) as limit:
                 watch = _Watch(self, limit, self._agent.limits.stall_seconds)
                 try:
-                    heard = await _guard(self._follow(model, request))
+                    heard = await guarded(self._follow(model, request))
                 finally:
                     watch.end()
         except TimeoutError:
@@ -429,7 +429,7 @@ class Errand:
         """What came of it, and whether that is certain."""
         occasion = Occasion(self._run.turn, call, self._run.scope, self._run.user_id, self._agent)
         tool = self._tools[use.tool.name].tool
-        result = await _guard(_within(use.tool.timeout, tool.run(use.arguments, occasion)))
+        result = await guarded(_within(use.tool.timeout, tool.run(use.arguments, occasion)))
         match result:
             case str():
                 return ToolFinished(use.call, result), True
@@ -617,7 +617,8 @@ async def _within(seconds: float, work: Awaitable[T]) -> T:
         return await work
 
 
-async def _guard(work: Awaitable[T]) -> T | Exception:
+async def guarded(work: Awaitable[T]) -> T | Exception:
+    """What it comes to, or what it raised."""
     try:
         return await work
     # Models and tools are other people's code: what they raise is an event of one turn, and the worker has many.

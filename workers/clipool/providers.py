@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 
-from hub.kernel.ports import Model, ModelSettings
+from hub.kernel.ports import Keeper, Model, ModelSettings
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,18 @@ class Installed:
         """Let go of what the providers hold."""
         for model in self._made.values():
             await model.close()
+
+    async def erase(self, scope: str, namespaces: Sequence[str], until: float) -> bool:
+        """Have every provider that keeps something of conversations, in the folder of its name, remove it."""
+        folder = Path(self._settings.folder)
+        are_done = True
+        for name in self.names:
+            model: object = self._made.get(name)
+            if model is None and (folder / name).exists():
+                model = await self.find(name)
+            if isinstance(model, Keeper):
+                are_done &= await model.erase(scope, namespaces, until)
+        return are_done
 
     async def find(self, provider: str) -> Model | None:
         """The provider, made at its first use; None where there is none of that name."""

@@ -18,11 +18,13 @@ class Member:
 
 
 def members(configuration: config.Configuration) -> tuple[Member, ...]:
-    """Everybody: the hub, the CliPool workers, the spoke of each bot and the workers that the configuration names."""
+    """Everybody: the hub and who it is when it erases, the CliPool workers, the spoke of each bot and the workers that
+    the configuration names."""
     bots = config.bots_of(configuration)
     stores = [subjects.blobs(bot.platform, bot.bot_id) for bot in bots]
     return (
         Member(subjects.HUB, subjects.hub_permissions()),
+        Member(subjects.ERASER, subjects.eraser_permissions(*stores)),
         *(Member(name, subjects.clipool_permissions(name, *stores)) for name in config.clipools_of(configuration)),
         *(Member(bot.identity, subjects.spoke_permissions(bot.platform, bot.bot_id)) for bot in bots),
         *(Member(one.name, subjects.worker_permissions(one.capability, one.name)) for one in configuration.workers),

@@ -47,6 +47,7 @@ def hub(
         settings = HubSettings(
             nats_url=environment.nats_url or DEFAULT_URL,
             identity=Identity(subjects.HUB, keys.seed_of(where.keys, subjects.HUB)),
+            eraser=Identity(subjects.ERASER, keys.seed_of(where.keys, subjects.ERASER)),
             bindings=load(
                 config.agents_folder(agents, where),
                 by_surroundings(variables, environment.script),

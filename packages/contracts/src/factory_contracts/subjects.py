@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import sha256
 from types import MappingProxyType
 from urllib.parse import quote, unquote
 from zlib import crc32
@@ -19,6 +20,7 @@ STREAM = "TURNS"
 READY_BUCKET = "factory_ready"
 CLIPOOL = "clipool"
 HUB = "hub"
+ERASER = "eraser"
 # Who may ask a worker of another capability, and so whom it answers.
 ASKERS = (HUB, CLIPOOL)
 
@@ -140,6 +142,11 @@ def blobs(platform: str, bot_id: str) -> str:
     return f"{ROOT}_{_bot(platform, bot_id)}"
 
 
+def folder(scope_id: str) -> str:
+    """What the files of a scope have in common in their bot's store."""
+    return sha256(scope_id.encode()).hexdigest()[:20]
+
+
 def typing(platform: str, bot_id: str) -> str:
     """Display feedback that may be lost."""
     return f"{ROOT}.typing.{platform_token(platform)}.{bot_token(bot_id)}"
@@ -207,6 +214,24 @@ def read_worker(subject: str) -> str:
 def hub_permissions() -> Permissions:
     """The hub creates streams and alone writes the log."""
     return Permissions(publish=(">",), subscribe=(f"{ROOT}.>",))
+
+
+def eraser_permissions(*stores: str) -> Permissions:
+    """Who takes what was said off the disk may erase from the log and from the stores that are named, and make anew
+    those of them that deny it; it reads nothing, and nobody else may do any of this."""
+    logs = (STREAM, *(f"OBJ_{store}" for store in stores))
+    return Permissions(
+        publish=tuple(
+            f"$JS.API.STREAM.{what}.{name}"
+            for log in logs
+            for what, names in (
+                ("MSG.DELETE", (log,)),
+                *((change, (log, f"{log}_BESIDE")) for change in ("INFO", "CREATE", "UPDATE", "DELETE")),
+            )
+            for name in names
+        ),
+        subscribe=(),
+    )
 
 
 def spoke_permissions(platform: str, bot_id: str) -> Permissions:
