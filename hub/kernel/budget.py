@@ -116,6 +116,7 @@ class Ledger:
         self._attempts: dict[str, int] = {}
         self._calls: dict[str, set[CallId]] = {}
         self._over: OrderedDict[str, int] = OrderedDict()
+        self._emptied: dict[PoolId, str] = {}
         self._through: dict[int, int] = {}
         self._entries: list[tuple[_Begun, Account, Decimal]] = []
         self._base: dict[Account, Decimal] = {}
@@ -194,8 +195,10 @@ class Ledger:
                 self._over.setdefault(turn, sequence)
                 if len(self._over) > TURNS_REMEMBERED:
                     self._over.popitem(last=False)
-            case Forgotten(spent=spent):
-                self._forget(key.to_pool_id(), spent)
+            case Forgotten(turn=turn, spent=spent):
+                if self._emptied.get(key.to_pool_id()) != turn:
+                    self._emptied[key.to_pool_id()] = turn
+                    self._forget(key.to_pool_id(), spent)
             case _:
                 pass
 
