@@ -22,6 +22,7 @@ LONGEST = (
     "botapi/test_botapi.py",
     "tools/test_mcp.py",
     "test_walk.py",
+    "test_forgetting.py",
     "cli/test_main.py",
     "transport/test_link.py",
     "transport/test_transport.py",

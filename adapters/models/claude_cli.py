@@ -168,7 +168,8 @@ class CommandLine:
         self._folder = folder.absolute()
         self._told = work
         self._now = now
-        self._sessions = _Sessions(self._folder, _Transcripts.of(dialect, variables))
+        self._transcripts = _Transcripts.of(dialect, variables)
+        self._sessions = _Sessions(self._folder, self._transcripts)
         self._secrets = _secrets(variables)
         self._has_said_that_tools_stay = False
 
@@ -243,7 +244,8 @@ class CommandLine:
         finally:
             if process is not None:
                 await _see_through(process.end(is_over=is_over and not process.is_excessive))
-            place.close(is_kept=isinstance(hearing.outcome, Finished))
+            if not place.close(is_kept=isinstance(hearing.outcome, Finished)):
+                self._transcripts.drop_all(place.work)
         if hearing.outcome is None:
             hearing.miss(process)
 
@@ -769,12 +771,14 @@ class _Place:
             file.write(text)
         return self._file
 
-    def close(self, *, is_kept: bool) -> None:
-        """Clear away what nobody will come back to."""
+    def close(self, *, is_kept: bool) -> bool:
+        """Clear away what nobody will come back to; whether the folder stays."""
         if self._file is not None:
             self._file.unlink(missing_ok=True)
-        if self._is_new and not is_kept and self.work != self._folder:
-            shutil.rmtree(self.work, ignore_errors=True)
+        if not self._is_new or is_kept or self.work == self._folder:
+            return True
+        shutil.rmtree(self.work, ignore_errors=True)
+        return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,6 +137,7 @@ class NatsEraser:
                 for erased in await asyncio.gather(*(eraser.erase(subjects.STREAM, one) for one in few)):
                     if isinstance(erased, Err) and erased.reason != "not found":
                         return erased
+                self._at("erasing")
 
 
 async def _until_done(work: Callable[[], Awaitable[Result[T]]]) -> T:
