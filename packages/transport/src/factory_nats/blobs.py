@@ -34,6 +34,7 @@ _AT_ONCE: Final = 16
 
 # A name that others may be told apart by is longer than one token of theirs.
 _LONG: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_FOLDER: Final = re.compile(r"[A-Za-z0-9_]{1,40}")
 
 
 async def ensure(transport: Transport, store: str) -> Result[None]:
@@ -55,7 +56,7 @@ async def put(transport: Transport, store: str, data: bytes, *, folder: str = ""
     After an error nothing is known to be stored; putting it again is right, whatever happened. What an interrupted put
     leaves behind is never read.
     """
-    if _LONG.fullmatch(store) is None or (folder and not is_name(folder)):
+    if _LONG.fullmatch(store) is None or (folder and _FOLDER.fullmatch(folder) is None):
         return Err("malformed", f"no name for a store or a folder: {store[:100]!r} {folder[:100]!r}")
     if len(data) > MOST_BYTES:
         return Err("too large", f"{len(data)} bytes, and {MOST_BYTES} are the limit")
