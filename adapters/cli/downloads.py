@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -39,7 +40,9 @@ def forget(folder: Path, until: float) -> None:
     if not folder.is_dir():
         return
     for path in folder.iterdir():
-        if path.lstat().st_mtime <= until:
+        found = path.lstat()
+        # Only files are saved there; a folder is somebody's own.
+        if found.st_mtime <= until and not stat.S_ISDIR(found.st_mode):
             path.unlink(missing_ok=True)
     if not any(folder.iterdir()):
         folder.rmdir()
