@@ -32,7 +32,8 @@ class View(Generic[P]):
 
     def want(self, reply: Reply, buttons: tuple[Button, ...]) -> None:
         """Show the answer as it stands now, the buttons below its text and each file in a message of its own."""
-        *complete, last = self.layout.pages(reply.text, reply.activity, reply.is_final)
+        question = reply.question.text if reply.question is not None else ""
+        *complete, last = self.layout.pages(reply.text, reply.activity, reply.is_final, question)
         files = (Slot(self.empty, file=attachment) for attachment in reply.attachments)
         self.wanted = (*(Slot(page) for page in complete), Slot(last, buttons), *files)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from adapters.chat.view import Slot, View
 from adapters.discord.layout import in_markdown
 from adapters.spoke import Reply
-from factory_contracts.messages import Address, Attachment
+from factory_contracts.messages import Address, Attachment, Question
 
 ADDRESS = Address(platform="discord", bot_id="main", scope_id="1")
 FILE = Attachment(kind="document", name="a.txt", mime="text/plain", size=1, blob="b")
@@ -23,6 +23,16 @@ def test_the_buttons_stand_below_the_last_text_and_each_file_in_a_message_of_its
 
     assert (first.buttons, second.buttons) == ((), BUTTONS)
     assert file == Slot("…", file=FILE)
+
+
+def test_the_buttons_stand_below_the_last_words_of_a_question() -> None:
+    answer: View[str] = View(in_markdown(), "…")
+    question = Question(code="0123456789abcdef", text="May I? " * 350, expires_at=1.0)
+
+    answer.want(Reply("turn", ADDRESS, "Let me see.", question=question), BUTTONS)
+
+    assert [slot.buttons for slot in answer.wanted] == [(), BUTTONS]
+    assert answer.wanted[0].page.startswith("Let me see.\n\nMay I?")
 
 
 def test_the_first_message_that_does_not_show_what_it_should_is_due() -> None:
