@@ -189,7 +189,7 @@ class Screen:
         slot, chat = view.slot(index), place(reply.address)[0]
         is_surplus = index >= len(view.wanted)
         try:
-            if is_surplus and reply.is_final:
+            if slot.is_surplus:
                 await self._write(DeleteMessage(chat_id=chat, message_id=int(message)))
             elif slot.file is None:
                 await self._write(_edit(chat, int(message), slot))
