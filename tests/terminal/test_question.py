@@ -110,6 +110,31 @@ def test_what_is_typed_on_is_a_message_and_decides_nothing(stage: Stage, turn: s
     assert stage.told("decided")["approved"] is False
 
 
+@pytest.mark.parametrize("begun", ["", "may"])
+def test_whoever_types_on_after_a_pause_writes_a_message(stage: Stage, turn: str, begun: str) -> None:
+    stage.type(begun)
+    ask(stage, turn)
+    stage.see(f"y/n> {begun}".rstrip())
+    stage.type("be not, you know\r")
+
+    assert stage.told("submitted")["text"] == f"{begun}be not, you know"
+
+
+def test_a_line_that_grew_under_a_question_is_no_answer_however_long_it_rests(stage: Stage, turn: str) -> None:
+    ask(stage, turn)
+    stage.see("y/n>")
+    stage.type("but ")
+    stage.see("> but")
+    stage.type("\x03")
+    stage.see("press Ctrl-C again to exit")
+    stage.see_no_more("press Ctrl-C again to exit")
+    stage.type("not\r")
+
+    assert stage.told("submitted")["text"] == "/stop"
+    stage.order("accept")
+    assert stage.told("submitted")["text"] == "but not"
+
+
 @pytest.mark.parametrize(
     "keys", ["\r", "\t", "q", " ", "\x1b[200~y\x1b[201~", "\x1b[200~yes\n\x1b[201~", "\x19", "\x0e"]
 )
