@@ -1,4 +1,4 @@
-"""What a person is shown of a call that they are asked about."""
+"""What a person is shown of a call that they are asked about, and where the question stands."""
 
 from __future__ import annotations
 
@@ -10,8 +10,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from factory_contracts.records import Effect
+from factory_contracts.messages import Address, InboundMessage
+from factory_contracts.records import (
+    Asked,
+    Decided,
+    Effect,
+    Record,
+    Start,
+    ToolStarted,
+    TurnAnswered,
+    TurnReceived,
+    TurnStarted,
+)
 from hub.kernel.approval import digest, read, worded
+from hub.kernel.session import OpenTurn, fold
 
 AT = 1_700_000_000.0
 VALUES = st.recursive(
@@ -163,3 +175,88 @@ def test_a_call_is_known_by_its_tool_and_its_arguments() -> None:
 
     assert len(known) == 4
     assert all(re.fullmatch("[0-9a-f]{64}", one) for one in known)
+
+
+# The fold
+
+
+CODE, OTHER = "0" * 16, "f" * 16
+
+
+def asked(call: str = "c1", code: str = CODE) -> Asked:
+    return Asked(
+        id=f"t.asked.{call}",
+        turn="t",
+        at=AT,
+        call=call,
+        code=code,
+        tool="send",
+        effect="external",
+        arguments="0" * 64,
+        text="May I?",
+        user_id="ann",
+        expires_at=AT + 60,
+    )
+
+
+def decided(*, approved: bool = True, call: str = "c1", code: str = CODE) -> Decided:
+    return Decided(id="t.decided", turn="t", at=AT, call=call, code=code, approved=approved, user_id="olga")
+
+
+def begun(attempt: int) -> ToolStarted:
+    return ToolStarted(
+        id="t.tool", turn="t", at=AT, attempt=attempt, call="c1", tool="send", effect="external", arguments="0" * 64
+    )
+
+
+def started(attempt: int) -> TurnStarted:
+    start = Start(attempt=attempt, worker="w", instance="i")
+    return TurnStarted(id=f"t.started.{attempt}", turn="t", at=AT, start=start)
+
+
+def turn(*records: Record) -> OpenTurn:
+    """A turn whose first attempt has begun, after these records."""
+    message = InboundMessage(
+        message_id="m", user_id="ann", text="hello", address=Address(platform="paper", bot_id="desk", scope_id="chat")
+    )
+    received = TurnReceived(id="t.received", turn="t", at=AT, message=message, trust="public")
+    session = fold("paper", "desk", "chat", enumerate((received, started(1), *records), 1))
+    return session.turns["t"]
+
+
+@pytest.mark.parametrize(
+    ("records", "codes"),
+    [
+        ([asked()], [CODE]),
+        ([asked(), asked("c2", OTHER)], [CODE, OTHER]),
+        ([asked(), asked()], [CODE]),
+        ([asked(), decided()], []),
+        ([asked(), asked("c2", OTHER), decided(approved=False)], [OTHER]),
+        ([asked(), decided(code=OTHER)], [CODE]),
+        ([asked(), decided(call="c2")], [CODE]),
+        ([asked(), started(2)], []),
+        ([asked(), started(2), asked()], [CODE]),
+        ([asked(), started(2), asked("c2", OTHER)], [OTHER]),
+        ([asked(), TurnAnswered(id="t.answered", turn="t", at=AT, text="", outcome="stopped")], []),
+        ([decided()], []),
+    ],
+)
+def test_what_a_person_is_asked_is_what_the_present_attempt_asks_and_nobody_decided(
+    records: list[Record], codes: list[str]
+) -> None:
+    assert [one.code for one in turn(*records).questions] == codes
+
+
+def test_the_first_decision_counts_and_the_first_attempt_that_begins() -> None:
+    known = turn(asked(), decided(), decided(approved=False), begun(2), begun(3)).approval("c1")
+
+    assert known is not None
+    assert known.decided == decided()
+    assert known.begun == 2
+
+
+def test_a_question_that_is_asked_again_keeps_its_code() -> None:
+    known = turn(asked(), started(2), asked(code=OTHER)).approval("c1")
+
+    assert known is not None
+    assert (known.asked.code, known.attempt) == (CODE, 2)
