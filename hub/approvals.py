@@ -163,8 +163,9 @@ class Approvals:
             (
                 (asked, pool.key)
                 for pool in self.pools
-                if only in (None, pool.key) and self._may_approve(pool.key, person)
+                if only in (None, pool.key)
                 for turn in pool.session.turns.values()
+                if turn.questions and self._may_approve(pool, turn, person)
                 for asked in turn.questions
                 if self.ports.clock() < asked.expires_at
             ),
@@ -178,9 +179,10 @@ class Approvals:
         offered = (f"{word} {asked.code}" for asked, _ in found[:MOST_OFFERED] for word in (APPROVE, DENY))
         return Words("\n\n".join(told), tuple(offered))
 
-    def _may_approve(self, key: RoutingKey, person: Person) -> bool:
-        policy = self.owners.policy(key.platform, key.bot_id)
-        if policy is None or person.platform != key.platform or person.user_id in policy.blocked:
+    def _may_approve(self, pool: Pool, turn: OpenTurn, person: Person) -> bool:
+        """Whether they own the bot that asks, wherever they answer from; who asked for the turn need not."""
+        policy = self.owners.policy(pool.key.platform, pool.key.bot_id)
+        if policy is None or person.platform != pool.key.platform or person.user_id in policy.blocked:
             return False
         return policy.everyone_owns or person.user_id in policy.owners
 
@@ -190,7 +192,7 @@ class Approvals:
         self, pool: Pool, turn: OpenTurn, known: Approval, person: Person, approved: bool
     ) -> Noted | Refused:
         """The first answer counts; who gives theirs again is told what they were told."""
-        if not self._may_approve(pool.key, person):
+        if not self._may_approve(pool, turn, person):
             return _no(NOT_YOURS)
         while (decided := known.decided) is None:
             if turn.is_answered:
