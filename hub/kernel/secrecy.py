@@ -105,6 +105,9 @@ class Redactor:
         return text, ""
 
 
+LOOKS_ALONE = Redactor()
+
+
 def _instead(found: re.Match[str]) -> str:
     return f"{found[1]}{WORD}" if found.lastindex else WORD
 

@@ -12,6 +12,7 @@ from factory_contracts.work import Recorded, RecordReply, Requested, Run, Steer,
 from hub.kernel import harness
 from hub.kernel.harness import End, Show
 from hub.kernel.ports import Spoken
+from workers.clipool.discretion import discreet_step
 from workers.clipool.errand import Errand
 from workers.clipool.kit import Kit
 from workers.clipool.tape import Tape, clean
@@ -48,6 +49,7 @@ class Turn:
         "_errand",
         "_is_stirred",
         "_loop",
+        "_redactor",
         "_tape",
         "_timer",
         "_usage",
@@ -64,6 +66,7 @@ class Turn:
         self.deadline = self._loop.time() + run.agent.limits.max_seconds
         self._tape = Tape(run.turn, run.attempt, instance)
         self._errand = Errand(run, run.agent, kit, self, sha256(f"{run.turn}.{run.attempt}".encode()).hexdigest()[:8])
+        self._redactor = kit.redactor
         self._usage = Usage()
         self._cursor = 0
         self._due = 0.0
@@ -155,7 +158,7 @@ class Turn:
         """A model call or a tool call is over."""
         if isinstance(step, ModelStep):
             self._usage = _added(self._usage, step)
-        self._tape.note(step)
+        self._tape.note(discreet_step(step, self._redactor))
         self.stir()
 
     def end(self, end: End) -> None:
