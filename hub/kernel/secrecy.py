@@ -14,6 +14,7 @@ from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from types import MappingProxyType
 from urllib.parse import quote, quote_plus
 
@@ -26,34 +27,31 @@ LONGEST = 64
 _HTML = MappingProxyType({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})
 # Each keeps what its group holds. They are asked one after another: letters that a pattern begins with are found at
 # the speed of a search, which an alternation of all of them would not be.
-_PATTERNS = tuple(
-    re.compile(pattern)
-    for pattern in (
-        # Telegram, also behind /bot and in an address; Discord's bots, and its word for one button or command.
-        r"[0-9]{6,12}(?::|%3[Aa])[A-Za-z0-9_-]{30,}",
-        r"[MNO][A-Za-z0-9_-]{23,27}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27,}",
-        r"aW50ZXJhY3Rpb246[A-Za-z0-9_=-]{16,}",
-        # Providers of models, GitHub, AWS.
-        r"sk-(?:(?:ant|proj|or|svcacct|admin)-[A-Za-z0-9_-]{16,}|[A-Za-z0-9]{32,})",
-        r"AIza[A-Za-z0-9_-]{35}",
-        r"gh[opsru]_[A-Za-z0-9]{30,}",
-        r"github_pat_[A-Za-z0-9_]{30,}",
-        r"A[KS]IA[A-Z0-9]{16}",
-        r"(aws_secret_access_key[\"']?\s*[=:]\s*[\"']?)[A-Za-z0-9/+]{40}",
-        # What proves who somebody is: keys of the bus, private keys, whether cut off or whole.
-        r"S[ACNOUX][A-Z2-7]{56}",
-        r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----(?:[A-Za-z0-9+/=:,\s\\]|-(?!----)){40,}"
-        r"(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY-----)?",
-        # Headers, in a request as in code that makes one; a secret holds a digit, the name of a variable seldom does.
-        r"([Bb]earer\s+)(?=[A-Za-z._~+/-]*[0-9])[A-Za-z0-9._~+/=-]{16,}",
-        r"([Aa]uthorization[\"']?\s*[:=]\s*[\"']?(?:[A-Z][a-z]+\s+)?)"
-        r"(?=[A-Za-z._~+/:-]*[0-9])[A-Za-z0-9._~+/=:-]{16,}",
-        r"([Xx]-[Aa][Pp][Ii]-[Kk][Ee][Yy][\"']?\s*[:=]\s*[\"']?)(?=[A-Za-z._-]*[0-9])[A-Za-z0-9._-]{16,}",
-        # Addresses that log in, and our own codes that make an owner.
-        r"(://[^\s/:@\"'<>]{0,64}:)[^\s/@\"'<>]+(?=@)",
-        r"(/start(?:@\w{1,64})?\s+)[0-9a-f]{24}",
-        r"([?&]start=)[0-9a-f]{24}",
-    )
+_LOOKS = (
+    # Telegram, also behind /bot and in an address; Discord's bots, and its word for one button or command.
+    r"[0-9]{6,12}(?::|%3[Aa])[A-Za-z0-9_-]{30,}",
+    r"[MNO][A-Za-z0-9_-]{23,27}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27,}",
+    r"aW50ZXJhY3Rpb246[A-Za-z0-9_=-]{16,}",
+    # Providers of models, GitHub, AWS.
+    r"sk-(?:(?:ant|proj|or|svcacct|admin)-[A-Za-z0-9_-]{16,}|[A-Za-z0-9]{32,})",
+    r"AIza[A-Za-z0-9_-]{35}",
+    r"gh[opsru]_[A-Za-z0-9]{30,}",
+    r"github_pat_[A-Za-z0-9_]{30,}",
+    r"A[KS]IA[A-Z0-9]{16}",
+    r"(aws_secret_access_key[\"']?\s*[=:]\s*[\"']?)[A-Za-z0-9/+]{40}",
+    # What proves who somebody is: keys of the bus, private keys, whether cut off or whole.
+    r"S[ACNOUX][A-Z2-7]{56}",
+    r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----(?:[A-Za-z0-9+/=:,\s\\]|-(?!----)){40,}"
+    r"(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY-----)?",
+    # Headers, in a request as in code that makes one; a secret holds a digit, the name of a variable seldom does.
+    r"([Bb]earer\s+)(?=[A-Za-z._~+/-]*[0-9])[A-Za-z0-9._~+/=-]{16,}",
+    r"([Aa]uthorization[\"']?\s*[:=]\s*[\"']?(?:[A-Z][a-z]+\s+)?)"
+    r"(?=[A-Za-z._~+/:-]*[0-9])[A-Za-z0-9._~+/=:-]{16,}",
+    r"([Xx]-[Aa][Pp][Ii]-[Kk][Ee][Yy][\"']?\s*[:=]\s*[\"']?)(?=[A-Za-z._-]*[0-9])[A-Za-z0-9._-]{16,}",
+    # Addresses that log in, and our own codes that make an owner.
+    r"(://[^\s/:@\"'<>]{0,64}:)[^\s/@\"'<>]+(?=@)",
+    r"(/start(?:@\w{1,64})?\s+)[0-9a-f]{24}",
+    r"([?&]start=)[0-9a-f]{24}",
 )
 
 
@@ -83,7 +81,7 @@ class Redactor:
         """The text without what is known to be secret, however it is spelled, and without what looks secret."""
         if self.spellings is not None:
             text = self.spellings.sub(WORD, text)
-        for pattern in _PATTERNS:
+        for pattern in _looks():
             text = pattern.sub(_instead, text)
         return text
 
@@ -106,6 +104,12 @@ class Redactor:
 
 
 LOOKS_ALONE = Redactor()
+
+
+@cache
+def _looks() -> tuple[re.Pattern[str], ...]:
+    # To understand them takes a while, and many a process has nothing to redact.
+    return tuple(map(re.compile, _LOOKS))
 
 
 def _instead(found: re.Match[str]) -> str:

@@ -6,6 +6,7 @@ from asyncio.subprocess import PIPE, Process
 from pathlib import Path
 
 from factory_cli import state
+from factory_cli.home import Home
 
 ROOT = Path(__file__).parents[2]
 CARRIER = Path(__file__).parent / "carrier.py"
@@ -42,7 +43,7 @@ async def _start(*arguments: str) -> Process:
 async def _url(home: Path, up: Process) -> str:
     """Where the bus is, once the system that was started says so."""
     async with asyncio.timeout(PATIENCE):
-        while (found := state.read(home / "run" / "state.json")) is None:
+        while (found := state.read(Home(home))) is None:
             assert up.returncode is None
             await asyncio.sleep(0)
     return found.url

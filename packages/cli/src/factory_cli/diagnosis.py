@@ -1,7 +1,6 @@
 """`factory status` and `factory doctor`: how it does, and what stands in its way."""
 
 import os
-import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import typer
 
-from factory_cli import config, joining, keys
+from factory_cli import config, joining, keys, secret
 from factory_cli.console import (
     AgentsOption,
     Failed,
@@ -60,7 +59,7 @@ def status(home: HomeOption = None, is_json: JsonOption = False) -> None:
             {
                 "home": str(where.path),
                 "supervisor": running.pid if running is not None else None,
-                "url": _without_secrets(url),
+                "url": secret.without_login(url),
                 "children": {
                     name: {"pid": child.pid, "starts": child.starts, "is_standby": child.is_standby}
                     for name, child in children.items()
@@ -78,7 +77,7 @@ def status(home: HomeOption = None, is_json: JsonOption = False) -> None:
     ready = seen["hub"]
     reign = f"serves in epoch {ready['epoch']}" if isinstance(ready, dict) else "does not serve"
     typer.echo(f"\nhome        {where.path}")
-    typer.echo(f"bus         {_without_secrets(url)}")
+    typer.echo(f"bus         {secret.without_login(url)}")
     typer.echo(f"hub         {reign}")
     workers = seen["workers"]
     named = ", ".join(sorted(workers)) if isinstance(workers, dict) else ""
@@ -97,10 +96,6 @@ def doctor(home: HomeOption = None, agents: AgentsOption = None, is_json: JsonOp
         say_table([("ok" if one.is_good else "BAD", one.subject, one.said) for one in findings])
     if not all(one.is_good for one in findings):
         raise typer.Exit(1)
-
-
-def _without_secrets(url: str) -> str:
-    return re.sub(r"//[^@/]*@", "//", url)
 
 
 async def _look(where: Home, url: str) -> dict[str, object]:
@@ -213,7 +208,11 @@ def _configuration(where: Home, environment: config.Environment, agents: Path | 
     elif environment.script is not None and agent.model in (models.AUTO, models.SCRIPTED):
         yield Finding("model", True, f"{models.SCRIPTED}: says what {environment.script} says")
     else:
-        variables = config.providers_variables()
+        try:
+            variables = config.providers_variables(handed=secret.handed(folder))
+        except BadConfiguration as error:
+            yield Finding("model", False, str(error))
+            return
         is_open = agent.model == models.AUTO
         choice = models.look(variables) if is_open else models.describe(agent.model, variables)
         why = f"{choice.model} for {agent.name}, because {choice.why}: {choice.payer}"
