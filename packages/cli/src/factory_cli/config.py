@@ -210,8 +210,12 @@ def environment(variables: Mapping[str, str] | None = None, folder: Path | None 
 
 def secrets(url: str | None = None) -> tuple[str, ...]:
     """What of the surroundings is secret, and what logs in at the bus, as far as no file must be read to know it."""
-    said = variables_of(os.environ, Path.cwd())
-    return (*secret.values(said), *secret.logins(url or ""))
+    return (*secret.values(variables_here()), *secret.logins(url or ""))
+
+
+def variables_here() -> dict[str, str]:
+    """The surroundings of this process, and `.env` beneath them."""
+    return variables_of(os.environ, Path.cwd())
 
 
 def variables_of(variables: Mapping[str, str], folder: Path) -> dict[str, str]:

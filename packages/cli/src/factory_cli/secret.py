@@ -113,7 +113,7 @@ def values(variables: Mapping[str, str], handed: Handed = NOTHING) -> Iterator[s
     """What of the surroundings is secret: by a variable's name, by what becomes of it, and what logs in somewhere."""
     for name, value in variables.items():
         is_place = value.startswith(("/", "~/")) or name.endswith("_FILE")
-        is_named = name in handed.bearers or (not is_place and _SECRET.search(name))
+        is_named = name in handed.bearers or (not is_place and is_secret(name))
         if is_named or (name in handed.env and _DRAWN.fullmatch(value)):
             yield value
         if "://" in value:
@@ -128,6 +128,16 @@ def logins(address: str, *, may_be_token: bool = True) -> Iterator[str]:
             yield from {password or user, unquote(password or user)}
 
 
+def is_secret(name: str) -> bool:
+    """Whether a variable of this name holds a secret."""
+    return _SECRET.search(name) is not None
+
+
+def is_private(path: Path) -> bool:
+    """Whether an orchestrator keeps it from others, whatever its mode says."""
+    return any(path.resolve().is_relative_to(folder) for folder in PRIVATE)
+
+
 def without_login(address: str) -> str:
     """The addresses without who logs in there."""
     return _LOGIN.sub("", address)
@@ -139,8 +149,7 @@ def _read(path: Path, key: str) -> str:
         with path.open("rb") as file:
             mode = path.stat().st_mode
             data = file.read(MOST_BYTES + 1)
-        is_private = any(path.resolve().is_relative_to(folder) for folder in PRIVATE)
-        if stat.S_ISREG(mode) and mode & stat.S_IROTH and is_open_above(path) and not is_private:
+        if stat.S_ISREG(mode) and mode & stat.S_IROTH and is_open_above(path) and not is_private(path):
             wrong = f"can be read by everybody on this machine; run: chmod 600 {path}"
         elif len(data) > MOST_BYTES:
             wrong = f"is longer than {MOST_BYTES} bytes: no secret is"
