@@ -64,10 +64,12 @@ def _open_files(survey: Survey) -> Iterator[Trouble]:
 
 
 def _strangers_files(survey: Survey) -> Iterator[Trouble]:
-    foreign = [path for path in _below(survey.home.path, set()) if path.lstat().st_uid != os.geteuid()]
+    home = survey.home.path
+    paths = (home, *_below(home, set())) if home.exists() else ()
+    foreign = [path for path in paths if path.lstat().st_uid != os.geteuid()]
     if foreign:
         why = "another user's, who can read and replace them"
-        yield False, f"{why}: {_named(foreign)}; run as root: chown -R {os.geteuid()} {survey.home.path}"
+        yield False, f"{why}: {_named(foreign)}; run as root: chown -R {os.geteuid()} {home}"
 
 
 def _linked_keys(survey: Survey) -> Iterator[Trouble]:
@@ -86,10 +88,8 @@ def _written_down(survey: Survey) -> Iterator[Trouble]:
             continue
         for number, line in enumerate(lines, 1):
             if redactor.redact(line) != line:
-                why = (
-                    "holds a secret, and such files are copied and shared; name a variable there, and change the secret"
-                )
-                yield False, f"{path}:{number} {why}"
+                why = "such files are copied and shared; name a variable instead, and have the secret changed"
+                yield False, f"{path}:{number} holds a secret: {why}"
 
 
 def _open_sources(survey: Survey) -> Iterator[Trouble]:
@@ -98,10 +98,9 @@ def _open_sources(survey: Survey) -> Iterator[Trouble]:
     if dot_env.is_file() and dot_env.stat().st_mode & stat.S_IROTH and is_open_above(dot_env):
         yield False, f"{dot_env} can be read by everybody on this machine; run: chmod 600 {dot_env}"
     for name, file in survey.variables.items():
-        path = (
-            Path(file).expanduser() if name.endswith("_FILE") and secret.is_secret(name.removesuffix("_FILE")) else None
-        )
-        if path is not None and path.is_file() and path.stat().st_mode & stat.S_IRGRP and not secret.is_private(path):
+        path = Path(file).expanduser()
+        is_source = name.endswith("_FILE") and secret.is_secret(name.removesuffix("_FILE")) and path.is_file()
+        if is_source and path.stat().st_mode & stat.S_IRGRP and not secret.is_private(path):
             yield True, f"{path}, which {name} names, can be read by its group; run: chmod 600 {path}"
 
 
