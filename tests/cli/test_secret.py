@@ -11,7 +11,7 @@ import pytest
 from factory_cli import config, secret, state, tokens
 from factory_cli.document import BadConfiguration
 from factory_cli.home import Home, is_open_above
-from factory_cli.secret import Handed, Secret
+from factory_cli.secret import Handed
 from tests.cli import telegram_api
 
 NAME = "OPENAI_API_KEY"
