@@ -17,23 +17,30 @@ from tests.secrets.stage import HERON, TELL, Stage, seen, spellings, staged
 factory = factory_fixture
 
 # What the provider makes of it is told in tests/providers/scenarios.py.
-TROUBLE = ("401", "500 then ok", "garbage", "cut then ok", "error then ok", "broken arguments", "proxy then ok")
+TROUBLE = ("401", "500 then ok", "garbage", "broken arguments")
 
 
 @pytest.mark.timeout(180)
 async def test_no_secret_is_seen_anywhere_whatever_fails(factory: Factory, tmp_path: Path) -> None:
     async with staged(factory, tmp_path) as stage:
-        answers = dict(zip(("leak", "web", "key", "heron"), await asyncio.gather(*talk(stage)), strict=True))
-        await asyncio.gather(*(stage.chat(words) for words in TROUBLE))
-        for agent in ("unreached", "refused", "fragile"):
-            await stage.chat("401", "--agent", agent)
-        await people(stage)
+        leak, web, key, _ = await asyncio.gather(
+            asked(stage, "tool weather_where {}", "WEATHER_LOGIN"),
+            asked(stage, 'tool web_add {"a": 1, "b": 2}', "sum"),
+            stage.chat(TELL),
+            stage.chat(HERON),
+        )
+        await asyncio.gather(
+            *(stage.chat(words) for words in TROUBLE),
+            *(stage.chat("401", "--agent", agent) for agent in ("unreached", "refused", "fragile")),
+            on_telegram(stage),
+            on_discord(stage),
+        )
         await look(stage)
 
     # What was asked for happened: a search that finds nothing would else prove nothing.
-    assert f'"WEATHER_LOGIN": "{WORD}"' in answers["leak"]
-    assert '"sum": 3' in answers["web"]
-    assert answers["key"].strip() == f"It is Bearer {WORD}"
+    assert f'"WEATHER_LOGIN": "{WORD}"' in leak
+    assert '"sum": 3' in web
+    assert key.strip() == f"It is Bearer {WORD}"
     contents = {path: path.read_bytes() for path in stage.files()}
     logs = {path.name: content.decode() for path, content in contents.items() if path.parent.name == "log"}
     assert {"clipool.log", "discord.log", "hub.log", "telegram.log"} <= logs.keys()
@@ -52,28 +59,36 @@ async def test_no_secret_is_seen_anywhere_whatever_fails(factory: Factory, tmp_p
         **{f"chat: {words[:40]}": words.encode() for words in shown},
     }
     spelled = {spelling: secret for secret in stage.secrets() for spelling in spellings(secret)}
-    found = [
-        (secret[:14], place) for spelling, secret in spelled.items() for place in places if spelling in places[place]
-    ]
-    assert found == []
+    found = {(spelled[one][:14], place) for one in spelled for place, content in places.items() if one in content}
+    assert found == set()
 
 
-def talk(stage: Stage) -> tuple[asyncio.Task[str], ...]:
-    """What a person at the terminal asks."""
-    asked = ("tool weather_where {}", 'tool web_add {"a": 1, "b": 2}', TELL, HERON)
-    return tuple(asyncio.ensure_future(stage.chat(words)) for words in asked)
+async def asked(stage: Stage, words: str, sign: str) -> str:
+    """What is answered; servers of tools may be slow to start where much runs, and are asked until they are there."""
+    async with asyncio.timeout(PATIENCE):
+        while sign not in (answer := await stage.chat(words)):
+            pass
+    return answer
 
 
-async def people(stage: Stage) -> None:
-    """What people say on both platforms."""
-    telegram, discord = stage.telegram, stage.discord
-    ann, bob = telegram.user("Ann"), discord.user("Bob")
-    private, direct = telegram.chat("private", ann), discord.dm(bob)
-    asked = (("tool weather_where {}", WORD), (TELL, WORD), ("401", "Reference"))
-    for words, last in ((f"/start {stage.code}", "You are an owner"), *asked):
+# What people say on a platform, and what they are told at last.
+PEOPLE = (("tool weather_where {}", WORD), (TELL, WORD), ("401", "Reference"))
+
+
+async def on_telegram(stage: Stage) -> None:
+    """Somebody becomes an owner, and then asks."""
+    telegram, ann = stage.telegram, stage.telegram.user("Ann")
+    private = telegram.chat("private", ann)
+    for words, last in ((f"/start {stage.code}", "You are an owner"), *PEOPLE):
         telegram.say(private, ann, words)
         await telegram.until(partial(shows, telegram.screen(private), last), PATIENCE)
-    for words, last in asked:
+
+
+async def on_discord(stage: Stage) -> None:
+    """Somebody asks a bot that answers everybody."""
+    discord, bob = stage.discord, stage.discord.user("Bob")
+    direct = discord.dm(bob)
+    for words, last in PEOPLE:
         discord.say(direct, bob, words)
         await discord.until(partial(shows, discord.screen(direct), last), PATIENCE)
 
@@ -88,6 +103,6 @@ async def look(stage: Stage) -> None:
     turns = json.loads((await stage.run("turns", "ls", "--json", "-n", "100")).stdout)
     leaks = [turn["turn"] for turn in turns if turn["asked"].startswith("tool")]
     failures = [turn["turn"] for turn in turns if turn["asked"] == "401"]
-    shows = [("turns", "show", turn, "--json") for turn in (*leaks[:2], *failures[:2])]
-    others = [("status", "--json"), ("doctor", "--json"), ("doctor",), ("usage",)]
+    shows = [("turns", "show", turn, "--json") for turn in (leaks[0], failures[0])]
+    others = [("status", "--json"), ("doctor", "--json")]
     await asyncio.gather(*(stage.run(*command) for command in (*shows, *others)))
