@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from factory_cli import config, keys, privacy, secret, spokes
+from factory_cli import config, privacy, secret, spokes
 from factory_cli.config import Bot, Configuration
 from factory_cli.console import AgentsOption, Failed, HomeOption, UnderOption, run, surroundings, told
 from factory_cli.home import Home
@@ -32,10 +32,9 @@ def hub(
     """The one routing authority: accepts, logs, assigns, shows."""
     with told():
         _begin(under)
-        from factory_cli import models, pairing
+        from factory_cli import membership, models, pairing
         from factory_cli.ending import until_told
         from factory_cli.seeds import by_surroundings, load
-        from factory_nats.identity import Identity
         from hub.composition import HubSettings, serve
         from hub.kernel.budget import Budget
         from hub.kernel.guards import BotPolicy
@@ -45,12 +44,12 @@ def hub(
         configuration, folder = config.load(where.configuration), config.agents_folder(agents, where)
         handed = secret.handed(folder)
         variables = config.providers_variables(handed=handed)
-        seed = keys.seed_of(where.keys, subjects.HUB)
-        known = (*config.secrets(environment.nats_url), *secret.values(variables, handed), seed)
+        identity = membership.identity(where, configuration, subjects.HUB)
+        known = (*config.secrets(environment.nats_url), *secret.values(variables, handed), *membership.seeds(identity))
         privacy.report(environment.log_level, Redactor.of(known).redact)
         settings = HubSettings(
             nats_url=environment.nats_url or DEFAULT_URL,
-            identity=Identity(subjects.HUB, seed),
+            identity=identity,
             bindings=load(folder, by_surroundings(variables, environment.script), configuration.routes),
             policies=tuple(
                 BotPolicy(
@@ -90,26 +89,26 @@ def worker(
         if name != subjects.CLIPOOL:
             raise Failed(f"no worker {name!r} in this version; there is: {subjects.CLIPOOL}")
         from adapters.models.scripted import ScriptError
-        from factory_nats.identity import Identity
+        from factory_cli import membership
         from hub.kernel.secrecy import Redactor
         from workers.clipool.composition import ClipoolSettings, serve
 
         where, environment = surroundings(home)
-        folder = config.agents_folder(agents, where)
+        configuration, folder = config.load(where.configuration), config.agents_folder(agents, where)
         handed = secret.handed(folder)
         variables = config.providers_variables(handed=handed)
-        seed = keys.seed_of(where.keys, called)
-        known = (*config.secrets(environment.nats_url), *secret.values(variables, handed), seed)
+        identity = membership.identity(where, configuration, called)
+        known = (*config.secrets(environment.nats_url), *secret.values(variables, handed), *membership.seeds(identity))
         redactor = Redactor.of(known)
         privacy.report(environment.log_level, redactor.redact)
         settings = ClipoolSettings(
             nats_url=environment.nats_url or DEFAULT_URL,
-            identity=Identity(called, seed),
+            identity=identity,
             script=environment.script,
             folder=where.work,
             agents=folder,
             variables=variables,
-            prices=config.load(where.configuration).prices,
+            prices=configuration.prices,
             redactor=redactor,
             patience=PATIENCE,
         )
@@ -146,6 +145,7 @@ def _spoke(
     where: Home, environment: config.Environment, platform: Platform, only: str | None
 ) -> Coroutine[None, None, int]:
     """The work of serving all bots of a platform, or one of them; it ends in an exit status."""
+    from factory_cli import membership
     from hub.kernel.secrecy import Redactor
 
     configuration = config.load(where.configuration)
@@ -159,9 +159,12 @@ def _spoke(
     needs = spokes.needs(where.keys, configuration, platform.name, only)
     where.spokes.mkdir(mode=0o700, parents=True, exist_ok=True)
     served = [bot for bot in bots if bot.bot_id in needs.tokens]
-    seeds = [keys.seed_of(where.keys, bot.identity) for bot in served]
-    words = [needs.reach.secret, *(token.value for token in needs.tokens.values())]
-    known = (*config.secrets(environment.nats_url), *words, *seeds)
+    known = [*config.secrets(environment.nats_url), needs.reach.secret]
+    for one in served:
+        known += (
+            needs.tokens[one.bot_id].value,
+            *membership.seeds(membership.identity(where, configuration, one.identity)),
+        )
     privacy.report(environment.log_level, Redactor.of(known).redact)
     serving = {TELEGRAM: _telegram, DISCORD: _discord}[platform.name]
     return serving(where, environment.nats_url or DEFAULT_URL, configuration, served, needs)
@@ -171,7 +174,7 @@ def _telegram(
     where: Home, url: str, configuration: Configuration, bots: Sequence[Bot], needs: spokes.Needs
 ) -> Coroutine[None, None, int]:
     from adapters.telegram.settings import BotSettings, TelegramSettings, Webhook
-    from factory_nats.identity import Identity
+    from factory_cli import membership
 
     chosen, webhook = configuration.telegram, configuration.telegram.webhook
     settings = TelegramSettings(
@@ -180,7 +183,7 @@ def _telegram(
             BotSettings(
                 bot_id=bot.bot_id,
                 token=needs.tokens[bot.bot_id].value,
-                identity=Identity(bot.identity, keys.seed_of(where.keys, bot.identity)),
+                identity=membership.identity(where, configuration, bot.identity),
                 notes=where.spokes / f"{bot.identity}.notes",
             )
             for bot in bots
@@ -201,7 +204,7 @@ def _discord(
     where: Home, url: str, configuration: Configuration, bots: Sequence[Bot], needs: spokes.Needs
 ) -> Coroutine[None, None, int]:
     from adapters.discord.settings import BotSettings, DiscordSettings
-    from factory_nats.identity import Identity
+    from factory_cli import membership
 
     chosen = configuration.discord
     settings = DiscordSettings(
@@ -210,7 +213,7 @@ def _discord(
             BotSettings(
                 bot_id=bot.bot_id,
                 token=needs.tokens[bot.bot_id].value,
-                identity=Identity(bot.identity, keys.seed_of(where.keys, bot.identity)),
+                identity=membership.identity(where, configuration, bot.identity),
                 notes=where.spokes / f"{bot.identity}.notes",
                 cursors=where.spokes / f"{bot.identity}.cursors",
             )
