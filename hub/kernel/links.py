@@ -21,10 +21,10 @@ _FILES = (
     "js|ts|jsx|tsx|css|scss|html?|json|toml|ya?ml|txt|csv|xml|png|jpe?g|gif|svg|webp|pdf|gz|tar|bz2|xz|cpp|hpp|rb|php"
     "|lua|sql|ini|cfg|conf|lock|log|exe|dll|bak|tmp|docx?|xlsx?|pptx?|mp3|wav|ogg|ipynb|vue|git"
 )
-# With one of these a name of three parts is that of a host, and not of something in a program.
+# With one of these, which no program calls anything, a name of three parts is that of a host.
 _DOMAINS = (
-    "com|net|org|info|biz|xyz|online|site|website|store|shop|top|club|live|fun|space|tech|page|dev|app|cloud|link|click"
-    "|pro|icu|lol|zip|test|example|ru|cn|uk|de|fr|eu|us|jp|br|pl|nl|se|ch|au|ca|co|cc|gg|io|ai|sh|tk|ml|ga|cf|pw|ws|su"
+    "com|net|org|info|biz|xyz|online|website|icu|lol|zip|dev|co|io|ai|sh|cc|gg|tk|ml|ga|cf|pw|ws|su|example"
+    "|ru|cn|in|uk|de|fr|eu|jp|br|pl|nl|se|ch|at|be|es|au|ca"
 )
 # Scripts that put no space between words: who waits for one would wait for the end of the paragraph.
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff01-\uff60"
@@ -33,14 +33,14 @@ _SHOWS = (
     r"[a-z][a-z0-9+.-]{1,30}:[/\\]{2}|https?:|www\."
     rf"|\.(?!(?:{_FILES})[/?#:\\])(?:xn--[a-z0-9-]+|[^\W\d_]{{2,24}})(?::\d+)?[/?#\\]"
     r"|(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?::\d+)?(?!/\d{1,2}(?!\d))[/?#]"
-    rf"|(?<=\w)\.[\w-]{{1,63}}\.(?:{_DOMAINS})(?![\w(=\[-]|\.\w)"
+    rf"|(?<=\w)\.[\w-]{{1,63}}\.(?:{_DOMAINS})(?![a-z0-9_-]|\.\w)"
 )
 _LINK = re.compile(rf"(?P<target>\]\(<?)|(?:{_SHOWS})[^\s\"<>«»]*", re.IGNORECASE)
 _HIDDEN = re.compile(_SHOWS, re.IGNORECASE)
 _HOST_BEFORE = re.compile(rf"(?:[^\W{_UNSPACED}]|[.-]){{0,253}}\Z")
 # What a reader of Markdown takes away, so that what stood apart stands together.
 _MARKUP = re.compile(r"\]\([^\s)]*\)|[*_~`|\\\[\]]")
-_CODE = re.compile(r"[(\[{\"']*`[\w.]+`[)\]}\"'.,;:!?]*")
+_CODE = re.compile(r"[(\[{\"']*`[\w.()]+`[)\]}\"'.,;:!?]*")
 _RELATIVE = re.compile(r"#[\w-]*|(?:/|(?:\.{1,2}/)+)?[\w-]+(?:/[\w.-]+)*/?")
 _TRAIL = ".,;:!?)]}'*_~`|"
 _BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
@@ -118,7 +118,9 @@ class Links:
             end += 1
         target, end = word[start:end], min(len(word), end + (2 if is_bracketed else 1))
         if not target or _RELATIVE.fullmatch(target) or self._may_stand(target):
-            return word[link.start() : end], end
+            # Where nothing was begun that this ends, an app may read on in what follows.
+            gap = " " if word[end:].strip(_TRAIL) else ""
+            return f"{word[link.start() : end]}{gap}", end
         return f"] {left_out(target)}", end
 
     def _address(self, whole: str, start: int) -> tuple[str, int]:
@@ -157,7 +159,10 @@ def left_out(address: str) -> str:
 
 
 def _has_link(word: str) -> bool:
-    return _SUSPECT.search(word) is not None and _LINK.search(unescape(visible(word))) is not None
+    if _SUSPECT.search(word) is None:
+        return False
+    word = unescape(visible(word))
+    return _LINK.search(word) is not None or _HIDDEN.search(_MARKUP.sub("", word)) is not None
 
 
 def _begun(word: str) -> int:
