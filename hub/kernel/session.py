@@ -38,7 +38,7 @@ COMPACT_AFTER = 25
 NOTHING = Decimal(0)
 HISTORY_EXCHANGES = 50
 HISTORY_CHARACTERS = 100_000
-QUOTED = "said before"
+QUOTED = "quoted"
 COMPACT = "/compact"
 EXPAND = "/expand"
 
