@@ -3,6 +3,7 @@
 import os
 import re
 import stat
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +85,7 @@ def status(home: HomeOption = None, is_json: JsonOption = False) -> None:
     named = ", ".join(sorted(workers)) if isinstance(workers, dict) else ""
     typer.echo(f"workers     {named or 'none heard'}")
     typer.echo(f"open turns  {seen['open_turns']}")
+    typer.echo(f"questions   {seen['questions']}")
 
 
 def doctor(home: HomeOption = None, agents: AgentsOption = None, is_json: JsonOption = False) -> None:
@@ -106,9 +108,9 @@ def _without_secrets(url: str) -> str:
 async def _look(where: Home, url: str) -> dict[str, object]:
     import asyncio
 
+    from adapters.nats.heartbeats import Heartbeats
     from factory_cli import log
     from factory_contracts import subjects
-    from factory_contracts.envelope import Malformed
     from factory_contracts.lifecycle import READY
     from factory_contracts.work import WORKER_HEARTBEAT
     from factory_nats.result import Err, Ok
@@ -116,15 +118,16 @@ async def _look(where: Home, url: str) -> dict[str, object]:
 
     workers: dict[str, dict[str, object]] = {}
 
+    heartbeats = Heartbeats(WORKER_HEARTBEAT.decode)
+
     def hear(delivery: Delivery) -> None:
-        try:
-            heartbeat = WORKER_HEARTBEAT.decode(delivery.data)
-        except Malformed:
+        heartbeat = heartbeats.read(delivery)
+        if heartbeat is None:
             return
         workers[heartbeat.worker] = {"instance": heartbeat.instance, "turns": len(heartbeat.turns)}
 
     async with log.bus(where, url) as transport:
-        listening = await transport.subscribe(subjects.heartbeat(subjects.CLIPOOL), hear)
+        listening = await transport.subscribe(subjects.heartbeats(subjects.CLIPOOL), hear)
         if isinstance(listening, Err):
             raise Failed(f"the bus cannot be heard: {listening.detail}")
         until = asyncio.get_running_loop().time() + LISTEN
@@ -133,10 +136,12 @@ async def _look(where: Home, url: str) -> dict[str, object]:
         await asyncio.sleep(until - asyncio.get_running_loop().time())
     hub = READY.decode(ready.value) if isinstance(ready, Ok) and ready.value is not None else None
     turns = [turn for session in sessions.values() for turn in session.turns.values()]
+    questions = [asked for turn in turns for asked in turn.questions if time.time() < asked.expires_at]
     return {
         "hub": None if hub is None else {"hub": hub.hub, "epoch": hub.epoch},
         "workers": workers,
         "open_turns": sum(not turn.is_answered for turn in turns),
+        "questions": len(questions),
     }
 
 
