@@ -189,7 +189,7 @@ def kit(
     return Kit(
         models=Given({"scripted": scripted}),
         tools={
-            name: Equipped(ToolSpec(name, "", "{}", effect=effect, timeout=timeout), tool)
+            name: Equipped(ToolSpec(name, "", "{}", effect=effect, timeout=timeout, is_foreign=False), tool)
             for name, (effect, tool) in given.items()
         },
         prices=prices or FakePrices(),

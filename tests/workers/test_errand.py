@@ -145,6 +145,7 @@ class Scene:
     tools: Mapping[str, tuple[Effect, Tool]] = field(default_factory=dict)
     prices: Prices = field(default_factory=FakePrices)
     timeout: float = 30.0
+    foreign: frozenset[str] = frozenset()
     desk: FakeDesk = field(default_factory=FakeDesk)
 
     def __post_init__(self) -> None:
@@ -152,7 +153,18 @@ class Scene:
         self.kit = Kit(
             models=Given(models),
             tools={
-                name: Equipped(ToolSpec(name, "", "{}", effect, self.timeout, is_idempotent=name == "keep"), tool)
+                name: Equipped(
+                    ToolSpec(
+                        name,
+                        "",
+                        "{}",
+                        effect,
+                        self.timeout,
+                        is_idempotent=name == "keep",
+                        is_foreign=name in self.foreign,
+                    ),
+                    tool,
+                )
                 for name, (effect, tool) in self.tools.items()
             },
             prices=self.prices,
