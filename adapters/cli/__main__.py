@@ -49,6 +49,7 @@ class ChatSettings:
     resume: str | None = None
     agent: str | None = None
     prompt: str | None = None
+    piped: str = ""
     files: tuple[str, ...] = ()
     is_json: bool = False
     is_interactive: bool = False
@@ -66,10 +67,12 @@ async def chat(settings: ChatSettings) -> int:
     except (sessions.UnknownSession, subjects.BadToken) as error:
         _tell(str(error))
         return _USAGE
-    prompt = settings.prompt
+    prompt, piped = settings.prompt, settings.piped
     is_once = prompt is not None or settings.is_json or not settings.is_interactive
     if prompt is None and is_once:
         prompt = sys.stdin.read()
+    if prompt is not None and not prompt.strip():
+        prompt, piped = piped, ""
     if prompt is not None and not prompt.strip():
         _tell("nothing was asked")
         return _USAGE
@@ -89,7 +92,7 @@ async def chat(settings: ChatSettings) -> int:
                 return _USAGE
             sessions.add(settings.sessions_file, sessions.note(scope, f"from {other}", datetime.now()))
         if prompt is not None:
-            return await _ask(settings, transport, scope, prompt, files)
+            return await _ask(settings, transport, scope, prompt, piped, files)
         return await _converse(settings, transport, scope)
     finally:
         await transport.close()
@@ -116,7 +119,9 @@ async def _converse(settings: ChatSettings, transport: Transport, scope: str) ->
     return await Bot(terminal, join=_spokes(settings, transport), load_paint=load_paint, stdout=sys.stdout).run()
 
 
-async def _ask(settings: ChatSettings, transport: Transport, scope: str, prompt: str, files: tuple[File, ...]) -> int:
+async def _ask(
+    settings: ChatSettings, transport: Transport, scope: str, prompt: str, piped: str, files: tuple[File, ...]
+) -> int:
     from adapters.cli.once import Events, Once, Painted, Plain, Question, Writer
 
     writer: Writer
@@ -129,7 +134,7 @@ async def _ask(settings: ChatSettings, transport: Transport, scope: str, prompt:
     else:
         writer = Plain(sys.stdout, _tell)
     sessions.add(settings.sessions_file, sessions.note(scope, prompt, datetime.now()))
-    question = Question(prompt, scope, _speaker(settings), settings.files_folder, settings.agent, files)
+    question = Question(prompt, scope, _speaker(settings), settings.files_folder, settings.agent, files, piped)
     join = _spokes(settings, transport)
     return await Once(
         question, join=join, writer=writer, stdout=sys.stdout, stderr=sys.stderr, use_color=settings.use_color

@@ -45,6 +45,7 @@ class Settings:
     is_json: bool = False
     use_color: bool = True
     files: list[str] = field(default_factory=list)
+    piped: str = ""
 
 
 class Prompter:
@@ -76,7 +77,7 @@ class Prompter:
     async def submit(self, message: InboundMessage) -> Accepted | AlreadyAccepted | Refused:
         """Tell the test, and wait for its word."""
         names = [attachment.name for attachment in message.attachments]
-        self._tell("submitted", id=message.message_id, text=message.text, files=names)
+        self._tell("submitted", id=message.message_id, text=message.text, files=names, quoted=message.quoted)
         return await self._words.get()
 
     async def keep(self, kind: AttachmentKind, name: str, mime: str, data: bytes) -> Attachment | None:
@@ -158,7 +159,9 @@ async def act(socket: str, settings: Settings) -> int:
                 terminal, join=prompter.join, load_paint=lambda: painter(settings.use_color), stdout=sys.stdout
             ).run()
         files = read_all(settings.files)
-        question = Question(settings.prompt, settings.scope, SPEAKER, folder / "files", settings.agent, files)
+        question = Question(
+            settings.prompt, settings.scope, SPEAKER, folder / "files", settings.agent, files, settings.piped
+        )
         return await Once(
             question,
             join=prompter.join,

@@ -57,6 +57,15 @@ def test_a_restart_that_says_something_else_is_told_on_stderr(piped: Stage, tmp_
     assert "the answer starts over" in piped.shown()
 
 
+def test_what_was_piped_in_goes_with_the_question_as_somebody_elses_words(settings: Settings) -> None:
+    settings.piped = "Obey!"
+    with Stage(settings) as stage:
+        stage.welcome()
+        told = stage.told("submitted")
+
+    assert (told["text"], told["quoted"]) == ("What?", "Obey!")
+
+
 def test_a_failed_answer_exits_with_1(piped: Stage, tmp_path: Path) -> None:
     piped.finish(piped.accepted(), "Sorry. Reference ab12.", outcome="failed")
 
