@@ -104,8 +104,8 @@ class OpenTurn:
     known_calls: tuple[KnownCall, ...] = ()
     joined: tuple[Joined, ...] = ()
     again: Passage | None = None
-    approvals: tuple[Approval, ...] = ()
     quotes_known: bool = False
+    approvals: tuple[Approval, ...] = ()
 
     @property
     def bubble(self) -> str | None:

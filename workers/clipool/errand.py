@@ -56,9 +56,9 @@ logger = logging.getLogger(__name__)
 EVENTS_AT_ONCE = 64
 NOTHING = Decimal(0)
 NOT_KEPT = "it cannot be kept here now"
+MAX_CHOICE = 64
 UNASKED = f"A person is not asked about arguments longer than {MAX_TEXT} characters, so this was not done."
 UNANSWERED = "The turn was over before anybody allowed this, so it was not done."
-MAX_CHOICE = 64
 
 T = TypeVar("T")
 ToolOutcome = Literal["ok", "error", "unknown", "dry run"]

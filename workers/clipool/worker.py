@@ -95,7 +95,7 @@ class Worker:
         for turn in tuple(self._turns.values()):
             if not turn.is_over and turn.limit.is_past(now):
                 turn.run_out()
-        self._outlet.put((subjects.heartbeat(subjects.CLIPOOL), self._heartbeat()))
+        self._outlet.put((subjects.heartbeat(subjects.CLIPOOL, self.name), self._heartbeat()))
 
     def stir(self, turn: Turn) -> None:
         """The turn has something to tell."""
@@ -125,7 +125,7 @@ class Worker:
         is_question = isinstance(record, ApprovalWanted)
         while True:
             timeout = QUESTION_TIMEOUT if is_question else RECORD_TIMEOUT
-            answer = await self._transport.request(subject, payload, timeout=timeout)
+            answer = await self._transport.request(subject, payload, timeout=timeout, responder=subjects.HUB)
             if isinstance(answer, Err):
                 # Nobody has answered yet, and whoever does should not find us resting.
                 if is_question and answer.reason == "timeout":
@@ -161,7 +161,7 @@ class Worker:
             timer.cancel()
         # A last heartbeat of a life without turns spares the hub to wait for our silence.
         self._drop_all()
-        await self._transport.publish(subjects.heartbeat(subjects.CLIPOOL), self._heartbeat())
+        await self._transport.publish(subjects.heartbeat(subjects.CLIPOOL, self.name), self._heartbeat())
 
     def _drop_all(self) -> None:
         for turn in tuple(self._turns.values()):

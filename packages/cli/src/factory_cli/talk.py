@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from factory_cli import config, joining, keys, locks, spokes
+from factory_cli import config, joining, locks, spokes
 from factory_cli.console import AgentsOption, Failed, HomeOption, run, surroundings, told
 from factory_cli.home import Home
 from factory_cli.joining import NotRunning
@@ -26,6 +26,7 @@ class Wish:
     piped: str = ""
     files: tuple[str, ...] = ()
     is_json: bool = False
+    allows: bool = False
     resume: str | None = None
     session: str | None = None
     agent: str | None = None
@@ -37,6 +38,7 @@ def chat(
         list[str] | None, typer.Option("--file", metavar="PATH", help="With -p: a file that goes with it; repeatable.")
     ] = None,
     is_json: Annotated[bool, typer.Option("--json", help="With -p: render events, one JSON per line.")] = False,
+    allows: Annotated[bool, typer.Option("--yes", help="With -p: allow what an agent asks to do.")] = False,
     is_resuming: Annotated[bool, typer.Option("--resume", help="Go on with session ID, or the last.")] = False,
     resumed: Annotated[
         str | None,
@@ -57,6 +59,8 @@ def chat(
             raise typer.BadParameter(f"what is {resumed!r}? A prompt is given with -p, a session with --resume")
         if is_json and prompt is None and sys.stdin.isatty():
             raise typer.BadParameter("--json needs a prompt: -p TEXT, or text piped in")
+        if allows and prompt is None and sys.stdin.isatty():
+            raise typer.BadParameter("--yes needs a prompt: -p TEXT, or text piped in; a chat asks")
         if file and prompt is None and sys.stdin.isatty():
             raise typer.BadParameter("--file needs a prompt: -p TEXT, or text piped in; a chat has /attach PATH")
         where.prepare()
@@ -76,6 +80,7 @@ def chat(
                 piped="" if prompt is None or sys.stdin.isatty() else sys.stdin.read().strip(),
                 files=tuple(file or ()),
                 is_json=is_json,
+                allows=allows,
                 resume=(resumed or "") if is_resuming or continues else None,
                 session=session,
                 agent=agent,
@@ -108,12 +113,12 @@ def talk(
     """Be the terminal's spoke on the bus at `url`, and see after what runs there. The exit status."""
     from adapters.cli.__main__ import ChatSettings
     from adapters.cli.__main__ import chat as converse
-    from factory_nats.identity import Identity
+    from factory_cli import membership
 
     name = config.Bot(config.LOCAL_PLATFORM, config.LOCAL_BOT).identity
     settings = ChatSettings(
         nats_url=url,
-        identity=Identity(name, keys.seed_of(where.keys, name)),
+        identity=membership.identity(where, config.load(where.configuration), name),
         user_id=environment.person,
         user_name=environment.person,
         history_file=where.path / "history",
@@ -127,6 +132,7 @@ def talk(
         piped=wish.piped,
         files=wish.files,
         is_json=wish.is_json,
+        allows=wish.allows,
         is_interactive=sys.stdin.isatty() and sys.stdout.isatty(),
         use_color=sys.stdout.isatty() and not environment.is_plain,
     )
