@@ -7,7 +7,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -35,7 +35,8 @@ class ChatSettings:
     """What a terminal is told: where the bus is, who sits here, and what is wanted.
 
     `session` names a scope, None a new one; `resume` an old one, by its name, the beginning of it or (empty) the last,
-    or a conversation of another platform ("platform:bot:scope"), with all of which a new one begins.
+    or a conversation of another platform ("platform:bot:scope"), with all of which a new one begins. `allows` is said
+    beforehand to whatever an agent that is asked once wants to do.
     """
 
     nats_url: str
@@ -50,8 +51,10 @@ class ChatSettings:
     resume: str | None = None
     agent: str | None = None
     prompt: str | None = None
+    piped: str = ""
     files: tuple[str, ...] = ()
     is_json: bool = False
+    allows: bool = False
     is_interactive: bool = False
     use_color: bool = False
     log_file: Path | None = None
@@ -71,6 +74,8 @@ async def chat(settings: ChatSettings) -> int:
     is_once = prompt is not None or settings.is_json or not settings.is_interactive
     if prompt is None and is_once:
         prompt = sys.stdin.read()
+    if prompt is not None and not prompt.strip():
+        prompt, settings = settings.piped, replace(settings, piped="")
     if prompt is not None and not prompt.strip():
         _tell("nothing was asked")
         return _USAGE
@@ -157,10 +162,17 @@ async def _ask(settings: ChatSettings, transport: Transport, scope: str, prompt:
     else:
         writer = Plain(sys.stdout, _tell)
     sessions.add(settings.sessions_file, sessions.note(scope, prompt, datetime.now()))
-    question = Question(prompt, scope, _speaker(settings), settings.files_folder, settings.agent, files)
+    question = Question(prompt, scope, _speaker(settings), settings.files_folder, settings.agent, files, settings.piped)
     join = _spokes(settings, transport)
     return await Once(
-        question, join=join, writer=writer, stdout=sys.stdout, stderr=sys.stderr, use_color=settings.use_color
+        question,
+        join=join,
+        writer=writer,
+        stdin=sys.stdin,
+        stdout=sys.stdout,
+        stderr=sys.stderr,
+        use_color=settings.use_color,
+        allows=settings.allows,
     ).run()
 
 
