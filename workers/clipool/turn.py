@@ -11,6 +11,7 @@ from factory_contracts.messages import Usage
 from factory_contracts.trace import ModelStep, Step
 from factory_contracts.work import ApprovalWanted, Recorded, RecordReply, Requested, Run, Steer, ToolEvent
 from hub.kernel import harness
+from hub.kernel.foreign import unlabelled
 from hub.kernel.harness import End, Show
 from hub.kernel.ports import Spoken
 from workers.clipool.discretion import discreet_step
@@ -104,7 +105,9 @@ class Turn:
 
     def steer(self, command: Steer) -> None:
         """The person adds something."""
-        self._errand.feed(harness.Steer(command.joining, Spoken(command.line.role, command.line.text)))
+        line = command.line
+        trusted = unlabelled(line.text) if line.trusted else ""
+        self._errand.feed(harness.Steer(command.joining, Spoken(line.role, line.text), bool(command.tainted), trusted))
 
     def close(self) -> None:
         """Leave off: nothing more is done or told."""
@@ -168,7 +171,15 @@ class Turn:
         reference = self._errand.reference if end.reason else None
         if reference is not None:
             logger.error("turn %s failed, reference %s: %s", self.run.turn, reference, end.reason)
-        self._tape.end(end.outcome, self._usage, reference, end.joined, end.attachments, end.choices)
+        self._tape.end(
+            end.outcome,
+            self._usage,
+            reference,
+            end.joined,
+            end.attachments,
+            end.choices,
+            is_tainted=end.is_tainted,
+        )
         self._stir_now()
         # An end that comes from outside finds a model or tools at work.
         if self.task is not None and self.task is not asyncio.current_task():

@@ -521,6 +521,7 @@ def _server(seed: _Seed, table: Table) -> McpServer | None:
     name, url, bearer = (seed.get("", table.text, key, default) for key, default in _SERVER_TEXTS)
     command = seed.get(_NONE, table.texts, "command", may_repeat=True)
     env, reads = seed.get(_NONE, table.texts, "env"), seed.get(_NONE, table.texts, "reads")
+    is_trusted = seed.get(False, table.flag, "trusted", False)
     if len(seed.faults) > before:
         return None
     if bool(command) == bool(url):
@@ -541,7 +542,15 @@ def _server(seed: _Seed, table: Table) -> McpServer | None:
     if "bearer" in table and not _VARIABLE.fullmatch(bearer):
         seed.note(table, "bearer", "names a variable of the worker's surroundings that holds the secret")
     try:
-        return McpServer(name=name, command=command, url=url, env=env, bearer=bearer or None, reads=reads)
+        return McpServer(
+            name=name,
+            command=command,
+            url=url,
+            env=env,
+            bearer=bearer or None,
+            reads=reads,
+            trusted=is_trusted or None,
+        )
     except ValidationError as error:
         if len(seed.faults) == before:
             seed.faults += _complaints(table, error)
