@@ -70,10 +70,12 @@ model = "anthropic:claude-haiku-5-5"
 name = "weather"
 command = [{python}, {mcp}]
 env = ["WEATHER_LOGIN"]
+reads = ["where"]
 [[mcp]]
 name = "web"
 url = {web}
 bearer = "WEB_WORD"
+reads = ["add"]
 """,
     "unreached": "model = 'openai:gpt-6.1-sol'\n[limits]\nmax_seconds = 1\n",
     "refused": "model = 'gemini:gemini-3.8-flash'\n",

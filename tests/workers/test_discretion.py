@@ -147,7 +147,8 @@ async def test_neither_model_nor_person_nor_trace_sees_what_a_tool_let_slip(bus:
         await bus.hub.tell(run(model="fed:m", tools=["leak"]))
         events = await bus.hub.until_over()
 
-    assert [one.content for one in fed.asked[1].messages if isinstance(one, ToolResult)] == [f"key {WORD}, {WORD}"]
+    (told,) = (one.content for one in fed.asked[1].messages if isinstance(one, ToolResult))
+    assert f"key {WORD}, {WORD}" in told and CANARY not in told and LOOKS not in told
     steps = [event.step for event in events if isinstance(event, Stepped)]
     (tool,) = (step for step in steps if isinstance(step, ToolStep))
     assert (tool.arguments, tool.content) == (f'{{"q":"with {WORD}"}}', f"key {WORD}, {WORD}")
