@@ -47,9 +47,8 @@ from workers.clipool.worker import Worker
 
 T = TypeVar("T")
 WORKER = "worker-1"
+ASKS_WHERE_TAINTED = Approvals(external="tainted")
 SCOPE = "cli:local:a:b"
-# An agent whose turns no stranger has touched asks nobody.
-UNASKED = Approvals(external="tainted", write="never")
 
 
 class Hub:
@@ -222,7 +221,7 @@ def run(
         tools=tuple(tools),
         namespace="a",
         limits=limits or Limits(),
-        approvals=UNASKED,
+        approvals=ASKS_WHERE_TAINTED,
     )
     return Run(
         turn=turn,
