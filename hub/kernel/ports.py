@@ -76,7 +76,7 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """One attempt at a turn, as it is told to a worker."""
+    """One attempt at a turn, as it is told to a worker; a `person` is named where who speaks is one with others."""
 
     key: RoutingKey
     turn: str
@@ -87,6 +87,7 @@ class Assignment:
     lines: tuple[Line, ...]
     pace_ms: int
     known_calls: tuple[KnownCall, ...] = ()
+    person: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,13 +273,14 @@ class Prices(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Occasion:
-    """For whom and where a tool is called."""
+    """For whom and where a tool is called; a `person` is named where who speaks is one with others: "platform:user"."""
 
     turn: str
     call: str
     scope: str
     user_id: str
     agent: AgentSpec
+    person: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

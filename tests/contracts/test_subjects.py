@@ -148,7 +148,10 @@ def test_what_is_no_inbound_subject_is_refused(tail: str) -> None:
 
 @pytest.mark.parametrize(
     "subject",
-    [subjects.epoch(3), subjects.mark(0), subjects.owners("p", "b"), subjects.outbound("p", "b"), "", "a.b.c.d.e"],
+    [
+        *(subjects.epoch(3), subjects.mark(0), subjects.owners("p", "b"), subjects.access()),
+        *(subjects.outbound("p", "b"), "", "a.b.c.d.e"),
+    ],
 )
 def test_what_is_no_scopes_log_is_none(subject: str) -> None:
     assert subjects.read_turns(subject) is None
@@ -173,6 +176,7 @@ def test_each_subject_lies_in_its_plane_alone() -> None:
         "epochs": subjects.epoch(1),
         "money": subjects.money(1),
         "owners": subjects.owners("p", "b"),
+        "access": subjects.access(),
         "typing": subjects.typing("p", "b"),
         "heartbeat": subjects.heartbeat("voice.tts"),
         "commands": subjects.clipool_command("w"),
@@ -309,7 +313,10 @@ def test_nobody_but_the_hub_may_touch_streams_or_the_log(own: Permissions) -> No
     files = f"OBJ_{subjects.blobs('p', 'b')}"
     calls = ("STREAM.CREATE", "STREAM.UPDATE", "STREAM.DELETE", "STREAM.PURGE", "STREAM.MSG.DELETE", "CONSUMER.CREATE")
     touched = (f"$JS.API.{call}.{stream}" for call in calls for stream in ("X", files, subjects.STREAM))
-    for forbidden in (*touched, f"$JS.API.DIRECT.GET.{subjects.STREAM}", subjects.turns("p", "b", "s")):
+    for forbidden in (
+        *(*touched, f"$JS.API.DIRECT.GET.{subjects.STREAM}"),
+        *(subjects.turns("p", "b", "s"), subjects.access()),
+    ):
         assert not _allows(own.publish, forbidden)
         assert not _allows(own.subscribe, forbidden)
     assert _allows(subjects.hub_permissions().publish, subjects.turns("p", "b", "s"))

@@ -9,8 +9,8 @@ import pytest
 
 from factory_contracts.messages import Noted, Refused, StopPressed, ToSpoke
 from factory_contracts.records import TurnAnswered
-from hub.commands import NOT_YOURS, NOTHING_RUNS
-from hub.kernel.guards import BotPolicy
+from hub.commands import NOTHING_RUNS
+from hub.kernel.access import NOT_YOURS, BotPolicy
 from tests.fakes import idle, until
 from tests.hub.world import BOT, PLATFORM, World, key_of
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from factory_contracts.messages import (
     Accepted,
@@ -23,14 +23,16 @@ from factory_contracts.messages import (
     Update,
     turn_id,
 )
+from factory_contracts.records import Given, Granted
 from hub.delivery import Deliveries
 from hub.dispatch import Hub
+from hub.kernel.access import BotPolicy
 from hub.kernel.agent import Agent
 from hub.kernel.budget import Budget, Ledger
-from hub.kernel.guards import BotPolicy, Pairing
+from hub.kernel.guards import Pairing
 from hub.kernel.ports import Assignment
 from hub.kernel.routing import Binding, Bindings, RoutingKey
-from hub.owners import Ownership
+from hub.people import People
 from hub.pool import Crew, Pool, Pools, Ports
 from hub.recovery import keep_mark, recover
 from hub.turn import run_turn
@@ -40,6 +42,10 @@ ALICE = Agent("alice", "scripted", description="answers first")
 BOB = Agent("bob", "scripted", system="You are Bob.")
 PLATFORM = "paper"
 BOT = "desk"
+MUCH = 1_000_000
+GENEROUS = BotPolicy(
+    PLATFORM, BOT, access="public", rate_per_minute=MUCH, rate_per_scope_minute=MUCH, turns_at_once=MUCH
+)
 
 
 def key_of(scope: str = "chat", bot: str = BOT) -> RoutingKey:
@@ -111,9 +117,8 @@ class World:
 
     max_pools: int = 1_000
     budgets: tuple[Budget, ...] = ()
-    policy: BotPolicy = field(
-        default_factory=lambda: BotPolicy(PLATFORM, BOT, access="public", rate_per_minute=1_000_000)
-    )
+    policy: BotPolicy = GENEROUS
+    others: tuple[BotPolicy, ...] = ()
 
     def __post_init__(self) -> None:
         self.stream = FakeStream()
@@ -135,12 +140,15 @@ class World:
         self.is_fenced = asyncio.Event()
         self.deliveries = Deliveries(self.is_fenced.set, self.points.append)
         self.ledger = Ledger(self.budgets)
+        policies = (self.policy, *self.others)
+        self.people = People(log, policies, lambda platform, bot_id: self.offers.get((platform, bot_id)))
         self.ports = Ports(
             log,
             self.outbox,
             FakeCliPool(self.workers),
             self.bindings,
             self.ledger,
+            self.people,
             self.clock,
             self.points.append,
         )
@@ -152,10 +160,9 @@ class World:
             self.is_fenced.set,
         )
         self.pools = Pools(self.ports, crew, self.max_pools, self.deliveries.flush)
-        owners = Ownership(log, (self.policy,), lambda platform, bot_id: self.offers.get((platform, bot_id)))
-        self.hub = Hub(self.ports, self.pools, owners)
+        self.hub = Hub(self.ports, self.pools)
         await log.take_over(self.clock())
-        await owners.restore()
+        await self.people.restore()
         await recover(log, self.pools, self.ledger)
         self._marking = asyncio.create_task(
             keep_mark(log, self.pools, self.ledger, self.deliveries.unwritten, self.clock)
@@ -176,6 +183,12 @@ class World:
         every = {**self.bindings.agents, **{agent.name: agent for agent in agents}}
         self.bindings = Bindings(every, (Binding(agents[0].name, platform=PLATFORM),))
         await self.reign()
+
+    async def let_in(self, user: str, level: Given = "trusted") -> None:
+        """The home lets somebody in."""
+        who, bot = f"{PLATFORM}:{user}", key_of().bot
+        act = Granted(id=f"let in {user} as {level}", at=self.clock(), to=who, bot=bot, level=level)
+        assert await self.people.do(act) == ""
 
     async def restart(self) -> None:
         """The hub is killed, and another begins."""

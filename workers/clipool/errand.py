@@ -427,7 +427,7 @@ class Errand:
 
     async def _run_tool(self, use: UseTool, call: str) -> tuple[ToolFinished, bool]:
         """What came of it, and whether that is certain."""
-        occasion = Occasion(self._run.turn, call, self._run.scope, self._run.user_id, self._agent)
+        occasion = Occasion(self._run.turn, call, self._run.scope, self._run.user_id, self._agent, self._run.person)
         tool = self._tools[use.tool.name].tool
         result = await _guard(_within(use.tool.timeout, tool.run(use.arguments, occasion)))
         match result:

@@ -20,7 +20,7 @@ from factory_contracts.messages import (
     Usage,
     Version,
 )
-from factory_contracts.records import Record
+from factory_contracts.records import Identity, Record
 from factory_contracts.subjects import CLIPOOL, HUB, PARTITIONS, capability_token
 from factory_contracts.trace import Excerpt, Step
 
@@ -119,7 +119,8 @@ class KnownCall(Part):
 class Run(_Command):
     """Run a turn. Known under the same attempt: no second start. A greater attempt cancels the older.
 
-    With an instance it is meant for that life of the worker, and any other one does not know it.
+    With an instance it is meant for that life of the worker, and any other one does not know it. A `person` is named
+    where who speaks is one with others: "platform:user".
     """
 
     kind: Literal["run"] = "run"
@@ -127,6 +128,7 @@ class Run(_Command):
     instance: Id | None = None
     scope: Text
     user_id: Id
+    person: Identity | None = None
     agent: AgentSpec
     lines: tuple[Line, ...]
     pace_ms: Count = 250
