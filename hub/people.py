@@ -252,9 +252,11 @@ class People:
         return offer if is_open else None
 
     def _link(self, claimed: Claimed) -> Linked | None:
-        """What the code did when this account sent it before."""
-        spent = self.access.spent_on(claimed.digest)
-        return spent if isinstance(spent, Linked) and spent.other == speaker(claimed.message) else None
+        """What the code did when this account sent it before, if that still stands."""
+        spent, who = self.access.spent_on(claimed.digest), speaker(claimed.message)
+        if isinstance(spent, Linked) and spent.other == who and spent.one in self.access.person(who):
+            return spent
+        return None
 
     def _propose(self, claimed: Claimed, offer: _Offer, now: float) -> Proposed | Joined:
         who = speaker(claimed.message)

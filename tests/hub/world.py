@@ -81,14 +81,15 @@ class FakeScreen:
         task.add_done_callback(self._tasks.discard)
 
     async def _receipt(self, event: Update | Final) -> None:
+        where = {"platform": event.address.platform, "bot_id": event.address.bot_id}
         scope = event.address.scope_id
         hub = self._world.hub
         if event.turn not in self.bubbles:
             self.bubbles[event.turn] = [f"bubble of {event.turn[:6]}"]
             self.order.append(event.turn)
-            await hub.answer(shown(event.turn, self.bubbles[event.turn][0], scope))
+            await hub.answer(shown(event.turn, self.bubbles[event.turn][0], scope).model_copy(update=where))
         if isinstance(event, Final) and self.sends_finals:
-            await hub.answer(final(event.turn, self.bubbles[event.turn][0], scope))
+            await hub.answer(final(event.turn, self.bubbles[event.turn][0], scope).model_copy(update=where))
 
     async def close(self) -> None:
         for task in tuple(self._tasks):
@@ -204,8 +205,10 @@ class World:
         user: str = "ann",
         id: str | None = None,
         covers: tuple[str, ...] = (),
+        platform: str = PLATFORM,
         bot: str = BOT,
         in_group: bool = False,
+        quoted: str | None = None,
         echo: bool = False,
         names_scopes: bool = False,
         attachments: tuple[Attachment, ...] = (),
@@ -219,7 +222,8 @@ class World:
             text=text,
             attachments=attachments,
             in_group=in_group,
-            address=Address(platform=PLATFORM, bot_id=bot, scope_id=scope, echo=echo, names_scopes=names_scopes),
+            quoted=quoted,
+            address=Address(platform=platform, bot_id=bot, scope_id=scope, echo=echo, names_scopes=names_scopes),
         )
 
     async def submit(self, message: InboundMessage) -> ToSpoke | None:
@@ -234,17 +238,32 @@ class World:
         await idle()
         return answer.turn
 
-    async def told(self, text: str, *, scope: str = "chat", user: str = "ann", names_scopes: bool = False) -> Final:
+    async def told(
+        self,
+        text: str,
+        *,
+        scope: str = "chat",
+        user: str = "ann",
+        platform: str = PLATFORM,
+        bot: str = BOT,
+        in_group: bool = False,
+        names_scopes: bool = False,
+    ) -> Final:
         """Say something that the hub itself answers; its answer."""
-        answer = await self.submit(self.message(text, scope=scope, user=user, names_scopes=names_scopes))
+        message = self.message(
+            text, scope=scope, user=user, platform=platform, bot=bot, in_group=in_group, names_scopes=names_scopes
+        )
+        answer = await self.submit(message)
         assert isinstance(answer, Accepted), answer
         await until(lambda: answer.turn in self.screen.finals)
         assert self.workers.runs_of(answer.turn) == 0
         return self.screen.finals[answer.turn]
 
-    async def refused(self, text: str, *, scope: str = "chat", user: str = "ann") -> Refused:
+    async def refused(
+        self, text: str, *, scope: str = "chat", user: str = "ann", platform: str = PLATFORM, bot: str = BOT
+    ) -> Refused:
         """Say something that is refused."""
-        answer = await self.submit(self.message(text, scope=scope, user=user))
+        answer = await self.submit(self.message(text, scope=scope, user=user, platform=platform, bot=bot))
         assert isinstance(answer, Refused), answer
         return answer
 
