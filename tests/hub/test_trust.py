@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from factory_contracts.messages import Accepted, Final, Refused
 from factory_contracts.records import TurnReceived
@@ -125,6 +125,13 @@ class Trust(RuleBasedStateMachine):
         self.world.bindings = Bindings({"alice": ALICE}, (Binding("alice"),))
         self.run(self.world.reign())
 
+    @initialize(bot=bots, first=people, second=people)
+    def let_somebody_in(self, bot: str, first: str, second: str) -> None:
+        """Nothing much happens among people who own nothing."""
+        for who, whom in (("cli:ivy", first), (first, second)):
+            if is_done(self.say(who, bot, f"/grant {whom} owner")):
+                self.model.grants.append((bot, whom, "owner", who))
+
     def teardown(self) -> None:
         said = [logged.record.model_dump_json() for _, logged in self.world.stream.all()]
         said += [act.decode() for act in self.world.stream.acts]
@@ -176,11 +183,12 @@ class Trust(RuleBasedStateMachine):
         return may_name and self.model.may_speak(there, who) and self.model.level(bot, who) == "owner"
 
     def somebody(self, data: st.DataObject, likely: list[str]) -> str:
-        """Anybody, but more often one with whom something happens."""
-        return data.draw(st.sampled_from([*likely, *likely, *PEOPLE]))
+        """Mostly one with whom something happens, and now and then anybody."""
+        is_likely = bool(likely) and data.draw(st.integers(0, 7)) > 0
+        return data.draw(st.sampled_from(likely if is_likely else list(PEOPLE)))
 
     def ruler(self, data: st.DataObject, bot: str) -> str:
-        """Anybody, but more often one who may say who else may do what."""
+        """Mostly one who may say who else may do what."""
         return self.somebody(data, [who for who in PEOPLE if self.may_rule(who, bot)])
 
     def shown(self, told: Final | Refused, code: Code) -> None:
@@ -216,10 +224,12 @@ class Trust(RuleBasedStateMachine):
         if is_done(told):
             self.shown(told, Code("", "invitation", self.now + INVITED_FOR, bot, level, who))
 
-    @rule(who=people, bot=bots, data=st.data(), word=st.sampled_from(("/start", "/start", "/link")))
-    def send_a_code(self, who: str, bot: str, data: st.DataObject, word: str) -> None:
+    @rule(bot=bots, data=st.data(), word=st.sampled_from(("/start", "/start", "/start", "/link")))
+    def send_a_code(self, bot: str, data: st.DataObject, word: str) -> None:
         """Whatever code, known, used, old or made up, to whatever end, by whoever."""
-        code = data.draw(st.sampled_from([*self.codes, Code(FORGED, "home", self.now, is_dead=True)]))
+        code = data.draw(st.sampled_from([*self.codes[-6:], Code(FORGED, "home", self.now, is_dead=True)]))
+        bot = code.bot if code.bot and data.draw(st.integers(0, 3)) else bot
+        who = self.somebody(data, [one for one in PEOPLE if self.place(one, bot) == bot])
         if self.place(who, bot) != bot or self.model.is_blocked(bot, who):
             return
         told = self.say(who, bot, f"{word} {code.code}")
