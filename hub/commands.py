@@ -354,7 +354,8 @@ def spell(used: Used) -> str:
 
 def _judged(pool: Pool, turn: OpenTurn, word: str, rest: str = "") -> Decision:
     """Whether who says a word may have it obeyed."""
-    return pool.decide(turn, _CHOICES.get(word, "look") if rest else _ACTIONS.get(word, "look"))
+    action = _ACTIONS.get(word, "look")
+    return pool.decide(turn, _CHOICES.get(word, action) if rest else action)
 
 
 def _budgets(pool: Pool, turn: OpenTurn) -> Iterator[str]:
