@@ -28,9 +28,9 @@ from factory_nats.connect import connect, generate_seed, public_key
 from factory_nats.result import Ok
 from factory_nats.server import EmbeddedServer
 from hub.composition import HubSettings, serve
+from hub.kernel.access import BotPolicy
 from hub.kernel.agent import Agent
 from hub.kernel.events import Finished, ModelEvent, Said
-from hub.kernel.guards import BotPolicy
 from hub.kernel.ports import Media, Model, ModelRequest, Spoken
 from hub.kernel.routing import Binding, Bindings
 from workers.clipool.composition import run
@@ -143,7 +143,7 @@ class Town:
             bindings=Bindings(
                 {"alice": Agent("alice", "scripted", tools=("choices",), files=Files())}, (Binding("alice"),)
             ),
-            policies=(BotPolicy("cli", BOT, access="public", rate_per_minute=1_000),),
+            policies=(BotPolicy("cli", BOT, access="public", rate_per_minute=1_000, rate_per_scope_minute=1_000),),
         )
         assert await serve(settings, stop) == 0
 

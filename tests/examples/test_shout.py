@@ -17,8 +17,8 @@ from factory_contracts.work import Approvals
 from factory_nats.connect import generate_seed, public_key
 from factory_nats.server import EmbeddedServer
 from hub.composition import HubSettings, serve
+from hub.kernel.access import BotPolicy
 from hub.kernel.agent import Agent
-from hub.kernel.guards import BotPolicy
 from hub.kernel.routing import Binding, Bindings
 
 ROOT = Path(__file__).parents[2]
