@@ -13,6 +13,7 @@ import pytest
 
 from factory_cli.config import Bot, Configuration, Worker
 from factory_cli.membership import members
+from factory_contracts.work import Approvals
 from factory_nats.connect import generate_seed, public_key
 from factory_nats.server import EmbeddedServer
 from hub.composition import HubSettings, serve
@@ -27,7 +28,7 @@ LINES = 40
 PATIENCE = 30.0
 
 CAPABILITY, SHOUTER, LOFT = "shout", "shouter", "pigeon-loft"
-AGENT = Agent(name="herald", model="scripted", workers=(CAPABILITY,))
+AGENT = Agent(name="herald", model="scripted", workers=(CAPABILITY,), approvals=Approvals(external="tainted"))
 MEMBERS = members(Configuration(bots=(Bot("pigeon", "loft"),), workers=(Worker(SHOUTER, CAPABILITY),)))
 SCRIPT = """
 [[reply]]
@@ -68,8 +69,15 @@ class Town:
         line = await _line(self.carrier)
         return line.partition(" to north: ")[2]
 
-    async def ask(self, words: str) -> str:
+    async def begin(self, words: str) -> None:
+        """Send a first letter: what a worker answers taints the letters after it."""
+        await self.send("/new")
+        assert "new conversation" in await self.answer()
         await self.send(words)
+
+    async def ask(self, words: str) -> str:
+        """The answer to a first letter."""
+        await self.begin(words)
         return await self.answer()
 
     @asynccontextmanager
@@ -92,7 +100,7 @@ async def town(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
             nats_url=server.url,
             identity=MEMBERS[0].proves(seeds.__getitem__),
             bindings=Bindings({AGENT.name: AGENT}, (Binding(AGENT.name),)),
-            policies=(BotPolicy("pigeon", "loft", access="public", rate_per_minute=1_000),),
+            policies=(BotPolicy("pigeon", "loft", everyone_owns=True, access="public", rate_per_minute=1_000),),
         )
         hub = asyncio.create_task(serve(settings, stop))
         async with (
@@ -121,7 +129,7 @@ async def test_a_worker_that_is_not_there_is_told_to_the_model_in_words(town: To
 
 async def test_what_a_worker_was_killed_at_is_told_to_be_unknown_and_not_done_again(town: Town) -> None:
     async with town.shouter() as first:
-        await town.send("Shout my last words after 90 s")
+        await town.begin("Shout my last words after 90 s")
         assert await _line(first) == "asked\n"
         first.kill()
         await first.wait()

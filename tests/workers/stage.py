@@ -21,6 +21,7 @@ from factory_contracts.work import (
     RECORD_REQUEST,
     WORKER_HEARTBEAT,
     AgentSpec,
+    Approvals,
     Command,
     CommandReply,
     Ended,
@@ -46,6 +47,7 @@ from workers.clipool.worker import Worker
 
 T = TypeVar("T")
 WORKER = "worker-1"
+ASKS_WHERE_TAINTED = Approvals(external="tainted")
 SCOPE = "cli:local:a:b"
 
 
@@ -212,7 +214,15 @@ def run(
     instance: str | None = None,
 ) -> Run:
     """A command to run a turn."""
-    agent = AgentSpec(name="a", hash="h", model=model, tools=tuple(tools), namespace="a", limits=limits or Limits())
+    agent = AgentSpec(
+        name="a",
+        hash="h",
+        model=model,
+        tools=tuple(tools),
+        namespace="a",
+        limits=limits or Limits(),
+        approvals=ASKS_WHERE_TAINTED,
+    )
     return Run(
         turn=turn,
         epoch=epoch,
