@@ -8,6 +8,7 @@ from pathlib import Path
 import uvloop
 
 from factory_contracts import subjects
+from factory_contracts.work import Approvals
 from hub.composition import HubSettings, serve
 from hub.kernel.agent import Agent
 from hub.kernel.guards import BotPolicy
@@ -29,12 +30,15 @@ def main(run: Path, slot: str, is_standby: bool) -> int:
     """The hub's exit status."""
     seam = fuse.begin(run, slot)
     bus = Bus.read(run)
-    agent = Agent(name="scribe", model="scripted", tools=(script.TOOL,))
+    # Nobody here would answer a question.
+    agent = Agent(name="scribe", model="scripted", tools=(script.TOOL,), approvals=Approvals(external="tainted"))
     settings = HubSettings(
         nats_url=bus.url,
         identity=bus.identity(subjects.HUB),
         bindings=Bindings({agent.name: agent}, (Binding(agent.name),)),
-        policies=tuple(BotPolicy(bus.platform, bot, access="public", rate_per_minute=1_000_000) for bot in BOTS),
+        policies=tuple(
+            BotPolicy(bus.platform, bot, access="public", everyone_owns=True, rate_per_minute=1_000_000) for bot in BOTS
+        ),
         max_pools=POOLS,
         standby=is_standby,
     )
