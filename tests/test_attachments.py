@@ -28,10 +28,10 @@ from factory_nats.connect import connect, generate_seed, public_key
 from factory_nats.result import Ok
 from factory_nats.server import EmbeddedServer
 from hub.composition import HubSettings, serve
+from hub.kernel.access import BotPolicy
 from hub.kernel.agent import Agent
 from hub.kernel.events import Finished, ModelEvent, Said
 from hub.kernel.foreign import labelled
-from hub.kernel.guards import BotPolicy
 from hub.kernel.ports import Media, Model, ModelRequest, Spoken
 from hub.kernel.routing import Binding, Bindings
 from workers.clipool.composition import run
@@ -144,7 +144,7 @@ class Town:
             nats_url=self._url,
             identity=self._who[subjects.HUB],
             bindings=Bindings({ALICE.name: ALICE}, (Binding(ALICE.name),)),
-            policies=(BotPolicy("cli", BOT, access="public", rate_per_minute=1_000),),
+            policies=(BotPolicy("cli", BOT, access="public", rate_per_minute=1_000, rate_per_scope_minute=1_000),),
         )
         assert await serve(settings, stop) == 0
 

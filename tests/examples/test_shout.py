@@ -17,8 +17,8 @@ from factory_contracts.work import Approvals
 from factory_nats.connect import generate_seed, public_key
 from factory_nats.server import EmbeddedServer
 from hub.composition import HubSettings, serve
+from hub.kernel.access import BotPolicy
 from hub.kernel.agent import Agent
-from hub.kernel.guards import BotPolicy
 from hub.kernel.routing import Binding, Bindings
 
 ROOT = Path(__file__).parents[2]
@@ -62,22 +62,17 @@ class Town:
 
     async def send(self, words: str) -> None:
         assert self.carrier.stdin is not None
-        self.carrier.stdin.write(f"north {next(self.letters)} {words}\n".encode())
+        # A tower for each letter: what a worker has said before would have the next letter asked about first.
+        letter = next(self.letters)
+        self.carrier.stdin.write(f"tower-{letter} {letter} {words}\n".encode())
         await self.carrier.stdin.drain()
 
     async def answer(self) -> str:
         line = await _line(self.carrier)
-        return line.partition(" to north: ")[2]
-
-    async def begin(self, words: str) -> None:
-        """Send a first letter: what a worker answers taints the letters after it."""
-        await self.send("/new")
-        assert "new conversation" in await self.answer()
-        await self.send(words)
+        return line.partition(": ")[2]
 
     async def ask(self, words: str) -> str:
-        """The answer to a first letter."""
-        await self.begin(words)
+        await self.send(words)
         return await self.answer()
 
     @asynccontextmanager
@@ -100,7 +95,7 @@ async def town(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
             nats_url=server.url,
             identity=MEMBERS[0].proves(seeds.__getitem__),
             bindings=Bindings({AGENT.name: AGENT}, (Binding(AGENT.name),)),
-            policies=(BotPolicy("pigeon", "loft", everyone_owns=True, access="public", rate_per_minute=1_000),),
+            policies=(BotPolicy("pigeon", "loft", access="public", rate_per_minute=1_000, everyone_owns=True),),
         )
         hub = asyncio.create_task(serve(settings, stop))
         async with (
@@ -129,7 +124,7 @@ async def test_a_worker_that_is_not_there_is_told_to_the_model_in_words(town: To
 
 async def test_what_a_worker_was_killed_at_is_told_to_be_unknown_and_not_done_again(town: Town) -> None:
     async with town.shouter() as first:
-        await town.begin("Shout my last words after 90 s")
+        await town.send("Shout my last words after 90 s")
         assert await _line(first) == "asked\n"
         first.kill()
         await first.wait()

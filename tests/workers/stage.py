@@ -47,8 +47,9 @@ from workers.clipool.worker import Worker
 
 T = TypeVar("T")
 WORKER = "worker-1"
-ASKS_WHERE_TAINTED = Approvals(external="tainted")
 SCOPE = "cli:local:a:b"
+# An agent whose turns no stranger has touched asks nobody.
+UNASKED = Approvals(external="tainted", write="never")
 
 
 class Hub:
@@ -221,7 +222,7 @@ def run(
         tools=tuple(tools),
         namespace="a",
         limits=limits or Limits(),
-        approvals=ASKS_WHERE_TAINTED,
+        approvals=UNASKED,
     )
     return Run(
         turn=turn,

@@ -48,7 +48,7 @@ from hub.kernel.ports import (
     ToolSpec,
 )
 from tests.fakes import idle, pass_time, until
-from tests.workers.stage import ASKS_WHERE_TAINTED, SCOPE, Bell, FakePrices, end, text
+from tests.workers.stage import SCOPE, UNASKED, Bell, FakePrices, end, text
 from workers.clipool.kit import FAILURES, PAUSE, SOURCE_PATIENCE, Given, Kit, Models
 from workers.clipool.turn import Turn
 
@@ -172,8 +172,7 @@ class Scene:
         )
 
     def agent(self, name: str = "alice", model: str = "one") -> AgentSpec:
-        tools = tuple(self.tools)
-        return AgentSpec(name=name, hash="h", model=model, tools=tools, namespace=name, approvals=ASKS_WHERE_TAINTED)
+        return AgentSpec(name=name, hash="h", model=model, tools=tuple(self.tools), namespace=name, approvals=UNASKED)
 
     def run(
         self,

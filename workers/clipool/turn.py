@@ -14,6 +14,7 @@ from hub.kernel import harness
 from hub.kernel.foreign import unlabelled
 from hub.kernel.harness import End, Show
 from hub.kernel.ports import Spoken
+from workers.clipool.discretion import discreet_step
 from workers.clipool.errand import Errand
 from workers.clipool.kit import Kit
 from workers.clipool.limit import Limit
@@ -51,6 +52,7 @@ class Turn:
         "_errand",
         "_is_stirred",
         "_loop",
+        "_redactor",
         "_tape",
         "_timer",
         "_usage",
@@ -67,6 +69,7 @@ class Turn:
         self.limit = Limit(run.agent.limits.max_seconds)
         self._tape = Tape(run.turn, run.attempt, instance)
         self._errand = Errand(run, run.agent, kit, self, sha256(f"{run.turn}.{run.attempt}".encode()).hexdigest()[:8])
+        self._redactor = kit.redactor
         self._usage = Usage()
         self._cursor = 0
         self._due = 0.0
@@ -160,7 +163,7 @@ class Turn:
         """A model call or a tool call is over."""
         if isinstance(step, ModelStep):
             self._usage = _added(self._usage, step)
-        self._tape.note(step)
+        self._tape.note(discreet_step(step, self._redactor))
         self.stir()
 
     def end(self, end: End) -> None:

@@ -23,6 +23,7 @@ from hub.kernel.addresses import EVERYWHERE
 from hub.kernel.agent import Agent, WhileRunning
 from hub.kernel.choice import Choice, rank
 from hub.kernel.routing import Binding, Bindings
+from hub.kernel.secrecy import LOOKS_ALONE
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -532,6 +533,10 @@ def _server(seed: _Seed, table: Table) -> McpServer | None:
         seed.note(table, "env", "goes with a command; what a url needs is a bearer")
     if command and "bearer" in table:
         seed.note(table, "bearer", "goes with a url; what a command needs is env")
+    if any(LOOKS_ALONE.redact(word) != word for word in command):
+        seed.note(table, "command", "holds a secret, and everybody on the machine can see commands; use env for it")
+    if LOOKS_ALONE.redact(url) != url:
+        seed.note(table, "url", "holds a secret; name a variable that does, as bearer")
     # Whoever writes the secret itself here must not find it in an error message too.
     if any(not _VARIABLE.fullmatch(variable) for variable in env):
         seed.note(table, "env", "names variables of the worker's surroundings, without their values")

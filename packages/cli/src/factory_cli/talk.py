@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from factory_cli import config, joining, locks, spokes
+from factory_cli import config, joining, locks, privacy, spokes
 from factory_cli.console import AgentsOption, Failed, HomeOption, run, surroundings, told
 from factory_cli.home import Home
 from factory_cli.joining import NotRunning
@@ -104,13 +104,15 @@ def up(home: HomeOption = None, agents: AgentsOption = None) -> None:
 
         locks.sign(lock, None)
         typer.echo(f"factory: running on {where.path}; logs are in {where.log}; Ctrl-C ends it", err=True)
-        raise typer.Exit(supervise(Plan(where, seeds, environment.nats_url, stays=True), lock))
+        plan = Plan(where, seeds, environment.nats_url, stays=True, log_level=environment.log_level)
+        raise typer.Exit(supervise(plan, lock))
 
 
 def talk(
     where: Home, environment: config.Environment, url: str, wish: Wish, tend: Callable[[], str] | None = None
 ) -> int:
     """Be the terminal's spoke on the bus at `url`, and see after what runs there. The exit status."""
+    privacy.seal()
     from adapters.cli.__main__ import ChatSettings
     from adapters.cli.__main__ import chat as converse
     from factory_cli import membership
