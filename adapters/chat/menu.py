@@ -57,4 +57,8 @@ MENU: Mapping[str, Mapping[str, str]] = MappingProxyType(
     }
 )
 # Every word to the hub, offered or not.
-COMMANDS = frozenset(f"/{name}" for name in (*MENU[""], "start", "fork", "expand"))
+_OTHERS = (
+    *("start", "fork", "expand", "limits", "people", "invite", "grant", "revoke", "block", "unblock"),
+    *("link", "unlink", "whoami"),
+)
+COMMANDS = frozenset(f"/{name}" for name in (*MENU[""], *_OTHERS))
