@@ -24,6 +24,7 @@ WELCOME_TRUSTED = "An owner of this bot trusts you."
 HOW_TO = "Just write to me. `/new` begins a new conversation, `/stop` ends an answer, `/help` tells the other commands."
 HELP_HEAD = "Whatever you write is for the agent, but for these:"
 FORK = "/fork"
+APPROVALS, APPROVE, DENY = "/approvals", "/approve", "/deny"
 NEW_SESSION = "A new conversation begins: I no longer see what was said before."
 SUMMARISE = (
     "Write down, for yourself and in the language of the conversation, what was said so far and matters for going on: "
@@ -307,6 +308,9 @@ _ACTIONS: Mapping[str, Action] = MappingProxyType(
         LINK: "link",
         "/unlink": "link",
         "/whoami": "link",
+        APPROVALS: "approve",
+        APPROVE: "approve",
+        DENY: "approve",
     }
 )
 # What these do when something is chosen.
@@ -338,6 +342,9 @@ HELP: Mapping[str, str] = MappingProxyType(
         LINK: "makes a code by which your account on another platform is you as well",
         "/unlink": "makes an account a person of its own again",
         "/whoami": "tells what you are here, and why",
+        APPROVALS: "tells what waits for your leave, wherever it is asked",
+        APPROVE: "with the code of a question allows what it asks",
+        DENY: "with the code of a question does not allow it",
     }
 )
 

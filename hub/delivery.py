@@ -128,7 +128,7 @@ def _final(pool: Pool, turn: OpenTurn, answer: TurnAnswered | TurnRefused) -> Fi
         attachments=given.attachments if given is not None else None,
         choices=choices or None,
         asker=turn.message.user_id if choices else None,
-        joined=tuple(name for name, _ in turn.joined),
+        joined=tuple(other.turn for other in turn.joined),
         message_id=turn.bubble,
         further=turn.bubbles[1:] or None,
         epoch=pool.epoch,

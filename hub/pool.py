@@ -25,7 +25,6 @@ from factory_contracts.records import (
     TurnSuperseded,
     record_id,
 )
-from factory_contracts.work import Line
 from hub.kernel.access import Action, Decision, speaker
 from hub.kernel.agent import Agent
 from hub.kernel.budget import Ledger
@@ -107,6 +106,7 @@ class Pool:
     fresh: set[str] | None = None
     accepting: dict[str, asyncio.Future[Accepted | Refused]] | None = None
     _opening: dict[tuple[str, int], asyncio.Future[None]] | None = None
+    _change: asyncio.Future[None] | None = None
     _task: asyncio.Task[None] | None = None
 
     @property
@@ -195,6 +195,12 @@ class Pool:
             self._know(await self._persist(records))
         finally:
             self.pending -= 1
+
+    async def change(self, seconds: float) -> None:
+        """Return when the log says more of this conversation, or after so long."""
+        if self._change is None:
+            self._change = asyncio.get_running_loop().create_future()
+        await asyncio.wait((self._change,), timeout=seconds)
 
     async def shown(self, turn: str, message_id: str, part: int = 0) -> str | None:
         """A part of the reply is on the screen: note it, and answer with the message that the log holds for it."""
@@ -340,7 +346,7 @@ class Pool:
             # Nothing overtakes what may not join, and what was asked must be shown to later turns as well.
             if not turn.may_join or room < 0 or not self.decide(turn, "steer", running).allowed:
                 return
-            await following.run.steer(turn.turn, Line(role="user", text=turn.asked))
+            await following.run.steer(turn.turn, turn.line, is_tainted=turn.is_tainted)
 
     def _start_now(self, turn: str) -> Start | None:
         """Where the scope is idle and a worker is there, received and started are one record."""
@@ -365,6 +371,9 @@ class Pool:
             self.ports.ledger.apply(one.sequence, self.key, one.record)
             if turn is not None and isinstance(one.record, TurnAnswered | TurnRefused | TurnSuperseded):
                 self.count_waits(turn.message)
+        if self._change is not None:
+            self._change.set_result(None)
+            self._change = None
 
     async def _persist(self, records: Sequence[Record]) -> tuple[Logged, ...]:
         while True:

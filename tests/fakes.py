@@ -193,7 +193,7 @@ class FakeStream:
 
     def of(self, key: RoutingKey) -> tuple[Logged, ...]:
         """One scope's records."""
-        return tuple(logged for other, logged in self.all() if other == key)
+        return tuple(Logged(sequence, RECORD.decode(data)) for sequence, other, data in self._stored if other == key)
 
     def kinds(self, key: RoutingKey) -> list[str]:
         """The kinds of one scope's records."""
@@ -387,7 +387,7 @@ class FakeRun:
             if self._workers.stops_answer:
                 self._workers.end(self.assignment.turn, "stopped")
 
-    async def steer(self, joining: str, line: Line) -> None:
+    async def steer(self, joining: str, line: Line, *, is_tainted: bool = False) -> None:
         kept = self._workers.kept.get(self.assignment.turn)
         if kept is not None and not kept.is_over and joining not in kept.steers:
             kept.steers[joining] = line

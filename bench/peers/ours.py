@@ -14,7 +14,6 @@ from pathlib import Path
 from adapters.models.openai import OPENAI, OpenAI
 from bench.peers.task import MODEL, SYSTEM, Ask, tell_time
 from factory_contracts import subjects
-from factory_contracts.records import Record
 from factory_contracts.trace import Step
 from factory_contracts.work import (
     EVENTS,
@@ -26,6 +25,7 @@ from factory_contracts.work import (
     Recorded,
     RecordReply,
     RecordRequest,
+    Requested,
     Run,
     SaidText,
 )
@@ -99,7 +99,7 @@ async def _kit(url: str, folder: Path) -> AsyncIterator[Kit]:
     identity = Identity(subjects.CLIPOOL, "")
     settings = composition.ClipoolSettings("", identity, folder=folder, agents=folder, variables=variables)
     model = OpenAI(OPENAI, ModelSettings(variables, str(folder)))
-    composed = composition.compose(settings, extra_tools=(equip(tell_time),))
+    composed = composition.compose(settings, extra_tools=(equip(tell_time, is_foreign=False),))
     kit = replace(composed, models=Given({"openai": model}), closers=(*composed.closers, model.close))
     try:
         yield kit
@@ -142,7 +142,7 @@ class Desk:
         self._waiting.append(turn)
         self._woken.set()
 
-    async def record(self, run: Run, record: Record) -> RecordReply:
+    async def record(self, run: Run, record: Requested) -> RecordReply:
         """Asked and answered in the bytes in which the hub is asked and answers."""
         platform, bot_id, scope_id = run.scope.split(":", 2)
         request = RecordRequest(
@@ -207,6 +207,6 @@ class Listener:
     def end(self, end: End) -> None:
         """All is said."""
 
-    async def record(self, record: Record) -> RecordReply:
+    async def record(self, record: Requested) -> RecordReply:
         """It is kept, as far as anybody here is told."""
         return Recorded()

@@ -8,6 +8,7 @@ from pathlib import Path
 import uvloop
 
 from factory_contracts import subjects
+from factory_contracts.work import Approvals
 from hub.composition import HubSettings, serve
 from hub.kernel.access import BotPolicy
 from hub.kernel.agent import Agent
@@ -30,7 +31,8 @@ def main(run: Path, slot: str, is_standby: bool) -> int:
     """The hub's exit status."""
     seam = fuse.begin(run, slot)
     bus = Bus.read(run)
-    agent = Agent(name="scribe", model="scripted", tools=(script.TOOL,))
+    # Nobody is there to allow anything: who speaks owns the bot, and so nothing is tainted.
+    agent = Agent(name="scribe", model="scripted", tools=(script.TOOL,), approvals=Approvals(external="tainted"))
     settings = HubSettings(
         nats_url=bus.url,
         identity=bus.identity(subjects.HUB),
@@ -43,6 +45,7 @@ def main(run: Path, slot: str, is_standby: bool) -> int:
                 rate_per_minute=MUCH,
                 rate_per_scope_minute=MUCH,
                 turns_at_once=MUCH,
+                everyone_owns=True,
             )
             for bot in BOTS
         ),

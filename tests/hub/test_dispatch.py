@@ -184,7 +184,7 @@ async def test_a_scope_with_several_screens_hears_what_was_said(world: World) ->
 
 async def test_a_decision_that_nobody_asked_for_is_refused(world: World) -> None:
     answer = await world.hub.answer(
-        Decision(platform=PLATFORM, bot_id=BOT, scope_id="chat", turn="t", call="c", user_id="ann", approved=True)
+        Decision(platform=PLATFORM, bot_id=BOT, scope_id="chat", turn="t", code="0" * 16, user_id="ann", approved=True)
     )
 
     assert isinstance(answer, Refused)

@@ -11,7 +11,7 @@ from decimal import Decimal
 import pytest
 
 from factory_contracts.messages import Attachment
-from factory_contracts.records import Effect, MoneyReserved, Record, ToolDone, ToolStarted
+from factory_contracts.records import Effect, MoneyReserved, ToolDone, ToolStarted
 from factory_contracts.trace import MAX_EXCERPT, ModelStep, Step, ToolStep
 from factory_contracts.work import (
     EVENTS,
@@ -24,6 +24,7 @@ from factory_contracts.work import (
     NotRecorded,
     Recorded,
     RecordReply,
+    Requested,
     Run,
     Steer,
     Stepped,
@@ -47,7 +48,7 @@ from hub.kernel.ports import (
     ToolSpec,
 )
 from tests.fakes import idle, pass_time, until
-from tests.workers.stage import SCOPE, Bell, FakePrices, end, text
+from tests.workers.stage import SCOPE, UNASKED, Bell, FakePrices, end, text
 from workers.clipool.kit import FAILURES, PAUSE, SOURCE_PATIENCE, Given, Kit, Models
 from workers.clipool.turn import Turn
 
@@ -98,8 +99,8 @@ class FakeDesk:
 
     def __init__(self) -> None:
         self.events: list[LlmEvent] = []
-        self.records: list[Record] = []
-        self.grant: Callable[[Record], RecordReply] = lambda record: Recorded()
+        self.records: list[Requested] = []
+        self.grant: Callable[[Requested], RecordReply] = lambda record: Recorded()
         self.hold: asyncio.Event | None = None
         self.dropped = 0
 
@@ -112,7 +113,7 @@ class FakeDesk:
                 assert told.first <= len(self.events)
                 self.events[told.first :] = told.events
 
-    async def record(self, run: Run, record: Record) -> RecordReply:
+    async def record(self, run: Run, record: Requested) -> RecordReply:
         self.records.append(record)
         await asyncio.sleep(0)
         if self.hold is not None:
@@ -144,6 +145,7 @@ class Scene:
     tools: Mapping[str, tuple[Effect, Tool]] = field(default_factory=dict)
     prices: Prices = field(default_factory=FakePrices)
     timeout: float = 30.0
+    foreign: frozenset[str] = frozenset()
     desk: FakeDesk = field(default_factory=FakeDesk)
 
     def __post_init__(self) -> None:
@@ -151,7 +153,18 @@ class Scene:
         self.kit = Kit(
             models=Given(models),
             tools={
-                name: Equipped(ToolSpec(name, "", "{}", effect, self.timeout, is_idempotent=name == "keep"), tool)
+                name: Equipped(
+                    ToolSpec(
+                        name,
+                        "",
+                        "{}",
+                        effect,
+                        self.timeout,
+                        is_idempotent=name == "keep",
+                        is_foreign=name in self.foreign,
+                    ),
+                    tool,
+                )
                 for name, (effect, tool) in self.tools.items()
             },
             prices=self.prices,
@@ -159,7 +172,7 @@ class Scene:
         )
 
     def agent(self, name: str = "alice", model: str = "one") -> AgentSpec:
-        return AgentSpec(name=name, hash="h", model=model, tools=tuple(self.tools), namespace=name)
+        return AgentSpec(name=name, hash="h", model=model, tools=tuple(self.tools), namespace=name, approvals=UNASKED)
 
     def run(
         self,
@@ -357,7 +370,7 @@ async def test_a_call_is_reserved_before_it_is_made_and_its_step_tells_the_cost(
     scene = Scene({"one": model}, prices=DEAR)
     asked_when_reserved: list[int] = []
 
-    def grant(_: Record) -> RecordReply:
+    def grant(_: Requested) -> RecordReply:
         asked_when_reserved.append(len(model.asked))
         return Recorded()
 

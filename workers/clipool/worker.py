@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from factory_contracts import subjects
 from factory_contracts.envelope import Malformed
-from factory_contracts.records import Record
 from factory_contracts.work import (
     COMMAND,
     COMMAND_REPLY,
@@ -15,6 +14,7 @@ from factory_contracts.work import (
     RECORD_REPLY,
     RECORD_REQUEST,
     WORKER_HEARTBEAT,
+    ApprovalWanted,
     Command,
     CommandReply,
     Done,
@@ -22,6 +22,7 @@ from factory_contracts.work import (
     KeptTurn,
     RecordReply,
     RecordRequest,
+    Requested,
     Resume,
     Run,
     Stale,
@@ -44,6 +45,8 @@ DRAIN = 8.0
 MAX_TURNS = 2_000
 RECORD_TIMEOUT = 2.0
 RECORD_PAUSES = (0.05, 1.0)
+# A person thinks longer than a log; the hub holds such a request a little longer than this.
+QUESTION_TIMEOUT = 4.0
 LISTEN_PAUSE = 0.25
 
 
@@ -90,9 +93,9 @@ class Worker:
             self._drop_all()
         self._ticked = now
         for turn in tuple(self._turns.values()):
-            if not turn.is_over and now > turn.deadline:
+            if not turn.is_over and turn.limit.is_past(now):
                 turn.run_out()
-        self._outlet.put((subjects.heartbeat(subjects.CLIPOOL), self._heartbeat()))
+        self._outlet.put((subjects.heartbeat(subjects.CLIPOOL, self.name), self._heartbeat()))
 
     def stir(self, turn: Turn) -> None:
         """The turn has something to tell."""
@@ -106,8 +109,8 @@ class Worker:
         if not self._turns:
             self._emptied.set()
 
-    async def record(self, run: Run, record: Record) -> RecordReply:
-        """Whether the record is on the log; asks until somebody answers."""
+    async def record(self, run: Run, record: Requested) -> RecordReply:
+        """Whether the record is on the log, or the call allowed; asks until somebody answers."""
         platform, bot_id, scope_id = _place(run)
         request = RecordRequest(
             platform=platform,
@@ -119,9 +122,14 @@ class Worker:
         )
         subject, payload = subjects.clipool_record(self.name), RECORD_REQUEST.encode(request)
         pause, longest = RECORD_PAUSES
+        is_question = isinstance(record, ApprovalWanted)
         while True:
-            answer = await self._transport.request(subject, payload, timeout=RECORD_TIMEOUT)
+            timeout = QUESTION_TIMEOUT if is_question else RECORD_TIMEOUT
+            answer = await self._transport.request(subject, payload, timeout=timeout, responder=subjects.HUB)
             if isinstance(answer, Err):
+                # Nobody has answered yet, and whoever does should not find us resting.
+                if is_question and answer.reason == "timeout":
+                    continue
                 logger.info("turn %s waits for a record: %s", run.turn, answer.detail)
             else:
                 try:
@@ -153,7 +161,7 @@ class Worker:
             timer.cancel()
         # A last heartbeat of a life without turns spares the hub to wait for our silence.
         self._drop_all()
-        await self._transport.publish(subjects.heartbeat(subjects.CLIPOOL), self._heartbeat())
+        await self._transport.publish(subjects.heartbeat(subjects.CLIPOOL, self.name), self._heartbeat())
 
     def _drop_all(self) -> None:
         for turn in tuple(self._turns.values()):

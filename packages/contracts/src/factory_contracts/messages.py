@@ -35,6 +35,8 @@ Version = Annotated[int, Field(ge=1, lt=2**31)]
 Outcome = Literal["complete", "stopped", "failed"]
 Parts = Annotated[tuple[Id, ...], Field(max_length=MOST_PARTS)]
 PartNumber = Annotated[int, Field(ge=1, lt=MOST_PARTS)]
+# What a button carries instead of what it stands for.
+Code = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
 Choice = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Choices = Annotated[tuple[Choice, ...], Field(max_length=20)]
 AttachmentKind = Literal["image", "audio", "voice", "video", "document"]
@@ -84,7 +86,10 @@ class Address(Part):
 
 
 class InboundMessage(Part):
-    """What a person said, normalised by a spoke, which vouches for nobody: trust is the hub's to resolve."""
+    """What a person said, normalised by a spoke, which vouches for nobody: trust is the hub's to resolve.
+
+    A `foreign` text is not its sender's own: it was passed on, chosen from a list, or read from somewhere.
+    """
 
     message_id: Id
     covers: Annotated[tuple[Id, ...], Field(max_length=100)] = ()
@@ -93,6 +98,7 @@ class InboundMessage(Part):
     text: Text
     attachments: Attachments = ()
     quoted: Text | None = None
+    foreign: bool | None = None
     in_group: bool = False
     is_addressed: bool = True
     trust: Literal["public"] = "public"
@@ -156,11 +162,11 @@ class FinalReceipt(_FromSpoke):
 
 
 class Decision(_FromSpoke):
-    """A person's one answer to a question the hub asked."""
+    """A person pressed one of the two buttons under a question, which the code names."""
 
     kind: Literal["decision"] = "decision"
     turn: Id
-    call: Id
+    code: Code
     user_id: Id
     approved: bool
 
@@ -230,7 +236,7 @@ class Noted(Envelope):
 
 
 class Exchange(Part):
-    """What was asked and what was answered."""
+    """What was asked and what was answered; `trusted` where an owner or somebody trusted asked."""
 
     turn: Id
     asked: Answer
@@ -238,6 +244,8 @@ class Exchange(Part):
     user_name: Annotated[str, StringConstraints(max_length=255)] = ""
     attachments: tuple[Attachment, ...] = ()
     outcome: Outcome = "complete"
+    tainted: bool | None = None
+    trusted: bool | None = None
 
 
 class Welcome(Envelope):
@@ -255,10 +263,18 @@ class Welcome(Envelope):
 ToSpoke = Annotated[Accepted | AlreadyAccepted | Refused | Noted | Welcome, Field(discriminator="kind")]
 
 
+class Question(Part):
+    """Whether a call may be made, in the hub's words: shown under the answer so far, with a button for each answer."""
+
+    code: Code
+    text: Text
+    expires_at: float
+
+
 class Update(Envelope):
     """More of an answer: `text` stands at `base`; base 0 is a snapshot that replaces what was shown.
 
-    (attempt, events) orders updates of a turn alike under every hub.
+    (attempt, events) orders updates of a turn alike under every hub. A `question` stands until an update comes without.
     """
 
     kind: Literal["update"] = "update"
@@ -268,6 +284,7 @@ class Update(Envelope):
     base: Count
     text: Answer
     activity: Text | None = None
+    question: Question | None = None
     message_id: Id | None = None
     further: Parts | None = None
     epoch: Count

@@ -14,6 +14,7 @@ from factory_contracts.messages import (
     Attachments,
     Attempt,
     Choices,
+    Code,
     Count,
     Exchange,
     Id,
@@ -127,7 +128,10 @@ class MoneySettled(_Record):
 
 
 class TurnAnswered(_Record):
-    """The whole answer; from here on nothing about the turn is asked of a model again."""
+    """The whole answer; from here on nothing about the turn is asked of a model again.
+
+    It is `tainted` where the model was shown what strangers, files or tools brought from elsewhere.
+    """
 
     kind: Literal["answered"] = "answered"
     text: Answer
@@ -139,6 +143,7 @@ class TurnAnswered(_Record):
     reference: Id | None = None
     attachments: Attachments | None = None
     choices: Choices | None = None
+    tainted: bool | None = None
     steps: tuple[Step, ...] = ()
 
 
@@ -195,13 +200,17 @@ class Tally(Part):
 
 
 class Compacted(_Record):
-    """All that came before in this scope, as one view: written only while no turn is open."""
+    """All that came before in this scope, as one view: written only while no turn is open.
+
+    It is `tainted` where its summary is.
+    """
 
     kind: Literal["compacted"] = "compacted"
     history: tuple[Exchange, ...]
     forgotten: Count
     summary: Answer = ""
     summarised: Id | None = None
+    tainted: bool | None = None
     agent: Id | None = None
     model: Id | None = None
     usage: Usage = Usage()
@@ -221,23 +230,31 @@ class HeadMoved(_Record):
 
 
 class Asked(_Record):
-    """A question for a person, about one call."""
+    """A question for a person: whether one call may be made, with these arguments and no others, for this turn's asker.
+
+    The hub writes the text from the arguments themselves; a button carries the code and nothing else.
+    """
 
     kind: Literal["asked"] = "asked"
     call: Id
+    code: Code
+    tool: Id
+    effect: Effect
+    arguments: Digest
     text: Text
-    arguments: Id
     user_id: Id
     expires_at: float
 
 
 class Decided(_Record):
-    """Its one answer."""
+    """Its one answer; where nobody gave one in time, nobody's."""
 
     kind: Literal["decided"] = "decided"
     call: Id
-    user_id: Id
+    code: Code
     approved: bool
+    platform: Token | None = None
+    user_id: Id | None = None
 
 
 Record = Annotated[

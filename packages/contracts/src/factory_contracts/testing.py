@@ -25,6 +25,7 @@ from factory_contracts.messages import (
     Moved,
     Noted,
     Outcome,
+    Question,
     Refused,
     Said,
     ShownReceipt,
@@ -72,10 +73,12 @@ from factory_contracts.records import (
     Unlinked,
     record_id,
 )
-from factory_contracts.render import AnswerEnded, SavedFile, TextDelta, TextReplaced, ToolSummary
+from factory_contracts.render import AnswerEnded, QuestionAsked, SavedFile, TextDelta, TextReplaced, ToolSummary
 from factory_contracts.trace import ModelStep, ToolStep
 from factory_contracts.work import (
     AgentSpec,
+    Approvals,
+    ApprovalWanted,
     Done,
     Ended,
     Events,
@@ -107,6 +110,7 @@ PLATFORM = "telegram"
 BOT_ID = "helper"
 SCOPE_ID = "chat-7"
 USER_ID = "u1"
+CODE = "0123456789abcdef"
 MESSAGE_ID = "m1"
 EPOCH = 7
 NOW = 1_700_000_000.5
@@ -296,13 +300,21 @@ _MESSAGE = InboundMessage(
     text='a "line": \n\u2028 and 🙂',
     attachments=(_ATTACHMENT,),
     quoted="said before",
+    foreign=True,
     in_group=True,
     is_addressed=True,
     address=_ADDRESS,
     sent_at=NOW,
 )
 _EXCHANGE = Exchange(
-    turn=TURN, asked="hello", answered="hi there", user_name="Zoë", attachments=(_ATTACHMENT,), outcome="stopped"
+    turn=TURN,
+    asked="hello",
+    answered="hi there",
+    user_name="Zoë",
+    attachments=(_ATTACHMENT,),
+    outcome="stopped",
+    tainted=True,
+    trusted=True,
 )
 _START = Start(attempt=2, worker="clipool", instance="i1", why="the worker fell silent")
 _AGENT = AgentSpec(
@@ -321,6 +333,7 @@ _AGENT = AgentSpec(
             env=("SHOP_HOME",),
             bearer="SHOP_KEY",
             reads=("list_goods",),
+            trusted=True,
         ),
     ),
     helpers=(agent("scout"),),
@@ -334,6 +347,7 @@ _AGENT = AgentSpec(
     permission_mode="plan",
     is_dry=True,
     allow_unpriced=True,
+    approvals=Approvals(external="tainted", write="always", seconds=60, domains=("example.org",)),
     description="Helps.",
     limits=Limits(max_calls=5, max_seconds=60, max_tokens=4_096, stall_seconds=30),
 )
@@ -351,6 +365,7 @@ _ANSWERED = TurnAnswered(
     reference="r1",
     attachments=(_ATTACHMENT,),
     choices=("Yes", "No"),
+    tainted=True,
     steps=_STEPS,
 )
 
@@ -364,7 +379,7 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
             platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, turn=TURN, message_id="b1", undeliverable="chat gone"
         ),
         Decision(
-            platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, turn=TURN, call="c1", user_id=USER_ID, approved=True
+            platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, turn=TURN, code=CODE, user_id=USER_ID, approved=True
         ),
         StopPressed(platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, turn=TURN, user_id=USER_ID),
         Moved(platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, old_scope="-100"),
@@ -391,6 +406,7 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
             base=2,
             text=" there",
             activity="looks at the clock",
+            question=Question(code=CODE, text="May I?", expires_at=NOW + 60),
             message_id="b1",
             further=("b2",),
             epoch=EPOCH,
@@ -488,6 +504,7 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
             forgotten=4,
             summary="They said hello.",
             summarised="another",
+            tainted=True,
             agent="scout",
             model="openai:other",
             usage=_USAGE,
@@ -501,8 +518,11 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
             at=NOW,
             compacted=3,
             call="c1",
+            code=CODE,
+            tool="send",
+            effect="external",
+            arguments="f0" * 32,
             text="May I?",
-            arguments="f00d",
             user_id=USER_ID,
             expires_at=NOW + 60,
         ),
@@ -512,8 +532,10 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
             at=NOW,
             compacted=3,
             call="c1",
-            user_id=USER_ID,
+            code=CODE,
             approved=False,
+            platform=PLATFORM,
+            user_id=USER_ID,
         ),
     )
     | _samples("epochs", records.EPOCH, EpochBegun(hub="hub-1", at=NOW))
@@ -557,11 +579,19 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
             pace_ms=30,
             user_id="u1",
             person="cli:zoe",
+            tainted=True,
             known_calls=(KnownCall(call="c1", outcome="ok", content="done", attachments=(_ATTACHMENT,)),),
         ),
         Resume(turn=TURN, epoch=EPOCH, partition=5, attempt=2, start=3),
         Stop(turn=TURN, epoch=EPOCH, partition=5),
-        Steer(turn=TURN, epoch=EPOCH, partition=5, joining="t2", line=Line(role="user", text="wait")),
+        Steer(
+            turn=TURN,
+            epoch=EPOCH,
+            partition=5,
+            joining="t2",
+            line=Line(role="user", text="wait", trusted=True),
+            tainted=True,
+        ),
         Forget(turns=(TURN,), epoch=EPOCH, partition=5),
     )
     | _samples("command-reply", work.COMMAND_REPLY, Done(), Unknown(turn=TURN), Stale(epoch=EPOCH))
@@ -584,6 +614,7 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
                     joined=("t2",),
                     attachments=(_ATTACHMENT,),
                     choices=("Yes",),
+                    tainted=True,
                 ),
             ),
             done=10,
@@ -593,6 +624,26 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
         "record-request",
         work.RECORD_REQUEST,
         RecordRequest(platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, attempt=2, instance="i1", record=_ANSWERED),
+    )
+    | _samples(
+        "approval-request",
+        work.RECORD_REQUEST,
+        RecordRequest(
+            platform=PLATFORM,
+            bot_id=BOT_ID,
+            scope_id=SCOPE_ID,
+            attempt=2,
+            instance="i1",
+            record=ApprovalWanted(
+                turn=TURN,
+                call="c1",
+                tool="send",
+                effect="external",
+                arguments='{"to":"all"}',
+                reasons=("it reaches outside",),
+                seconds=3600,
+            ),
+        ),
     )
     | _samples("record-reply", work.RECORD_REPLY, Recorded(), NotRecorded(words="No."))
     | _samples(
@@ -628,6 +679,7 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
         TextDelta(turn=TURN, text="hi"),
         TextReplaced(turn=TURN, text=""),
         ToolSummary(turn=TURN, text="looks at the clock"),
+        QuestionAsked(turn=TURN, text="May I?"),
         AnswerEnded(
             turn=TURN,
             text="hi there",

@@ -20,7 +20,7 @@ from factory_contracts.messages import (
     Usage,
     Version,
 )
-from factory_contracts.records import Identity, Record
+from factory_contracts.records import Effect, Identity, Record
 from factory_contracts.subjects import CLIPOOL, HUB, PARTITIONS, capability_token
 from factory_contracts.trace import Excerpt, Step
 
@@ -46,7 +46,8 @@ class Limits(Part):
 class McpServer(Part):
     """A server of tools: a command that speaks over its standard streams, or an address.
 
-    `env` and `bearer` name variables of the worker's surroundings; `reads` names the tools that change nothing.
+    `env` and `bearer` name variables of the worker's surroundings; `reads` names the tools that change nothing. How a
+    trusted one describes its tools is taken for the operator's own words; what they bring is not.
     """
 
     name: Token
@@ -55,6 +56,7 @@ class McpServer(Part):
     env: tuple[Id, ...] = ()
     bearer: Id | None = None
     reads: tuple[Id, ...] = ()
+    trusted: bool | None = None
 
 
 class Files(Part):
@@ -62,6 +64,19 @@ class Files(Part):
 
     root: Text = ""
     can_write: bool = True
+
+
+class Approvals(Part):
+    """When a person is asked before a tool acts, and how many seconds there are to answer.
+
+    A turn is tainted once its model was shown what strangers, files or tools brought from elsewhere. A tainted turn may
+    reach the `domains` without asking, beside those that its person named.
+    """
+
+    external: Literal["always", "tainted"] = "always"
+    write: Literal["always", "tainted", "never"] = "tainted"
+    seconds: Annotated[int, Field(ge=10, le=86_400)] = 3_600
+    domains: tuple[Id, ...] = ()
 
 
 class AgentSpec(Part):
@@ -86,16 +101,21 @@ class AgentSpec(Part):
     permission_mode: Id | None = None
     is_dry: bool = False
     allow_unpriced: bool = False
+    approvals: Approvals = Approvals()
     description: Text = ""
     limits: Limits = Limits()
 
 
 class Line(Part):
-    """One line of a conversation as a model is shown it."""
+    """One line of a conversation as a model is shown it.
+
+    Of a `trusted` one, all that is not labelled as somebody else's was written by an owner or somebody trusted.
+    """
 
     role: Literal["user", "assistant"]
     text: Answer
     attachments: tuple[Attachment, ...] = ()
+    trusted: bool | None = None
 
 
 Partition = Annotated[int, Field(ge=0, lt=PARTITIONS)]
@@ -119,8 +139,9 @@ class KnownCall(Part):
 class Run(_Command):
     """Run a turn. Known under the same attempt: no second start. A greater attempt cancels the older.
 
-    With an instance it is meant for that life of the worker, and any other one does not know it. A `person` is named
-    where who speaks is one with others: "platform:user".
+    With an instance it is meant for that life of the worker, and any other one does not know it. It begins `tainted`
+    where its lines hold what strangers wrote, or what came from elsewhere in an earlier turn. A `person` is named where
+    who speaks is one with others: "platform:user".
     """
 
     kind: Literal["run"] = "run"
@@ -132,6 +153,7 @@ class Run(_Command):
     agent: AgentSpec
     lines: tuple[Line, ...]
     pace_ms: Count = 250
+    tainted: bool | None = None
     known_calls: tuple[KnownCall, ...] = ()
 
 
@@ -150,11 +172,15 @@ class Stop(_Command):
 
 
 class Steer(_Command):
-    """A new message, a turn of its own until it is heard, joins the running one at its next model call."""
+    """A new message, a turn of its own until it is heard, joins the running one at its next model call.
+
+    That is tainted from then on where the message is.
+    """
 
     kind: Literal["steer"] = "steer"
     joining: Id
     line: Line
+    tainted: bool | None = None
 
 
 class Forget(Envelope):
@@ -229,6 +255,7 @@ class Ended(Part):
     joined: tuple[Id, ...] = ()
     attachments: Attachments | None = None
     choices: Choices | None = None
+    tainted: bool | None = None
 
 
 LlmEvent = Annotated[SaidText | ToolEvent | Stepped | Ended, Field(discriminator="kind")]
@@ -245,19 +272,35 @@ class Events(Envelope):
     done: Count | None = None
 
 
+class ApprovalWanted(Part):
+    """A person is to be asked before this call is made, for these reasons; the arguments are JSON in one spelling."""
+
+    kind: Literal["approval wanted"] = "approval wanted"
+    turn: Id
+    call: Id
+    tool: Id
+    effect: Effect
+    arguments: Text
+    reasons: tuple[Text, ...]
+    seconds: Count
+
+
+Requested = Annotated[Record | ApprovalWanted, Field(discriminator="kind")]
+
+
 class RecordRequest(Envelope):
-    """This must be on the log: before it happens, or as soon as it has."""
+    """This must be on the log: before it happens, or as soon as it has. Or: this must be allowed before it happens."""
 
     platform: Token
     bot_id: Token
     scope_id: Scope
     attempt: Attempt
     instance: Id
-    record: Record
+    record: Requested
 
 
 class Recorded(Envelope):
-    """It is."""
+    """It is; what was to be allowed is."""
 
     kind: Literal["recorded"] = "recorded"
 
