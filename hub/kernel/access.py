@@ -13,7 +13,19 @@ from types import MappingProxyType
 from typing import Literal
 
 from factory_contracts.messages import InboundMessage
-from factory_contracts.records import Act, Blocked, Granted, Invited, Linked, Revoked, Trust, Unblocked, Unlinked
+from factory_contracts.records import (
+    Act,
+    Blocked,
+    Given,
+    Granted,
+    Invited,
+    Linked,
+    Owner,
+    Revoked,
+    Trust,
+    Unblocked,
+    Unlinked,
+)
 
 Level = Literal["blocked", "public", "trusted", "owner"]
 Action = Literal[
@@ -200,6 +212,12 @@ class Access:
                 self._persons.pop(who, None)
                 self._persons.update(dict.fromkeys(rest, rest))
 
+    def apply_owners(self, platform: str, bot_id: str, owners: Iterable[Owner]) -> None:
+        """Take those who became owners of a bot by the home's code before there were acts."""
+        for owner in owners:
+            who, bot = name_of(platform, owner.user_id), name_of(platform, bot_id)
+            self.apply(paired(None, who, bot, "owner", owner.code, owner.at))
+
     def knows(self, id: str) -> bool:
         """Whether the act of this id was applied."""
         return id in self._acts
@@ -218,6 +236,12 @@ class Access:
     def name(self, who: str) -> str:
         """The name of the person: for who is linked with nobody their identity."""
         return self.person(who)[0]
+
+    def account(self, bot: str, word: str) -> str:
+        """The identity that somebody means: with its platform, or else on the bot's own."""
+        platform, colon, _ = word.partition(":")
+        is_whole = colon and any(policy.platform == platform for policy in self.policies.values())
+        return word if is_whole else name_of(bot.partition(":")[0], word)
 
     def standing(self, bot: str, who: str) -> Standing:
         """What a person is on a bot: blocked beats all, then counts the most of what their identities hold."""
@@ -420,6 +444,11 @@ def _irremovable(access: Access, act: Revoked | Blocked, by: str) -> str:
     if by not in person and access.after(act).standing(act.bot, by).level != "owner":
         return f"What you may on {act.bot} rests on what {who} may there."
     return ""
+
+
+def paired(by: str | None, to: str, bot: str, level: Given, code: str, at: float) -> Granted:
+    """The one act that a code can come to."""
+    return Granted(id=f"granted.{code}", at=at, by=by, to=to, bot=bot, level=level, code=code)
 
 
 def spell(grant: Granted) -> str:
