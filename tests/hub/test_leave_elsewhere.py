@@ -32,7 +32,7 @@ async def at_the_mill(world: World, text: str, user: str = "max") -> Final:
 
 
 def code_in(final: Final) -> str:
-    (code,) = set(re.findall("[0-9a-f]{24}", final.text))
+    code: str = max(re.findall("[0-9a-f]{24}", final.text))
     return code
 
 
