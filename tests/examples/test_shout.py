@@ -68,9 +68,8 @@ class Town:
         await self.carrier.stdin.drain()
 
     async def answer(self) -> str:
-        """What the worker said, between the lines that tell a model whose words these are."""
-        _, words, _ = [await _line(self.carrier) for _ in range(3)]
-        return words
+        line = await _line(self.carrier)
+        return line.partition(": ")[2]
 
     async def ask(self, words: str) -> str:
         await self.send(words)
