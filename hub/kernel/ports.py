@@ -76,7 +76,7 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """One attempt at a turn, as it is told to a worker."""
+    """One attempt at a turn, as it is told to a worker; a `person` is named where who speaks is one with others."""
 
     key: RoutingKey
     turn: str
@@ -88,6 +88,7 @@ class Assignment:
     pace_ms: int
     known_calls: tuple[KnownCall, ...] = ()
     is_tainted: bool = False
+    person: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +279,10 @@ class Prices(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Occasion:
-    """For whom and where a tool is called, and whether by a turn that is tainted."""
+    """For whom and where a tool is called, and whether by a turn that is tainted.
+
+    A `person` is named where who speaks is one with others: "platform:user".
+    """
 
     turn: str
     call: str
@@ -286,6 +290,7 @@ class Occasion:
     user_id: str
     agent: AgentSpec
     is_tainted: bool = False
+    person: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

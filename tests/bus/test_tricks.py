@@ -319,9 +319,9 @@ async def test_a_forged_heartbeat_is_nobodys(victim: Victim, caplog: pytest.LogC
 
         assert refused == {subjects.heartbeat(subjects.CLIPOOL, "clipool")}
         assert pool.pick() is None
-        own = subjects.heartbeat(subjects.CLIPOOL, "clipool-2")
         assert [one.getMessage() for one in caplog.records if "heartbeat" in one.getMessage()] == [
-            f"heartbeats on {own} are dropped: it names another worker than its subject"
+            f"heartbeats on {subjects.heartbeat(subjects.CLIPOOL, 'clipool-2')} are dropped: "
+            "it names another worker than its subject"
         ]
     true = WORKER_HEARTBEAT.encode(WorkerHeartbeat(worker="clipool-2", instance="i", models=("scripted",)))
     thief.publish(subjects.heartbeat(subjects.CLIPOOL, "clipool-2"), true)

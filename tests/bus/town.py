@@ -9,7 +9,6 @@ from pathlib import Path
 from factory_cli.config import Bot, Configuration, Worker
 from factory_cli.membership import Member, members
 from factory_contracts import subjects
-from factory_contracts.subjects import ROOT
 from factory_nats.connect import connect
 from factory_nats.identity import Identity, User, generate_seed, public_key
 from factory_nats.result import Ok
@@ -46,10 +45,10 @@ OTHERS = (
     *("$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST", "$JS.API.ACCOUNT.PURGE.APP"),
     *("$JS.API.META.LEADER.STEPDOWN", "$JS.ACK.TURNS.c.1.1.1.1.1", "$JS.FC.TURNS.c.x"),
     *("$SYS.REQ.SERVER.PING", "$SYS.REQ.ACCOUNT.APP.INFO", "$SYS.ACCOUNT.APP.CONNECT", USER_INFO),
-    *("$SRV.PING", "_R_.abc.def", "_INBOX.abc", "x", ROOT, f"{ROOT}.x", f"{ROOT}.x.y.z"),
+    *("$SRV.PING", "_R_.abc.def", "_INBOX.abc", "x", subjects.ROOT, f"{subjects.ROOT}.x", f"{subjects.ROOT}.x.y.z"),
 )
 BROAD = (
-    *(">", "*", "*.>", *(f"{ROOT}.{rest}" for rest in (">", "*.>", "*.*", "*.*.*", "*.*.*.*"))),
+    *(">", "*", "*.>", *(f"{subjects.ROOT}.{rest}" for rest in (">", "*.>", "*.*", "*.*.*", "*.*.*.*"))),
     *("$JS.>", "$JS.API.>", "$JS.EVENT.>", "$JS.EVENT.ADVISORY.>", "$SYS.>", "$KV.>", "$O.>", "_INBOX_*.>", "*.*.*"),
     *("_R_.>", "_INBOX.>"),
 )
