@@ -10,15 +10,15 @@ from adapters.spoke import Reply, Spoke
 from bench.floor import DELTA, stagger
 from bench.stage import BOT, PLATFORM, Block, Driven, Given, join
 from factory_contracts.messages import Address, InboundMessage, Refused, Said
-from factory_nats.connect import Identity
 from hub.composition import HubSettings, serve
+from hub.kernel.access import BotPolicy
 from hub.kernel.agent import Agent
-from hub.kernel.guards import BotPolicy
 from hub.kernel.routing import Binding, Bindings
 from workers.clipool import composition
 
 TERMINAL_PACE_MS = 30
 PLATFORM_PACE_MS = 250
+MUCH = 100_000_000
 
 Drive = Callable[[Block], Awaitable[Driven]]
 
@@ -29,9 +29,13 @@ async def hub(given: Given) -> AsyncIterator[None]:
     agent = Agent(name="bench", model="scripted", system="You are a measuring rod.")
     settings = HubSettings(
         nats_url=given.url,
-        identity=Identity(given.identity, given.seed),
+        identity=given.who,
         bindings=Bindings({agent.name: agent}, (Binding(agent.name),)),
-        policies=(BotPolicy(PLATFORM, BOT, access="public", rate_per_minute=100_000_000),),
+        policies=(
+            BotPolicy(
+                PLATFORM, BOT, access="public", rate_per_minute=MUCH, rate_per_scope_minute=MUCH, turns_at_once=MUCH
+            ),
+        ),
         max_pools=given.max_pools,
     )
     stop = asyncio.Event()
@@ -46,10 +50,9 @@ async def hub(given: Given) -> AsyncIterator[None]:
 @asynccontextmanager
 async def worker(given: Given) -> AsyncIterator[None]:
     """The worker's own composition, with a script of bursts."""
-    identity = Identity(given.identity, given.seed)
     script = Path(given.folder) / "script.toml"
     script.write_text(SCRIPT)
-    kit = composition.compose(composition.ClipoolSettings(given.url, identity, script=script))
+    kit = composition.compose(composition.ClipoolSettings(given.url, given.who, script=script))
     until = asyncio.Event()
     transport = await join(given)
     working = asyncio.create_task(composition.run(transport, kit, until))

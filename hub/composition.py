@@ -23,11 +23,11 @@ from factory_nats.transport import Transport
 from hub.delivery import Deliveries
 from hub.dispatch import Hub
 from hub.forgetting import Forgetting
+from hub.kernel.access import BotPolicy
 from hub.kernel.budget import Budget, Ledger
-from hub.kernel.guards import BotPolicy
 from hub.kernel.ports import Fenced
 from hub.kernel.routing import Bindings
-from hub.owners import Offers, Ownership
+from hub.people import Offers, People
 from hub.pool import Crew, Pools, Ports
 from hub.recovery import keep_mark, recover
 from hub.turn import run_turn
@@ -36,6 +36,7 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
+LOST = 1
 SUPERSEDED = 75
 PATIENCE = 3600.0
 DRAIN = 5.0
@@ -62,20 +63,20 @@ class HubSettings:
 async def serve(
     settings: HubSettings, stop: asyncio.Event | None = None, *, at: Callable[[str], None] = lambda point: None
 ) -> int:
-    """Reign until told to stop (0) or until another hub takes over (75)."""
+    """Reign until told to stop (0), until another hub takes over (75), or until the bus sends this one away (1)."""
     stop = stop or asyncio.Event()
-    fenced = asyncio.Event()
+    fenced, lost = asyncio.Event(), asyncio.Event()
     connected = await connect(
-        settings.nats_url, settings.identity, patience=PATIENCE, until=stop, on_closed=lambda why: fenced.set()
+        settings.nats_url, settings.identity, patience=PATIENCE, until=stop, on_closed=lambda why: lost.set()
     )
     if isinstance(connected, Err):
         if stop.is_set():
             return 0
         logger.error("the hub cannot join the bus: %s", connected.detail)
-        return 1
+        return LOST
     transport = connected.value
     try:
-        return await _reign(settings, transport, stop, fenced, at)
+        return await _reign(settings, transport, stop, fenced, lost, at)
     finally:
         await transport.close()
 
@@ -85,6 +86,7 @@ async def _reign(
     transport: Transport,
     stop: asyncio.Event,
     fenced: asyncio.Event,
+    lost: asyncio.Event,
     at: Callable[[str], None],
 ) -> int:
     name = f"hub-{secrets.token_hex(4)}"
@@ -96,12 +98,14 @@ async def _reign(
     eraser = NatsEraser(transport, as_eraser(settings.nats_url, settings.eraser), at=at)
     deliveries = Deliveries(fenced.set, at)
     ledger = Ledger(settings.budgets)
+    people = People(log, settings.policies, settings.offers)
     ports = Ports(
         log=log,
         outbox=NatsOutbox(transport),
         clipool=clipool,
         bindings=settings.bindings,
         ledger=ledger,
+        people=people,
         clock=time.time,
         at=at,
     )
@@ -115,8 +119,7 @@ async def _reign(
         fenced=fenced.set,
     )
     pools = Pools(ports, crew, settings.max_pools, deliveries.flush)
-    owners = Ownership(log, settings.policies, settings.offers)
-    hub = Hub(ports, pools, owners, forgetting, settings.payer)
+    hub = Hub(ports, pools, forgetting, settings.payer)
     stores = [subjects.blobs(policy.platform, policy.bot_id) for policy in settings.policies]
 
     async def begin() -> None:
@@ -129,7 +132,7 @@ async def _reign(
         for policy in settings.policies:
             await files.create(policy.platform, policy.bot_id)
         await log.take_over(time.time())
-        await owners.restore()
+        await people.restore()
         await clipool.start()
         await inbound.open(hub.answer, fenced.set)
         await readiness.announce(log.epoch(0))
@@ -140,17 +143,19 @@ async def _reign(
         await keep_mark(log, pools, ledger, lambda: (*deliveries.unwritten(), *forgetting.unfinished()), time.time)
 
     try:
-        await _unless((stop, fenced), begin())
+        await _unless((stop, fenced, lost), begin())
     except Fenced:
         fenced.set()
     await readiness.close()
-    if not fenced.is_set():
+    if not fenced.is_set() and not lost.is_set():
         await _drain(inbound, deliveries, log)
     await inbound.leave()
     await deliveries.close()
     await pools.close()
     await forgetting.close()
     await clipool.close()
+    if lost.is_set():
+        return LOST
     return SUPERSEDED if fenced.is_set() else 0
 
 

@@ -9,11 +9,12 @@ import logging
 from collections.abc import Iterable
 from hashlib import sha256
 
-from factory_contracts.messages import Update
+from factory_contracts.messages import Question, Update
 from factory_contracts.records import MoneySettled, Record, Start, TurnAnswered, TurnStarted, TurnSuperseded, record_id
 from factory_contracts.trace import ModelStep, Step
 from factory_contracts.work import Ended, Line, Stepped
 from hub.commands import GoOn, obey, said_by_hub
+from hub.kernel.access import speaker
 from hub.kernel.agent import Agent
 from hub.kernel.ports import Assignment, Chosen, Fenced, Lost, Run, Unwritable
 from hub.kernel.session import OpenTurn
@@ -66,7 +67,7 @@ async def _answer(pool: Pool, turn: OpenTurn, answer: tuple[Record, ...]) -> Non
 
 
 async def show(pool: Pool, turn: OpenTurn, piece: Piece, processor: StreamProcessor) -> None:
-    """Tell the screens what is new of an answer that grows."""
+    """Tell the screens what is new of an answer that grows, and what a person is asked on the way."""
     await pool.ports.outbox.publish(
         Update(
             turn=turn.turn,
@@ -75,12 +76,20 @@ async def show(pool: Pool, turn: OpenTurn, piece: Piece, processor: StreamProces
             base=piece.base,
             text=piece.text,
             activity=piece.activity,
+            question=_question(turn),
             message_id=turn.bubble,
             further=turn.bubbles[1:] or None,
             epoch=pool.epoch,
             address=turn.message.address,
         )
     )
+
+
+def _question(turn: OpenTurn) -> Question | None:
+    """One at a time: the oldest that is open."""
+    for asked in turn.questions:
+        return Question(code=asked.code, text=asked.text, expires_at=asked.expires_at)
+    return None
 
 
 async def _ask(pool: Pool, turn: OpenTurn, brief: GoOn) -> tuple[Record, ...]:
@@ -115,7 +124,9 @@ async def _ask(pool: Pool, turn: OpenTurn, brief: GoOn) -> tuple[Record, ...]:
         pool.following = None
         logger.warning("turn %s attempt %s is lost: %s", turn.turn, turn.start and turn.start.attempt, why)
         if pool.is_stopping:
-            return (_answered(pool, turn, agent, processor, STOPPED),)
+            # Nobody told what of it came from elsewhere.
+            ended = STOPPED.model_copy(update={"tainted": processor.events > 0 or None})
+            return (_answered(pool, turn, agent, processor, ended),)
         model_starts += processor.events > 0
         await asyncio.sleep(min(BACK_OFF_MOST, BACK_OFF * 2**losses))
         losses += 1
@@ -166,10 +177,12 @@ async def _command(pool: Pool, turn: OpenTurn, agent: Agent, lines: tuple[Line, 
         attempt=start.attempt,
         chosen=Chosen(start.worker, start.instance),
         user_id=turn.message.user_id,
+        person=pool.ports.people.other_name(speaker(turn.message)),
         agent=agent.spec(),
         lines=lines,
         pace_ms=turn.message.address.pace_ms,
         known_calls=turn.known_calls,
+        is_tainted=pool.session.is_tainted(turn),
     )
     clipool = pool.ports.clipool
     return await (clipool.run(assignment) if is_ours else clipool.resume(assignment))
@@ -245,6 +258,7 @@ def _answered(pool: Pool, turn: OpenTurn, agent: Agent, processor: StreamProcess
         reference=ended.reference,
         attachments=ended.attachments,
         choices=ended.choices,
+        tainted=ended.tainted or pool.session.is_tainted(turn) or None,
         steps=processor.trace,
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -20,6 +22,7 @@ LONGEST = (
     "telegram/test_bot.py",
     "discord/test_bot.py",
     "botapi/test_botapi.py",
+    "secrets/test_canaries.py",
     "tools/test_mcp.py",
     "test_walk.py",
     "test_forgetting.py",
@@ -41,6 +44,20 @@ LONGEST = (
     "examples/test_carrier.py",
     "test_attachments.py",
 )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Collecting makes much that stays and nothing that goes: looking through it again and again took half the time."""
+    gc.disable()
+    if os.environ.get("FACTORY_CANARIES"):
+        config.pluginmanager.import_plugin("tests.canaries")
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays to the end, and need not be looked through by the tests either."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

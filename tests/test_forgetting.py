@@ -17,13 +17,12 @@ from pathlib import Path
 import pytest
 
 from adapters.spoke import Reply, Spoke
-from factory_cli import log
+from factory_cli import config, log, membership
 from factory_cli.home import Home
-from factory_cli.keys import seed_of
 from factory_contracts import subjects
 from factory_contracts.messages import Accepted, Address, AlreadyAccepted, Attachment, InboundMessage, Said
 from factory_contracts.records import MARK, RECORD, Forgotten, Record, Tally
-from factory_nats.connect import Identity, connect
+from factory_nats.connect import connect
 from factory_nats.result import Ok
 from factory_nats.transport import Stored, Transport
 from hub.kernel.session import FORGET, FORGET_ALL, Session
@@ -71,6 +70,9 @@ model = "scripted:{script}"
 tools = ["remember", "recall"]
 memory = "agent"
 allow_unpriced = true
+
+[approvals]
+write = "never"
 
 [files]
 """
@@ -183,7 +185,8 @@ async def at_table(home: Path, numbers: list[int]) -> AsyncIterator[Table]:
     where = Home(home)
     url = json.loads((where.run / "state.json").read_text())["url"]
     name = f"{PLATFORM}-{BOT}"
-    joined = await connect(url, Identity(name, seed_of(where.keys, name)), patience=20)
+    identity = membership.identity(where, config.load(where.configuration), name)
+    joined = await connect(url, identity, patience=20)
     assert isinstance(joined, Ok)
     crowd = Crowd()
     spoke = Spoke(joined.value, PLATFORM, BOT, crowd, notes=where.spokes / f"{name}.notes")

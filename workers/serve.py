@@ -4,8 +4,8 @@ import asyncio
 import logging
 import secrets
 import signal
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from typing import Generic, Literal, TypeVar
 
 from factory_contracts import subjects
@@ -85,15 +85,13 @@ def _refuse(why: Refusal) -> CapabilityReply:
 
 
 class CapabilityWorker(NatsAdapterBase, Generic[Asked, Answered]):
-    """One worker of a capability, under the name of its transport's identity; it answers `askers` and nobody else."""
+    """One worker of a capability, under the name of its transport's identity; it answers whom the bus lets ask it."""
 
     def __init__(
         self,
         transport: Transport,
         capability: Capability[Asked, Answered],
         instance: str,
-        *,
-        askers: Sequence[str] = subjects.ASKERS,
     ) -> None:
         self._name = transport.identity
         self._capability = capability
@@ -101,10 +99,9 @@ class CapabilityWorker(NatsAdapterBase, Generic[Asked, Answered]):
         super().__init__(
             transport,
             requests=subjects.request(capability.name, self._name),
-            heartbeats=subjects.heartbeat(capability.name),
+            heartbeats=subjects.heartbeat(capability.name, self._name),
             at_once=capability.at_once,
             grace=DRAIN,
-            askers=askers,
         )
 
     async def answer(self, data: bytes) -> bytes:
@@ -149,6 +146,10 @@ async def serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, until.set)
+    if not identity.publish:
+        needed = subjects.worker_permissions(capability.name, identity.name)
+        # Whose questions it will have to answer it does not know, but these two it cannot do without.
+        identity = replace(identity, publish=needed.publish[:1], subscribe=needed.subscribe)
     connected = await connect(url, identity, patience=patience, until=until, on_closed=note_closed)
     if isinstance(connected, Err):
         if until.is_set():

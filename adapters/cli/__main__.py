@@ -6,9 +6,10 @@ Imports come late here: a person waits for the prompt, and how Markdown is drawn
 import asyncio
 import logging
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
 
@@ -34,7 +35,8 @@ class ChatSettings:
     """What a terminal is told: where the bus is, who sits here, and what is wanted.
 
     `session` names a scope, None a new one; `resume` an old one, by its name, the beginning of it or (empty) the last,
-    or a conversation of another platform ("platform:bot:scope"), with all of which a new one begins.
+    or a conversation of another platform ("platform:bot:scope"), with all of which a new one begins. `allows` is said
+    beforehand to whatever an agent that is asked once wants to do.
     """
 
     nats_url: str
@@ -49,8 +51,10 @@ class ChatSettings:
     resume: str | None = None
     agent: str | None = None
     prompt: str | None = None
+    piped: str = ""
     files: tuple[str, ...] = ()
     is_json: bool = False
+    allows: bool = False
     is_interactive: bool = False
     use_color: bool = False
     log_file: Path | None = None
@@ -71,6 +75,8 @@ async def chat(settings: ChatSettings) -> int:
     if prompt is None and is_once:
         prompt = sys.stdin.read()
     if prompt is not None and not prompt.strip():
+        prompt, settings = settings.piped, replace(settings, piped="")
+    if prompt is not None and not prompt.strip():
         _tell("nothing was asked")
         return _USAGE
     try:
@@ -78,21 +84,48 @@ async def chat(settings: ChatSettings) -> int:
     except Unattachable as error:
         _tell(str(error))
         return _USAGE
-    transport = await _join_bus(settings)
+    sent_away: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    transport = await _join_bus(settings, sent_away)
     if transport is None:
         return _FAILED
     try:
-        if other is not None:
-            refused = await Spoke(transport, PLATFORM, settings.bot_id, _Nobody(), scope=scope).begin(scope, other)
-            if refused is not None:
-                _tell(refused.text)
-                return _USAGE
-            sessions.add(settings.sessions_file, sessions.note(scope, f"from {other}", datetime.now()))
-        if prompt is not None:
-            return await _ask(settings, transport, scope, prompt, files)
-        return await _converse(settings, transport, scope)
+        return await _unless(sent_away, _talk(settings, transport, scope, other, prompt, files))
     finally:
         await transport.close()
+
+
+async def _talk(
+    settings: ChatSettings,
+    transport: Transport,
+    scope: str,
+    other: str | None,
+    prompt: str | None,
+    files: tuple[File, ...],
+) -> int:
+    if other is not None:
+        refused = await Spoke(transport, PLATFORM, settings.bot_id, _Nobody(), scope=scope).begin(scope, other)
+        if refused is not None:
+            _tell(refused.text)
+            return _USAGE
+        sessions.add(settings.sessions_file, sessions.note(scope, f"from {other}", datetime.now()))
+    if prompt is not None:
+        return await _ask(settings, transport, scope, prompt, files)
+    return await _converse(settings, transport, scope)
+
+
+async def _unless(sent_away: "asyncio.Future[str]", talking: Coroutine[None, None, int]) -> int:
+    """What the conversation comes to; without a bus it can come to nothing any more."""
+    task = asyncio.create_task(talking)
+    try:
+        await asyncio.wait((task, sent_away), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait((task,))
+    if task.cancelled() and sent_away.done():
+        _tell(f"the bus has sent this terminal away: {sent_away.result()}")
+        return _FAILED
+    return task.result()
 
 
 async def _converse(settings: ChatSettings, transport: Transport, scope: str) -> int:
@@ -129,20 +162,33 @@ async def _ask(settings: ChatSettings, transport: Transport, scope: str, prompt:
     else:
         writer = Plain(sys.stdout, _tell)
     sessions.add(settings.sessions_file, sessions.note(scope, prompt, datetime.now()))
-    question = Question(prompt, scope, _speaker(settings), settings.files_folder, settings.agent, files)
+    question = Question(prompt, scope, _speaker(settings), settings.files_folder, settings.agent, files, settings.piped)
     join = _spokes(settings, transport)
     return await Once(
-        question, join=join, writer=writer, stdout=sys.stdout, stderr=sys.stderr, use_color=settings.use_color
+        question,
+        join=join,
+        writer=writer,
+        stdin=sys.stdin,
+        stdout=sys.stdout,
+        stderr=sys.stderr,
+        use_color=settings.use_color,
+        allows=settings.allows,
     ).run()
 
 
-async def _join_bus(settings: ChatSettings) -> Transport | None:
+async def _join_bus(settings: ChatSettings, sent_away: "asyncio.Future[str]") -> Transport | None:
     """The bus, however long it stays away; None where it does not want us."""
-    joined = await connect(settings.nats_url, settings.identity, name=f"{PLATFORM} terminal")
+
+    def note(why: str) -> None:
+        if not sent_away.done():
+            sent_away.set_result(why)
+
+    join = partial(connect, settings.nats_url, settings.identity, name=f"{PLATFORM} terminal", on_closed=note)
+    joined = await join()
     if not isinstance(joined, Ok) and joined.reason in ("disconnected", "timeout"):
         _tell(WAITING)
         while not isinstance(joined, Ok) and joined.reason in ("disconnected", "timeout"):
-            joined = await connect(settings.nats_url, settings.identity, name=f"{PLATFORM} terminal", patience=_RETRY)
+            joined = await join(patience=_RETRY)
     if isinstance(joined, Ok):
         return joined.value
     _tell(f"the bus does not let this terminal in: {joined.detail}")

@@ -24,6 +24,7 @@ COMMANDS = {
     "/why": "how the last answer came to be",
     "/compact": "put what was said in short; /expand takes it back",
     "/expand": "see again what was said instead of its summary",
+    "/approvals": "what waits for your leave; /approve CODE and /deny CODE answer",
     "/forget": "have everything removed that was said here",
     "/fork": "go on in a copy of this session: /fork NAME",
     "/exit": "leave; the session waits",
@@ -132,6 +133,7 @@ def message(
     message_id: str,
     sent_at: float | None = None,
     attachments: tuple[Attachment, ...] = (),
+    quoted: str | None = None,
 ) -> InboundMessage:
     """A person's words, and the files that go with them, as the hub takes them."""
     return InboundMessage(
@@ -140,6 +142,7 @@ def message(
         user_name=speaker.user_name,
         text=text,
         attachments=attachments,
+        quoted=quoted,
         address=Address(
             platform=PLATFORM, bot_id=speaker.bot_id, scope_id=scope_id, pace_ms=PACE_MS, echo=True, names_scopes=True
         ),

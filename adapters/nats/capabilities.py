@@ -8,6 +8,7 @@ from json import dumps, loads
 from typing import Any
 
 from adapters.mime import kind_of, mime_of
+from adapters.nats.heartbeats import Heartbeats
 from factory_contracts import subjects
 from factory_contracts.capability import (
     CAPABILITY_REPLY,
@@ -23,8 +24,8 @@ from factory_contracts.lifecycle import HEARTBEAT
 from factory_contracts.messages import MAX_TEXT
 from factory_contracts.work import AgentSpec
 from factory_nats.registry import WorkerRegistry
-from factory_nats.result import Err, Ok, Result
-from factory_nats.transport import Transport
+from factory_nats.result import Err, Ok
+from factory_nats.transport import Delivery, Transport
 from factory_nats.worker_pool import Heartbeat, WorkerPoolClient
 from hub.kernel.ports import Equipped, Media, Observation, Occasion, OutcomeUnknown, ToolFailed, ToolSpec
 
@@ -102,6 +103,7 @@ class _Workers:
         self._capability = capability
         self._transport = transport
         self._registry = WorkerRegistry(silence=SILENCE)
+        self._heartbeats = Heartbeats(HEARTBEAT.decode)
         self._client = WorkerPoolClient(transport, self._registry, subject=partial(subjects.request, capability))
         self._listening = asyncio.Lock()
         self._is_heard = False
@@ -113,7 +115,7 @@ class _Workers:
         async with self._listening:
             if self._is_heard:
                 return None
-            heard = await self._client.listen(subjects.heartbeat(self._capability), self._read)
+            heard = await self._client.listen(subjects.heartbeats(self._capability), self._read)
             self._is_heard = isinstance(heard, Ok)
             return heard if isinstance(heard, Err) else None
 
@@ -213,16 +215,12 @@ class _Workers:
         except TimeoutError:
             return
 
-    def _read(self, data: bytes) -> Result[Heartbeat]:
-        try:
-            said = HEARTBEAT.decode(data)
-            worker = subjects.worker_token(said.worker)
-        except Malformed as error:
-            return Err("malformed", str(error))
-        except subjects.BadToken:
-            return Err("malformed", "it names no worker that could be asked")
+    def _read(self, delivery: Delivery) -> Heartbeat | None:
+        said = self._heartbeats.read(delivery)
+        if said is None:
+            return None
         self._sign.set()
-        return Ok(Heartbeat(worker, said.instance, said.load))
+        return Heartbeat(said.worker, said.instance, said.load)
 
 
 def _tool_name(capability: str) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from adapters.nats.heartbeats import Heartbeats
 from factory_contracts import subjects
 from factory_contracts.envelope import Malformed
 from factory_contracts.work import (
@@ -86,10 +87,17 @@ class NatsRun:
         turn, part = self.assignment.turn, self.assignment.key.partition
         await self._pool.tell(self, Stop(turn=turn, epoch=self._pool.epoch(part), partition=part))
 
-    async def steer(self, joining: str, line: Line) -> None:
+    async def steer(self, joining: str, line: Line, *, is_tainted: bool = False) -> None:
         """Have a message join the turn, if it is not over yet; its end tells whether it did."""
-        turn, part = self.assignment.turn, self.assignment.key.partition
-        command = Steer(turn=turn, epoch=self._pool.epoch(part), partition=part, joining=joining, line=line)
+        part = self.assignment.key.partition
+        command = Steer(
+            turn=self.assignment.turn,
+            epoch=self._pool.epoch(part),
+            partition=part,
+            joining=joining,
+            line=line,
+            tainted=is_tainted or None,
+        )
         await self._pool.tell(self, command)
 
     async def close(self, *, forget: bool) -> None:
@@ -171,7 +179,7 @@ class NatsCliPool:
         self._providers: dict[str, tuple[str, ...]] = {}
         self._closed: dict[tuple[str, int], dict[str, None]] = {}
         self._beat = asyncio.Event()
-        self._replies = transport.inbox("commands")
+        self._heartbeats = Heartbeats(WORKER_HEARTBEAT.decode)
         self._keeper: Keeper | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._ticker: asyncio.TimerHandle | None = None
@@ -181,9 +189,9 @@ class NatsCliPool:
         """Listen to the workers and greet them."""
         for subject, handler in (
             (subjects.plane("events")[0], self._on_events),
-            (subjects.heartbeat(subjects.CLIPOOL), self._on_heartbeat),
+            (subjects.heartbeats(subjects.CLIPOOL), self._on_heartbeat),
             (subjects.plane("record")[0], self._on_record),
-            (f"{self._replies}.*.*", self._on_reply),
+            (self._transport.inbox("*", "commands.*.*"), self._on_reply),
         ):
             subscribed = await self._transport.subscribe(subject, handler)
             if isinstance(subscribed, Err):
@@ -233,7 +241,7 @@ class NatsCliPool:
         """Send a command whose refusal, and nothing else, comes back."""
         worker = run.assignment.chosen.worker
         # The attempt stands in it: what is said of an attempt that was given up must not end the next one.
-        reply = f"{self._replies}.{command.turn}.{run.assignment.attempt}"
+        reply = self._transport.inbox(worker, f"commands.{command.turn}.{run.assignment.attempt}")
         sent = await self._transport.publish(subjects.clipool_command(worker), COMMAND.encode(command), reply=reply)
         if isinstance(sent, Err):
             if sent.reason == "disconnected":
@@ -263,7 +271,8 @@ class NatsCliPool:
 
     async def _have_erased(self, worker: str, command: Erase) -> bool:
         subject = subjects.clipool_command(worker)
-        answer = await self._transport.request(subject, COMMAND.encode(command), timeout=ERASED_WITHIN)
+        asked = COMMAND.encode(command)
+        answer = await self._transport.request(subject, asked, timeout=ERASED_WITHIN, responder=worker)
         if isinstance(answer, Err):
             logger.info("%s has not removed what it keeps of a scope: %s", worker, answer.detail)
             return False
@@ -308,9 +317,11 @@ class NatsCliPool:
             instance=assignment.chosen.instance,
             scope=assignment.key.to_pool_id(),
             user_id=assignment.user_id,
+            person=assignment.person,
             agent=assignment.agent,
             lines=assignment.lines,
             pace_ms=assignment.pace_ms,
+            tainted=assignment.is_tainted or None,
             known_calls=assignment.known_calls,
         )
 
@@ -355,10 +366,8 @@ class NatsCliPool:
             self._spawn(self._ask(run, missing))
 
     def _on_heartbeat(self, delivery: Delivery) -> None:
-        try:
-            heartbeat = WORKER_HEARTBEAT.decode(delivery.data)
-        except Malformed as error:
-            logger.error("a heartbeat on %s is refused: %s", delivery.subject, error)
+        heartbeat = self._heartbeats.read(delivery)
+        if heartbeat is None:
             return
         now = self._loop.time()
         self._registry.heard(heartbeat.worker, heartbeat.instance, float(len(heartbeat.turns)), now)
@@ -391,9 +400,9 @@ class NatsCliPool:
             await self._transport.publish(subjects.clipool_command(worker), COMMAND.encode(command))
 
     def _on_reply(self, delivery: Delivery) -> None:
-        turn, attempt = delivery.subject.split(".")[-2:]
+        _, worker, *_, turn, attempt = delivery.subject.split(".")
         run = self._runs.get(turn)
-        if run is None or attempt != str(run.assignment.attempt):
+        if run is None or (worker, attempt) != (run.assignment.chosen.worker, str(run.assignment.attempt)):
             return
         if delivery.status == "503":
             self._nobody(run)

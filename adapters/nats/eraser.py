@@ -7,15 +7,13 @@ import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import AsyncExitStack
-from functools import partial
 from typing import TypeVar
 
 from factory_contracts import subjects
 from factory_nats import blobs
 from factory_nats.connect import Identity, connect
 from factory_nats.jetstream import StreamConfig
-from factory_nats.remake import is_due, remake
+from factory_nats.remake import remake
 from factory_nats.result import Err, Ok, Result
 from factory_nats.transport import Transport
 from hub.kernel.routing import RoutingKey
@@ -31,15 +29,16 @@ RETRY = (0.25, 10.0)
 _BLOB = re.compile(rb'"blob":"([^"\\]+)"')
 
 Join = Callable[[], Awaitable[Result[Transport]]]
+Work = Callable[[Transport], Awaitable[Result[T]]]
 
 
 def as_eraser(url: str, identity: Identity) -> Join:
-    """How to come to a connection that may erase; each is used for one conversation and then closed."""
+    """How to come to a connection that may erase; each is used for one piece of work and then closed."""
     return lambda: connect(url, identity)
 
 
 class NatsEraser:
-    """Reads with the hub's connection, and erases with one of its own that lasts as long as the work."""
+    """Reads the log with the hub's connection; for all else it has one of its own, as long as the work lasts."""
 
     def __init__(self, transport: Transport, join: Join, *, at: Callable[[str], None] = lambda point: None) -> None:
         self._transport = transport
@@ -48,48 +47,42 @@ class NatsEraser:
 
     async def open_up(self, logs: Iterable[StreamConfig]) -> None:
         """Make anew those logs that an earlier version made so that nothing in them can be erased."""
-        due = [log for log in logs if await _until_done(partial(is_due, self._transport, log))]
-        if not due:
-            return
-        async with AsyncExitStack() as stack:
-            eraser = await self._enter(stack)
-            if isinstance(eraser, Ok):
-                for log in due:
-                    made = await remake(eraser.value, log)
-                    if isinstance(made, Err):
-                        logger.error("nothing can be erased from %s: %s", log.name, made.detail)
+        await _until_done(lambda: self._open_up(logs))
 
     async def reach(self, key: RoutingKey) -> int:
         """Up to where the files of the scope's bot are stored by now."""
         store = subjects.blobs(key.platform, key.bot_id)
-        return await _until_done(lambda: blobs.reach(self._transport, store))
+        return await _until_done(lambda: self._joined(lambda eraser: blobs.reach(eraser, store)))
 
     async def erase(self, key: RoutingKey, below: int, files: int) -> None:
         """Erase the scope's files and then its log, for the log tells which files there are."""
-        await _until_done(lambda: self._erase(key, below, files))
+        await _until_done(lambda: self._joined(lambda eraser: self._erase(eraser, key, below, files)))
 
-    async def _erase(self, key: RoutingKey, below: int, files: int) -> Result[None]:
-        async with AsyncExitStack() as stack:
-            eraser = await self._enter(stack)
-            if isinstance(eraser, Err):
-                return eraser
-            erased = await self._erase_files(eraser.value, key, below, files)
-            if isinstance(erased, Err):
-                return erased
-            self._at("files erased")
-            erased = await self._erase_log(eraser.value, key.subject, below)
-            if isinstance(erased, Err):
-                return erased
-            self._at("log erased")
+    async def _open_up(self, logs: Iterable[StreamConfig]) -> Result[None]:
+        opened = await self._joined(lambda eraser: _remake(eraser, logs))
+        if isinstance(opened, Err) and opened.reason in ("unauthorized", "forbidden"):
+            logger.error("nothing can be erased: %s", opened.detail)
             return Ok(None)
+        return opened
 
-    async def _enter(self, stack: AsyncExitStack) -> Result[Transport]:
+    async def _joined(self, work: Work[T]) -> Result[T]:
         joined = await self._join()
-        if isinstance(joined, Ok):
-            stack.push_async_callback(joined.value.close)
-        else:
-            logger.error("nobody may erase: %s", joined.detail)
-        return joined
+        if isinstance(joined, Err):
+            return joined
+        try:
+            return await work(joined.value)
+        finally:
+            await joined.value.close()
+
+    async def _erase(self, eraser: Transport, key: RoutingKey, below: int, files: int) -> Result[None]:
+        erased = await self._erase_files(eraser, key, below, files)
+        if isinstance(erased, Err):
+            return erased
+        self._at("files erased")
+        erased = await self._erase_log(eraser, key.subject, below)
+        if isinstance(erased, Ok):
+            self._at("log erased")
+        return erased
 
     async def _erase_files(self, eraser: Transport, key: RoutingKey, below: int, files: int) -> Result[None]:
         """Erase the scope's own files, and those of before there were folders; but not what another scope shows."""
@@ -97,7 +90,7 @@ class NatsEraser:
         shown = await self._shown(key.subject, lambda subject, sequence: sequence < below)
         if isinstance(shown, Err):
             return shown
-        held = await blobs.names(self._transport, store, folder)
+        held = await blobs.names(eraser, store, folder)
         if isinstance(held, Err):
             return held
         spared: Result[frozenset[str]] = Ok(frozenset())
@@ -107,8 +100,7 @@ class NatsEraser:
             spared = await self._shown(of_bot, lambda subject, at: subject != key.subject or at >= below)
         if isinstance(spared, Err):
             return spared
-        names, kept = shown.value, spared.value
-        return await blobs.erase(self._transport, eraser, store, folder, until=files, also=names, spared=kept)
+        return await blobs.erase(eraser, store, folder, until=files, also=shown.value, spared=spared.value)
 
     async def _shown(self, subject: str, counts: Callable[[str, int], bool]) -> Result[frozenset[str]]:
         """The files that these records name."""
@@ -138,6 +130,17 @@ class NatsEraser:
                     if isinstance(erased, Err) and erased.reason != "not found":
                         return erased
                 self._at("erasing")
+
+
+async def _remake(eraser: Transport, logs: Iterable[StreamConfig]) -> Result[None]:
+    for log in logs:
+        made = await remake(eraser, log)
+        if isinstance(made, Err) and made.reason not in ("no space", "exists"):
+            return made
+        # It is as it was, and all the rest is none the worse for it.
+        if isinstance(made, Err):
+            logger.error("nothing can be erased from %s: %s", log.name, made.detail)
+    return Ok(None)
 
 
 async def _until_done(work: Callable[[], Awaitable[Result[T]]]) -> T:

@@ -31,7 +31,7 @@ from adapters.telegram.gather import merged
 from adapters.telegram.intake import Intake, Polling, Settled
 from adapters.telegram.menu import register
 from adapters.telegram.normalize import PLATFORM, File, Halted, Heard, Me, Moved, Normalized, Pressed, normalize
-from adapters.telegram.screen import Screen, place
+from adapters.telegram.screen import NO_PREVIEW, Screen, place
 from adapters.telegram.settings import BotSettings, TelegramSettings
 from factory_contracts.messages import (
     Accepted,
@@ -167,7 +167,10 @@ class Bot:
 
     async def edit(self, message_id: str, reply: Reply) -> Left | None:
         """Bring the answer's messages nearer to what it is now."""
-        if not reply.is_final:
+        if reply.question is not None:
+            # It is a person who is waited for.
+            self._busy.end(reply.turn)
+        elif not reply.is_final:
             self._busy.begin(reply.turn, reply.address)
         with self._ending(reply):
             left = await self._screen.edit(message_id, reply)
@@ -225,7 +228,13 @@ class Bot:
             hanging = ReplyParameters(message_id=int(message.address.reply_to), allow_sending_without_reply=True)
         await self._paced(
             message.address,
-            SendMessage(chat_id=chat, message_thread_id=thread, text=clip(words, 4096), reply_parameters=hanging),
+            SendMessage(
+                chat_id=chat,
+                message_thread_id=thread,
+                text=clip(words, 4096),
+                reply_parameters=hanging,
+                link_preview_options=NO_PREVIEW,
+            ),
         )
 
     async def _type(self, address: Address) -> None:

@@ -13,7 +13,7 @@ import sqlite3
 import threading
 import unicodedata
 from base64 import b32encode
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,7 +23,7 @@ from math import log
 from pathlib import Path
 from types import MappingProxyType
 
-from hub.kernel.ports import Equipped, Occasion, ToolFailed
+from hub.kernel.ports import Equipped, Observation, Occasion, ToolFailed
 from hub.kernel.schema import equip
 
 logger = logging.getLogger(__name__)
@@ -37,14 +37,13 @@ MAX_QUERY = 1_000
 MAX_TERMS = 24
 BUSY_SECONDS = 5.0
 TIMEOUT = 60.0
-VERSION = 2
+VERSION = 3
 
 # How BM25 weighs a word said often, and a long text; the values that everybody uses.
 _OFTEN = 1.2
 _LONG = 0.75
 
-# Version 1 did not note where a note was made.
-_SINCE_1 = (
+_ORIGINS = (
     """CREATE TABLE origins (
         number INTEGER NOT NULL,
         scope TEXT NOT NULL,
@@ -52,7 +51,6 @@ _SINCE_1 = (
         PRIMARY KEY (number, scope)
     ) WITHOUT ROWID""",
     "CREATE INDEX origins_by_scope ON origins (scope)",
-    f"PRAGMA user_version = {VERSION}",
 )
 _SCHEMA = (
     """CREATE TABLE memories (
@@ -64,6 +62,7 @@ _SCHEMA = (
         topic TEXT NOT NULL,
         text TEXT NOT NULL,
         words TEXT NOT NULL,
+        tainted INTEGER NOT NULL,
         UNIQUE (place, id)
     )""",
     "CREATE INDEX memories_by_age ON memories (place, at)",
@@ -72,7 +71,17 @@ _SCHEMA = (
         USING fts5(place, words, content='memories', content_rowid='number', tokenize='ascii')""",
     "CREATE TABLE owed (cleanings INTEGER NOT NULL)",
     "INSERT INTO owed VALUES (0)",
-    *_SINCE_1,
+    *_ORIGINS,
+)
+
+# What each version lacked. Nobody noted of what was remembered under the first whether strangers had a hand in it, so
+# it counts as tainted; nor, until the third, where it was.
+_SINCE: Mapping[int, tuple[str, ...]] = MappingProxyType(
+    {
+        0: _SCHEMA,
+        1: ("ALTER TABLE memories ADD COLUMN tainted INTEGER NOT NULL DEFAULT 1", *_ORIGINS),
+        2: _ORIGINS,
+    }
 )
 
 _UNWANTED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -101,6 +110,7 @@ class _Note:
     at: float
     topic: str
     text: str
+    is_tainted: bool
 
     def show(self) -> str:
         day = datetime.fromtimestamp(self.at, UTC)
@@ -119,9 +129,9 @@ class Memory:
     def tools(self) -> tuple[Equipped, ...]:
         """`remember`, `recall` and `forget`."""
         return (
-            equip(self.remember, effect="write", is_idempotent=True, timeout=TIMEOUT),
-            equip(self.recall, timeout=TIMEOUT),
-            equip(self.forget, effect="write", is_idempotent=True, timeout=TIMEOUT),
+            equip(self.remember, effect="write", is_idempotent=True, timeout=TIMEOUT, is_foreign=False),
+            equip(self.recall, timeout=TIMEOUT, is_foreign=False),
+            equip(self.forget, effect="write", is_idempotent=True, timeout=TIMEOUT, is_foreign=False),
         )
 
     async def remember(self, text: str, occasion: Occasion, topic: str = "") -> str:
@@ -139,9 +149,10 @@ class Memory:
             )
         if len(topic) > MAX_TOPIC:
             raise ToolFailed(f"The topic may have {MAX_TOPIC} characters: a word or two are enough.")
-        return await asyncio.to_thread(self._remember, _place(occasion), _scope(occasion.scope), text, topic)
+        where = _place(occasion), _scope(occasion.scope)
+        return await asyncio.to_thread(self._remember, *where, text, topic, occasion.is_tainted)
 
-    async def recall(self, occasion: Occasion, query: str = "", most: int = 8) -> str:
+    async def recall(self, occasion: Occasion, query: str = "", most: int = 8) -> str | Observation:
         """Finds what was remembered, best first; without a query the newest notes.
 
         query: words to look for; any of them may do
@@ -167,13 +178,13 @@ class Memory:
             logger.error("notes of a conversation are not removed yet: %s", error)
             return False
 
-    def _remember(self, place: str, scope: str, text: str, topic: str) -> str:
+    def _remember(self, place: str, scope: str, text: str, topic: str, is_tainted: bool) -> str:
         id = _digest(place, text)
         origin = "INSERT INTO origins VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET at = excluded.at"
         with self._opened() as file, _writing(file):
-            known = file.execute("SELECT number FROM memories WHERE place = ? AND id = ?", (place, id)).fetchone()
-            if known is not None:
-                file.execute(origin, (*known, scope, self._now()))
+            known = "UPDATE memories SET tainted = min(tainted, ?) WHERE place = ? AND id = ? RETURNING number"
+            if (found := file.execute(known, (is_tainted, place, id)).fetchone()) is not None:
+                file.execute(origin, (*found, scope, self._now()))
                 return f"This is already remembered as {id}."
             if _count(file, place) >= MAX_MEMORIES:
                 raise ToolFailed(
@@ -181,15 +192,14 @@ class Memory:
                     "Forget what is out of date (recall shows the ids), then try again."
                 )
             words = _join(_words(f"{topic}\n{text}"))
-            row = (place, id, self._now(), len(words), topic, text, words)
-            number = file.execute(
-                "INSERT INTO memories (place, id, at, size, topic, text, words) VALUES (?, ?, ?, ?, ?, ?, ?)", row
-            ).lastrowid
+            row = (place, id, self._now(), len(words), topic, text, words, is_tainted)
+            columns = "place, id, at, size, topic, text, words, tainted"
+            number = file.execute(f"INSERT INTO memories ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row).lastrowid
             file.execute("INSERT INTO search (rowid, place, words) VALUES (?, ?, ?)", (number, place, words))
             file.execute(origin, (number, scope, self._now()))
         return f"Remembered as {id}."
 
-    def _recall(self, place: str, query: str, most: int) -> str:
+    def _recall(self, place: str, query: str, most: int) -> str | Observation:
         with self._opened() as file, _reading(file):
             count = _count(file, place)
             if not count:
@@ -205,7 +215,8 @@ class Memory:
             notes = [_note(file, place, number) for number in numbers]
         if not notes:
             return f"None of the {count} notes here has any of these words; other words, or no query, may find it."
-        return _show(notes)
+        shown = _show(notes)
+        return Observation(shown, is_foreign=True) if any(note.is_tainted for note in notes) else shown
 
     def _forget(self, place: str, id: str) -> str:
         with self._opened() as file:
@@ -295,7 +306,9 @@ def _place(occasion: Occasion) -> str:
         case "person":
             if not occasion.user_id:
                 raise ToolFailed("Nobody knows who is speaking, so there is no memory of a person here.")
-            parts = ("person", agent.namespace, occasion.scope.partition(":")[0], occasion.user_id)
+            # One person has one memory, whichever of their accounts speaks.
+            own = f"{occasion.scope.partition(':')[0]}:{occasion.user_id}"
+            parts = ("person", agent.namespace, *(occasion.person or own).split(":", 1))
         case "scope":
             parts = ("scope", agent.namespace, occasion.scope)
     return _digest_of(parts)
@@ -343,8 +356,8 @@ def _prepare(file: sqlite3.Connection, path: Path) -> None:
     with _writing(file):
         # Another process may have been faster while this one waited.
         found = _version(file)
-        if found in (0, 1):
-            for statement in _SCHEMA if found == 0 else _SINCE_1:
+        if found in _SINCE:
+            for statement in (*_SINCE[found], f"PRAGMA user_version = {VERSION}"):
                 file.execute(statement)
         elif found != VERSION:
             logger.error("the memory %s is of version %s; this program knows version %s", path, found, VERSION)
@@ -402,7 +415,7 @@ def _count(file: sqlite3.Connection, place: str) -> int:
 
 def _note(file: sqlite3.Connection, place: str, number: int) -> _Note:
     row = file.execute(
-        "SELECT number, id, at, topic, text FROM memories WHERE number = ? AND place = ?", (number, place)
+        "SELECT number, id, at, topic, text, tainted FROM memories WHERE number = ? AND place = ?", (number, place)
     ).fetchone()
     return _Note(*row)
 

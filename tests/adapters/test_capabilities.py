@@ -42,7 +42,7 @@ def agent(*workers: str) -> AgentSpec:
 
 
 def clipool(bus: FakeBus) -> FakeTransport:
-    may = subjects.clipool_permissions(subjects.CLIPOOL)
+    may = subjects.clipool_permissions(subjects.CLIPOOL, *((NAME, name) for name in ("w1", "w2", "gone")))
     return bus.join(subjects.CLIPOOL, publish=may.publish, subscribe=may.subscribe)
 
 
@@ -70,7 +70,7 @@ async def ask(tool: Equipped, request: str = "say hey", **arguments: object) -> 
 
 async def beat(bus: FakeBus, name: str, *, load: float = 0.0, instance: str = "i1") -> None:
     said = HEARTBEAT.encode(Heartbeat(worker=name, instance=instance, load=load))
-    await member(bus, name).publish(subjects.heartbeat(NAME), said)
+    await member(bus, name).publish(subjects.heartbeat(NAME, name), said)
     await idle()
 
 
@@ -166,7 +166,7 @@ async def test_agents_that_ask_at_once_share_one_subscription(caplog: pytest.Log
     source = Capabilities(clipool(bus))
     await asyncio.gather(*(source.tools(agent(NAME)) for _ in range(3)))
 
-    await member(bus, "w1").publish(subjects.heartbeat(NAME), b"no heartbeat")
+    await member(bus, "w1").publish(subjects.heartbeat(NAME, "w1"), b"no heartbeat")
     await idle()
 
     assert len(caplog.records) == 1
@@ -202,12 +202,12 @@ async def test_a_worker_that_comes_in_time_is_asked() -> None:
         assert await asking == "said"
 
 
-@pytest.mark.parametrize("name", ["a.b", ">", "*", "W1", "x" * 65])
-async def test_a_heartbeat_that_names_nobody_who_can_be_asked_changes_nothing(name: str) -> None:
+@pytest.mark.parametrize("name", ["a.b", ">", "*", "W1", "x" * 65, "w2"])
+async def test_a_heartbeat_that_names_another_than_who_sends_it_changes_nothing(name: str) -> None:
     bus = FakeBus()
     tool = await tool_of(clipool(bus))
     said = HEARTBEAT.encode(Heartbeat(worker=name, instance="i1"))
-    await member(bus, "w1").publish(subjects.heartbeat(NAME), said)
+    await member(bus, "w1").publish(subjects.heartbeat(NAME, "w1"), said)
 
     async with worker(bus, "w1", Speaker()):
         assert await ask(tool) == "said"

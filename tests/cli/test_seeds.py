@@ -11,7 +11,7 @@ from factory_cli.config import Route, RouteChoice
 from factory_cli.document import BadConfiguration
 from factory_cli.home import Home
 from factory_cli.seeds import TOOLS, Resolved, by_surroundings, examine, load
-from factory_contracts.work import Files, Limits, McpServer
+from factory_contracts.work import Approvals, Files, Limits, McpServer
 from factory_nats.identity import Identity
 from hub.kernel.agent import Agent
 from hub.kernel.routing import RoutingKey
@@ -19,6 +19,7 @@ from workers.clipool.composition import ClipoolSettings, compose
 
 SCOUT = 'model = "scripted"\n'
 SKILL = "---\nname: {name}\ndescription: About {name}.\n---\n{text}\n"
+KEY = "sk-ant-api03-whoever-sees-this-owns-it"
 MCP = SCOUT + "[[mcp]]\nname = 'tickets'\n"
 
 
@@ -133,6 +134,8 @@ def test_the_hash_changes_with_the_soul(tmp_path: Path) -> None:
         (MCP + "url = 'https://'\n", "4: mcp.url: must begin with http:// or https:// and name a host"),
         (MCP + "url = 'http://x'\nenv = ['A']\n", "5: mcp.env: goes with a command"),
         (MCP + "command = ['x']\nbearer = 'A'\n", "5: mcp.bearer: goes with a url"),
+        (MCP + f"command = ['x', '--key={KEY}']\n", "4: mcp.command: holds a secret, and everybody on the machine"),
+        (MCP + "url = 'https://ann:pa55word@x'\n", "4: mcp.url: holds a secret; name a variable that does"),
         (MCP + "command = 'x'\n", "4: mcp.command: must be a list of strings"),
         (MCP.replace("tickets", "Tickets") + "command = ['x']\n", "3: mcp.name: string should match pattern"),
         (
@@ -142,6 +145,16 @@ def test_the_hash_changes_with_the_soul(tmp_path: Path) -> None:
         (SCOUT + "[[mcp]]\ncommand = ['x']\n", "2: mcp.name: is missing"),
         (SCOUT + "[mcp]\nname = 'x'\n", "2: mcp: must be an array of tables: [[mcp]]"),
         (SCOUT + "limits = 3\n", "2: limits: must be a table"),
+        (SCOUT + "approvals = 'always'\n", "2: approvals: must be a table"),
+        (SCOUT + "[approvals]\nexternal = 'never'\n", "3: approvals.external: must be one of always, tainted, not"),
+        (SCOUT + "[approvals]\nwrite = 'alway'\n", "3: approvals.write: must be one of always, tainted, never, not"),
+        (SCOUT + "[approvals]\nminutes = 0\n", "3: approvals.minutes: must be 1 to 1440, not 0"),
+        (SCOUT + "[approvals]\nhours = 1\n", "3: approvals.hours: unknown key"),
+        (
+            SCOUT + "[approvals]\ndomains = ['https://example.org']\n",
+            "3: approvals.domains: 'https://example.org' is no domain; one is written as in example.org",
+        ),
+        (SCOUT + "[approvals]\ndomains = ['a..b']\n", "3: approvals.domains: 'a..b' is no domain"),
         (SCOUT + "tools = [\n", "2: tools: is no TOML"),
     ],
 )
@@ -238,6 +251,11 @@ can_write = false
 [limits]
 max_tokens = 100
 stall_seconds = 5
+[approvals]
+external = "tainted"
+write = "always"
+minutes = 5
+domains = ["Example.org", "localhost", "*"]
 [[mcp]]
 name = "tickets"
 command = ["run", "-v", "-v"]
@@ -247,6 +265,7 @@ reads = ["list"]
 name = "web"
 url = "https://example.test/mcp"
 bearer = "WEB_TOKEN"
+trusted = true
 """,
     )
 
@@ -272,9 +291,10 @@ bearer = "WEB_TOKEN"
         while_running="steer",
         files=Files(root=str(agents / "trees"), can_write=False),
         limits=Limits(max_tokens=100, stall_seconds=5),
+        approvals=Approvals(external="tainted", write="always", seconds=300, domains=("example.org", "localhost", "*")),
         mcp=(
             McpServer(name="tickets", command=("run", "-v", "-v"), env=("TICKETS_TOKEN",), reads=("list",)),
-            McpServer(name="web", url="https://example.test/mcp", bearer="WEB_TOKEN"),
+            McpServer(name="web", url="https://example.test/mcp", bearer="WEB_TOKEN", trusted=True),
         ),
     )
 

@@ -173,6 +173,27 @@ async def test_a_request_is_answered_by_whoever_listens(bus: Bus) -> None:
     assert answer == Ok(b"hello")
 
 
+async def test_an_answer_of_another_than_the_one_who_is_asked_is_not_heard(bus: Bus) -> None:
+    asker, answerer = await bus.join("one"), await bus.join("two")
+    asked: asyncio.Queue[Delivery] = asyncio.Queue()
+    await answerer.subscribe("greet", asked.put_nowait)
+    asking = asyncio.create_task(asker.request("greet", b"", timeout=5, responder="two"))
+    reply = (await asked.get()).reply
+
+    await answerer.publish(reply.replace(".two.", ".narrow."), b"forged")
+    await answerer.publish(reply, b"hello")
+
+    assert answerer.owns_inbox(reply, "one")
+    assert await asking == Ok(b"hello")
+
+
+@pytest.mark.parametrize("name", ["", "a.b", "*", ">", "a b"])
+async def test_nobody_of_an_impossible_name_can_be_asked(bus: Bus, name: str) -> None:
+    outcome = await (await bus.join()).request("greet", b"", timeout=5, responder=name)
+
+    assert isinstance(outcome, Err) and outcome.reason == "malformed"
+
+
 async def test_many_requests_at_once_get_each_its_own_answer(bus: Bus) -> None:
     asker, answerer = await bus.join("one"), await bus.join("two")
 
@@ -286,7 +307,7 @@ async def test_whoever_has_subscribed_hears_what_another_sends_next(bus: Bus) ->
 
 async def test_an_inbox_hears_that_nobody_answers(bus: Bus) -> None:
     transport = await bus.join()
-    inbox = transport.inbox("stream")
+    inbox = transport.inbox("one", "stream")
     heard = Heard()
     await transport.subscribe(inbox, heard)
 
@@ -336,11 +357,12 @@ async def test_what_is_too_large_is_refused_here_and_the_connection_stays(bus: B
 async def test_an_inbox_belongs_to_its_identity_alone(bus: Bus) -> None:
     one, again, two = await bus.join("one"), await bus.join("one"), await bus.join("two")
 
-    inbox = one.inbox("x")
+    inbox = one.inbox("two", "x")
 
-    assert inbox != again.inbox("x")
+    assert inbox != again.inbox("two", "x")
     assert two.owns_inbox(inbox, "one")
     assert not two.owns_inbox(inbox, "two")
+    assert not two.owns_inbox(one.inbox("three", "x"), "one")
     assert not two.owns_inbox("$JS.API.STREAM.DELETE.T", "one")
     assert not two.owns_inbox("", "one")
     assert not two.owns_inbox(f"{inbox.rsplit('.', 2)[0]}.*", "one")
@@ -355,7 +377,7 @@ async def test_what_the_permissions_leave_out_is_forbidden(bus: Bus) -> None:
 
     assert [one.reason for one in (asked, heard) if isinstance(one, Err)] == ["forbidden"] * 2
     assert isinstance(await narrow.subscribe("heard.*", Heard()), Ok)
-    assert isinstance(await narrow.subscribe(narrow.inbox("x"), Heard()), Ok)
+    assert isinstance(await narrow.subscribe(narrow.inbox("one", "x"), Heard()), Ok)
     assert await narrow.publish("allowed.a.b", b"") == Ok(None)
 
 

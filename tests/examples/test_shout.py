@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from factory_contracts import subjects
-from factory_nats.connect import Identity, generate_seed, public_key
-from factory_nats.server import EmbeddedServer, User
+from factory_cli.config import Bot, Configuration, Worker
+from factory_cli.membership import members
+from factory_contracts.work import Approvals
+from factory_nats.connect import generate_seed, public_key
+from factory_nats.server import EmbeddedServer
 from hub.composition import HubSettings, serve
+from hub.kernel.access import BotPolicy
 from hub.kernel.agent import Agent
-from hub.kernel.guards import BotPolicy
 from hub.kernel.routing import Binding, Bindings
 
 ROOT = Path(__file__).parents[2]
@@ -26,13 +28,8 @@ LINES = 40
 PATIENCE = 30.0
 
 CAPABILITY, SHOUTER, LOFT = "shout", "shouter", "pigeon-loft"
-AGENT = Agent(name="herald", model="scripted", workers=(CAPABILITY,))
-RIGHTS = {
-    subjects.HUB: subjects.hub_permissions(),
-    subjects.CLIPOOL: subjects.clipool_permissions(subjects.CLIPOOL),
-    LOFT: subjects.spoke_permissions("pigeon", "loft"),
-    SHOUTER: subjects.worker_permissions(CAPABILITY, SHOUTER),
-}
+AGENT = Agent(name="herald", model="scripted", workers=(CAPABILITY,), approvals=Approvals(external="tainted"))
+MEMBERS = members(Configuration(bots=(Bot("pigeon", "loft"),), workers=(Worker(SHOUTER, CAPABILITY),)))
 SCRIPT = """
 [[reply]]
 match = "^Shout (.+) after (.+) s"
@@ -48,7 +45,8 @@ from pathlib import Path
 from factory_nats.connect import Identity
 from workers.clipool.composition import ClipoolSettings, serve
 url, folder = sys.argv[1], Path(sys.argv[2])
-identity = Identity("clipool", (folder / "clipool.nk").read_text())
+store = Identity("clipool", (folder / "clipool.store.nk").read_text())
+identity = Identity("clipool", (folder / "clipool.nk").read_text(), store=store)
 sys.exit(serve(ClipoolSettings(url, identity, script=folder / "script.toml", folder=folder / "work")))
 """
 
@@ -64,12 +62,14 @@ class Town:
 
     async def send(self, words: str) -> None:
         assert self.carrier.stdin is not None
-        self.carrier.stdin.write(f"north {next(self.letters)} {words}\n".encode())
+        # A tower for each letter: what a worker has said before would have the next letter asked about first.
+        letter = next(self.letters)
+        self.carrier.stdin.write(f"tower-{letter} {letter} {words}\n".encode())
         await self.carrier.stdin.drain()
 
     async def answer(self) -> str:
         line = await _line(self.carrier)
-        return line.partition(" to north: ")[2]
+        return line.partition(": ")[2]
 
     async def ask(self, words: str) -> str:
         await self.send(words)
@@ -84,18 +84,18 @@ class Town:
 @pytest.fixture(scope="module")
 async def town(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
     folder = tmp_path_factory.mktemp("town")
-    seeds = {name: generate_seed() for name in RIGHTS}
+    seeds = {key: generate_seed() for one in MEMBERS for key, _ in one.grants}
     for name, seed in seeds.items():
         (folder / f"{name}.nk").write_text(seed)
     (folder / "script.toml").write_text(SCRIPT)
-    users = [User(name, public_key(seeds[name]), own.publish, own.subscribe) for name, own in RIGHTS.items()]
+    users = [user for one in MEMBERS for user in one.users(lambda key: public_key(seeds[key]))]
     async with EmbeddedServer(folder / "nats", users=users) as server:
         stop = asyncio.Event()
         settings = HubSettings(
             nats_url=server.url,
-            identity=Identity(subjects.HUB, seeds[subjects.HUB]),
+            identity=MEMBERS[0].proves(seeds.__getitem__),
             bindings=Bindings({AGENT.name: AGENT}, (Binding(AGENT.name),)),
-            policies=(BotPolicy("pigeon", "loft", access="public", rate_per_minute=1_000),),
+            policies=(BotPolicy("pigeon", "loft", access="public", rate_per_minute=1_000, everyone_owns=True),),
         )
         hub = asyncio.create_task(serve(settings, stop))
         async with (

@@ -18,7 +18,7 @@ from factory_contracts.messages import (
 )
 from factory_contracts.records import ToolDone, ToolStarted, TurnReceived, record_id
 from factory_contracts.work import NotRecorded, Recorded, RecordRequest
-from hub.kernel.guards import BotPolicy
+from hub.kernel.access import BotPolicy
 from tests.fakes import idle
 from tests.hub.world import BOT, PLATFORM, World, key_of
 

@@ -11,10 +11,10 @@ import pytest
 from factory_contracts.messages import Accepted, Erase, Erased, Hello, Noted, Refused, Submit, Welcome
 from factory_contracts.records import Forgotten, MoneyReserved, TurnAnswered
 from factory_contracts.work import Line, Recorded, RecordRequest
-from hub.commands import FORGETTING, NOT_ANSWERED, OWNERS_FORGET, WHAT_IS_FORGOTTEN
+from hub.commands import FORGETTING, NOT_ANSWERED, WHAT_IS_FORGOTTEN
 from hub.forgetting import SHOWN_WITHIN, SPOKES_WITHIN
+from hub.kernel.access import NOT_OWNER, BotPolicy
 from hub.kernel.budget import Budget
-from hub.kernel.guards import BotPolicy
 from hub.kernel.routing import Bindings
 from hub.kernel.session import FORGET, FORGET_ALL
 from tests.fakes import idle, pass_time, until
@@ -83,6 +83,7 @@ async def test_what_it_would_do_is_told_before_it_is_done_and_nothing_stops_for_
 
 async def test_everything_is_removed_and_one_record_says_so(world: World) -> None:
     await world.exchange("my name is Ann", "Hello Ann.")
+    await world.let_in("ann")
     await world.told("/agent bob")
 
     turn = await forgotten(world)
@@ -92,7 +93,7 @@ async def test_everything_is_removed_and_one_record_says_so(world: World) -> Non
     assert world.screen.finals[turn].text == FORGETTING
     assert (record.turn, record.by, record.agent) == (turn, "ann", "bob")
     assert world.kinds() == ["forgotten", "received"]
-    assert (await world.begun(again)).lines == (Line(role="user", text="who am I?"),)
+    assert (await world.begun(again)).lines == (Line(role="user", text="who am I?", trusted=True),)
     assert world.workers.erased == [(key_of(), ("alice", "bob"), record.at)]
 
 
@@ -170,7 +171,7 @@ async def test_in_a_group_it_is_for_owners(world: World, user: str, may: bool) -
 
     assert isinstance(answer, Accepted)
     await until(lambda: answer.turn in world.screen.finals)
-    assert world.screen.finals[answer.turn].text == (FORGETTING if may else OWNERS_FORGET)
+    assert world.screen.finals[answer.turn].text == (FORGETTING if may else NOT_OWNER)
     assert world.workers.kept[running_turn].is_stopped is may if running_turn in world.workers.kept else may
     await pass_time(60)
     assert ("forgotten" in world.kinds()) is may

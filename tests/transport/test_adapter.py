@@ -48,7 +48,7 @@ async def test_a_request_is_answered() -> None:
     asker = bus.join("asker")
 
     async with Shout(bus):
-        assert await asker.request("shout.request", b"hello", timeout=5) == Ok(b"HELLO")
+        assert await asker.request("shout.request", b"hello", timeout=5, responder="shout") == Ok(b"HELLO")
 
 
 async def test_heartbeats_come_at_once_and_go_on() -> None:
@@ -74,8 +74,8 @@ async def test_one_failing_request_is_logged_and_the_next_is_answered(caplog: py
     asker = bus.join("asker")
 
     async with Shout(bus):
-        assert await asker.request("shout.request", b"fail", timeout=5) == Ok(b"failed")
-        assert await asker.request("shout.request", b"hello", timeout=5) == Ok(b"HELLO")
+        assert await asker.request("shout.request", b"fail", timeout=5, responder="shout") == Ok(b"failed")
+        assert await asker.request("shout.request", b"hello", timeout=5, responder="shout") == Ok(b"HELLO")
 
     assert "a stranger's fault" in caplog.text
 
@@ -85,9 +85,9 @@ async def test_more_than_it_can_do_at_once_is_told_so() -> None:
     asker = bus.join("asker")
 
     async with Shout(bus, at_once=1) as satellite:
-        first = asyncio.create_task(asker.request("shout.request", b"wait", timeout=5))
+        first = asyncio.create_task(asker.request("shout.request", b"wait", timeout=5, responder="shout"))
         await satellite.waits.wait()
-        second = await asker.request("shout.request", b"hello", timeout=5)
+        second = await asker.request("shout.request", b"hello", timeout=5, responder="shout")
         satellite.go_on.set()
 
         assert second == Ok(b"busy")
@@ -99,7 +99,7 @@ async def test_what_was_begun_is_finished_at_the_end() -> None:
     asker = bus.join("asker")
 
     async with Shout(bus) as satellite:
-        asked = asyncio.create_task(asker.request("shout.request", b"wait", timeout=5))
+        asked = asyncio.create_task(asker.request("shout.request", b"wait", timeout=5, responder="shout"))
         await satellite.waits.wait()
         asyncio.get_running_loop().call_soon(satellite.go_on.set)
 
@@ -112,7 +112,7 @@ async def test_the_end_waits_no_longer_than_its_grace() -> None:
     asker = bus.join("asker")
 
     async with Shout(bus, grace=0.01) as satellite:
-        asked = asyncio.create_task(asker.request("shout.request", b"wait", timeout=0.2))
+        asked = asyncio.create_task(asker.request("shout.request", b"wait", timeout=0.2, responder="shout"))
         await satellite.waits.wait()
 
     answer = await asked
@@ -120,7 +120,9 @@ async def test_the_end_waits_no_longer_than_its_grace() -> None:
     assert satellite.running == 0
 
 
-@pytest.mark.parametrize("reply", ["", "$JS.API.STREAM.DELETE.LOG", "elsewhere", "_INBOX_stranger.x"])
+@pytest.mark.parametrize(
+    "reply", ["", "$JS.API.STREAM.DELETE.LOG", "elsewhere", "_INBOX_stranger.shout.x", "_INBOX_asker.other.x"]
+)
 async def test_an_answer_goes_to_the_inbox_of_an_asker_or_nowhere(reply: str) -> None:
     bus = FakeBus()
     stranger, witness = bus.join("stranger"), bus.join("witness")
@@ -129,6 +131,6 @@ async def test_an_answer_goes_to_the_inbox_of_an_asker_or_nowhere(reply: str) ->
 
     async with Shout(bus, askers=("asker",)):
         await stranger.publish("shout.request", b"hello", reply=reply)
-        assert await bus.join("asker").request("shout.request", b"hello", timeout=5) == Ok(b"HELLO")
+        assert await bus.join("asker").request("shout.request", b"hello", timeout=5, responder="shout") == Ok(b"HELLO")
 
     assert reply not in seen

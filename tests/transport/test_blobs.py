@@ -15,6 +15,7 @@ import nats
 import pytest
 
 from factory_contracts import subjects
+from factory_contracts.subjects import Permissions
 from factory_nats import blobs
 from factory_nats.blobs import CHUNK, MOST_BYTES, MOST_CHUNKS, PAGE
 from factory_nats.connect import Identity, connect, generate_seed, public_key
@@ -26,12 +27,14 @@ from factory_nats.transport import Entry, Transport
 
 OURS, THEIRS = subjects.blobs("paper", "desk"), subjects.blobs("paper", "loft")
 MEMBERS = {
-    subjects.HUB: subjects.hub_permissions(),
+    subjects.HUB: Permissions(
+        (*subjects.hub_store_permissions(OURS, THEIRS).publish, f"$JS.API.STREAM.INFO.OBJ_{OURS}"), place="streams"
+    ),
     subjects.ERASER: subjects.eraser_permissions(OURS, THEIRS),
-    "paper-desk": subjects.spoke_permissions("paper", "desk"),
-    "paper-loft": subjects.spoke_permissions("paper", "loft"),
-    "w1": subjects.clipool_permissions("w1", OURS),
-    "w2": subjects.clipool_permissions("w2"),
+    "paper-desk": subjects.store_permissions(OURS),
+    "paper-loft": subjects.store_permissions(THEIRS),
+    "w1": subjects.store_permissions(OURS),
+    "w2": subjects.store_permissions("another"),
 }
 SIZES = [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK, PAGE * CHUNK, PAGE * CHUNK + 7]
 
@@ -63,7 +66,8 @@ async def join_fake() -> AsyncIterator[Join]:
 async def join_real(folder: Path) -> AsyncIterator[Join]:
     seeds = {identity: generate_seed() for identity in MEMBERS}
     users = [
-        User(identity, public_key(seeds[identity]), may.publish, may.subscribe) for identity, may in MEMBERS.items()
+        User(identity, public_key(seeds[identity]), may.publish, may.subscribe, may.place)
+        for identity, may in MEMBERS.items()
     ]
     joined: list[Transport] = []
     async with EmbeddedServer(folder, users=users) as server:
@@ -267,20 +271,20 @@ async def test_a_put_that_was_cut_off_is_not_there_and_putting_it_again_is_right
 
 @pytest.mark.parametrize("damage", ["a chunk is lost", "a chunk is other", "all are lost", "one is too many"])
 async def test_what_was_damaged_is_never_handed_out_and_is_healed_by_putting_it_again(join: Join, damage: str) -> None:
-    spoke, hub = await join("paper-desk"), await join(subjects.HUB)
+    spoke, worker, hub = await join("paper-desk"), await join("w1"), await join(subjects.HUB)
     data = some(2 * CHUNK)
     name = await put(spoke, data)
     (subject,) = await chunks(hub)
     match damage:
         case "a chunk is lost":
-            await hub.append([Entry(subject, data[:CHUNK], rollup=True)])
+            await worker.append([Entry(subject, data[:CHUNK], rollup=True)])
         case "a chunk is other":
-            await hub.append([Entry(subject, data[:CHUNK], rollup=True)])
-            await hub.append([Entry(subject, data[:CHUNK])])
+            await worker.append([Entry(subject, data[:CHUNK], rollup=True)])
+            await worker.append([Entry(subject, data[:CHUNK])])
         case "all are lost":
-            await hub.append([Entry(subject, b"", rollup=True)])
+            await worker.append([Entry(subject, b"", rollup=True)])
         case "one is too many":
-            await hub.append([Entry(subject, b"and more")])
+            await worker.append([Entry(subject, b"and more")])
     found = await blobs.get(spoke, OURS, name)
 
     await put(spoke, data)
@@ -371,8 +375,8 @@ async def kept(transport: Transport, data: bytes, folder: str) -> str:
     return f"{folder}-{sha256(data).hexdigest()}"
 
 
-async def reach(hub: Transport) -> int:
-    found = await blobs.reach(hub, OURS)
+async def reach(eraser: Transport) -> int:
+    found = await blobs.reach(eraser, OURS)
     assert isinstance(found, Ok)
     return found.value
 
@@ -383,7 +387,7 @@ async def test_the_same_value_in_two_folders_is_two_values(join: Join) -> None:
 
     assert [await blobs.get(spoke, OURS, name) for name in names] == [Ok(some(3 * CHUNK))] * 3
     assert sorted((await chunks(hub)).values()) == [3, 3]
-    assert await blobs.names(hub, OURS, HERE) == Ok(frozenset(names[:1]))
+    assert await blobs.names(await join(subjects.ERASER), OURS, HERE) == Ok(frozenset(names[:1]))
 
 
 async def test_a_folder_is_erased_with_what_an_interrupted_put_left_and_nothing_else_is(join: Join) -> None:
@@ -393,8 +397,8 @@ async def test_a_folder_is_erased_with_what_an_interrupted_put_left_and_nothing_
     old = await put(spoke, b"of an earlier version")
     await spoke.append([Entry(f"$O.{OURS}.C.{HERE}-0123", b"half of a value")])
 
-    erased = await blobs.erase(hub, eraser, OURS, HERE, until=await reach(hub))
-    again = await blobs.erase(hub, eraser, OURS, HERE, until=await reach(hub))
+    erased = await blobs.erase(eraser, OURS, HERE, until=await reach(eraser))
+    again = await blobs.erase(eraser, OURS, HERE, until=await reach(eraser))
 
     assert (erased, again) == (Ok(None), Ok(None))
     assert [await blobs.get(spoke, OURS, name) for name in gone] == [Ok(None)] * 3
@@ -406,11 +410,11 @@ async def test_a_folder_is_erased_with_what_an_interrupted_put_left_and_nothing_
 
 
 async def test_values_are_erased_by_name_as_well_and_spared_by_name(join: Join) -> None:
-    spoke, hub, eraser = await join("paper-desk"), await join(subjects.HUB), await join(subjects.ERASER)
+    spoke, eraser = await join("paper-desk"), await join(subjects.ERASER)
     ours = [await kept(spoke, some(CHUNK + seed), HERE) for seed in range(2)]
     old = [await put(spoke, some(CHUNK, seed)) for seed in range(5, 8)]
 
-    erased = await blobs.erase(hub, eraser, OURS, HERE, until=await reach(hub), also=old[:2], spared=(ours[0], old[1]))
+    erased = await blobs.erase(eraser, OURS, HERE, until=await reach(eraser), also=old[:2], spared=(ours[0], old[1]))
 
     assert erased == Ok(None)
     found = [await blobs.get(spoke, OURS, name) for name in (*ours, *old)]
@@ -418,21 +422,21 @@ async def test_values_are_erased_by_name_as_well_and_spared_by_name(join: Join) 
 
 
 async def test_what_was_put_later_stays_and_can_be_read(join: Join) -> None:
-    spoke, hub, eraser = await join("paper-desk"), await join(subjects.HUB), await join(subjects.ERASER)
+    spoke, eraser = await join("paper-desk"), await join(subjects.ERASER)
     before = await kept(spoke, b"before", HERE)
-    until = await reach(hub)
+    until = await reach(eraser)
     after = await kept(spoke, some(2 * CHUNK), HERE)
 
-    assert await blobs.erase(hub, eraser, OURS, HERE, until=until) == Ok(None)
+    assert await blobs.erase(eraser, OURS, HERE, until=until) == Ok(None)
 
     assert await blobs.get(spoke, OURS, before) == Ok(None)
     assert await blobs.get(spoke, OURS, after) == Ok(some(2 * CHUNK))
 
 
 async def test_what_is_erased_can_be_put_again(join: Join) -> None:
-    spoke, hub, eraser = await join("paper-desk"), await join(subjects.HUB), await join(subjects.ERASER)
+    spoke, eraser = await join("paper-desk"), await join(subjects.ERASER)
     name = await kept(spoke, some(CHUNK + 1), HERE)
-    await blobs.erase(hub, eraser, OURS, HERE, until=await reach(hub))
+    await blobs.erase(eraser, OURS, HERE, until=await reach(eraser))
 
     assert await kept(spoke, some(CHUNK + 1), HERE) == name
 
@@ -448,10 +452,10 @@ async def test_a_wrong_folder_is_no_subject(folder: str) -> None:
 
 @pytest.mark.parametrize("identity", ["paper-desk", "w1"])
 async def test_nobody_but_the_eraser_erases(join: Join, identity: str) -> None:
-    spoke, hub, other = await join("paper-desk"), await join(subjects.HUB), await join(identity)
+    spoke, eraser, other = await join("paper-desk"), await join(subjects.ERASER), await join(identity)
     name = await kept(spoke, b"kept", HERE)
 
-    refused = await blobs.erase(hub, other, OURS, HERE, until=await reach(hub))
+    refused = await blobs.erase(other, OURS, HERE, until=await reach(eraser))
 
     assert isinstance(refused, Err) and refused.reason == "forbidden"
     assert await blobs.get(spoke, OURS, name) == Ok(b"kept")

@@ -22,7 +22,7 @@ from factory_nats.connect import Identity, connect, generate_seed, public_key
 from factory_nats.link import HANDSHAKE, Server, parse_servers
 from factory_nats.result import Err, Ok
 from factory_nats.server import EmbeddedServer, User, find_binary, free_port
-from factory_nats.transport import Delivery, NatsTransport
+from factory_nats.transport import Delivery, Transport
 
 LOOPS = pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 
@@ -136,7 +136,7 @@ class Watched:
         self.back = asyncio.Event()
         self.closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
-    async def join(self, url: str, identity: Identity = LINE, **options: Any) -> NatsTransport:
+    async def join(self, url: str, identity: Identity = LINE, **options: Any) -> Transport:
         joined = await connect(
             url,
             identity,
@@ -526,7 +526,7 @@ async def test_a_connection_that_breaks_is_made_anew_with_all_that_was_subscribe
 
         assert transport.is_connected and not held.closed.done()
         assert await transport.barrier() == Ok(None)
-        assert subjects == [transport.inbox("_").encode() + b".*"]
+        assert subjects == [transport.inbox("*", "_.*").encode()]
         await transport.close()
 
 
@@ -546,6 +546,51 @@ async def test_a_complaint_that_will_not_pass_ends_it_for_good() -> None:
 
     assert why == "User Authentication Revoked"
     assert len(server.callers) == 1
+
+
+async def test_a_key_that_is_unknown_on_the_way_back_ends_it_for_good() -> None:
+    async def leave(caller: Caller) -> None:
+        await caller.let_in()
+        await caller.hear(b"PUB go")
+
+    async def refuse(caller: Caller) -> None:
+        caller.inform()
+        await caller.hear(b"CONNECT ")
+        caller.say(b"-ERR 'Authorization Violation'")
+
+    held = Watched()
+    async with ScriptedServer(leave, refuse) as server, asyncio.timeout(5):
+        transport = await held.join(server.url)
+        await transport.publish("go", b"")
+        why = await held.closed
+        await transport.close()
+
+    assert "Authorization Violation" in why
+    assert held.lost.is_set() and not held.back.is_set()
+
+
+async def test_one_server_of_several_that_knows_the_key_is_gone_back_to() -> None:
+    async def leave(caller: Caller) -> None:
+        await caller.let_in()
+        await caller.hear(b"PUB go")
+
+    async def refuse(caller: Caller) -> None:
+        caller.inform()
+        await caller.hear(b"CONNECT ")
+        caller.say(b"-ERR 'Authorization Violation'")
+
+    held = Watched()
+    async with (
+        ScriptedServer(leave, refuse) as forgetful,
+        ScriptedServer(welcome) as other,
+        asyncio.timeout(5),
+    ):
+        transport = await held.join(f"{forgetful.url},{other.url}")
+        await transport.publish("go", b"")
+        await held.back.wait()
+
+        assert not held.closed.done()
+        await transport.close()
 
 
 async def test_a_server_that_speaks_and_does_not_read_is_left() -> None:

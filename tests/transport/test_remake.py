@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import count
 
 import pytest
 
 from factory_nats.connect import Identity, connect
-from factory_nats.remake import beside, is_due, remake
+from factory_nats.remake import beside, remake
 from factory_nats.result import Err, Ok, Result
 from factory_nats.server import EmbeddedServer
 from factory_nats.transport import Entry, Stored, StreamConfig, Transport
@@ -66,12 +65,11 @@ async def held(transport: Transport, config: StreamConfig) -> tuple[Stored, ...]
 async def test_it_holds_what_it_held_takes_more_and_lets_messages_be_erased(transport: Transport) -> None:
     config = await old(transport)
     before = await held(transport, config)
-    assert await is_due(transport, config) == Ok(True)
 
     assert await remake(transport, config) == Ok(None)
 
     assert await held(transport, config) == before
-    assert await is_due(transport, config) == Ok(False)
+    assert await remake(Mortal(transport, 0), config) == Ok(None)
     fence = (f"{config.name}.1", before[-1].sequence)
     batch = [Entry(f"{config.name}.2", b"a", expect=fence), Entry(f"{config.name}.2", b"b", expect=fence)]
     assert await transport.append(batch) == Ok(MESSAGES + 3)
@@ -86,26 +84,22 @@ async def test_whoever_comes_after_a_death_goes_on_and_nothing_is_taken_meanwhil
     config = await old(transport)
     before = await held(transport, config)
 
-    deaths = 0
-    while await is_due(transport, config) == Ok(True):
-        with suppress(EOFError):
+    for _ in range(CHANGES - 1):
+        with pytest.raises(EOFError):
             await remake(Mortal(transport, 1), config)
-        deaths += 1
-        if deaths < CHANGES:
-            assert isinstance(await transport.append([Entry(f"{config.name}.0", b"lost")]), Err)
+        assert isinstance(await transport.append([Entry(f"{config.name}.0", b"lost")]), Err)
 
-    assert deaths == CHANGES
+    assert await remake(Mortal(transport, 1), config) == Ok(None)
     assert await held(transport, config) == before
     assert await transport.append([Entry(f"{config.name}.0", b"new")]) == Ok(before[-1].sequence + 1)
 
 
 async def test_a_log_that_is_as_it_should_be_or_not_there_is_let_alone(transport: Transport) -> None:
     config = StreamConfig(f"NEW{next(NUMBERS)}", ("new.>",), deny_delete=False)
-    nowhere = await is_due(transport, config)
+    nowhere = await remake(Mortal(transport, 0), config)
     assert await transport.ensure_stream(config) == Ok(None)
 
-    assert (nowhere, await is_due(transport, config)) == (Ok(False), Ok(False))
-    assert await remake(Mortal(transport, 0), config) == Ok(None)
+    assert (nowhere, await remake(Mortal(transport, 0), config)) == (Ok(None), Ok(None))
 
 
 async def test_where_two_logs_claim_to_be_the_one_nothing_is_deleted(transport: Transport) -> None:

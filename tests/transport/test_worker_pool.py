@@ -7,7 +7,7 @@ import json
 
 from factory_nats.circuit import CircuitBreaker
 from factory_nats.registry import WorkerRegistry
-from factory_nats.result import Err, Ok, Result
+from factory_nats.result import Err, Ok
 from factory_nats.testing import FakeBus, FakeTransport
 from factory_nats.transport import Delivery
 from factory_nats.worker_pool import Answered, Heartbeat, WorkerPoolClient
@@ -17,12 +17,12 @@ def subject(worker: str) -> str:
     return f"work.{worker}"
 
 
-def read(raw: bytes) -> Result[Heartbeat]:
+def read(delivery: Delivery) -> Heartbeat | None:
     try:
-        found = json.loads(raw)
+        found = json.loads(delivery.data)
     except ValueError:
-        return Err("malformed", "no JSON")
-    return Ok(Heartbeat(found["worker"], found["instance"], found["load"]))
+        return None
+    return Heartbeat(found["worker"], found["instance"], found["load"])
 
 
 def beat(worker: str, load: float = 0.0) -> bytes:

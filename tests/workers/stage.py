@@ -21,6 +21,7 @@ from factory_contracts.work import (
     RECORD_REQUEST,
     WORKER_HEARTBEAT,
     AgentSpec,
+    Approvals,
     Command,
     CommandReply,
     Ended,
@@ -47,6 +48,8 @@ from workers.clipool.worker import Worker
 T = TypeVar("T")
 WORKER = "worker-1"
 SCOPE = "cli:local:a:b"
+# An agent whose turns no stranger has touched asks nobody.
+UNASKED = Approvals(external="tainted", write="never")
 
 
 class Hub:
@@ -66,10 +69,12 @@ class Hub:
         """Hear everything but what is asked to be recorded."""
         listening: Mapping[str, Handler] = {
             subjects.clipool_events(WORKER): lambda one: self._note(self.events, EVENTS.decode(one.data)),
-            subjects.heartbeat(subjects.CLIPOOL): lambda one: self._note(
+            subjects.heartbeat(subjects.CLIPOOL, WORKER): lambda one: self._note(
                 self.heartbeats, WORKER_HEARTBEAT.decode(one.data)
             ),
-            self.transport.inbox("commands"): lambda one: self._note(self.replies, COMMAND_REPLY.decode(one.data)),
+            self.transport.inbox(WORKER, "commands"): lambda one: self._note(
+                self.replies, COMMAND_REPLY.decode(one.data)
+            ),
         }
         for subject, handler in listening.items():
             assert not isinstance(await self.transport.subscribe(subject, handler), Err)
@@ -78,7 +83,7 @@ class Hub:
         assert not isinstance(await self.transport.subscribe(subjects.clipool_record(WORKER), self._on_record), Err)
 
     async def tell(self, command: Command, *, reply: str | None = None) -> None:
-        answer_to = self.transport.inbox("commands") if reply is None else reply
+        answer_to = self.transport.inbox(WORKER, "commands") if reply is None else reply
         await self.transport.publish(subjects.clipool_command(WORKER), COMMAND.encode(command), reply=answer_to)
 
     async def greet(self) -> None:
@@ -187,7 +192,7 @@ def kit(
     return Kit(
         models=Given({"scripted": scripted}),
         tools={
-            name: Equipped(ToolSpec(name, "", "{}", effect=effect, timeout=timeout), tool)
+            name: Equipped(ToolSpec(name, "", "{}", effect=effect, timeout=timeout, is_foreign=False), tool)
             for name, (effect, tool) in given.items()
         },
         prices=prices or FakePrices(),
@@ -210,7 +215,15 @@ def run(
     instance: str | None = None,
 ) -> Run:
     """A command to run a turn."""
-    agent = AgentSpec(name="a", hash="h", model=model, tools=tuple(tools), namespace="a", limits=limits or Limits())
+    agent = AgentSpec(
+        name="a",
+        hash="h",
+        model=model,
+        tools=tuple(tools),
+        namespace="a",
+        limits=limits or Limits(),
+        approvals=UNASKED,
+    )
     return Run(
         turn=turn,
         epoch=epoch,

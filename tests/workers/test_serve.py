@@ -51,7 +51,7 @@ CAPABILITY = Capability("voice.shout", SHOUT, SHOUTED, shout, refuse)
 
 
 async def ask(hub: FakeTransport, raw: bytes) -> Shouted:
-    answer = await hub.request(subjects.request("voice.shout", "w1"), raw, timeout=5.0)
+    answer = await hub.request(subjects.request("voice.shout", "w1"), raw, timeout=5.0, responder="w1")
     assert isinstance(answer, Ok)
     return SHOUTED.decode(answer.value)
 
@@ -61,7 +61,7 @@ async def wish(work: Work, raw: bytes, *, at_once: int = 4) -> CapabilityReply:
     bus = FakeBus()
     asker = bus.join(subjects.CLIPOOL)
     async with CapabilityWorker(bus.join("w1"), for_agents("shout", work, at_once=at_once), "life-1"):
-        answer = await asker.request(subjects.request("shout", "w1"), raw, timeout=5.0)
+        answer = await asker.request(subjects.request("shout", "w1"), raw, timeout=5.0, responder="w1")
     assert isinstance(answer, Ok)
     return CAPABILITY_REPLY.decode(answer.value)
 
@@ -91,14 +91,13 @@ async def test_what_is_no_request_and_what_goes_wrong_are_refused_and_the_next_i
     assert (malformed.refused, failed.refused, answered.text) == ("malformed", "failed", "X")
 
 
-async def test_nobody_but_those_who_may_ask_is_answered() -> None:
+async def test_nobody_is_answered_who_expects_the_answer_of_another() -> None:
     bus = FakeBus()
     stranger = bus.join("stranger")
     async with CapabilityWorker(bus.join("w1"), CAPABILITY, "life-1"):
-        asked = asyncio.create_task(
-            stranger.request(subjects.request("voice.shout", "w1"), SHOUT.encode(Shout(text="x")), timeout=0.05)
+        answer = await stranger.request(
+            subjects.request("voice.shout", "w1"), SHOUT.encode(Shout(text="x")), timeout=0.05, responder="w2"
         )
-        answer = await asked
 
     assert isinstance(answer, Err)
     assert answer.reason == "timeout"
@@ -108,7 +107,7 @@ async def test_its_heartbeat_names_worker_and_instance() -> None:
     bus = FakeBus()
     heard: asyncio.Queue[bytes] = asyncio.Queue()
     await bus.join(subjects.HUB).subscribe(
-        subjects.heartbeat("voice.shout"), lambda delivery: heard.put_nowait(delivery.data)
+        subjects.heartbeat("voice.shout", "w1"), lambda delivery: heard.put_nowait(delivery.data)
     )
     async with CapabilityWorker(bus.join("w1"), CAPABILITY, "life-1"):
         beat = HEARTBEAT.decode(await heard.get())

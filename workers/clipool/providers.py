@@ -7,6 +7,8 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from hub.kernel.ports import Keeper, Model, ModelSettings
+from hub.kernel.secrecy import LOOKS_ALONE, Redactor
+from workers.clipool.discretion import DiscreetModel
 
 logger = logging.getLogger(__name__)
 
@@ -14,17 +16,23 @@ GROUP = "factory.models"
 
 
 class Installed:
-    """Every entry point of the group; those given are there already and come first.
+    """Every entry point of the group, whose models are discreet; those given are there already and come first.
 
     Loading a provider's SDK takes seconds of work: it is done in a thread, while other turns go on; and `beside` it
     whatever else the first call of a provider needs.
     """
 
     def __init__(
-        self, given: Mapping[str, Model], settings: ModelSettings, beside: Callable[[], object] = lambda: None
+        self,
+        given: Mapping[str, Model],
+        settings: ModelSettings,
+        beside: Callable[[], object] = lambda: None,
+        redactor: Redactor = LOOKS_ALONE,
     ) -> None:
         self._beside = beside
+        self._redactor = redactor
         self._made: dict[str, Model] = dict(given)
+        self._keepers: dict[str, Keeper] = {name: one for name, one in given.items() if isinstance(one, Keeper)}
         self._found: Mapping[str, EntryPoint] = {one.name: one for one in entry_points(group=GROUP)}
         self._settings = settings
         self._lock = asyncio.Lock()
@@ -44,11 +52,10 @@ class Installed:
         folder = Path(self._settings.folder)
         are_done = True
         for name in self.names:
-            model: object = self._made.get(name)
-            if model is None and (folder / name).exists():
-                model = await self.find(name)
-            if isinstance(model, Keeper):
-                are_done &= await model.erase(scope, namespaces, until)
+            if (folder / name).exists():
+                await self.find(name)
+            if (keeper := self._keepers.get(name)) is not None:
+                are_done &= await keeper.erase(scope, namespaces, until)
         return are_done
 
     async def find(self, provider: str) -> Model | None:
@@ -60,7 +67,10 @@ class Installed:
         async with self._lock:
             if provider not in self._made:
                 make = await asyncio.to_thread(_load, self._found[provider], self._beside)
-                self._made[provider] = make(self._settings)
+                model = make(self._settings)
+                if isinstance(model, Keeper):
+                    self._keepers[provider] = model
+                self._made[provider] = DiscreetModel(model, self._redactor)
                 logger.info("the model provider %s is loaded", provider)
             return self._made[provider]
 

@@ -3,17 +3,21 @@
 import asyncio
 import logging
 from asyncio import Task, TimerHandle
+from contextlib import nullcontext
 from hashlib import sha256
 from typing import Protocol
 
 from factory_contracts.messages import Usage
 from factory_contracts.trace import ModelStep, Step
-from factory_contracts.work import Recorded, RecordReply, Requested, Run, Steer, ToolEvent
+from factory_contracts.work import ApprovalWanted, Recorded, RecordReply, Requested, Run, Steer, ToolEvent
 from hub.kernel import harness
+from hub.kernel.foreign import unlabelled
 from hub.kernel.harness import End, Show
 from hub.kernel.ports import Spoken
+from workers.clipool.discretion import discreet_step
 from workers.clipool.errand import Errand
 from workers.clipool.kit import Kit
+from workers.clipool.limit import Limit
 from workers.clipool.tape import Tape, clean
 
 logger = logging.getLogger(__name__)
@@ -48,10 +52,11 @@ class Turn:
         "_errand",
         "_is_stirred",
         "_loop",
+        "_redactor",
         "_tape",
         "_timer",
         "_usage",
-        "deadline",
+        "limit",
         "run",
         "task",
     )
@@ -61,9 +66,10 @@ class Turn:
         self.task: Task[None] | None = None
         self._desk = desk
         self._loop = asyncio.get_running_loop()
-        self.deadline = self._loop.time() + run.agent.limits.max_seconds
+        self.limit = Limit(run.agent.limits.max_seconds)
         self._tape = Tape(run.turn, run.attempt, instance)
         self._errand = Errand(run, run.agent, kit, self, sha256(f"{run.turn}.{run.attempt}".encode()).hexdigest()[:8])
+        self._redactor = kit.redactor
         self._usage = Usage()
         self._cursor = 0
         self._due = 0.0
@@ -99,7 +105,9 @@ class Turn:
 
     def steer(self, command: Steer) -> None:
         """The person adds something."""
-        self._errand.feed(harness.Steer(command.joining, Spoken(command.line.role, command.line.text)))
+        line = command.line
+        trusted = unlabelled(line.text) if line.trusted else ""
+        self._errand.feed(harness.Steer(command.joining, Spoken(line.role, line.text), bool(command.tainted), trusted))
 
     def close(self) -> None:
         """Leave off: nothing more is done or told."""
@@ -155,7 +163,7 @@ class Turn:
         """A model call or a tool call is over."""
         if isinstance(step, ModelStep):
             self._usage = _added(self._usage, step)
-        self._tape.note(step)
+        self._tape.note(discreet_step(step, self._redactor))
         self.stir()
 
     def end(self, end: End) -> None:
@@ -163,7 +171,15 @@ class Turn:
         reference = self._errand.reference if end.reason else None
         if reference is not None:
             logger.error("turn %s failed, reference %s: %s", self.run.turn, reference, end.reason)
-        self._tape.end(end.outcome, self._usage, reference, end.joined, end.attachments, end.choices)
+        self._tape.end(
+            end.outcome,
+            self._usage,
+            reference,
+            end.joined,
+            end.attachments,
+            end.choices,
+            is_tainted=end.is_tainted,
+        )
         self._stir_now()
         # An end that comes from outside finds a model or tools at work.
         if self.task is not None and self.task is not asyncio.current_task():
@@ -171,7 +187,8 @@ class Turn:
 
     async def record(self, record: Requested) -> RecordReply:
         """Whether the record is on the log, or the call allowed; where the attempt is over, nothing of it is kept."""
-        reply = await self._desk.record(self.run, record)
+        with self.limit.held() if isinstance(record, ApprovalWanted) else nullcontext():
+            reply = await self._desk.record(self.run, record)
         if not isinstance(reply, Recorded) and not reply.words:
             self._desk.drop(self)
         return reply

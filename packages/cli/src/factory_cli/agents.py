@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from factory_cli import config
+from factory_cli import config, secret
 from factory_cli.console import AgentsOption, Failed, HomeOption, JsonOption, say_table, surroundings, told
 from factory_cli.document import BadConfiguration
 from factory_cli.home import Home, write_atomically
@@ -158,14 +158,16 @@ def test(
         from factory_cli import trace, trial
         from factory_cli.seeds import by_surroundings, load
         from factory_nats.identity import Identity
+        from hub.kernel.secrecy import Redactor
         from workers.clipool.composition import ClipoolSettings
 
         where, environment = surroundings(home)
         where.prepare()
         configuration = config.load(where.configuration)
-        variables = config.providers_variables()
-        resolve = by_surroundings(variables, environment.script)
         folder = config.agents_folder(agents, where)
+        handed = secret.handed(folder)
+        variables = config.providers_variables(handed=handed)
+        resolve = by_surroundings(variables, environment.script)
         agent = load(folder, resolve, configuration.routes).agents.get(name)
         if agent is None:
             raise Failed(f"no agent {name!r} in {folder}; `factory agent list` names them")
@@ -177,12 +179,14 @@ def test(
             agents=folder,
             variables=variables,
             prices=configuration.prices,
+            redactor=Redactor.of(secret.values(variables, handed)),
         )
         trial.hush()
         wanted = resolve(model).model if model == "auto" else model
         agent = trial.prepared(agent, model=wanted, is_dry=is_dry)
         try:
-            tried = trial.try_out(agent, _asked(prompt), environment.person, settings, _warn)
+            ask = _allowed if sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty() else None
+            tried = trial.try_out(agent, _asked(prompt), environment.person, settings, _warn, ask)
         except ScriptError as error:
             raise Failed(f"FACTORY_SCRIPT: {error}") from None
     if is_json:
@@ -213,6 +217,22 @@ def _asked(prompt: str | None) -> str:
         return prompt
     piped = "" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.read().strip()
     return piped or QUESTION
+
+
+async def _allowed(question: str) -> bool:
+    """Ask at the terminal; whatever is not yes is no."""
+    import asyncio
+
+    typer.echo(f"\n{question}\n[y/N] ", err=True, nl=False)
+    loop = asyncio.get_running_loop()
+    is_there = loop.create_future()
+    # Reading in a thread could not be called off.
+    loop.add_reader(sys.stdin, is_there.set_result, None)
+    try:
+        await is_there
+    finally:
+        loop.remove_reader(sys.stdin)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _warn(words: str) -> None:

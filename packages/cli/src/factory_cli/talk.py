@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from factory_cli import config, joining, keys, locks, spokes
+from factory_cli import config, joining, locks, privacy, spokes
 from factory_cli.console import AgentsOption, Failed, HomeOption, run, surroundings, told
 from factory_cli.home import Home
 from factory_cli.joining import NotRunning
@@ -23,8 +23,10 @@ class Wish:
     """What a person asked of a chat."""
 
     prompt: str | None = None
+    piped: str = ""
     files: tuple[str, ...] = ()
     is_json: bool = False
+    allows: bool = False
     resume: str | None = None
     session: str | None = None
     agent: str | None = None
@@ -36,6 +38,7 @@ def chat(
         list[str] | None, typer.Option("--file", metavar="PATH", help="With -p: a file that goes with it; repeatable.")
     ] = None,
     is_json: Annotated[bool, typer.Option("--json", help="With -p: render events, one JSON per line.")] = False,
+    allows: Annotated[bool, typer.Option("--yes", help="With -p: allow what an agent asks to do.")] = False,
     is_resuming: Annotated[bool, typer.Option("--resume", help="Go on with session ID, or the last.")] = False,
     resumed: Annotated[
         str | None,
@@ -47,7 +50,7 @@ def chat(
     home: HomeOption = None,
     agents: AgentsOption = None,
 ) -> None:
-    """Talk with an agent here. Starts everything that is needed. Text piped in is added to the prompt."""
+    """Talk with an agent here. Starts everything that is needed. Text piped in goes with the prompt."""
     with told():
         where, environment = surroundings(home)
         if sum((continues, is_resuming, session is not None)) > 1:
@@ -56,6 +59,8 @@ def chat(
             raise typer.BadParameter(f"what is {resumed!r}? A prompt is given with -p, a session with --resume")
         if is_json and prompt is None and sys.stdin.isatty():
             raise typer.BadParameter("--json needs a prompt: -p TEXT, or text piped in")
+        if allows and prompt is None and sys.stdin.isatty():
+            raise typer.BadParameter("--yes needs a prompt: -p TEXT, or text piped in; a chat asks")
         if file and prompt is None and sys.stdin.isatty():
             raise typer.BadParameter("--file needs a prompt: -p TEXT, or text piped in; a chat has /attach PATH")
         where.prepare()
@@ -71,9 +76,11 @@ def chat(
             if agents is not None and running.agents != str(seeds):
                 typer.echo(f"factory: --agents is ignored: {running.agents} is already running", err=True)
             wish = Wish(
-                prompt=_with_piped(prompt),
+                prompt=prompt,
+                piped="" if prompt is None or sys.stdin.isatty() else sys.stdin.read().strip(),
                 files=tuple(file or ()),
                 is_json=is_json,
+                allows=allows,
                 resume=(resumed or "") if is_resuming or continues else None,
                 session=session,
                 agent=agent,
@@ -97,21 +104,23 @@ def up(home: HomeOption = None, agents: AgentsOption = None) -> None:
 
         locks.sign(lock, None)
         typer.echo(f"factory: running on {where.path}; logs are in {where.log}; Ctrl-C ends it", err=True)
-        raise typer.Exit(supervise(Plan(where, seeds, environment.nats_url, stays=True), lock))
+        plan = Plan(where, seeds, environment.nats_url, stays=True, log_level=environment.log_level)
+        raise typer.Exit(supervise(plan, lock))
 
 
 def talk(
     where: Home, environment: config.Environment, url: str, wish: Wish, tend: Callable[[], str] | None = None
 ) -> int:
     """Be the terminal's spoke on the bus at `url`, and see after what runs there. The exit status."""
+    privacy.seal()
     from adapters.cli.__main__ import ChatSettings
     from adapters.cli.__main__ import chat as converse
-    from factory_nats.identity import Identity
+    from factory_cli import membership
 
     name = config.Bot(config.LOCAL_PLATFORM, config.LOCAL_BOT).identity
     settings = ChatSettings(
         nats_url=url,
-        identity=Identity(name, keys.seed_of(where.keys, name)),
+        identity=membership.identity(where, config.load(where.configuration), name),
         user_id=environment.person,
         user_name=environment.person,
         history_file=where.path / "history",
@@ -122,8 +131,10 @@ def talk(
         resume=wish.resume,
         agent=wish.agent,
         prompt=wish.prompt,
+        piped=wish.piped,
         files=wish.files,
         is_json=wish.is_json,
+        allows=wish.allows,
         is_interactive=sys.stdin.isatty() and sys.stdout.isatty(),
         use_color=sys.stdout.isatty() and not environment.is_plain,
     )
@@ -147,13 +158,6 @@ async def _tended(work: Coroutine[None, None, int], tend: Callable[[], str]) -> 
         if not talking.done():
             talking.cancel()
             await asyncio.wait((talking,))
-
-
-def _with_piped(prompt: str | None) -> str | None:
-    """The prompt and beneath it what was piped in; without a prompt the chat reads that itself."""
-    if prompt is None or sys.stdin.isatty():
-        return prompt
-    return "\n\n".join(part for part in (prompt, sys.stdin.read().strip()) if part)
 
 
 def _examine(where: Home, seeds: Path) -> config.Configuration:

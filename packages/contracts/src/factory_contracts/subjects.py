@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from types import MappingProxyType
+from typing import Literal
 from urllib.parse import quote, unquote
 from zlib import crc32
 
@@ -20,9 +21,8 @@ STREAM = "TURNS"
 READY_BUCKET = "factory_ready"
 CLIPOOL = "clipool"
 HUB = "hub"
+READER = "reader"
 ERASER = "eraser"
-# Who may ask a worker of another capability, and so whom it answers.
-ASKERS = (HUB, CLIPOOL)
 
 _NAME = re.compile(r"[a-z0-9_-]{1,32}")
 _WORKER = re.compile(r"[a-z0-9_-]{1,64}")
@@ -42,12 +42,19 @@ class BadToken(ValueError):
     """A name that cannot stand in a subject."""
 
 
+# Where a connection is let in: where processes talk; with whoever keeps the streams; or apart from everybody, with a
+# view of what it is granted and of nothing else. The server sends an answer wherever it is told to, whatever the asker
+# may publish: so nobody who may ask it anything is let in where a wrong answer could do harm.
+Place = Literal["bus", "streams", "apart"]
+
+
 @dataclass(frozen=True, slots=True)
 class Permissions:
-    """What one identity may publish and subscribe to, beside its own inbox."""
+    """What one connection of an identity may publish and subscribe to, beside its own inbox."""
 
     publish: tuple[str, ...]
-    subscribe: tuple[str, ...]
+    subscribe: tuple[str, ...] = ()
+    place: Place = "bus"
 
 
 def platform_token(value: str) -> str:
@@ -133,8 +140,13 @@ def money(shard: int) -> str:
 
 
 def owners(platform: str, bot_id: str) -> str:
-    """Who became an owner of a bot by a code."""
+    """Who became an owner of a bot by a code, before there were acts."""
     return f"{ROOT}.turns._owners.{_bot(platform, bot_id)}"
+
+
+def access() -> str:
+    """What was done about who may do what, on every bot."""
+    return f"{ROOT}.turns._access"
 
 
 def blobs(platform: str, bot_id: str) -> str:
@@ -152,9 +164,14 @@ def typing(platform: str, bot_id: str) -> str:
     return f"{ROOT}.typing.{platform_token(platform)}.{bot_token(bot_id)}"
 
 
-def heartbeat(capability: str) -> str:
-    """Where the workers of a capability say that they live."""
-    return f"{ROOT}.{capability_token(capability)}.heartbeat"
+def heartbeat(capability: str, worker: str) -> str:
+    """Where one worker of a capability, and nobody else, says that it lives."""
+    return f"{heartbeats(capability)[:-1]}{worker_token(worker)}"
+
+
+def heartbeats(capability: str) -> str:
+    """Where all workers of a capability say that they live."""
+    return f"{ROOT}.{capability_token(capability)}.heartbeat.*"
 
 
 def request(capability: str, worker: str) -> str:
@@ -207,78 +224,124 @@ def read_turns(subject: str) -> tuple[str, str, str] | None:
 
 
 def read_worker(subject: str) -> str:
-    """The worker at the end of a work subject."""
+    """The worker at the end of a work subject, or of a heartbeat's."""
     return worker_token(subject.rpartition(".")[2])
 
 
-def hub_permissions() -> Permissions:
-    """The hub creates streams and alone writes the log."""
-    return Permissions(publish=(">",), subscribe=(f"{ROOT}.>",))
+def hub_permissions(*askers: str) -> Permissions:
+    """The hub tells every spoke and CliPool worker, and answers those `askers`, which are the same by identity."""
+    return Permissions(
+        publish=(
+            *plane("outbound"),
+            *plane("commands"),
+            clipool_hello(),
+            heartbeat(HUB, HUB),
+            *(_answers(asker, HUB) for asker in askers),
+        ),
+        subscribe=(
+            *plane("inbound"),
+            *plane("events"),
+            *plane("record"),
+            heartbeats(CLIPOOL),
+            heartbeats(HUB),
+        ),
+    )
+
+
+def hub_store_permissions(*stores: str) -> Permissions:
+    """The hub alone writes the log, and makes the streams: the log's, those of the stores, and the one of readiness."""
+    streams = (STREAM, f"KV_{READY_BUCKET}", *(f"OBJ_{store}" for store in stores))
+    return Permissions(
+        publish=(
+            *plane("turns"),
+            f"$KV.{READY_BUCKET}.{HUB}",
+            *(f"$JS.API.STREAM.{verb}.{stream}" for stream in streams for verb in ("CREATE", "UPDATE")),
+            f"$JS.API.STREAM.INFO.{STREAM}",
+            *_asking(STREAM),
+        ),
+        place="streams",
+    )
 
 
 def eraser_permissions(*stores: str) -> Permissions:
-    """Who takes what was said off the disk may erase from the log and from the stores that are named, and make anew
-    those of them that deny it; it reads nothing, and nobody else may do any of this."""
-    logs = (STREAM, *(f"OBJ_{store}" for store in stores))
+    """What is forgotten is taken off the log and out of the stores; the hub holds this key for nothing else.
+
+    A purge leaves the bytes on the disk, a delete overwrites them. A stream that denies deletes has to be made anew.
+    """
+    streams = (STREAM, *(f"OBJ_{store}" for store in stores))
+    both = (*streams, *(f"{stream}_BESIDE" for stream in streams))
+    verbs = ("INFO", "CREATE", "UPDATE", "DELETE")
     return Permissions(
-        publish=tuple(
-            f"$JS.API.STREAM.{what}.{name}"
-            for log in logs
-            for what, names in (
-                ("MSG.DELETE", (log,)),
-                *((change, (log, f"{log}_BESIDE")) for change in ("INFO", "CREATE", "UPDATE", "DELETE")),
-            )
-            for name in names
+        publish=(
+            *(f"$JS.API.STREAM.MSG.DELETE.{stream}" for stream in streams),
+            *(f"$JS.API.STREAM.{verb}.{stream}" for stream in both for verb in verbs),
+            *(subject for stream in streams[1:] for subject in _asking(stream)),
         ),
-        subscribe=(),
+        place="streams",
+    )
+
+
+def reader_permissions() -> Permissions:
+    """The command looks at every log, and hears which workers live; it writes nothing."""
+    return Permissions(
+        publish=(*_asking(STREAM), f"$JS.API.DIRECT.GET.KV_{READY_BUCKET}.$KV.{READY_BUCKET}.{HUB}"),
+        subscribe=(heartbeats(CLIPOOL),),
+        place="apart",
     )
 
 
 def spoke_permissions(platform: str, bot_id: str) -> Permissions:
-    """A spoke speaks for its own bot, keeps the files that come to it, and hears nothing of another."""
-    store = blobs(platform, bot_id)
+    """A spoke speaks for its own bot, and hears nothing of another."""
     return Permissions(
-        publish=(
-            f"{ROOT}.inbound.{platform_token(platform)}.{bot_token(bot_id)}.*",
-            typing(platform, bot_id),
-            *_writing(store),
-            *_reading(store),
-        ),
-        subscribe=(outbound(platform, bot_id), typing(platform, bot_id)),
+        publish=(f"{ROOT}.inbound.{platform_token(platform)}.{bot_token(bot_id)}.*",),
+        subscribe=(outbound(platform, bot_id),),
     )
 
 
-def clipool_permissions(worker: str, *stores: str) -> Permissions:
+def clipool_permissions(worker: str, *asked: tuple[str, str]) -> Permissions:
     """A CliPool worker hears its own commands and speaks in its own name; its word goes to the hub's inbox alone.
 
-    It reads the files in the stores that are named, keeps there those that its agents send, and asks the workers of any
-    capability that it hears of.
+    It hears of the workers of other capabilities and asks them, each named by capability and worker.
     """
     return Permissions(
         publish=(
             clipool_events(worker),
             clipool_record(worker),
-            heartbeat(CLIPOOL),
-            f"_INBOX_{HUB}.>",
-            *plane("request"),
-            *(subject for store in stores for subject in (*_writing(store), *_reading(store))),
+            heartbeat(CLIPOOL, worker),
+            _answers(HUB, worker),
+            *(request(capability, other) for capability, other in asked),
         ),
-        subscribe=(clipool_command(worker), clipool_hello(), *plane("heartbeat")),
+        subscribe=(
+            clipool_command(worker),
+            clipool_hello(),
+            *dict.fromkeys(heartbeats(capability) for capability, _ in asked),
+        ),
     )
 
 
-def worker_permissions(capability: str, worker: str) -> Permissions:
-    """A worker of any other capability answers its own requests, and those who may ask."""
-    inboxes = (f"_INBOX_{asker}.>" for asker in ASKERS)
-    return Permissions(publish=(heartbeat(capability), *inboxes), subscribe=(request(capability, worker),))
+def store_permissions(*stores: str) -> Permissions:
+    """A spoke keeps and reads the files of its bot; a CliPool worker those of every bot, for it runs turns of all."""
+    writing = (f"$O.{store}.{kind}.*" for store in stores for kind in ("C", "M"))
+    reading = (subject for store in stores for subject in _asking(f"OBJ_{store}"))
+    return Permissions(publish=(*writing, *reading), place="apart")
 
 
-def _writing(store: str) -> tuple[str, ...]:
-    return f"$O.{store}.C.*", f"$O.{store}.M.*"
+def worker_permissions(capability: str, worker: str, *askers: str) -> Permissions:
+    """A worker of any other capability answers its own requests, and those who may ask: all CliPool workers."""
+    return Permissions(
+        publish=(heartbeat(capability, worker), *(_answers(asker, worker) for asker in askers or (CLIPOOL,))),
+        subscribe=(request(capability, worker),),
+    )
 
 
-def _reading(store: str) -> tuple[str, ...]:
-    return f"$JS.API.DIRECT.GET.OBJ_{store}", f"$JS.API.DIRECT.GET.OBJ_{store}.>"
+def _answers(asker: str, responder: str) -> str:
+    """The inbox in which an asker waits for the answers of one responder, and nobody else may write."""
+    return f"_INBOX_{asker}.{responder}.>"
+
+
+def _asking(stream: str) -> tuple[str, ...]:
+    """How messages of a stream are read: directly, by a question that makes no consumer."""
+    return f"$JS.API.DIRECT.GET.{stream}", f"$JS.API.DIRECT.GET.{stream}.>"
 
 
 _PARTITIONS: Mapping[str, int] = MappingProxyType({str(part): part for part in range(PARTITIONS)})
@@ -291,9 +354,10 @@ _PLANES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "epochs": (f"{ROOT}.turns._epoch.*",),
         "money": (f"{ROOT}.turns._money.*",),
         "owners": (f"{ROOT}.turns._owners.*",),
+        "access": (f"{ROOT}.turns._access",),
         "scopes": (f"{ROOT}.turns.*.*.*",),
         "typing": (f"{ROOT}.typing.*.*",),
-        "heartbeat": (f"{ROOT}.*.heartbeat", f"{ROOT}.*.*.heartbeat"),
+        "heartbeat": (f"{ROOT}.*.heartbeat.*", f"{ROOT}.*.*.heartbeat.*"),
         "commands": (f"{ROOT}.{CLIPOOL}.cmd.*",),
         "events": (f"{ROOT}.{CLIPOOL}.events.*",),
         "record": (f"{ROOT}.{CLIPOOL}.record.*",),

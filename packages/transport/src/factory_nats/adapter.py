@@ -13,20 +13,20 @@ from types import TracebackType
 from typing import Final, Literal, Self, TypeAlias
 
 from factory_nats.result import Err
-from factory_nats.transport import Delivery, Subscription, Transport
+from factory_nats.transport import Delivery, Subscription, Transport, inbox_prefix
 
 logger = logging.getLogger(__name__)
 
 Trouble: TypeAlias = Literal["busy", "failed"]
 
-_ANY_INBOX: Final = "_INBOX_"
+_INBOX: Final = inbox_prefix("")
 
 
 class NatsAdapterBase(ABC):
     """A satellite on a transport that `connect` has made; leaving it finishes what was begun and closes the transport.
 
-    Answers go to inboxes alone, and only to those of `askers` when some are named: whoever may choose where an answer
-    goes could make us write anywhere else.
+    An answer goes to an inbox that expects it of us, and only to one of `askers` when some are named: whoever may
+    choose where an answer goes could make us write anywhere else.
     """
 
     def __init__(
@@ -115,9 +115,8 @@ class NatsAdapterBase(ABC):
         task.add_done_callback(self._running.discard)
 
     def _may_answer(self, reply: str) -> bool:
-        if not self._askers:
-            return reply.startswith(_ANY_INBOX)
-        return any(self.transport.owns_inbox(reply, asker) for asker in self._askers)
+        askers = self._askers or (reply.partition(".")[0].removeprefix(_INBOX),)
+        return any(self.transport.owns_inbox(reply, asker) for asker in askers)
 
     async def _serve(self, delivery: Delivery) -> None:
         # In a task of its own: what a stranger's code raises costs one request, not the satellite.

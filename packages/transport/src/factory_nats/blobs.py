@@ -125,7 +125,6 @@ async def reach(transport: Transport, store: str) -> Result[int]:
 
 async def erase(
     transport: Transport,
-    eraser: Transport,
     store: str,
     folder: str,
     *,
@@ -134,7 +133,7 @@ async def erase(
     spared: Collection[str] = (),
 ) -> Result[None]:
     """Overwrite on the disk all that was put into the folder, and the values of these names, up to a sequence of the
-    store's log; but no value that is spared. `eraser` may erase what `transport` may read.
+    store's log; but no value that is spared.
 
     After an error some of it may be left; erasing it again is right, whatever happened.
     """
@@ -162,30 +161,30 @@ async def erase(
     gone = {_chunks(store, nuid) for nuid in chunks} | {one for one in found.value if one.startswith(prefix)}
     for subject in gone - {_chunks(store, nuid) for nuid in kept}:
         if subject in found.value:
-            erased = await _erase_all(transport, eraser, store, subject, until)
+            erased = await _erase_all(transport, store, subject, until)
             if isinstance(erased, Err):
                 return erased
     # What tells which pieces a value has goes last: without it they would not be found again.
-    return await _erase_each(eraser, store, [one.sequence for one in doomed if one.sequence <= until])
+    return await _erase_each(transport, store, [one.sequence for one in doomed if one.sequence <= until])
 
 
-async def _erase_all(transport: Transport, eraser: Transport, store: str, subject: str, until: int) -> Result[None]:
+async def _erase_all(transport: Transport, store: str, subject: str, until: int) -> Result[None]:
     start = 1
     while True:
         page = await transport.read(_stream(store), subject, start=start, limit=PAGE)
         if isinstance(page, Err):
             return page
         sequences = [one.sequence for one in page.value if one.sequence <= until]
-        erased = await _erase_each(eraser, store, sequences)
+        erased = await _erase_each(transport, store, sequences)
         if isinstance(erased, Err) or len(page.value) < PAGE:
             return erased
         start = page.value[-1].sequence + 1
 
 
-async def _erase_each(eraser: Transport, store: str, sequences: list[int]) -> Result[None]:
+async def _erase_each(transport: Transport, store: str, sequences: list[int]) -> Result[None]:
     for at in range(0, len(sequences), _AT_ONCE):
         few = sequences[at : at + _AT_ONCE]
-        for erased in await asyncio.gather(*(eraser.erase(_stream(store), sequence) for sequence in few)):
+        for erased in await asyncio.gather(*(transport.erase(_stream(store), sequence) for sequence in few)):
             if isinstance(erased, Err) and erased.reason != "not found":
                 return erased
     return Ok(None)

@@ -55,19 +55,11 @@ def _closed(name: str) -> str:
     return f"{name}_CLOSED"
 
 
-async def is_due(transport: Asks, config: StreamConfig) -> Result[bool]:
-    """Whether the log denies what it should not, or was left in the middle of being made anew."""
-    here, there = await _look(transport, config.name), await _look(transport, beside(config.name))
-    if isinstance(here, Err):
-        return here
-    if isinstance(there, Err):
-        return there
-    log = here.value
-    return Ok(there.value is not None or (log is not None and (log.denies_delete or log.is_copy)))
-
-
 async def remake(transport: Asks, config: StreamConfig) -> Result[None]:
-    """Make it as configured. After an error it is as it was, or half made anew: doing it again is right."""
+    """Make it as configured; nothing is done where it is, or is not there.
+
+    After "no space" or "exists" it is as it was, after any other error perhaps half made: doing it again is right.
+    """
     while True:
         here, there = await _look(transport, config.name), await _look(transport, beside(config.name))
         if isinstance(here, Err):
@@ -130,7 +122,7 @@ async def _grown(transport: Asks, source: str, copy: str) -> Result[None]:
         if part.value.last > newest:
             newest, grew_at = part.value.last, loop.time()
         if loop.time() - grew_at > PATIENCE:
-            return Err("timeout", f"{copy} does not grow, at message {newest} of {whole.value.last}")
+            return Err("no space", f"{copy} does not grow, at message {newest} of {whole.value.last}")
         await asyncio.sleep(LOOK_EVERY)
 
 

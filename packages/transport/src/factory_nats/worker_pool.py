@@ -42,7 +42,7 @@ class Answered:
 
 
 class WorkerPoolClient:
-    """The workers of one capability.
+    """The workers of one capability, each known by its identity.
 
     A request may be carried out twice, for after a timeout the next worker is asked; unless it is said not to be
     repeatable.
@@ -62,15 +62,13 @@ class WorkerPoolClient:
         self._circuit = circuit
         self._circuits: dict[str, CircuitBreaker] = {}
 
-    async def listen(self, subject: str, read: Callable[[bytes], Result[Heartbeat]]) -> Result[Subscription]:
-        """Learn from the heartbeats on `subject` who is there."""
+    async def listen(self, subject: str, read: Callable[[Delivery], Heartbeat | None]) -> Result[Subscription]:
+        """Learn from the heartbeats on `subject` who is there; what `read` drops was not said."""
 
         def note(delivery: Delivery) -> None:
-            heartbeat = read(delivery.data)
-            if isinstance(heartbeat, Err):
-                logger.error("a heartbeat on %s was dropped: %s", subject, heartbeat.detail)
+            said = read(delivery)
+            if said is None:
                 return
-            said = heartbeat.value
             change = self.registry.heard(said.worker, said.instance, said.load, self._now())
             if change != "known":
                 logger.info("worker %s: %s", said.worker, change)
@@ -116,7 +114,9 @@ class WorkerPoolClient:
 
     async def _ask(self, worker: str, payload: bytes, timeout: float) -> Result[bytes]:
         instance, heard, silent = self.registry.instance(worker), self.registry.heard_at(worker), 0
-        asking = asyncio.create_task(self._transport.request(self._subject(worker), payload, timeout=timeout))
+        asking = asyncio.create_task(
+            self._transport.request(self._subject(worker), payload, timeout=timeout, responder=worker)
+        )
         try:
             while not asking.done():
                 await asyncio.wait({asking}, timeout=LOOK)
