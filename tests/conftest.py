@@ -25,6 +25,7 @@ LONGEST = (
     "secrets/test_canaries.py",
     "tools/test_mcp.py",
     "test_walk.py",
+    "test_forgetting.py",
     "cli/test_main.py",
     "transport/test_link.py",
     "transport/test_transport.py",
