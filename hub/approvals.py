@@ -180,8 +180,8 @@ class Approvals:
 
     def _may_approve(self, pool: Pool, turn: OpenTurn, person: Person) -> bool:
         """Whether they own the bot that asks, wherever they answer from; who asked for the turn need not."""
-        who, in_group = name_of(person.platform, person.user_id), turn.message.in_group
-        return self.ports.people.decide(pool.key, who, "approve", in_group=in_group).allowed
+        who = name_of(person.platform, person.user_id)
+        return self.ports.people.decide(pool.key, who, "approve", in_group=turn.message.in_group).allowed
 
     # The log
 

@@ -325,6 +325,9 @@ _ACTIONS: Mapping[str, Action] = MappingProxyType(
         LINK: "link",
         "/unlink": "link",
         "/whoami": "link",
+        APPROVALS: "approve",
+        APPROVE: "approve",
+        DENY: "approve",
     }
 )
 # What these do when something is chosen.

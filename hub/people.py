@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 from factory_contracts.messages import InboundMessage
 from factory_contracts.records import Act, Given, Granted, Invited, Linked, Owner, record_id
 from hub.kernel import guards
-from hub.kernel.access import Access, Action, BotPolicy, Decision, Place, decide, name_of, objection, speaker
+from hub.kernel.access import Access, Action, BotPolicy, Decision, Place, decide, objection, paired, speaker
 from hub.kernel.guards import CODE_BYTES, HIDDEN, Claimed, Pairing, digest_of
 from hub.kernel.ports import Full
 from hub.kernel.routing import RoutingKey
@@ -111,9 +111,7 @@ class People:
     async def restore(self) -> None:
         """Know what was done under earlier hubs."""
         for (platform, bot_id), owners in (await self._log.owners()).items():
-            for owner in owners:
-                who = name_of(platform, owner.user_id)
-                self.access.apply(_granted(None, who, name_of(platform, bot_id), "owner", owner.code, owner.at))
+            self.access.apply_owners(platform, bot_id, owners)
         for act in await self._log.acts():
             self.access.apply(act)
 
@@ -239,10 +237,10 @@ class People:
             return None
         offered, invited = self._offers(key.platform, key.bot_id), self.access.invitation(digest)
         if offered is not None and compare_digest(digest, offered.digest) and now < offered.expires_at:
-            return _granted(None, who, key.bot, "owner", digest, now)
+            return paired(None, who, key.bot, "owner", digest, now)
         if invited is None or invited.bot != key.bot or now >= invited.expires_at:
             return None
-        act = _granted(invited.by, who, key.bot, invited.level, digest, now)
+        act = paired(invited.by, who, key.bot, invited.level, digest, now)
         return None if objection(self.access, act) else act
 
     def _offer(self, claimed: Claimed, now: float) -> _Offer | None:
@@ -281,10 +279,6 @@ class People:
         if proposal is None or proposal.other != who or now >= proposal.expires_at:
             return None
         return Joined(proposal.one, await self._do(_linked(proposal.one, who, digest, now)))
-
-
-def _granted(by: str | None, to: str, bot: str, level: Given, code: str, at: float) -> Granted:
-    return Granted(id=f"granted.{code}", at=at, by=by, to=to, bot=bot, level=level, code=code)
 
 
 def _linked(one: str, other: str, code: str, at: float) -> Linked:

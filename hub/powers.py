@@ -196,10 +196,8 @@ def _meant(pool: Pool, rest: str) -> _Meant | Told:
 
 
 def _user(pool: Pool, bot: str, word: str) -> str | None:
-    """The account that is meant: with its platform, or else on the bot's own; None where it can be nobody's."""
-    platforms = {policy.platform for policy in pool.ports.people.access.policies.values()}
-    platform, colon, _ = word.partition(":")
-    who = word if colon and platform in platforms else name_of(bot.partition(":")[0], word)
+    """The account that is meant; None where it can be nobody's."""
+    who = pool.ports.people.access.account(bot, word)
     return who if 0 < len(who.partition(":")[2]) <= MOST_NAME else None
 
 

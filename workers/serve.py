@@ -147,9 +147,10 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, until.set)
     if not identity.publish:
-        needed = subjects.worker_permissions(capability.name, identity.name)
-        # Whose questions it will have to answer it does not know, but these two it cannot do without.
-        identity = replace(identity, publish=needed.publish[:1], subscribe=needed.subscribe)
+        # Whom it will answer it is not told, but without these two it serves nobody.
+        alive = subjects.heartbeat(capability.name, identity.name)
+        asked = subjects.request(capability.name, identity.name)
+        identity = replace(identity, publish=(alive,), subscribe=(asked,))
     connected = await connect(url, identity, patience=patience, until=until, on_closed=note_closed)
     if isinstance(connected, Err):
         if until.is_set():

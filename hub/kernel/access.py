@@ -13,7 +13,19 @@ from types import MappingProxyType
 from typing import Literal
 
 from factory_contracts.messages import InboundMessage
-from factory_contracts.records import Act, Blocked, Granted, Invited, Linked, Revoked, Trust, Unblocked, Unlinked
+from factory_contracts.records import (
+    Act,
+    Blocked,
+    Given,
+    Granted,
+    Invited,
+    Linked,
+    Owner,
+    Revoked,
+    Trust,
+    Unblocked,
+    Unlinked,
+)
 
 Level = Literal["blocked", "public", "trusted", "owner"]
 Action = Literal[
@@ -44,6 +56,7 @@ Action = Literal[
 Need = Literal["speaker", "asker", "trusted", "owner", "privacy"]
 
 MOST_LINKED = 16
+STANDINGS_KEPT = 10_000
 HOME = "this home itself"
 RANK: Mapping[Level, int] = MappingProxyType({"blocked": 0, "public": 1, "trusted": 2, "owner": 3})
 
@@ -170,6 +183,7 @@ class Access:
         self._persons: dict[str, tuple[str, ...]] = {}
         # Asked of every message, and changed by an act alone.
         self._counted: dict[str, Mapping[str, Granted]] = {}
+        self._standings: dict[tuple[str, str], Standing] = {}
 
     def apply(self, act: Act) -> None:
         """Take one act, in the log's order; one that is known already changes nothing."""
@@ -177,6 +191,7 @@ class Access:
             return
         self._acts[act.id] = act
         self._counted.clear()
+        self._standings.clear()
         match act:
             case Invited(code=code):
                 self._invitations[code] = act
@@ -200,6 +215,12 @@ class Access:
                 self._persons.pop(who, None)
                 self._persons.update(dict.fromkeys(rest, rest))
 
+    def apply_owners(self, platform: str, bot_id: str, owners: Iterable[Owner]) -> None:
+        """Take those who became owners of a bot by the home's code before there were acts."""
+        for owner in owners:
+            who, bot = name_of(platform, owner.user_id), name_of(platform, bot_id)
+            self.apply(paired(None, who, bot, "owner", owner.code, owner.at))
+
     def knows(self, id: str) -> bool:
         """Whether the act of this id was applied."""
         return id in self._acts
@@ -219,18 +240,21 @@ class Access:
         """The name of the person: for who is linked with nobody their identity."""
         return self.person(who)[0]
 
+    def account(self, bot: str, word: str) -> str:
+        """The identity that somebody means: with its platform, or else on the bot's own."""
+        platform, colon, _ = word.partition(":")
+        is_whole = colon and any(policy.platform == platform for policy in self.policies.values())
+        return word if is_whole else name_of(bot.partition(":")[0], word)
+
     def standing(self, bot: str, who: str) -> Standing:
         """What a person is on a bot: blocked beats all, then counts the most of what their identities hold."""
-        person = self.person(who)
-        one = (f"{' and '.join(person)} are one person.",) if len(person) > 1 else ()
-        if words := self._shut_out(bot, person):
-            return Standing("blocked", (*one, words))
-        if words := self._rooted(bot, person):
-            return Standing("owner", (*one, words))
-        grant = self._counting(bot).get(person[0])
-        if grant is not None:
-            return Standing(grant.level, (*one, spell(grant)))
-        return Standing("public", (*one, f"Nobody who may has let {who} in on {bot}."))
+        standing = self._standings.get((bot, who))
+        if standing is None:
+            # Whoever comes along is known here; a crowd must not fill the memory.
+            if len(self._standings) >= STANDINGS_KEPT:
+                self._standings.clear()
+            standing = self._standings[bot, who] = self._work_out(bot, who)
+        return standing
 
     def is_rooted(self, bot: str, who: str) -> bool:
         """Whether the person is an owner whatever is on the log."""
@@ -269,6 +293,18 @@ class Access:
     def is_code(self, digest: str) -> bool:
         """Whether there is or was a code of this digest."""
         return digest in self._invitations or digest in self._spent
+
+    def _work_out(self, bot: str, who: str) -> Standing:
+        person = self.person(who)
+        one = (f"{' and '.join(person)} are one person.",) if len(person) > 1 else ()
+        if words := self._shut_out(bot, person):
+            return Standing("blocked", (*one, words))
+        if words := self._rooted(bot, person):
+            return Standing("owner", (*one, words))
+        grant = self._counting(bot).get(person[0])
+        if grant is not None:
+            return Standing(grant.level, (*one, spell(grant)))
+        return Standing("public", (*one, f"Nobody who may has let {who} in on {bot}."))
 
     def _grant(self, act: Granted) -> None:
         if act.code is not None:
@@ -420,6 +456,11 @@ def _irremovable(access: Access, act: Revoked | Blocked, by: str) -> str:
     if by not in person and access.after(act).standing(act.bot, by).level != "owner":
         return f"What you may on {act.bot} rests on what {who} may there."
     return ""
+
+
+def paired(by: str | None, to: str, bot: str, level: Given, code: str, at: float) -> Granted:
+    """The one act that a code can come to."""
+    return Granted(id=f"granted.{code}", at=at, by=by, to=to, bot=bot, level=level, code=code)
 
 
 def spell(grant: Granted) -> str:

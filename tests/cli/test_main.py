@@ -28,6 +28,7 @@ GROUPS = [
     ("nats", "start"),
     ("nats", "config"),
     ("nats", "permissions"),
+    ("nats", "revoke"),
     ("agent",),
     ("agent", "list"),
     ("agent", "show"),

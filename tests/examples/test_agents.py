@@ -63,7 +63,8 @@ def test_the_researcher_reads_no_address_that_nobody_outside_may_read(tmp_path: 
 def test_the_coder_asks_before_it_changes_what_it_has_read(tmp_path: Path) -> None:
     document = tried(tmp_path, "coder", "Write a greeting.")
 
-    assert ("edit_file", "error") in tools(document)
+    # Nobody is there to allow it; what it writes before it has read anything is its own.
+    assert [name for name, outcome in tools(document) if outcome == "error"] == ["edit_file"]
     assert [path.read_text() for path in tmp_path.rglob("greeting.py")] == ["print('Good day')\n"]
 
 
@@ -71,7 +72,7 @@ def test_the_coder_changes_a_file_in_a_folder_of_its_own(tmp_path: Path) -> None
     agents = tmp_path / "agents"
     copytree(AGENTS, agents)
     with (agents / "coder.toml").open("a") as file:
-        file.write("\n[approvals]\nwrite = 'never'\n")
+        file.write("[approvals]\nwrite = 'never'\n")
 
     document = tried(tmp_path, "coder", "Write a greeting.", "--agents", str(agents))
 

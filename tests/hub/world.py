@@ -31,7 +31,7 @@ from hub.kernel.access import BotPolicy
 from hub.kernel.agent import Agent
 from hub.kernel.budget import Budget, Ledger
 from hub.kernel.guards import Pairing
-from hub.kernel.ports import Assignment
+from hub.kernel.ports import Assignment, CliPool
 from hub.kernel.routing import Binding, Bindings, RoutingKey
 from hub.people import People
 from hub.pool import Crew, Pool, Pools, Ports
@@ -147,7 +147,7 @@ class World:
         self.ports = Ports(
             log,
             self.outbox,
-            FakeCliPool(self.workers),
+            self.clipool(log),
             self.bindings,
             self.ledger,
             self.people,
@@ -172,6 +172,10 @@ class World:
 
     def _unwritten(self) -> tuple[int, ...]:
         return (*self.deliveries.unwritten(), *self.forgetting.unfinished())
+
+    def clipool(self, log: FakeLog) -> CliPool:
+        """The workers as the hub that begins sees them."""
+        return FakeCliPool(self.workers)
 
     async def kill(self) -> None:
         """The hub is gone, with all it knew."""

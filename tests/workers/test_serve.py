@@ -1,6 +1,8 @@
 """What every worker of a capability does, whatever it can do."""
 
 import asyncio
+import signal
+from pathlib import Path
 
 import pytest
 
@@ -15,9 +17,11 @@ from factory_contracts.capability import (
 )
 from factory_contracts.envelope import Envelope, Wire
 from factory_contracts.lifecycle import HEARTBEAT
+from factory_nats.connect import Identity, generate_seed, public_key
 from factory_nats.result import Err, Ok
+from factory_nats.server import EmbeddedServer, User
 from factory_nats.testing import FakeBus, FakeTransport
-from workers.serve import Capability, CapabilityWorker, Refusal, Work, for_agents
+from workers.serve import Capability, CapabilityWorker, Refusal, Work, for_agents, serve
 
 
 class Shout(Envelope):
@@ -101,6 +105,21 @@ async def test_nobody_is_answered_who_expects_the_answer_of_another() -> None:
 
     assert isinstance(answer, Err)
     assert answer.reason == "timeout"
+
+
+async def test_a_worker_that_may_not_serve_its_capability_says_so_and_ends(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    seed = generate_seed()
+    may = subjects.worker_permissions("voice.whisper", "w1")
+    async with EmbeddedServer(tmp_path, users=[User("w1", public_key(seed), may.publish, may.subscribe)]) as server:
+        status = await serve(server.url, Identity("w1", seed), CAPABILITY)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().remove_signal_handler(number)
+
+    assert status == 1
+    alive, asked = subjects.heartbeat("voice.shout", "w1"), subjects.request("voice.shout", "w1")
+    assert f"does not let w1 publish to {alive} or subscribe to {asked}, which it needs" in caplog.text
 
 
 async def test_its_heartbeat_names_worker_and_instance() -> None:
