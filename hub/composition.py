@@ -12,11 +12,10 @@ from adapters.nats.blobs import NatsBlobs
 from adapters.nats.clipool import Keeper, NatsCliPool
 from adapters.nats.eraser import NatsEraser, as_eraser
 from adapters.nats.inbound import NatsInbound
-from adapters.nats.log import CONFIG, JetStreamLog
+from adapters.nats.log import JetStreamLog
 from adapters.nats.outbound import NatsOutbox
 from adapters.nats.readiness import NatsReadiness
 from factory_contracts import subjects
-from factory_nats import blobs
 from factory_nats.connect import Identity, connect
 from factory_nats.result import Err
 from factory_nats.transport import Transport
@@ -120,14 +119,12 @@ async def _reign(
     )
     pools = Pools(ports, crew, settings.max_pools, deliveries.flush)
     hub = Hub(ports, pools, forgetting, settings.payer)
-    stores = [subjects.blobs(policy.platform, policy.bot_id) for policy in settings.policies]
 
     async def begin() -> None:
         await readiness.listen()
         if settings.standby:
             logger.info("standing by")
             await readiness.wait_for_silence()
-        await eraser.open_up((CONFIG, *map(blobs.config, stores)))
         await log.create()
         for policy in settings.policies:
             await files.create(policy.platform, policy.bot_id)

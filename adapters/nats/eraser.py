@@ -6,14 +6,12 @@ Purging a subject would leave the bytes where they are until the server writes t
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from factory_contracts import subjects
 from factory_nats import blobs
 from factory_nats.connect import Identity, connect
-from factory_nats.jetstream import StreamConfig
-from factory_nats.remake import remake
 from factory_nats.result import Err, Ok, Result
 from factory_nats.transport import Transport
 from hub.kernel.routing import RoutingKey
@@ -45,10 +43,6 @@ class NatsEraser:
         self._join = join
         self._at = at
 
-    async def open_up(self, logs: Iterable[StreamConfig]) -> None:
-        """Make anew those logs that an earlier version made so that nothing in them can be erased."""
-        await _until_done(lambda: self._open_up(logs))
-
     async def reach(self, key: RoutingKey) -> int:
         """Up to where the files of the scope's bot are stored by now."""
         store = subjects.blobs(key.platform, key.bot_id)
@@ -57,13 +51,6 @@ class NatsEraser:
     async def erase(self, key: RoutingKey, below: int, files: int) -> None:
         """Erase the scope's files and then its log, for the log tells which files there are."""
         await _until_done(lambda: self._joined(lambda eraser: self._erase(eraser, key, below, files)))
-
-    async def _open_up(self, logs: Iterable[StreamConfig]) -> Result[None]:
-        opened = await self._joined(lambda eraser: _remake(eraser, logs))
-        if isinstance(opened, Err) and opened.reason in ("unauthorized", "forbidden"):
-            logger.error("nothing can be erased: %s", opened.detail)
-            return Ok(None)
-        return opened
 
     async def _joined(self, work: Work[T]) -> Result[T]:
         joined = await self._join()
@@ -130,17 +117,6 @@ class NatsEraser:
                     if isinstance(erased, Err) and erased.reason != "not found":
                         return erased
                 self._at("erasing")
-
-
-async def _remake(eraser: Transport, logs: Iterable[StreamConfig]) -> Result[None]:
-    for log in logs:
-        made = await remake(eraser, log)
-        if isinstance(made, Err) and made.reason not in ("no space", "exists"):
-            return made
-        # It is as it was, and all the rest is none the worse for it.
-        if isinstance(made, Err):
-            logger.error("nothing can be erased from %s: %s", log.name, made.detail)
-    return Ok(None)
 
 
 async def _until_done(work: Callable[[], Awaitable[Result[T]]]) -> T:

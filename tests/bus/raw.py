@@ -91,10 +91,12 @@ class Raw:
         said.is_closed = not line
         return said
 
-    async def end(self) -> None:
-        """Read until the server hangs up."""
-        while await self._reader.readline():
-            pass
+    async def end(self) -> Said:
+        """What came until the server hung up, which it does at once to who writes on: so nothing more is written."""
+        said = Said(is_closed=True)
+        while line := await self._reader.readline():
+            await self._take(line.decode().strip(), said)
+        return said
 
     async def close(self) -> None:
         """Leave."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from factory_nats import blobs
 from factory_nats.connect import Identity, connect, generate_seed, public_key
 from factory_nats.result import Err, Ok
 from factory_nats.server import EmbeddedServer, User
-from factory_nats.transport import Entry, StreamConfig, Transport
+from factory_nats.transport import Entry, Transport
 from hub.kernel.routing import RoutingKey
 from tests.fakes import eventually
 
@@ -88,12 +88,12 @@ def made(*attachments: Attachment) -> ToolDone:
 
 @pytest.fixture
 async def ground(tmp_path: Path) -> AsyncIterator[Ground]:
-    async with ground_on(tmp_path, is_old=False) as ground:
+    async with ground_on(tmp_path) as ground:
         yield ground
 
 
 @asynccontextmanager
-async def ground_on(tmp_path: Path, *, is_old: bool) -> AsyncIterator[Ground]:
+async def ground_on(tmp_path: Path) -> AsyncIterator[Ground]:
     """A ground, as it is made today or as an earlier version made it."""
     seeds = {name: generate_seed() for name in MEMBERS}
     users = [
@@ -115,7 +115,7 @@ async def ground_on(tmp_path: Path, *, is_old: bool) -> AsyncIterator[Ground]:
         eraser = NatsEraser(hub, as_nobody_else, at=points.append)
         log = JetStreamLog(hub, "hub")
         for config in (CONFIG, blobs.config(STORE)):
-            assert await hub.ensure_stream(replace(config, deny_delete=is_old)) == Ok(None)
+            assert await hub.ensure_stream(config) == Ok(None)
         await log.take_over(0.0)
         yield Ground(tmp_path / "nats", server, hub, spoke, log, as_nobody_else, eraser, points)
 
@@ -200,36 +200,6 @@ async def test_erasing_again_changes_nothing(ground: Ground) -> None:
         await ground.eraser.erase(HERE, below, reach)
 
     assert await ground.kinds(HERE) == ["received"]
-
-
-async def test_what_an_earlier_version_made_is_opened_up_and_holds_what_it_held(tmp_path: Path) -> None:
-    async with ground_on(tmp_path, is_old=True) as ground:
-        for key in (HERE, THERE):
-            await ground.log.append(key, [received(key, SECRET.decode()) for _ in range(20)])
-        file = await ground.keep(HERE, SECRET, is_old=True)
-        await ground.log.append(HERE, [received(HERE, "look", file)])
-
-        await ground.eraser.open_up((CONFIG, blobs.config(STORE)))
-
-        assert await ground.read(file) == SECRET
-        # The reign goes on, for its epoch is where it was.
-        below = await ground.below(HERE)
-        assert len(await ground.kinds(HERE)) == 22
-        await ground.eraser.erase(HERE, below, await ground.eraser.reach(HERE))
-        assert await ground.kinds(HERE) == ["received"]
-        await ground.eraser.erase(THERE, await ground.below(THERE), 0)
-        assert ground.holds(SECRET) == []
-
-
-async def test_where_nobody_may_open_it_up_a_log_stays_as_it_is(ground: Ground) -> None:
-    old = StreamConfig("OBJ_old", ("$O.old.C.>",), deny_delete=True)
-    assert await ground.hub.ensure_stream(old) == Ok(None)
-    await ground.spoke.append([Entry("$O.old.C.a", SECRET)])
-
-    await ground.eraser.open_up((CONFIG, replace(old, deny_delete=False)))
-
-    assert ground.holds(SECRET)
-    assert isinstance(await ground.spoke.append([Entry("$O.old.C.a", b"more")]), Ok)
 
 
 async def test_the_eraser_may_do_nothing_but_erase_where_it_is_named(ground: Ground) -> None:

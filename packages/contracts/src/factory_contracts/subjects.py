@@ -266,15 +266,13 @@ def hub_store_permissions(*stores: str) -> Permissions:
 def eraser_permissions(*stores: str) -> Permissions:
     """What is forgotten is taken off the log and out of the stores; the hub holds this key for nothing else.
 
-    A purge leaves the bytes on the disk, a delete overwrites them. A stream that denies deletes has to be made anew.
+    A purge leaves the bytes on the disk, a delete of each message overwrites them. No stream can be deleted with it.
     """
     streams = (STREAM, *(f"OBJ_{store}" for store in stores))
-    both = (*streams, *(f"{stream}_BESIDE" for stream in streams))
-    verbs = ("INFO", "CREATE", "UPDATE", "DELETE")
     return Permissions(
         publish=(
             *(f"$JS.API.STREAM.MSG.DELETE.{stream}" for stream in streams),
-            *(f"$JS.API.STREAM.{verb}.{stream}" for stream in both for verb in verbs),
+            *(f"$JS.API.STREAM.INFO.{stream}" for stream in streams),
             *(subject for stream in streams[1:] for subject in _asking(stream)),
         ),
         place="streams",
