@@ -653,6 +653,6 @@ def _help() -> str:
     return (
         f"{commands}\n"
         f"{' '.join(normalize.POWERS)}\n"
-        "Enter sends; Alt-Enter or a backslash at the end begins a new line; Ctrl-R searches what was typed;\n"
+        "Enter sends; Alt-Enter, or a backslash before it, begins a line; Ctrl-R searches\n"
         "Ctrl-C stops an answer, twice leaves; Ctrl-D leaves"
     )

@@ -24,13 +24,13 @@ COMMANDS = {
     "/why": "how the last answer came to be",
     "/compact": "put what was said in short; /expand takes it back",
     "/expand": "see again what was said instead of its summary",
+    "/approvals": "what waits for your leave; /approve CODE and /deny CODE answer",
     "/forget": "have everything removed that was said here",
     "/fork": "go on in a copy of this session: /fork NAME",
     "/exit": "leave; the session waits",
 }
-# Words about people and their leave, each with what it is for: /help names them in a line, for it must fit a screen.
+# Words about people, each with what it is for: /help names them in a line, for it must fit a screen.
 POWERS = {
-    "/approvals": "what waits for your leave; /approve CODE and /deny CODE answer",
     "/limits": "what holds here, and what is left",
     "/people": "who was let in where; /people BOT on one bot",
     "/invite": "a code that lets somebody in: /invite trusted BOT, /invite owner BOT",
