@@ -26,6 +26,7 @@ __all__ = [
     "Delivery",
     "Entry",
     "Handler",
+    "More",
     "NatsTransport",
     "Stored",
     "StreamConfig",
@@ -62,6 +63,10 @@ class Delivery:
 
 Handler: TypeAlias = Callable[[Delivery], None]
 """Takes a message without waiting: it queues it or notes it. What it raises is logged, and the next message comes."""
+
+
+More: TypeAlias = Callable[[bytes], bool]
+"""Whether what came is followed by more; it must not raise."""
 
 
 class Subscription(Protocol):
@@ -101,8 +106,11 @@ class Transport(Protocol):
         """Send without an answer; "disconnected" at once when there is no connection, nothing is kept for later."""
         ...
 
-    async def request(self, subject: str, payload: bytes, *, timeout: float) -> Result[bytes]:
-        """Send and wait for one answer. After "timeout" or "disconnected" the other side may have acted or not."""
+    async def request(self, subject: str, payload: bytes, *, timeout: float, more: More | None = None) -> Result[bytes]:
+        """Send and wait for the answer. After "timeout" or "disconnected" the other side may have acted or not.
+
+        What comes is shown to `more` first, where there is one: true says that it was not the answer yet.
+        """
         ...
 
     async def subscribe(self, subject: str, handler: Handler) -> Result[Subscription]:
@@ -161,6 +169,7 @@ class _Asked(NamedTuple):
     subject: str
     timeout: float
     deadline: float
+    more: More | None
 
 
 class _Handlers:
@@ -308,8 +317,8 @@ class NatsTransport:
     async def publish(self, subject: str, payload: bytes, *, reply: str = "") -> Result[None]:
         return self._refusal(subject, payload, reply) or await self._send(subject, payload, reply)
 
-    async def request(self, subject: str, payload: bytes, *, timeout: float) -> Result[bytes]:
-        answer = await self._ask(subject, payload, b"", timeout)
+    async def request(self, subject: str, payload: bytes, *, timeout: float, more: More | None = None) -> Result[bytes]:
+        answer = await self._ask(subject, payload, b"", timeout, more)
         return answer if isinstance(answer, Err) else Ok(answer.data)
 
     async def barrier(self) -> Result[None]:
@@ -338,14 +347,16 @@ class NatsTransport:
         self._link.write(wire.publish(subject, reply, header, payload))
         return _DONE
 
-    async def _ask(self, subject: str, payload: bytes, header: bytes, timeout: float) -> Message | Err:
+    async def _ask(
+        self, subject: str, payload: bytes, header: bytes, timeout: float, more: More | None = None
+    ) -> Message | Err:
         refusal = self._refusal(subject, payload, "", header)
         if refusal is not None:
             return refusal
         self._asked += 1
         token = str(self._asked)
         future: asyncio.Future[Message | Err] = self._loop.create_future()
-        self._waiting[token] = asked = _Asked(future, subject, timeout, self._loop.time() + timeout)
+        self._waiting[token] = asked = _Asked(future, subject, timeout, self._loop.time() + timeout, more)
         self._watch_until(asked.deadline)
         try:
             sent = await self._send(subject, payload, self._answers + token, header, timeout)
@@ -379,8 +390,12 @@ class NatsTransport:
 
     def _take_answer(self, message: Message) -> None:
         token = message.subject[len(self._answers) :]
-        asked = self._waiting.pop(token, None)
+        asked = self._waiting.get(token)
         if asked is not None:
+            # What the server says by itself has no data, and is an answer.
+            if asked.more is not None and message.data and asked.more(message.data):
+                return
+            del self._waiting[token]
             if not asked.answer.done():
                 asked.answer.set_result(message)
             return
