@@ -281,6 +281,14 @@ def test_what_may_be_asked_of_workers_reaches_no_other_plane(one: str, other: st
         assert not _allows(own.subscribe, forbidden)
 
 
+def test_a_worker_keeps_what_is_large_in_the_store_of_its_capability_alone() -> None:
+    own, other = subjects.store("image"), subjects.store("voice.tts")
+    may = subjects.worker_permissions("image", "w")
+
+    assert all(_allows(may.publish, subject) for subject in (*_reading(own), *_writing(own)))
+    assert not any(_allows(may.publish, subject) for subject in (*_reading(other), *_writing(other)))
+
+
 def test_a_worker_answers_its_own_requests_only() -> None:
     own = subjects.worker_permissions("voice.tts", "w1")
 
@@ -329,6 +337,12 @@ def _allows(patterns: tuple[str, ...], subject: str) -> bool:
 
 def test_no_two_bots_share_a_store() -> None:
     assert subjects.blobs("a_b", "c") != subjects.blobs("a", "b_c")
+
+
+@pytest.mark.parametrize(("one", "other"), [("a.b", "a_b"), ("a_b.c", "a.b_c"), ("a", "a.a")])
+def test_no_two_capabilities_share_a_store_and_none_with_a_bot(one: str, other: str) -> None:
+    assert subjects.store(one) != subjects.store(other)
+    assert subjects.store(one) not in (subjects.blobs("work", one[0]), subjects.blobs("a", "b"))
 
 
 def test_no_two_bots_share_their_owners() -> None:

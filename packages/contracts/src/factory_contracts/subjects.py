@@ -155,6 +155,12 @@ def request(capability: str, worker: str) -> str:
     return f"{ROOT}.{capability_token(capability)}.request.{worker_token(worker)}"
 
 
+def store(capability: str) -> str:
+    """The store of what is too large for the messages of a capability."""
+    first, _, second = capability_token(capability).partition(".")
+    return f"{ROOT}_work_{len(first)}_{first}" + (f"_{second}" if second else "")
+
+
 @_remembered
 def clipool_command(worker: str) -> str:
     """Where the hub tells one CliPool worker what to do."""
@@ -243,9 +249,16 @@ def clipool_permissions(worker: str, *stores: str) -> Permissions:
 
 
 def worker_permissions(capability: str, worker: str) -> Permissions:
-    """A worker of any other capability answers its own requests, and those who may ask."""
+    """A worker of any other capability answers its own requests, and those who may ask.
+
+    It reads and keeps what is large in the store of its capability alone.
+    """
     inboxes = (f"_INBOX_{asker}.>" for asker in ASKERS)
-    return Permissions(publish=(heartbeat(capability), *inboxes), subscribe=(request(capability, worker),))
+    place = store(capability)
+    return Permissions(
+        publish=(heartbeat(capability), *inboxes, *_writing(place), *_reading(place)),
+        subscribe=(request(capability, worker),),
+    )
 
 
 def _writing(store: str) -> tuple[str, ...]:
