@@ -424,7 +424,7 @@ class Spoke:
         (timeout, longest), (pause, longest_pause) = REQUEST_TIMEOUTS, PAUSES
         is_told = False
         while True:
-            answer = await self._transport.request(subject, payload, timeout=timeout)
+            answer = await self._transport.request(subject, payload, timeout=timeout, responder=subjects.HUB)
             match answer:
                 case Ok(value=raw):
                     try:

@@ -77,9 +77,9 @@ def plan(is_quick: bool, is_smoke: bool) -> Plan:
 async def run(chosen: Plan, folder: Path) -> Report:
     """Let everybody's answer grow, and see what the spoke's loop and the chats made of it."""
     report = Report("crowd", settings() | {"chats": chosen.chats, "groups": chosen.groups, "seconds": chosen.seconds})
-    rights = {subjects.HUB: subjects.hub_permissions(), SPOKE: subjects.spoke_permissions(PLATFORM, BOT)}
+    rights = {subjects.HUB: subjects.hub_permissions(SPOKE), SPOKE: subjects.spoke_permissions(PLATFORM, BOT)}
     seeds = {name: generate_seed() for name in rights}
-    users = [User(name, public_key(seeds[name]), one.publish, one.subscribe) for name, one in rights.items()]
+    users = [User(name, public_key(seeds[name]), one.publish, one.subscribe, one.place) for name, one in rights.items()]
     server = EmbeddedServer(folder / "nats", users=tuple(users))
     if isinstance(started := await server.start(), Err):
         raise RuntimeError(started.detail)

@@ -10,7 +10,6 @@ from adapters.spoke import Reply, Spoke
 from bench.floor import DELTA, stagger
 from bench.stage import BOT, PLATFORM, Block, Driven, Given, join
 from factory_contracts.messages import Address, InboundMessage, Refused, Said
-from factory_nats.connect import Identity
 from hub.composition import HubSettings, serve
 from hub.kernel.agent import Agent
 from hub.kernel.guards import BotPolicy
@@ -29,7 +28,7 @@ async def hub(given: Given) -> AsyncIterator[None]:
     agent = Agent(name="bench", model="scripted", system="You are a measuring rod.")
     settings = HubSettings(
         nats_url=given.url,
-        identity=Identity(given.identity, given.seed),
+        identity=given.who,
         bindings=Bindings({agent.name: agent}, (Binding(agent.name),)),
         policies=(BotPolicy(PLATFORM, BOT, access="public", rate_per_minute=100_000_000),),
         max_pools=given.max_pools,
@@ -46,10 +45,9 @@ async def hub(given: Given) -> AsyncIterator[None]:
 @asynccontextmanager
 async def worker(given: Given) -> AsyncIterator[None]:
     """The worker's own composition, with a script of bursts."""
-    identity = Identity(given.identity, given.seed)
     script = Path(given.folder) / "script.toml"
     script.write_text(SCRIPT)
-    kit = composition.compose(composition.ClipoolSettings(given.url, identity, script=script))
+    kit = composition.compose(composition.ClipoolSettings(given.url, given.who, script=script))
     until = asyncio.Event()
     transport = await join(given)
     working = asyncio.create_task(composition.run(transport, kit, until))

@@ -6,15 +6,18 @@ import os
 import resource
 import sys
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from factory_contracts import subjects
+from factory_cli.config import Bot, Configuration
+from factory_cli.membership import members
 from factory_nats.connect import Identity, connect, generate_seed, public_key
+from factory_nats.identity import Account
 from factory_nats.result import Err
 from factory_nats.server import EmbeddedServer, User
 from factory_nats.transport import Transport
@@ -24,7 +27,8 @@ PLATFORM = "bench"
 BOT = "bot"
 SPOKE = f"{PLATFORM}-{BOT}"
 FLOOR = "floor"
-OBSERVER = "observer"
+# Who hears everything: what is said, and what is stored.
+OBSERVERS: Mapping[str, Account] = MappingProxyType({"listener": "bus", "auditor": "streams"})
 REPLY_TIMEOUT = 300.0
 PATIENCE = 20.0
 # A record on the log is about so large: a received turn with its message and address.
@@ -40,6 +44,13 @@ class Given:
     seed: str
     folder: str
     max_pools: int = 1_000
+    store: str = ""
+
+    @property
+    def who(self) -> Identity:
+        """How it joins the bus."""
+        store = Identity(self.identity, self.store) if self.store else None
+        return Identity(self.identity, self.seed, store=store)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +152,8 @@ class Stage:
 
     async def put(self, role: str, identity: str, **more: int) -> Child:
         """Start a child; on return it has taken its place."""
-        given = Given(self.server.url, identity, self.seeds[identity], str(self.folder), **more)
+        store = self.seeds.get(f"{identity}.store", "")
+        given = Given(self.server.url, identity, self.seeds[identity], str(self.folder), store=store, **more)
         log = self.folder / f"{role}.log"
         with log.open("ab") as stderr:
             process = await asyncio.create_subprocess_exec(
@@ -175,16 +187,12 @@ class Stage:
 @asynccontextmanager
 async def stage(folder: Path) -> AsyncIterator[Stage]:
     """A server with the product's own users and permissions, synced always, and one user for the floor."""
-    permissions = {
-        subjects.HUB: subjects.hub_permissions(),
-        subjects.CLIPOOL: subjects.clipool_permissions(subjects.CLIPOOL),
-        SPOKE: subjects.spoke_permissions(PLATFORM, BOT),
-    }
-    seeds = {name: generate_seed() for name in (*permissions, FLOOR, OBSERVER)}
-    users = [
-        User(name, public_key(seeds[name]), granted.publish, granted.subscribe) for name, granted in permissions.items()
-    ]
-    users += [User(name, public_key(seeds[name])) for name in (FLOOR, OBSERVER)]
+    listed = members(Configuration(bots=(Bot(PLATFORM, BOT),)))
+    seeds = {key: generate_seed() for member in listed for key, _ in member.grants}
+    seeds |= {name: generate_seed() for name in (FLOOR, *OBSERVERS)}
+    users = [user for member in listed for user in member.users(lambda key: public_key(seeds[key]))]
+    users += [User(FLOOR, public_key(seeds[FLOOR]))]
+    users += [User(name, public_key(seeds[name]), account=account) for name, account in OBSERVERS.items()]
     async with EmbeddedServer(folder / "nats", users=users) as server:
         made = Stage(folder, server, seeds)
         try:
@@ -228,7 +236,7 @@ def fsync_seconds(folder: Path, times: int) -> list[float]:
 
 async def join(given: Given) -> Transport:
     """A child's place on the bus."""
-    connected = await connect(given.url, Identity(given.identity, given.seed), patience=PATIENCE)
+    connected = await connect(given.url, given.who, patience=PATIENCE)
     if isinstance(connected, Err):
         raise RuntimeError(connected.detail)
     return connected.value

@@ -2,8 +2,8 @@
 
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 from nats.aio.client import Client
@@ -28,7 +28,7 @@ class Traffic:
         """Count one message."""
         subject = message.subject
         tokens = subject.split(".")
-        if tokens[-1] == "heartbeat" or tokens[0] not in (subjects.ROOT, f"_INBOX_{subjects.HUB}"):
+        if tokens[-2:-1] == ["heartbeat"] or tokens[0] not in (subjects.ROOT, f"_INBOX_{subjects.HUB}"):
             # Answers to others than the hub are counted where they are asked for.
             if tokens[0].startswith("_INBOX_"):
                 self.messages["answers"] += 1
@@ -61,18 +61,18 @@ class Traffic:
 
 
 @asynccontextmanager
-async def watch(url: str, identity: Identity) -> AsyncIterator[Traffic]:
-    """Count while the block lasts."""
+async def watch(url: str, identities: Iterable[Identity]) -> AsyncIterator[Traffic]:
+    """Count while the block lasts, what each of them hears."""
     traffic = Traffic()
 
     async def note(message: Msg) -> None:
         traffic.take(message)
 
-    client = Client()
-    await client.connect(url, nkeys_seed_str=identity.seed, inbox_prefix=f"_INBOX_{identity.name}")
-    try:
-        await client.subscribe(">", cb=note)
-        await client.flush()
+    async with AsyncExitStack() as stack:
+        for identity in identities:
+            client = Client()
+            await client.connect(url, nkeys_seed_str=identity.seed, inbox_prefix=f"_INBOX_{identity.name}")
+            stack.push_async_callback(client.close)
+            await client.subscribe(">", cb=note)
+            await client.flush()
         yield traffic
-    finally:
-        await client.close()

@@ -13,6 +13,7 @@ from typing import Any
 from bench.figures import Interval, Report, bootstrap, quantile, quartiles
 from bench.stage import (
     FLOOR,
+    OBSERVERS,
     SPOKE,
     Block,
     Child,
@@ -247,7 +248,7 @@ async def _count(report: Report, plan: Plan, made: Stage, product: Chain) -> Non
     method = "counted on the bus by a listener to everything, one scope, heartbeats left out"
     for pace_ms in sorted({block.pace_ms for block in plan.cells}):
         block = Block(scopes=1, turns=plan.counted, pace_ms=pace_ms)
-        async with watch(made.server.url, made.identity("observer")) as traffic:
+        async with watch(made.server.url, [made.identity(name) for name in OBSERVERS]) as traffic:
             await product.driver.drive(block)
             await asyncio.sleep(max(plan.settle, 0.7))
         name = _name(block)

@@ -32,6 +32,7 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
+LOST = 1
 SUPERSEDED = 75
 PATIENCE = 3600.0
 DRAIN = 5.0
@@ -55,20 +56,20 @@ class HubSettings:
 async def serve(
     settings: HubSettings, stop: asyncio.Event | None = None, *, at: Callable[[str], None] = lambda point: None
 ) -> int:
-    """Reign until told to stop (0) or until another hub takes over (75)."""
+    """Reign until told to stop (0), until another hub takes over (75), or until the bus sends this one away (1)."""
     stop = stop or asyncio.Event()
-    fenced = asyncio.Event()
+    fenced, lost = asyncio.Event(), asyncio.Event()
     connected = await connect(
-        settings.nats_url, settings.identity, patience=PATIENCE, until=stop, on_closed=lambda why: fenced.set()
+        settings.nats_url, settings.identity, patience=PATIENCE, until=stop, on_closed=lambda why: lost.set()
     )
     if isinstance(connected, Err):
         if stop.is_set():
             return 0
         logger.error("the hub cannot join the bus: %s", connected.detail)
-        return 1
+        return LOST
     transport = connected.value
     try:
-        return await _reign(settings, transport, stop, fenced, at)
+        return await _reign(settings, transport, stop, fenced, lost, at)
     finally:
         await transport.close()
 
@@ -78,6 +79,7 @@ async def _reign(
     transport: Transport,
     stop: asyncio.Event,
     fenced: asyncio.Event,
+    lost: asyncio.Event,
     at: Callable[[str], None],
 ) -> int:
     name = f"hub-{secrets.token_hex(4)}"
@@ -128,16 +130,18 @@ async def _reign(
         await keep_mark(log, pools, ledger, deliveries.unwritten, time.time)
 
     try:
-        await _unless((stop, fenced), begin())
+        await _unless((stop, fenced, lost), begin())
     except Fenced:
         fenced.set()
     await readiness.close()
-    if not fenced.is_set():
+    if not fenced.is_set() and not lost.is_set():
         await _drain(inbound, deliveries, log)
     await inbound.leave()
     await deliveries.close()
     await pools.close()
     await clipool.close()
+    if lost.is_set():
+        return LOST
     return SUPERSEDED if fenced.is_set() else 0
 
 

@@ -19,12 +19,14 @@ from adapters.models.scripted import Scripted, parse
 from adapters.nats.blobs import NatsBlobs
 from adapters.tools.choices import CHOICES
 from adapters.tools.files import Folders
+from factory_cli.config import Configuration
+from factory_cli.membership import members
 from factory_contracts import subjects
 from factory_contracts.work import Files
 from factory_nats import blobs
-from factory_nats.connect import Identity, connect, generate_seed, public_key
+from factory_nats.connect import connect, generate_seed, public_key
 from factory_nats.result import Ok
-from factory_nats.server import EmbeddedServer, User
+from factory_nats.server import EmbeddedServer
 from hub.composition import HubSettings, serve
 from hub.kernel.agent import Agent
 from hub.kernel.events import Finished, ModelEvent, Said
@@ -37,11 +39,7 @@ from workers.clipool.kit import Given, Kit
 BOT = "main"
 SPOKE = f"cli-{BOT}"
 WORKER = subjects.CLIPOOL
-MEMBERS = {
-    subjects.HUB: subjects.hub_permissions(),
-    WORKER: subjects.clipool_permissions(WORKER, subjects.blobs("cli", BOT)),
-    SPOKE: subjects.spoke_permissions("cli", BOT),
-}
+MEMBERS = {one.identity: one for one in members(Configuration())}
 CSV = "name,sum\nZoë,12\n"
 # An agent that writes a file, sends it twice, tries to send another and asks what next.
 SENDS = """
@@ -95,10 +93,9 @@ class Town:
         self.witness = Witness()
         self.model: Model = self.witness
         self._capsys = capsys
-        self._seeds = {name: generate_seed() for name in MEMBERS}
-        self._users = [
-            User(name, public_key(self._seeds[name]), may.publish, may.subscribe) for name, may in MEMBERS.items()
-        ]
+        seeds = {key: generate_seed() for one in MEMBERS.values() for key, _ in one.grants}
+        self._who = {name: one.proves(seeds.__getitem__) for name, one in MEMBERS.items()}
+        self._users = [user for one in MEMBERS.values() for user in one.users(lambda key: public_key(seeds[key]))]
         self._url = ""
 
     @asynccontextmanager
@@ -114,7 +111,7 @@ class Town:
         code = await chat(
             ChatSettings(
                 nats_url=self._url,
-                identity=Identity(SPOKE, self._seeds[SPOKE]),
+                identity=self._who[SPOKE],
                 user_id="ann",
                 user_name="Ann",
                 history_file=self.folder / "history",
@@ -132,7 +129,7 @@ class Town:
 
     async def spoke_reads(self, name: str) -> bytes | None:
         """What the store holds under this name, as the terminal's spoke reads it."""
-        connected = await connect(self._url, Identity(SPOKE, self._seeds[SPOKE]), patience=10)
+        connected = await connect(self._url, self._who[SPOKE], patience=10)
         assert isinstance(connected, Ok)
         found = await blobs.get(connected.value, subjects.blobs("cli", BOT), name)
         await connected.value.close()
@@ -142,7 +139,7 @@ class Town:
     async def _reign(self, stop: asyncio.Event) -> None:
         settings = HubSettings(
             nats_url=self._url,
-            identity=Identity(subjects.HUB, self._seeds[subjects.HUB]),
+            identity=self._who[subjects.HUB],
             bindings=Bindings(
                 {"alice": Agent("alice", "scripted", tools=("choices",), files=Files())}, (Binding("alice"),)
             ),
@@ -151,7 +148,7 @@ class Town:
         assert await serve(settings, stop) == 0
 
     async def _work(self, stop: asyncio.Event) -> None:
-        connected = await connect(self._url, Identity(WORKER, self._seeds[WORKER]), patience=10)
+        connected = await connect(self._url, self._who[WORKER], patience=10)
         assert isinstance(connected, Ok)
         kit = Kit(
             models=Given({"scripted": self.model}),

@@ -33,7 +33,7 @@ from factory_contracts.records import RECORD, Record, TurnAnswered, TurnReceived
 from factory_nats.connect import Identity, connect
 from factory_nats.result import Ok
 from factory_nats.server import EmbeddedServer
-from factory_nats.transport import NatsTransport
+from factory_nats.transport import Transport
 from hub.composition import SUPERSEDED, serve
 from hub.kernel.ports import Fenced
 from hub.kernel.routing import RoutingKey
@@ -90,7 +90,7 @@ class Town:
         self._messages = 0
         self._stack = AsyncExitStack()
 
-    async def join(self, name: str) -> NatsTransport:
+    async def join(self, name: str) -> Transport:
         joined = await connect(self.server.url, Identity(name), patience=10)
         assert isinstance(joined, Ok)
         self._stack.push_async_callback(joined.value.close)
@@ -157,13 +157,13 @@ class Town:
         await until(lambda: turn in self.paper.finals, seconds=20)
         return self.paper.finals[turn]
 
-    async def records(self, transport: NatsTransport, scope: str = "chat") -> list[Record]:
+    async def records(self, transport: Transport, scope: str = "chat") -> list[Record]:
         key = RoutingKey(PLATFORM, BOT, scope)
         stored = await transport.read(subjects.STREAM, key.subject)
         assert isinstance(stored, Ok)
         return [RECORD.decode(one.data) for one in stored.value]
 
-    async def settled(self, transport: NatsTransport, scope: str = "chat") -> list[Record]:
+    async def settled(self, transport: Transport, scope: str = "chat") -> list[Record]:
         """The records of a scope once the last is a receipt."""
         return await eventually(
             lambda: self.records(transport, scope), lambda records: [one.kind for one in records[-1:]] == ["shown"]
@@ -358,8 +358,10 @@ async def test_a_zombie_is_refused_on_every_scope_also_on_one_that_nobody_touche
     assert len(await logs[1].history(touched)) == 1
 
 
-async def ask(transport: NatsTransport, payload: bytes, scope: str = "chat") -> ToSpoke:
-    answer = await transport.request(subjects.inbound(PLATFORM, BOT, subjects.partition(scope)), payload, timeout=5.0)
+async def ask(transport: Transport, payload: bytes, scope: str = "chat") -> ToSpoke:
+    answer = await transport.request(
+        subjects.inbound(PLATFORM, BOT, subjects.partition(scope)), payload, timeout=5.0, responder=subjects.HUB
+    )
     assert isinstance(answer, Ok), answer
     return TO_SPOKE.decode(answer.value)
 
@@ -422,13 +424,13 @@ async def test_an_answer_is_only_ever_sent_into_the_askers_own_inbox(town: Town)
     await town.spoke()
     thief, victim = await town.join("paper-other"), await town.join("victim")
     heard: list[bytes] = []
-    listening = await victim.subscribe(victim.inbox("x"), lambda delivery: heard.append(delivery.data))
+    listening = await victim.subscribe(victim.inbox(subjects.HUB, "x"), lambda delivery: heard.append(delivery.data))
     assert isinstance(listening, Ok)
     payload = FROM_SPOKE.encode(Submit(platform=PLATFORM, bot_id=BOT, scope_id="chat", message=town.message("hello")))
     subject = subjects.inbound(PLATFORM, BOT, subjects.partition("chat"))
 
-    await thief.publish(subject, payload, reply=victim.inbox("x"))
-    await thief.request(subject, payload, timeout=0.3)
+    await thief.publish(subject, payload, reply=victim.inbox(subjects.HUB, "x"))
+    await thief.request(subject, payload, timeout=0.3, responder=subjects.HUB)
 
     assert heard == []
     assert await town.records(thief) == []

@@ -6,9 +6,10 @@ Imports come late here: a person waits for the prompt, and how Markdown is drawn
 import asyncio
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
 
@@ -78,21 +79,48 @@ async def chat(settings: ChatSettings) -> int:
     except Unattachable as error:
         _tell(str(error))
         return _USAGE
-    transport = await _join_bus(settings)
+    sent_away: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    transport = await _join_bus(settings, sent_away)
     if transport is None:
         return _FAILED
     try:
-        if other is not None:
-            refused = await Spoke(transport, PLATFORM, settings.bot_id, _Nobody(), scope=scope).begin(scope, other)
-            if refused is not None:
-                _tell(refused.text)
-                return _USAGE
-            sessions.add(settings.sessions_file, sessions.note(scope, f"from {other}", datetime.now()))
-        if prompt is not None:
-            return await _ask(settings, transport, scope, prompt, files)
-        return await _converse(settings, transport, scope)
+        return await _unless(sent_away, _talk(settings, transport, scope, other, prompt, files))
     finally:
         await transport.close()
+
+
+async def _talk(
+    settings: ChatSettings,
+    transport: Transport,
+    scope: str,
+    other: str | None,
+    prompt: str | None,
+    files: tuple[File, ...],
+) -> int:
+    if other is not None:
+        refused = await Spoke(transport, PLATFORM, settings.bot_id, _Nobody(), scope=scope).begin(scope, other)
+        if refused is not None:
+            _tell(refused.text)
+            return _USAGE
+        sessions.add(settings.sessions_file, sessions.note(scope, f"from {other}", datetime.now()))
+    if prompt is not None:
+        return await _ask(settings, transport, scope, prompt, files)
+    return await _converse(settings, transport, scope)
+
+
+async def _unless(sent_away: "asyncio.Future[str]", talking: Coroutine[None, None, int]) -> int:
+    """What the conversation comes to; without a bus it can come to nothing any more."""
+    task = asyncio.create_task(talking)
+    try:
+        await asyncio.wait((task, sent_away), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait((task,))
+    if task.cancelled() and sent_away.done():
+        _tell(f"the bus has sent this terminal away: {sent_away.result()}")
+        return _FAILED
+    return task.result()
 
 
 async def _converse(settings: ChatSettings, transport: Transport, scope: str) -> int:
@@ -136,13 +164,19 @@ async def _ask(settings: ChatSettings, transport: Transport, scope: str, prompt:
     ).run()
 
 
-async def _join_bus(settings: ChatSettings) -> Transport | None:
+async def _join_bus(settings: ChatSettings, sent_away: "asyncio.Future[str]") -> Transport | None:
     """The bus, however long it stays away; None where it does not want us."""
-    joined = await connect(settings.nats_url, settings.identity, name=f"{PLATFORM} terminal")
+
+    def note(why: str) -> None:
+        if not sent_away.done():
+            sent_away.set_result(why)
+
+    join = partial(connect, settings.nats_url, settings.identity, name=f"{PLATFORM} terminal", on_closed=note)
+    joined = await join()
     if not isinstance(joined, Ok) and joined.reason in ("disconnected", "timeout"):
         _tell(WAITING)
         while not isinstance(joined, Ok) and joined.reason in ("disconnected", "timeout"):
-            joined = await connect(settings.nats_url, settings.identity, name=f"{PLATFORM} terminal", patience=_RETRY)
+            joined = await join(patience=_RETRY)
     if isinstance(joined, Ok):
         return joined.value
     _tell(f"the bus does not let this terminal in: {joined.detail}")

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from adapters.nats.heartbeats import Heartbeats
 from factory_contracts import subjects
 from factory_contracts.envelope import Malformed
 from factory_contracts.work import (
@@ -167,7 +168,7 @@ class NatsCliPool:
         self._providers: dict[str, tuple[str, ...]] = {}
         self._closed: dict[tuple[str, int], dict[str, None]] = {}
         self._beat = asyncio.Event()
-        self._replies = transport.inbox("commands")
+        self._heartbeats = Heartbeats(WORKER_HEARTBEAT.decode)
         self._keeper: Keeper | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._ticker: asyncio.TimerHandle | None = None
@@ -177,9 +178,9 @@ class NatsCliPool:
         """Listen to the workers and greet them."""
         for subject, handler in (
             (subjects.plane("events")[0], self._on_events),
-            (subjects.heartbeat(subjects.CLIPOOL), self._on_heartbeat),
+            (subjects.heartbeats(subjects.CLIPOOL), self._on_heartbeat),
             (subjects.plane("record")[0], self._on_record),
-            (f"{self._replies}.*.*", self._on_reply),
+            (self._transport.inbox("*", "commands.*.*"), self._on_reply),
         ):
             subscribed = await self._transport.subscribe(subject, handler)
             if isinstance(subscribed, Err):
@@ -229,7 +230,7 @@ class NatsCliPool:
         """Send a command whose refusal, and nothing else, comes back."""
         worker = run.assignment.chosen.worker
         # The attempt stands in it: what is said of an attempt that was given up must not end the next one.
-        reply = f"{self._replies}.{command.turn}.{run.assignment.attempt}"
+        reply = self._transport.inbox(worker, f"commands.{command.turn}.{run.assignment.attempt}")
         sent = await self._transport.publish(subjects.clipool_command(worker), COMMAND.encode(command), reply=reply)
         if isinstance(sent, Err):
             if sent.reason == "disconnected":
@@ -320,10 +321,8 @@ class NatsCliPool:
             self._spawn(self._ask(run, missing))
 
     def _on_heartbeat(self, delivery: Delivery) -> None:
-        try:
-            heartbeat = WORKER_HEARTBEAT.decode(delivery.data)
-        except Malformed as error:
-            logger.error("a heartbeat on %s is refused: %s", delivery.subject, error)
+        heartbeat = self._heartbeats.read(delivery)
+        if heartbeat is None:
             return
         now = self._loop.time()
         self._registry.heard(Sign(heartbeat.worker, heartbeat.instance, float(len(heartbeat.turns))), now)
@@ -356,9 +355,9 @@ class NatsCliPool:
             await self._transport.publish(subjects.clipool_command(worker), COMMAND.encode(command))
 
     def _on_reply(self, delivery: Delivery) -> None:
-        turn, attempt = delivery.subject.split(".")[-2:]
+        _, worker, *_, turn, attempt = delivery.subject.split(".")
         run = self._runs.get(turn)
-        if run is None or attempt != str(run.assignment.attempt):
+        if run is None or (worker, attempt) != (run.assignment.chosen.worker, str(run.assignment.attempt)):
             return
         if delivery.status == "503":
             self._nobody(run)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from adapters.nats.blobs import patiently
+from adapters.nats.heartbeats import Heartbeats
 from factory_contracts import subjects
 from factory_contracts.capability import (
     CAPABILITY_REPLY,
@@ -31,7 +32,7 @@ from factory_contracts.records import Effect
 from factory_nats import blobs
 from factory_nats.registry import Sign, WorkerRegistry
 from factory_nats.result import Err, Ok, Result
-from factory_nats.transport import Transport
+from factory_nats.transport import Delivery, Transport
 from factory_nats.worker_pool import Opinion, Request, WorkerPoolClient
 
 logger = logging.getLogger(__name__)
@@ -89,8 +90,10 @@ class Fleet:
         self._transport = transport
         self._registry = WorkerRegistry(silence=SILENCE)
         self._pool = WorkerPoolClient(transport, self._registry, subject=partial(subjects.request, capability))
+        self._heartbeats = Heartbeats(HEARTBEAT.decode)
         self._descriptions: dict[str, CapabilityDescription] = {}
         self._shape = ""
+        self._described: CapabilityDescription | None = None
         self._listening = asyncio.Lock()
         self._is_heard = False
 
@@ -100,7 +103,7 @@ class Fleet:
         async with self._listening:
             if self._is_heard:
                 return None
-            heard = await self._pool.listen(subjects.heartbeat(self.capability), _read)
+            heard = await self._pool.listen(subjects.heartbeats(self.capability), self._read)
             if isinstance(heard, Err):
                 return heard
             self._is_heard = True
@@ -117,18 +120,19 @@ class Fleet:
         return self._pool.opinions()
 
     async def describe(self) -> CapabilityDescription | None:
-        """How most of those who live are asked, with the worst effect of any; None where nobody says."""
+        """How most of those who live are asked, with the worst effect of any; None where nobody ever said it."""
         living = self._registry.living(self._now())
         for said in living:
             if said.shape and said.shape not in self._descriptions:
                 await self._inquire(said)
         shapes = Counter(said.shape for said in living if said.shape in self._descriptions)
-        if not shapes:
-            return None
-        effects = {self._descriptions[shape].effect for shape in shapes}
-        self._shape = max(shapes, key=lambda shape: (shapes[shape], shape))
-        usual = self._descriptions[self._shape]
-        return usual.model_copy(update={"effect": min(effects, key=_STRICTEST.index)})
+        if shapes:
+            effects = {self._descriptions[shape].effect for shape in shapes}
+            self._shape = max(shapes, key=lambda shape: (shapes[shape], shape))
+            self._described = self._descriptions[self._shape].model_copy(
+                update={"effect": min(effects, key=_STRICTEST.index)}
+            )
+        return self._described
 
     async def ask(
         self, wish: Wish, *, effect: Effect = "external", hear: Hear | None = None
@@ -192,7 +196,7 @@ class Fleet:
     async def _inquire(self, said: Sign) -> None:
         subject = subjects.request(self.capability, said.worker)
         asked = CAPABILITY_REQUEST.encode(CapabilityInquiry())
-        answer = await self._transport.request(subject, asked, timeout=DESCRIBING)
+        answer = await self._transport.request(subject, asked, timeout=DESCRIBING, responder=said.worker)
         if isinstance(answer, Err):
             logger.warning("worker %s does not say how it is asked: %s", said.worker, answer.detail)
             return
@@ -202,6 +206,20 @@ class Fleet:
                 self._descriptions[said.shape] = reply
                 return
         logger.error("worker %s says nothing that could be understood of how it is asked", said.worker)
+
+    def _read(self, delivery: Delivery) -> Sign | None:
+        said = self._heartbeats.read(delivery)
+        if said is None:
+            return None
+        return Sign(
+            said.worker,
+            said.instance,
+            load=float(said.running or 0),
+            slots=float(said.at_once or 0),
+            is_draining=said.is_draining is True,
+            understands=said.understands,
+            shape=said.shape or "",
+        )
 
     def _is_out_of_patience(self, problem: Err, waited: float) -> bool:
         """While the bus is away nobody can be heard; that time counts for less."""
@@ -292,24 +310,3 @@ class _Exchange:
                 return wrong
             case _:
                 return Err("malformed", "the worker speaks of something else")
-
-
-def _read(data: bytes) -> Result[Sign]:
-    try:
-        said = HEARTBEAT.decode(data)
-        worker = subjects.worker_token(said.worker)
-    except Malformed as error:
-        return Err("malformed", str(error))
-    except subjects.BadToken:
-        return Err("malformed", "it names no worker that could be asked")
-    return Ok(
-        Sign(
-            worker,
-            said.instance,
-            load=float(said.running or 0),
-            slots=float(said.at_once or 0),
-            is_draining=said.is_draining is True,
-            understands=said.understands,
-            shape=said.shape or "",
-        )
-    )

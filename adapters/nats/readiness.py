@@ -33,7 +33,7 @@ class NatsReadiness:
 
     async def listen(self) -> None:
         """Hear the heartbeats of whoever reigns."""
-        subscribed = await self._transport.subscribe(subjects.heartbeat(subjects.HUB), self._on_heartbeat)
+        subscribed = await self._transport.subscribe(subjects.heartbeats(subjects.HUB), self._on_heartbeat)
         if isinstance(subscribed, Err):
             raise RuntimeError(f"the hub cannot hear other hubs: {subscribed.detail}")
 
@@ -69,7 +69,7 @@ class NatsReadiness:
         ready = READY.encode(Ready(hub=self._hub, epoch=self._epoch))
         due = loop.time()
         while True:
-            await self._transport.publish(subjects.heartbeat(subjects.HUB), heartbeat)
+            await self._transport.publish(subjects.heartbeat(subjects.HUB, subjects.HUB), heartbeat)
             if loop.time() >= due and await self._put(ready):
                 due = loop.time() + READY_EVERY
             await asyncio.sleep(BEAT)

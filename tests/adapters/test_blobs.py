@@ -124,7 +124,7 @@ async def test_a_worker_that_was_not_given_the_store_reads_nothing() -> None:
     bus = FakeBus()
     await NatsBlobs(bus.join("hub")).create("paper", "desk")
     kept = await put(bus, b"data")
-    may = subjects.clipool_permissions("w1", subjects.blobs("paper", "loft"))
+    may = subjects.store_permissions(subjects.blobs("paper", "loft"))
 
     worker = bus.join("w1", publish=may.publish, subscribe=may.subscribe)
 
@@ -135,7 +135,7 @@ async def test_what_an_agent_sends_is_kept_in_the_store_of_its_own_bot() -> None
     bus = FakeBus()
     for bot in ("desk", "loft"):
         await NatsBlobs(bus.join("hub")).create("paper", bot)
-    may = subjects.clipool_permissions("w1", STORE)
+    may = subjects.store_permissions(STORE)
     worker = NatsBlobs(bus.join("w1", publish=may.publish, subscribe=may.subscribe))
 
     kept = await worker.keep(SCOPE, Media("image", "a\ud83d.png", "image/png", b"data"))

@@ -48,13 +48,14 @@ def agent(*workers: str) -> AgentSpec:
 
 
 def clipool(bus: FakeBus) -> FakeTransport:
-    may = subjects.clipool_permissions(subjects.CLIPOOL)
+    may = subjects.clipool_permissions(subjects.CLIPOOL, *((NAME, name) for name in ("w1", "w2", "gone")))
     return bus.join(subjects.CLIPOOL, publish=may.publish, subscribe=may.subscribe)
 
 
 def member(bus: FakeBus, name: str) -> FakeTransport:
     may = subjects.worker_permissions(NAME, name)
-    return bus.join(name, publish=may.publish, subscribe=may.subscribe)
+    kept = subjects.store_permissions(subjects.store(NAME))
+    return bus.join(name, publish=(*may.publish, *kept.publish), subscribe=may.subscribe)
 
 
 @asynccontextmanager
@@ -90,7 +91,7 @@ async def call(tool: Equipped, given: dict[str, Any]) -> str:
 
 async def beat(bus: FakeBus, name: str, *, instance: str = "i1") -> None:
     said = HEARTBEAT.encode(Heartbeat(worker=name, instance=instance))
-    await member(bus, name).publish(subjects.heartbeat(NAME), said)
+    await member(bus, name).publish(subjects.heartbeat(NAME, name), said)
     await idle()
 
 

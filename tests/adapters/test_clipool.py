@@ -82,7 +82,9 @@ class Worker:
         heartbeat = WorkerHeartbeat(
             worker=self.name, instance=self.instance, turns=dict(self.kept), models=("scripted",)
         )
-        await self.transport.publish(subjects.heartbeat(subjects.CLIPOOL), WORKER_HEARTBEAT.encode(heartbeat))
+        await self.transport.publish(
+            subjects.heartbeat(subjects.CLIPOOL, self.name), WORKER_HEARTBEAT.encode(heartbeat)
+        )
 
     async def tell(
         self,
@@ -518,8 +520,10 @@ async def test_a_record_is_granted_and_its_reply_goes_only_to_the_worker_itself(
         )
     )
 
-    granted = await worker.transport.request(subjects.clipool_record("w1"), request, timeout=1.0)
-    stolen = await worker.transport.request(subjects.clipool_record("w2"), request, timeout=1.0)
+    granted = await worker.transport.request(
+        subjects.clipool_record("w1"), request, timeout=1.0, responder=subjects.HUB
+    )
+    stolen = await worker.transport.request(subjects.clipool_record("w2"), request, timeout=1.0, responder=subjects.HUB)
 
     assert isinstance(granted, Ok)
     assert RECORD_REPLY.decode(granted.value) == Recorded()
@@ -557,8 +561,8 @@ async def test_a_worker_that_is_to_ask_again_hears_nothing() -> None:
         RecordRequest(platform="paper", bot_id="desk", scope_id="chat", attempt=1, instance="i1", record=reserved)
     )
 
-    first = await worker.transport.request(subjects.clipool_record("w1"), request, timeout=1.0)
-    second = await worker.transport.request(subjects.clipool_record("w1"), request, timeout=1.0)
+    first = await worker.transport.request(subjects.clipool_record("w1"), request, timeout=1.0, responder=subjects.HUB)
+    second = await worker.transport.request(subjects.clipool_record("w1"), request, timeout=1.0, responder=subjects.HUB)
 
     assert isinstance(first, Err)
     assert isinstance(second, Ok)

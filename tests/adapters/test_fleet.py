@@ -85,13 +85,15 @@ class Sleeper(Speaker):
 
 
 def asker(bus: FakeBus) -> FakeTransport:
-    may = subjects.clipool_permissions(subjects.CLIPOOL, subjects.store(NAME))
-    return bus.join(subjects.CLIPOOL, publish=may.publish, subscribe=may.subscribe)
+    may = subjects.clipool_permissions(subjects.CLIPOOL, *((NAME, name) for name in ("w1", "w2", "w3", "old")))
+    kept = subjects.store_permissions(subjects.store(NAME))
+    return bus.join(subjects.CLIPOOL, publish=(*may.publish, *kept.publish), subscribe=may.subscribe)
 
 
 def member(bus: FakeBus, name: str) -> FakeTransport:
     may = subjects.worker_permissions(NAME, name)
-    return bus.join(name, publish=may.publish, subscribe=may.subscribe)
+    kept = subjects.store_permissions(subjects.store(NAME))
+    return bus.join(name, publish=(*may.publish, *kept.publish), subscribe=may.subscribe)
 
 
 @asynccontextmanager
@@ -132,7 +134,7 @@ async def said(asking: Awaitable[Fulfilled | CapabilityRefused | Err]) -> str:
 
 async def beat(bus: FakeBus, name: str, *, instance: str = "i1", running: int | None = None) -> None:
     sign = Heartbeat(worker=name, instance=instance, running=running, at_once=None if running is None else 4)
-    await member(bus, name).publish(subjects.heartbeat(NAME), HEARTBEAT.encode(sign))
+    await member(bus, name).publish(subjects.heartbeat(NAME, name), HEARTBEAT.encode(sign))
     await idle()
 
 
@@ -523,18 +525,18 @@ async def test_agents_that_ask_at_once_share_one_subscription(caplog: pytest.Log
     asked = Fleet(asker(bus), NAME)
     await asyncio.gather(*(asked.listen() for _ in range(3)))
 
-    await member(bus, "w1").publish(subjects.heartbeat(NAME), b"no heartbeat")
+    await member(bus, "w1").publish(subjects.heartbeat(NAME, "w1"), b"no heartbeat")
     await idle()
 
     assert len(caplog.records) == 1
 
 
-@pytest.mark.parametrize("name", ["a.b", ">", "*", "W1", "x" * 65])
-async def test_a_heartbeat_that_names_nobody_who_can_be_asked_changes_nothing(name: str) -> None:
+@pytest.mark.parametrize("name", ["a.b", ">", "*", "W1", "x" * 65, "w2"])
+async def test_a_heartbeat_that_names_another_than_who_sends_it_changes_nothing(name: str) -> None:
     bus = FakeBus()
     async with fleet(bus) as asked:
         sign = HEARTBEAT.encode(Heartbeat(worker=name, instance="i1"))
-        await member(bus, "w1").publish(subjects.heartbeat(NAME), sign)
+        await member(bus, "w1").publish(subjects.heartbeat(NAME, "w1"), sign)
         await idle()
 
         assert asked.opinions() == ()

@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from factory_cli.membership import Member
 from factory_contracts import subjects
 from factory_nats.connect import Identity, generate_seed, public_key
 from factory_nats.server import User
@@ -20,7 +21,7 @@ SCRIPT = "script.toml"
 
 _FILE = "bus.json"
 # Reading the log is all that the auditor may do.
-_AUDIT = subjects.Permissions(publish=("$JS.API.DIRECT.GET.>",), subscribe=())
+_AUDIT = subjects.Permissions(publish=("$JS.API.DIRECT.GET.>",), place="streams")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Bus:
 
     def identity(self, name: str) -> Identity:
         """Who a process is."""
-        return Identity(name, self.seeds[name])
+        return _members(self.platform)[name].proves(self.seeds.__getitem__)
 
     def write(self, run: Path) -> None:
         """Leave it where the processes find it."""
@@ -52,22 +53,34 @@ def spoke(platform: str, bot_id: str) -> str:
 
 
 def seeds(platform: str) -> dict[str, str]:
-    """A fresh secret for everyone."""
-    return {name: generate_seed() for name in _permissions(platform)}
+    """A fresh secret for every key."""
+    return {key: generate_seed() for member in _members(platform).values() for key, _ in member.grants}
 
 
 def users(platform: str, secrets: dict[str, str]) -> tuple[User, ...]:
-    """What the server is told: everyone's key, and the same rights as in production."""
+    """What the server is told: every key, and the same rights as in production."""
     return tuple(
-        User(name, public_key(secrets[name]), rights.publish, rights.subscribe)
-        for name, rights in _permissions(platform).items()
+        user for member in _members(platform).values() for user in member.users(lambda key: public_key(secrets[key]))
     )
 
 
-def _permissions(platform: str) -> dict[str, subjects.Permissions]:
-    return {
-        subjects.HUB: subjects.hub_permissions(),
-        AUDITOR: _AUDIT,
-        **{worker: subjects.clipool_permissions(worker) for worker in WORKERS},
-        **{spoke(platform, bot): subjects.spoke_permissions(platform, bot) for bot in BOTS},
-    }
+def _members(platform: str) -> dict[str, Member]:
+    spokes = {spoke(platform, bot): bot for bot in BOTS}
+    stores = {bot: subjects.blobs(platform, bot) for bot in BOTS}
+    listed = (
+        Member(
+            subjects.HUB,
+            subjects.hub_permissions(*WORKERS, *spokes),
+            subjects.hub_store_permissions(*stores.values()),
+        ),
+        Member(AUDITOR, _AUDIT),
+        *(
+            Member(worker, subjects.clipool_permissions(worker), subjects.store_permissions(*stores.values()))
+            for worker in WORKERS
+        ),
+        *(
+            Member(name, subjects.spoke_permissions(platform, bot), subjects.store_permissions(stores[bot]))
+            for name, bot in spokes.items()
+        ),
+    )
+    return {member.identity: member for member in listed}

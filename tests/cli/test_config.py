@@ -152,7 +152,7 @@ def test_the_person_at_the_terminal_cannot_be_shut_out(tmp_path: Path) -> None:
 def test_every_bot_is_a_member_of_its_own(tmp_path: Path) -> None:
     found = {member.identity: member.permissions for member in members(configuration(tmp_path, BOT))}
 
-    assert set(found) == {"hub", "clipool", "cli-main", "carrier-main"}
+    assert set(found) == {"hub", "eraser", "reader", "clipool", "cli-main", "carrier-main"}
     assert not set(found["carrier-main"].publish) & set(found["cli-main"].publish)
 
 
@@ -164,7 +164,10 @@ def test_keys_are_made_once_and_nobody_else_may_read_them(tmp_path: Path) -> Non
 
     files = sorted(home.keys.iterdir())
     assert first == second
-    assert [file.name for file in files] == ["cli-main.nk", "clipool.nk", "hub.nk"]
+    assert [file.name for file in files] == [
+        *("cli-main.nk", "cli-main.store.nk", "clipool.nk", "clipool.store.nk"),
+        *("eraser.nk", "hub.nk", "hub.store.nk", "reader.nk"),
+    ]
     assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
     assert home.keys.stat().st_mode & 0o777 == 0o700
 

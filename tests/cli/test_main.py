@@ -365,7 +365,7 @@ def test_the_servers_configuration_lets_exactly_the_members_in(factory: Factory)
     printed = factory.run("nats", "config").stdout
     permissions = json.loads(factory.run("nats", "permissions", "--json").stdout)
 
-    assert printed.count("nkey: U") == len(permissions) == 3
+    assert printed.count("nkey: U") == len(permissions) == 8
     for member in permissions:
         assert all(json.dumps(subject) in printed for subject in member["publish"] + member["subscribe"])
 

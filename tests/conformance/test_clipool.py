@@ -15,7 +15,7 @@ from factory_contracts.work import AgentSpec, Ended, Line, SaidText
 from factory_nats.connect import Identity, connect
 from factory_nats.result import Ok
 from factory_nats.server import EmbeddedServer
-from factory_nats.transport import NatsTransport
+from factory_nats.transport import Transport
 from hub.kernel.events import Finished, ModelEvent, Said
 from hub.kernel.ports import Assignment, Chosen, CliPool, Lost, ModelRequest, Run
 from hub.kernel.routing import RoutingKey
@@ -106,9 +106,9 @@ class RealStage:
         self.server = EmbeddedServer(folder)
         self.model = Fed()
         self._epoch = 0
-        self._hubs: list[tuple[NatsCliPool, NatsTransport]] = []
+        self._hubs: list[tuple[NatsCliPool, Transport]] = []
         self._worker: asyncio.Task[None] | None = None
-        self._transport: NatsTransport | None = None
+        self._transport: Transport | None = None
 
     async def open(self) -> None:
         assert await self.server.start() == Ok(None)

@@ -322,7 +322,7 @@ async def test_whoever_has_subscribed_hears_what_another_sends_next(bus: Bus) ->
 
 async def test_an_inbox_hears_that_nobody_answers(bus: Bus) -> None:
     transport = await bus.join()
-    inbox = transport.inbox("stream")
+    inbox = transport.inbox("one", "stream")
     heard = Heard()
     await transport.subscribe(inbox, heard)
 
@@ -372,11 +372,12 @@ async def test_what_is_too_large_is_refused_here_and_the_connection_stays(bus: B
 async def test_an_inbox_belongs_to_its_identity_alone(bus: Bus) -> None:
     one, again, two = await bus.join("one"), await bus.join("one"), await bus.join("two")
 
-    inbox = one.inbox("x")
+    inbox = one.inbox("two", "x")
 
-    assert inbox != again.inbox("x")
+    assert inbox != again.inbox("two", "x")
     assert two.owns_inbox(inbox, "one")
     assert not two.owns_inbox(inbox, "two")
+    assert not two.owns_inbox(one.inbox("three", "x"), "one")
     assert not two.owns_inbox("$JS.API.STREAM.DELETE.T", "one")
     assert not two.owns_inbox("", "one")
     assert not two.owns_inbox(f"{inbox.rsplit('.', 2)[0]}.*", "one")
@@ -391,7 +392,7 @@ async def test_what_the_permissions_leave_out_is_forbidden(bus: Bus) -> None:
 
     assert [one.reason for one in (asked, heard) if isinstance(one, Err)] == ["forbidden"] * 2
     assert isinstance(await narrow.subscribe("heard.*", Heard()), Ok)
-    assert isinstance(await narrow.subscribe(narrow.inbox("x"), Heard()), Ok)
+    assert isinstance(await narrow.subscribe(narrow.inbox("one", "x"), Heard()), Ok)
     assert await narrow.publish("allowed.a.b", b"") == Ok(None)
 
 

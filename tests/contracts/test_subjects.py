@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from factory_contracts import subjects
 from factory_contracts.subjects import BadToken, Permissions
-from factory_nats.subject import is_filter, is_literal, matches
-from factory_nats.transport import inbox_prefix
+from factory_nats.subject import answers_prefix, is_filter, is_literal, matches, overlap
 
 BAD_NAMES = [
     "",
@@ -31,7 +30,9 @@ BAD_NAMES = [
     "\0",
     "٣",
 ]
-NAMES = st.text("abcdefghijklmnopqrstuvwxyz0123456789_-", min_size=1, max_size=32)
+NAMES = st.text("abcdefghijklmnopqrstuvwxyz0123456789_-", min_size=1, max_size=32).filter(
+    lambda name: name not in ("request", "heartbeat")
+)
 WORKERS = st.text("abcdefghijklmnopqrstuvwxyz0123456789_-", min_size=1, max_size=64)
 SCOPES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=28).filter(
     lambda scope: len(scope.encode()) <= 85
@@ -72,6 +73,7 @@ def test_a_bad_platform_or_bot_never_becomes_a_subject(spell: Callable[[str], ob
         subjects.clipool_events,
         subjects.clipool_record,
         subjects.clipool_permissions,
+        lambda bad: subjects.heartbeat("image", bad),
         lambda bad: subjects.request("image", bad),
         lambda bad: subjects.worker_permissions("image", bad),
     ],
@@ -95,14 +97,14 @@ def test_the_error_names_the_token_and_its_rule() -> None:
 )
 def test_a_capability_is_one_or_two_tokens_of_its_own(bad: str) -> None:
     with pytest.raises(BadToken):
-        subjects.heartbeat(bad)
+        subjects.heartbeats(bad)
 
 
 def test_no_heartbeat_or_request_is_read_as_another_plane() -> None:
     planes = ("inbound", "outbound", "turns", "typing", "commands", "events", "record")
 
     for capability in ("image", "voice.tts", subjects.CLIPOOL, subjects.HUB):
-        for subject in (subjects.heartbeat(capability), subjects.request(capability, "w")):
+        for subject in (subjects.heartbeat(capability, "w"), subjects.request(capability, "w")):
             assert not any(matches(pattern, subject) for name in planes for pattern in subjects.plane(name))
 
 
@@ -174,7 +176,7 @@ def test_each_subject_lies_in_its_plane_alone() -> None:
         "money": subjects.money(1),
         "owners": subjects.owners("p", "b"),
         "typing": subjects.typing("p", "b"),
-        "heartbeat": subjects.heartbeat("voice.tts"),
+        "heartbeat": subjects.heartbeat("voice.tts", "w"),
         "commands": subjects.clipool_command("w"),
         "events": subjects.clipool_events("w"),
         "record": subjects.clipool_record("w"),
@@ -198,64 +200,46 @@ def test_a_spoke_may_do_what_it_does_and_nothing_to_another_bot() -> None:
     assert not _allows(own.subscribe, subjects.outbound("p", "c"))
 
 
-def test_a_spoke_writes_and_reads_the_files_of_its_own_bot_only() -> None:
-    own, store, other = subjects.spoke_permissions("p", "b"), subjects.blobs("p", "b"), subjects.blobs("p", "c")
-
-    for allowed in (*_writing(store), *_reading(store)):
-        assert _allows(own.publish, allowed)
-    for forbidden in (*_writing(other), *_reading(other), f"$JS.API.STREAM.INFO.OBJ_{store}", f"$O.{store}.X.y"):
-        assert not _allows(own.publish, forbidden)
-    assert not any(_allows(own.subscribe, written) for written in _writing(store))
-
-
-def test_a_clipool_worker_reads_and_writes_the_files_of_the_stores_it_is_given_only() -> None:
+def test_files_are_written_and_read_in_the_stores_that_are_given_only() -> None:
     given, other = subjects.blobs("p", "b"), subjects.blobs("p", "c")
-    own, without = subjects.clipool_permissions("w", given), subjects.clipool_permissions("w")
+    own = subjects.store_permissions(given)
 
     for allowed in (*_writing(given), *_reading(given)):
         assert _allows(own.publish, allowed)
-        assert not _allows(without.publish, allowed)
     for forbidden in (*_writing(other), *_reading(other), f"$JS.API.STREAM.INFO.OBJ_{given}", f"$O.{given}.X.y"):
         assert not _allows(own.publish, forbidden)
-    assert not any(_allows(own.subscribe, written) for written in _writing(given))
-
-
-def test_stores_add_to_a_clipool_worker_what_a_file_needs_and_nothing_else() -> None:
-    store = subjects.blobs("p", "b")
-    own, without = subjects.clipool_permissions("w", store), subjects.clipool_permissions("w")
-    spoke = subjects.spoke_permissions("p", "b")
-
-    more = set(own.publish) - set(without.publish)
-
-    assert own.subscribe == without.subscribe
-    assert more == {subject for subject in spoke.publish if store in subject}
-
-
-def test_a_worker_of_another_capability_sees_no_files() -> None:
-    own, store = subjects.worker_permissions("image", "w"), subjects.blobs("p", "b")
-
-    assert not any(_allows(own.publish, subject) for subject in (*_reading(store), *_writing(store)))
+    assert own.subscribe == ()
 
 
 def test_a_clipool_worker_may_do_what_it_does_and_speaks_for_no_other() -> None:
     own = subjects.clipool_permissions("w1")
 
-    said = (subjects.clipool_events("w1"), subjects.clipool_record("w1"), subjects.heartbeat(subjects.CLIPOOL))
+    said = (subjects.clipool_events("w1"), subjects.clipool_record("w1"), subjects.heartbeat(subjects.CLIPOOL, "w1"))
     assert all(_allows(own.publish, subject) for subject in said)
-    assert _allows(own.publish, f"{inbox_prefix(subjects.HUB)}.commands.x")
+    assert _allows(own.publish, f"{answers_prefix(subjects.HUB, 'w1')}.c1.commands.x")
     assert _allows(own.subscribe, subjects.clipool_command("w1")) and _allows(own.subscribe, subjects.clipool_hello())
-    for forbidden in (subjects.clipool_events("w2"), subjects.turns("p", "b", "s"), subjects.clipool_hello()):
+    for forbidden in (
+        subjects.clipool_events("w2"),
+        subjects.turns("p", "b", "s"),
+        subjects.clipool_hello(),
+        subjects.heartbeat(subjects.CLIPOOL, "w2"),
+        f"{answers_prefix(subjects.HUB, 'w2')}.c1.commands.x",
+        f"{answers_prefix('w2', 'w1')}.c1._.1",
+    ):
         assert not _allows(own.publish, forbidden)
     assert not _allows(own.subscribe, subjects.clipool_command("w2"))
 
 
 @pytest.mark.parametrize("capability", ["image", "voice.tts"])
-def test_a_clipool_worker_hears_and_asks_the_workers_of_every_capability_and_answers_for_none(capability: str) -> None:
-    own = subjects.clipool_permissions("w1")
+def test_a_clipool_worker_hears_and_asks_the_workers_it_is_told_of_and_answers_for_none(capability: str) -> None:
+    own = subjects.clipool_permissions("w1", (capability, "w2"))
 
     assert _allows(own.publish, subjects.request(capability, "w2"))
-    assert _allows(own.subscribe, subjects.heartbeat(capability))
-    assert not _allows(own.publish, subjects.heartbeat(capability))
+    assert _allows(own.subscribe, subjects.heartbeat(capability, "w2"))
+    for other in (subjects.request(capability, "w3"), subjects.request("video", "w2")):
+        assert not _allows(own.publish, other)
+    assert not _allows(own.publish, subjects.heartbeat(capability, "w2"))
+    assert not _allows(own.subscribe, subjects.heartbeat("video", "w2"))
     assert not _allows(own.subscribe, subjects.request(capability, "w2"))
 
 
@@ -264,7 +248,7 @@ def test_a_clipool_worker_hears_and_asks_the_workers_of_every_capability_and_ans
 @example("request", "b")
 @example("p", "heartbeat")
 def test_what_may_be_asked_of_workers_reaches_no_other_plane(one: str, other: str) -> None:
-    own = subjects.clipool_permissions("w1")
+    own = subjects.clipool_permissions("w1", ("image", "w2"), ("voice.tts", "w3"))
     try:
         spelled = (
             subjects.inbound(one, other, 0),
@@ -281,46 +265,75 @@ def test_what_may_be_asked_of_workers_reaches_no_other_plane(one: str, other: st
         assert not _allows(own.subscribe, forbidden)
 
 
-def test_a_worker_keeps_what_is_large_in_the_store_of_its_capability_alone() -> None:
-    own, other = subjects.store("image"), subjects.store("voice.tts")
-    may = subjects.worker_permissions("image", "w")
-
-    assert all(_allows(may.publish, subject) for subject in (*_reading(own), *_writing(own)))
-    assert not any(_allows(may.publish, subject) for subject in (*_reading(other), *_writing(other)))
-
-
 def test_a_worker_answers_its_own_requests_only() -> None:
-    own = subjects.worker_permissions("voice.tts", "w1")
+    own = subjects.worker_permissions("voice.tts", "w1", subjects.CLIPOOL, "clipool-2")
 
-    assert _allows(own.publish, subjects.heartbeat("voice.tts"))
+    assert _allows(own.publish, subjects.heartbeat("voice.tts", "w1"))
     assert own.subscribe == (subjects.request("voice.tts", "w1"),)
-    for asker in (subjects.HUB, subjects.CLIPOOL):
-        assert _allows(own.publish, f"{inbox_prefix(asker)}.c1._.7")
+    for asker in (subjects.CLIPOOL, "clipool-2"):
+        assert _allows(own.publish, f"{answers_prefix(asker, 'w1')}.c1._.7")
+        assert not _allows(own.publish, f"{answers_prefix(asker, 'w2')}.c1._.7")
     for forbidden in (
-        f"{inbox_prefix('cli-main')}.c1._.7",
+        f"{answers_prefix('cli-main', 'w1')}.c1._.7",
+        f"{answers_prefix(subjects.HUB, 'w1')}.c1._.7",
         subjects.request("image", "w2"),
-        subjects.heartbeat("image"),
+        subjects.heartbeat("image", "w1"),
+        subjects.heartbeat("voice.tts", "w2"),
     ):
         assert not _allows(own.publish, forbidden)
 
 
-@pytest.mark.parametrize(
-    "own",
-    [
-        subjects.spoke_permissions("p", "b"),
-        subjects.clipool_permissions("w"),
-        subjects.clipool_permissions("w", subjects.blobs("p", "b")),
-        subjects.worker_permissions("image", "w"),
-    ],
-)
-def test_nobody_but_the_hub_may_touch_streams_or_the_log(own: Permissions) -> None:
-    files = f"OBJ_{subjects.blobs('p', 'b')}"
-    calls = ("STREAM.CREATE", "STREAM.UPDATE", "STREAM.DELETE", "STREAM.PURGE", "STREAM.MSG.DELETE", "CONSUMER.CREATE")
-    touched = (f"$JS.API.{call}.{stream}" for call in calls for stream in ("X", files, subjects.STREAM))
-    for forbidden in (*touched, f"$JS.API.DIRECT.GET.{subjects.STREAM}", subjects.turns("p", "b", "s")):
-        assert not _allows(own.publish, forbidden)
-        assert not _allows(own.subscribe, forbidden)
-    assert _allows(subjects.hub_permissions().publish, subjects.turns("p", "b", "s"))
+def test_the_hub_answers_those_who_ask_it_and_nobody_else() -> None:
+    own = subjects.hub_permissions("p-b", "w1")
+
+    for asker in ("p-b", "w1"):
+        assert _allows(own.publish, f"{answers_prefix(asker, subjects.HUB)}.c1._.7")
+        assert not _allows(own.publish, f"{answers_prefix(asker, 'w1')}.c1._.7")
+    assert not _allows(own.publish, f"{answers_prefix('p-c', subjects.HUB)}.c1._.7")
+
+
+BUS = [
+    subjects.hub_permissions("p-b", "w"),
+    subjects.spoke_permissions("p", "b"),
+    subjects.clipool_permissions("w", ("image", "w2")),
+    subjects.worker_permissions("image", "w2"),
+]
+APART = [subjects.store_permissions(subjects.blobs("p", "b")), subjects.reader_permissions()]
+KEEPERS = [
+    subjects.hub_store_permissions(subjects.blobs("p", "b")),
+    subjects.eraser_permissions(subjects.blobs("p", "b")),
+]
+
+
+@pytest.mark.parametrize("own", BUS)
+def test_whoever_talks_on_the_bus_asks_the_server_nothing(own: Permissions) -> None:
+    assert own.place == "bus"
+    assert not any(subject.startswith(("$", "*", ">")) for subject in (*own.publish, *own.subscribe))
+    assert not any(overlap(subject, pattern) for subject in own.publish for pattern in subjects.plane("turns"))
+
+
+@pytest.mark.parametrize("own", APART)
+def test_whoever_is_apart_manages_no_stream_and_writes_no_log(own: Permissions) -> None:
+    assert own.place == "apart"
+    for subject in own.publish:
+        assert subject.startswith(("$JS.API.DIRECT.GET.", "$O."))
+    assert not any(overlap(one, pattern) for one in own.publish for pattern in (*subjects.plane("turns"), "$KV.>"))
+
+
+def test_the_hub_alone_writes_the_log_and_makes_streams_which_nobody_deletes() -> None:
+    writing, erasing = KEEPERS
+
+    assert all(one.place == "streams" for one in KEEPERS)
+    assert _allows(writing.publish, subjects.turns("p", "b", "s"))
+    assert _allows(writing.publish, f"$JS.API.STREAM.CREATE.{subjects.STREAM}")
+    assert _allows(erasing.publish, f"$JS.API.STREAM.PURGE.{subjects.STREAM}")
+    assert not _allows(writing.publish, f"$JS.API.STREAM.PURGE.{subjects.STREAM}")
+    assert not _allows(erasing.publish, subjects.turns("p", "b", "s"))
+    for own in (*BUS, *APART, *KEEPERS):
+        for stream in (subjects.STREAM, f"OBJ_{subjects.blobs('p', 'b')}", "X"):
+            for call in ("STREAM.DELETE", "STREAM.RESTORE", "CONSUMER.CREATE", "CONSUMER.DURABLE.CREATE"):
+                assert not any(overlap(f"$JS.API.{call}.{stream}.>", one) for one in own.publish)
+                assert not _allows(own.publish, f"$JS.API.{call}.{stream}")
 
 
 def _reading(store: str) -> tuple[str, ...]:

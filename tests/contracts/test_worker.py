@@ -277,7 +277,7 @@ def test_it_knows_its_places() -> None:
     places = count.places("w1")
 
     assert places.requests == subjects.request("voice.count", "w1")
-    assert places.heartbeats == subjects.heartbeat("voice.count")
+    assert places.heartbeats == subjects.heartbeat("voice.count", "w1")
     assert places.store == subjects.store("voice.count")
 
 

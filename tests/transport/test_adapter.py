@@ -62,7 +62,7 @@ async def test_a_request_is_answered() -> None:
     asker = bus.join("asker")
 
     async with Shout(bus):
-        assert await asker.request("shout.request", b"hello", timeout=5) == Ok(b"HELLO")
+        assert await asker.request("shout.request", b"hello", timeout=5, responder="shout") == Ok(b"HELLO")
 
 
 async def test_heartbeats_come_at_once_and_go_on() -> None:
@@ -80,7 +80,7 @@ async def test_what_was_begun_is_finished_at_the_end() -> None:
     asker = bus.join("asker")
 
     async with Shout(bus) as presence:
-        asked = asyncio.create_task(asker.request("shout.request", b"wait", timeout=5))
+        asked = asyncio.create_task(asker.request("shout.request", b"wait", timeout=5, responder="shout"))
         await presence.waits.wait()
         asyncio.get_running_loop().call_soon(presence.go_on.set)
 
@@ -97,7 +97,7 @@ async def test_who_ends_is_heard_of_until_all_is_finished() -> None:
         presence.go_on.set()
 
     async with asyncio.timeout(5), Shout(bus) as presence:
-        asked = asyncio.create_task(asker.request("shout.request", b"wait", timeout=5))
+        asked = asyncio.create_task(asker.request("shout.request", b"wait", timeout=5, responder="shout"))
         await presence.waits.wait()
         await listener.listen(bus)
         letting = asyncio.create_task(let_go(presence))
@@ -112,14 +112,16 @@ async def test_the_end_waits_no_longer_than_its_grace() -> None:
     asker = bus.join("asker")
 
     async with Shout(bus, grace=0.01) as presence:
-        asked = asyncio.create_task(asker.request("shout.request", b"wait", timeout=0.2))
+        asked = asyncio.create_task(asker.request("shout.request", b"wait", timeout=0.2, responder="shout"))
         await presence.waits.wait()
 
     answer = await asked
     assert isinstance(answer, Err) and answer.reason == "timeout"
 
 
-@pytest.mark.parametrize("reply", ["", "$JS.API.STREAM.DELETE.LOG", "elsewhere", "_INBOX_stranger.x"])
+@pytest.mark.parametrize(
+    "reply", ["", "$JS.API.STREAM.DELETE.LOG", "elsewhere", "_INBOX_stranger.shout.x", "_INBOX_asker.other.x"]
+)
 async def test_an_answer_goes_to_the_inbox_of_an_asker_or_nowhere(reply: str) -> None:
     bus = FakeBus()
     stranger, witness = bus.join("stranger"), bus.join("witness")
@@ -128,6 +130,6 @@ async def test_an_answer_goes_to_the_inbox_of_an_asker_or_nowhere(reply: str) ->
 
     async with Shout(bus, askers=("asker",)):
         await stranger.publish("shout.request", b"hello", reply=reply)
-        assert await bus.join("asker").request("shout.request", b"hello", timeout=5) == Ok(b"HELLO")
+        assert await bus.join("asker").request("shout.request", b"hello", timeout=5, responder="shout") == Ok(b"HELLO")
 
     assert reply not in seen

@@ -15,6 +15,7 @@ import nats
 import pytest
 
 from factory_contracts import subjects
+from factory_contracts.subjects import Permissions
 from factory_nats import blobs
 from factory_nats.blobs import CHUNK, MOST_BYTES, MOST_CHUNKS, PAGE
 from factory_nats.connect import Identity, connect, generate_seed, public_key
@@ -26,11 +27,13 @@ from factory_nats.transport import Entry, Transport
 
 OURS, THEIRS = subjects.blobs("paper", "desk"), subjects.blobs("paper", "loft")
 MEMBERS = {
-    subjects.HUB: subjects.hub_permissions(),
-    "paper-desk": subjects.spoke_permissions("paper", "desk"),
-    "paper-loft": subjects.spoke_permissions("paper", "loft"),
-    "w1": subjects.clipool_permissions("w1", OURS),
-    "w2": subjects.clipool_permissions("w2"),
+    subjects.HUB: Permissions(
+        (*subjects.hub_store_permissions(OURS, THEIRS).publish, f"$JS.API.STREAM.INFO.OBJ_{OURS}"), place="streams"
+    ),
+    "paper-desk": subjects.store_permissions(OURS),
+    "paper-loft": subjects.store_permissions(THEIRS),
+    "w1": subjects.store_permissions(OURS),
+    "w2": subjects.store_permissions("another"),
 }
 SIZES = [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK, PAGE * CHUNK, PAGE * CHUNK + 7]
 
@@ -62,7 +65,8 @@ async def join_fake() -> AsyncIterator[Join]:
 async def join_real(folder: Path) -> AsyncIterator[Join]:
     seeds = {identity: generate_seed() for identity in MEMBERS}
     users = [
-        User(identity, public_key(seeds[identity]), may.publish, may.subscribe) for identity, may in MEMBERS.items()
+        User(identity, public_key(seeds[identity]), may.publish, may.subscribe, may.place)
+        for identity, may in MEMBERS.items()
     ]
     joined: list[Transport] = []
     async with EmbeddedServer(folder, users=users) as server:
@@ -269,20 +273,20 @@ async def test_a_put_that_was_cut_off_is_not_there_and_putting_it_again_is_right
 
 @pytest.mark.parametrize("damage", ["a chunk is lost", "a chunk is other", "all are lost", "one is too many"])
 async def test_what_was_damaged_is_never_handed_out_and_is_healed_by_putting_it_again(join: Join, damage: str) -> None:
-    spoke, hub = await join("paper-desk"), await join(subjects.HUB)
+    spoke, worker, hub = await join("paper-desk"), await join("w1"), await join(subjects.HUB)
     data = some(2 * CHUNK)
     name = await put(spoke, data)
     (subject,) = await chunks(hub)
     match damage:
         case "a chunk is lost":
-            await hub.append([Entry(subject, data[:CHUNK], rollup=True)])
+            await worker.append([Entry(subject, data[:CHUNK], rollup=True)])
         case "a chunk is other":
-            await hub.append([Entry(subject, data[:CHUNK], rollup=True)])
-            await hub.append([Entry(subject, data[:CHUNK])])
+            await worker.append([Entry(subject, data[:CHUNK], rollup=True)])
+            await worker.append([Entry(subject, data[:CHUNK])])
         case "all are lost":
-            await hub.append([Entry(subject, b"", rollup=True)])
+            await worker.append([Entry(subject, b"", rollup=True)])
         case "one is too many":
-            await hub.append([Entry(subject, b"and more")])
+            await worker.append([Entry(subject, b"and more")])
     found = await blobs.get(spoke, OURS, name)
 
     await put(spoke, data)

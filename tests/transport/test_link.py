@@ -22,7 +22,7 @@ from factory_nats.connect import Identity, connect, generate_seed, public_key
 from factory_nats.link import HANDSHAKE, Server, parse_servers
 from factory_nats.result import Err, Ok
 from factory_nats.server import EmbeddedServer, User, find_binary, free_port
-from factory_nats.transport import Delivery, NatsTransport
+from factory_nats.transport import Delivery, Transport
 
 LOOPS = pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 
@@ -136,7 +136,7 @@ class Watched:
         self.back = asyncio.Event()
         self.closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
-    async def join(self, url: str, identity: Identity = LINE, **options: Any) -> NatsTransport:
+    async def join(self, url: str, identity: Identity = LINE, **options: Any) -> Transport:
         joined = await connect(
             url,
             identity,
@@ -526,7 +526,7 @@ async def test_a_connection_that_breaks_is_made_anew_with_all_that_was_subscribe
 
         assert transport.is_connected and not held.closed.done()
         assert await transport.barrier() == Ok(None)
-        assert subjects == [transport.inbox("_").encode() + b".*"]
+        assert subjects == [transport.inbox("*", "_.*").encode()]
         await transport.close()
 
 

@@ -43,7 +43,6 @@ class Places:
     requests: str = "work.request"
     heartbeats: str = "work.heartbeat"
     store: str = STORE
-    askers: tuple[str, ...] = ("asker",)
 
 
 Work = Callable[[Errand, Desk], Awaitable[bytes]]
@@ -107,7 +106,7 @@ class Scene:
     asker: FakeTransport
 
     async def ask(self, data: bytes, timeout: float = 5.0) -> bytes:
-        answer = await self.asker.request("work.request", data, timeout=timeout)
+        answer = await self.asker.request("work.request", data, timeout=timeout, responder="w1")
         assert isinstance(answer, Ok), answer
         return answer.value
 
@@ -241,7 +240,9 @@ async def test_work_that_reports_goes_on_and_whoever_wants_to_hears_of_it() -> N
         return b"done"
 
     async with scene(Worker(count, stall=30.0)) as it:
-        answer = await it.asker.request("work.request", wish(wants_progress=True), timeout=5, more=is_followed)
+        answer = await it.asker.request(
+            "work.request", wish(wants_progress=True), timeout=5, responder="w1", more=is_followed
+        )
 
     assert answer == Ok(b"done")
     assert heard[:3] == [b"progress on and on"] * 3
@@ -274,7 +275,7 @@ async def test_work_is_ended_when_nobody_waits_for_it_any_more() -> None:
 
 async def test_a_knock_is_no_request() -> None:
     async with scene(Worker()) as it:
-        await it.asker.publish("work.request", b"", reply=it.asker.inbox("door"))
+        await it.asker.publish("work.request", b"", reply=it.asker.inbox("w1", "door"))
         assert await it.ask(wish()) == b"HEY"
         assert it.worker.done == ["a"]
 
@@ -387,10 +388,10 @@ async def test_who_must_end_says_so_to_whoever_waits() -> None:
     assert await asking == b"failed"
 
 
-async def test_nobody_but_those_who_may_ask_is_answered() -> None:
+async def test_nobody_is_answered_who_does_not_expect_it_of_us() -> None:
     async with scene(Worker()) as it:
         stranger = it.asker.bus.join("stranger")
-        await stranger.publish("work.request", wish(), reply=stranger.inbox("x"))
+        await stranger.publish("work.request", wish(), reply=stranger.inbox("w2", "x"))
         await stranger.barrier()
 
         assert await it.ask(wish("you", id="b")) == b"YOU"

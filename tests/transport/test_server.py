@@ -15,7 +15,7 @@ import pytest
 from factory_nats.connect import Identity, connect, generate_seed, public_key
 from factory_nats.result import Err, Ok
 from factory_nats.server import EmbeddedServer, User, find_binary, free_port, held_by, render_config, write_config
-from factory_nats.transport import Delivery, Entry, NatsTransport, StreamConfig
+from factory_nats.transport import Delivery, Entry, StreamConfig, Transport
 
 STARTER = """
 import asyncio, sys
@@ -48,7 +48,7 @@ async def until_free(directory: Path) -> None:
             await asyncio.to_thread(os.sched_yield)
 
 
-async def join(server: EmbeddedServer, identity: str, seed: str | None = None) -> NatsTransport:
+async def join(server: EmbeddedServer, identity: str, seed: str | None = None) -> Transport:
     joined = await connect(server.url, Identity(identity, seed))
     assert isinstance(joined, Ok)
     return joined.value
@@ -256,7 +256,7 @@ async def test_nobody_hears_the_answers_of_another(tmp_path: Path) -> None:
         spy = await join(server, "spy", seeds["spy"])
 
         outcomes = [await spy.subscribe(subject, lambda delivery: None) for subject in ("_INBOX_hub.>", ">", "*.>")]
-        own = await spy.subscribe(spy.inbox("x"), lambda delivery: None)
+        own = await spy.subscribe(spy.inbox("spy", "x"), lambda delivery: None)
         mute = await spy.request("anything", b"", timeout=5)
 
         assert [one.reason for one in outcomes if isinstance(one, Err)] == ["forbidden"] * 3

@@ -15,7 +15,7 @@ import uvloop
 from factory_nats.connect import Identity, connect
 from factory_nats.result import Err, Ok, Result
 from factory_nats.server import EmbeddedServer
-from factory_nats.transport import Delivery, Entry, NatsTransport, StreamConfig
+from factory_nats.transport import Delivery, Entry, StreamConfig, Transport
 
 
 class Line:
@@ -25,7 +25,7 @@ class Line:
         self.lost = asyncio.Event()
         self.back = asyncio.Event()
 
-    async def join(self, server: EmbeddedServer) -> NatsTransport:
+    async def join(self, server: EmbeddedServer) -> Transport:
         joined = await connect(server.url, Identity("line"), on_disconnect=self.lost.set, on_reconnect=self.back.set)
         assert isinstance(joined, Ok)
         return joined.value
@@ -165,7 +165,7 @@ async def test_an_append_under_which_the_server_dies_is_ambiguous(server: Embedd
 
 async def test_a_cancelled_request_leaves_nothing_behind_and_is_cancelled(nats_server: EmbeddedServer) -> None:
     transport = await Line().join(nats_server)
-    inbox = transport.inbox("silent")
+    inbox = transport.inbox("line", "silent")
     heard = asyncio.Event()
     await transport.subscribe(inbox, lambda delivery: heard.set())
     asked = asyncio.create_task(transport.request(inbox, b"", timeout=60))
@@ -193,7 +193,7 @@ async def test_closing_while_there_is_no_server_ends_quickly(server: EmbeddedSer
 
 async def test_an_answer_that_comes_too_late_is_dropped(nats_server: EmbeddedServer) -> None:
     transport = await Line().join(nats_server)
-    inbox = transport.inbox("slow")
+    inbox = transport.inbox("line", "slow")
     requests: asyncio.Queue[Delivery] = asyncio.Queue()
     await transport.subscribe(inbox, requests.put_nowait)
 

@@ -9,7 +9,7 @@ import pytest
 
 from factory_nats.circuit import CircuitBreaker
 from factory_nats.registry import WorkerRegistry
-from factory_nats.result import Err, Ok, Reason, Result
+from factory_nats.result import Err, Ok, Reason
 from factory_nats.testing import FakeBus, FakeTransport
 from factory_nats.transport import Delivery
 from factory_nats.worker_pool import Answered, Request, Sign, WorkerPoolClient
@@ -21,12 +21,12 @@ def subject(worker: str) -> str:
     return f"work.{worker}"
 
 
-def read(raw: bytes) -> Result[Sign]:
+def read(delivery: Delivery) -> Sign | None:
     try:
-        found = json.loads(raw)
+        found = json.loads(delivery.data)
     except ValueError:
-        return Err("malformed", "no JSON")
-    return Ok(Sign(**found))
+        return None
+    return Sign(**found)
 
 
 def asked(
@@ -64,7 +64,6 @@ class Pool:
     def __init__(self) -> None:
         self.bus = FakeBus()
         self.transport = self.bus.join("hub")
-        self.worker = self.bus.join("worker")
         self.client = WorkerPoolClient(
             self.transport, WorkerRegistry(), subject=subject, circuit=lambda: CircuitBreaker(failures=2, pause=60)
         )
@@ -72,6 +71,10 @@ class Pool:
         self.cancelled: list[str] = []
         self.was_asked = asyncio.Event()
         self._tasks: list[asyncio.Task[object]] = []
+        self._workers: dict[str, FakeTransport] = {}
+
+    def worker(self, name: str) -> FakeTransport:
+        return self._workers.setdefault(name, self.bus.join(name))
 
     async def listen(self) -> None:
         assert isinstance(await self.client.listen("beats", read), Ok)
@@ -84,16 +87,17 @@ class Pool:
             self.asked.append(name)
             self.was_asked.set()
             if says is not None:
-                reply = self.worker.publish(delivery.reply, says or name.encode())
+                reply = worker.publish(delivery.reply, says or name.encode())
                 self._tasks.append(asyncio.get_running_loop().create_task(reply))
 
-        await self.worker.subscribe(subject(name), take)
+        worker = self.worker(name)
+        await worker.subscribe(subject(name), take)
         await self.beat(name, load, instance="i", **more)
 
     async def beat(self, name: str, load: float = 0.0, *, instance: str = "i", **more: int) -> None:
         said = {"worker": name, "instance": instance, "load": load, **more}
-        await self.worker.publish("beats", json.dumps(said).encode())
-        await self.worker.barrier()
+        await self.worker(name).publish("beats", json.dumps(said).encode())
+        await self.worker(name).barrier()
 
 
 async def make_pool() -> Pool:
@@ -243,7 +247,7 @@ async def test_who_begins_a_new_life_is_not_waited_for() -> None:
 async def test_a_knock_reaches_nobody_who_would_take_it_for_a_request() -> None:
     pool = await make_pool()
     knocks: list[bytes] = []
-    await pool.worker.subscribe(subject("old"), lambda delivery: knocks.append(delivery.data))
+    await pool.worker("old").subscribe(subject("old"), lambda delivery: knocks.append(delivery.data))
     await pool.beat("old")
 
     await pool.client.request(asked(0.2))
@@ -379,7 +383,7 @@ async def test_a_worker_is_told_when_nobody_waits_any_more() -> None:
 
     asking.cancel()
     await asyncio.gather(asking, return_exceptions=True)
-    await pool.worker.barrier()
+    await pool.worker("mute").barrier()
 
     assert pool.cancelled == ["mute"]
 

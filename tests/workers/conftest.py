@@ -39,7 +39,7 @@ async def bus(request: pytest.FixtureRequest, nats_server: EmbeddedServer) -> As
 
     async def join(name: str) -> Transport:
         if request.param == "fake":
-            may = subjects.clipool_permissions(WORKER) if name == WORKER else subjects.hub_permissions()
+            may = subjects.clipool_permissions(WORKER) if name == WORKER else subjects.hub_permissions(WORKER)
             joined.append(fake.join(name, publish=may.publish, subscribe=may.subscribe))
         else:
             connected = await connect(nats_server.url, Identity(name))

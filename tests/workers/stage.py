@@ -66,10 +66,12 @@ class Hub:
         """Hear everything but what is asked to be recorded."""
         listening: Mapping[str, Handler] = {
             subjects.clipool_events(WORKER): lambda one: self._note(self.events, EVENTS.decode(one.data)),
-            subjects.heartbeat(subjects.CLIPOOL): lambda one: self._note(
+            subjects.heartbeat(subjects.CLIPOOL, WORKER): lambda one: self._note(
                 self.heartbeats, WORKER_HEARTBEAT.decode(one.data)
             ),
-            self.transport.inbox("commands"): lambda one: self._note(self.replies, COMMAND_REPLY.decode(one.data)),
+            self.transport.inbox(WORKER, "commands"): lambda one: self._note(
+                self.replies, COMMAND_REPLY.decode(one.data)
+            ),
         }
         for subject, handler in listening.items():
             assert not isinstance(await self.transport.subscribe(subject, handler), Err)
@@ -78,7 +80,7 @@ class Hub:
         assert not isinstance(await self.transport.subscribe(subjects.clipool_record(WORKER), self._on_record), Err)
 
     async def tell(self, command: Command, *, reply: str | None = None) -> None:
-        answer_to = self.transport.inbox("commands") if reply is None else reply
+        answer_to = self.transport.inbox(WORKER, "commands") if reply is None else reply
         await self.transport.publish(subjects.clipool_command(WORKER), COMMAND.encode(command), reply=answer_to)
 
     async def greet(self) -> None:

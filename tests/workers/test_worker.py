@@ -33,7 +33,7 @@ from factory_nats.testing import FakeBus
 from factory_nats.transport import Delivery
 from hub.kernel.ports import ToolFailed
 from tests.workers.conftest import Bus
-from tests.workers.stage import SCOPE, Bell, Points, end, kit, lives, run, text, working
+from tests.workers.stage import SCOPE, WORKER, Bell, Points, end, kit, lives, run, text, working
 from workers.clipool.kit import Kit
 from workers.clipool.worker import Worker
 
@@ -225,9 +225,9 @@ async def test_a_command_of_an_epoch_that_is_over_is_refused(bus: Bus) -> None:
 
 async def test_nobody_but_the_hub_is_answered(bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
     elsewhere: list[Delivery] = []
-    await bus.hub.transport.subscribe("_INBOX_stranger.x", elsewhere.append)
+    await bus.hub.transport.subscribe(f"_INBOX_stranger.{WORKER}.x", elsewhere.append)
     async with at_work(bus, kit(STALL)):
-        await bus.hub.tell(resume(), reply="_INBOX_stranger.x")
+        await bus.hub.tell(resume(), reply=f"_INBOX_stranger.{WORKER}.x")
         await bus.hub.tell(resume())
         await bus.hub.until(lambda: bool(bus.hub.replies))
 

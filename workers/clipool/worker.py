@@ -92,7 +92,7 @@ class Worker:
         for turn in tuple(self._turns.values()):
             if not turn.is_over and now > turn.deadline:
                 turn.run_out()
-        self._outlet.put((subjects.heartbeat(subjects.CLIPOOL), self._heartbeat()))
+        self._outlet.put((subjects.heartbeat(subjects.CLIPOOL, self.name), self._heartbeat()))
 
     def stir(self, turn: Turn) -> None:
         """The turn has something to tell."""
@@ -120,7 +120,7 @@ class Worker:
         subject, payload = subjects.clipool_record(self.name), RECORD_REQUEST.encode(request)
         pause, longest = RECORD_PAUSES
         while True:
-            answer = await self._transport.request(subject, payload, timeout=RECORD_TIMEOUT)
+            answer = await self._transport.request(subject, payload, timeout=RECORD_TIMEOUT, responder=subjects.HUB)
             if isinstance(answer, Err):
                 logger.info("turn %s waits for a record: %s", run.turn, answer.detail)
             else:
@@ -153,7 +153,7 @@ class Worker:
             timer.cancel()
         # A last heartbeat of a life without turns spares the hub to wait for our silence.
         self._drop_all()
-        await self._transport.publish(subjects.heartbeat(subjects.CLIPOOL), self._heartbeat())
+        await self._transport.publish(subjects.heartbeat(subjects.CLIPOOL, self.name), self._heartbeat())
 
     def _drop_all(self) -> None:
         for turn in tuple(self._turns.values()):

@@ -1,6 +1,7 @@
 """`factory nats`: the bus by itself."""
 
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,10 +12,12 @@ from factory_cli.console import Failed, HomeOption, JsonOption, say_table, surro
 from factory_cli.home import Home
 from factory_cli.ink import say_document
 
-app = typer.Typer(help="The bus by itself: start, config, permissions.", no_args_is_help=True)
+app = typer.Typer(help="The bus by itself: start, config, permissions, revoke.", no_args_is_help=True)
 
 DEFAULT_PORT = 4222
 STORE = Path("/data")
+PATIENCE = 5.0
+PAUSE = 0.05
 
 PortOption = Annotated[int, typer.Option("--port", metavar="N", min=1, max=65535, help="Where it listens.")]
 
@@ -54,13 +57,16 @@ def write_configuration(
     if write is not None:
         typer.echo(f"factory: wrote {write}", err=True)
         return
-    typer.echo("# Add these accounts to a server with JetStream, and set NATS_URL to its address.")
+    typer.echo(
+        "# Add these accounts to a server with JetStream, and set NATS_URL to its address. Whoever shows none of"
+    )
+    typer.echo("# these keys must stay outside, on loopback too: let the configuration name no `no_auth_user`.")
     typer.echo(text[text.index("system_account:") :].rstrip())
 
 
 @app.command("permissions")
 def show_permissions(home: HomeOption = None, is_json: JsonOption = False) -> None:
-    """Who may say and hear what, beside what is sent to them alone."""
+    """Who may say, hear and ask of what is stored what, beside what is sent to them alone."""
     with told():
         from factory_cli.membership import members
 
@@ -71,31 +77,92 @@ def show_permissions(home: HomeOption = None, is_json: JsonOption = False) -> No
             [
                 {
                     "identity": member.identity,
-                    "publish": member.permissions.publish,
-                    "subscribe": member.permissions.subscribe,
+                    "key": key,
+                    "place": may.place,
+                    "publish": may.publish,
+                    "subscribe": may.subscribe,
                 }
                 for member in listed
+                for key, may in member.grants
             ]
         )
         return
-    rows = [("IDENTITY", "MAY", "SUBJECT")]
+    rows = [("KEY", "WHERE", "MAY", "SUBJECT")]
     for member in listed:
-        rows += [(member.identity, "publish", subject) for subject in member.permissions.publish]
-        rows += [(member.identity, "subscribe", subject) for subject in member.permissions.subscribe]
+        for key, may in member.grants:
+            rows += [(key, may.place, "publish", subject) for subject in may.publish]
+            rows += [(key, may.place, "subscribe", subject) for subject in may.subscribe]
     say_table(rows)
+
+
+@app.command("revoke")
+def revoke(
+    name: Annotated[str, typer.Argument(metavar="IDENTITY", help="Whose keys; `factory nats permissions` names all.")],
+    home: HomeOption = None,
+) -> None:
+    """Give an identity new keys. Who holds the old ones is sent away."""
+    with told():
+        import asyncio
+
+        from factory_cli import keeping, keys
+        from factory_cli.membership import members
+        from factory_nats.identity import public_key
+
+        where, environment = surroundings(home)
+        known = {member.identity: member for member in members(config.load(where.configuration))}
+        if name not in known:
+            raise Failed(f"no identity {name!r}; there are: {', '.join(known)}")
+        where.prepare()
+        exchanged = [keys.renew(where.keys, key) for key, _ in known[name].grants]
+        if keeping.tell(where):
+            asyncio.run(_sent_away(where, name, [old for old, _ in exchanged]))
+            said = f"{name} has new keys; the old ones are refused, and what runs under that name begins anew"
+        elif environment.nats_url is None:
+            said = f"{name} has new keys; the next start begins with them"
+        else:
+            say_table([("OLD", "NEW"), *((public_key(old), public_key(new)) for old, new in exchanged)])
+            said = (
+                f"{name} has new keys; until the server's owner puts them in the place of the old ones and has the "
+                f"server read its configuration again (nats-server --signal reload), the old ones open the bus"
+            )
+    typer.echo(f"factory: {said}", err=True)
+
+
+async def _sent_away(where: Home, name: str, seeds: Sequence[str]) -> None:
+    """Return once the server refuses the secrets. Raises `Failed`."""
+    import asyncio
+
+    from factory_nats.connect import Identity, connect
+    from factory_nats.result import Ok
+    from factory_nats.server import address_of
+
+    waiting = list(seeds)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while waiting:
+                joined = await connect(address_of(where.nats), Identity(name, waiting[-1]), name="factory tries")
+                if isinstance(joined, Ok):
+                    await joined.value.close()
+                elif joined.reason == "unauthorized":
+                    waiting.pop()
+                    continue
+                await asyncio.sleep(PAUSE)
+    except TimeoutError:
+        raise Failed(
+            f"{name} has new keys, but the server still takes the old ones; look into {where.log} and start it anew"
+        ) from None
 
 
 async def _serve(where: Home, port: int) -> None:
     import asyncio
 
-    from factory_cli.membership import users
+    from factory_cli import keeping
     from factory_nats.result import Err
-    from factory_nats.server import EmbeddedServer
 
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    server = EmbeddedServer(where.nats, users=users(where, config.load(where.configuration)), port=port)
+    server = keeping.keep(where, config.load(where.configuration), port)
     started = await server.start()
     if isinstance(started, Err):
         raise Failed(f"nats-server did not start: {started.detail}")

@@ -39,6 +39,8 @@ STYLES: tuple[Style, ...] = ("entities", "rich", "plain")
 MOST_ATTEMPTS = 100
 MOST_CLIPOOLS = 64
 
+# Who is on the bus beside those whom the file names.
+_OURS = (subjects.HUB, subjects.READER, subjects.ERASER)
 _NAME = re.compile(r"[a-z0-9_-]{1,32}")
 _HEADER = re.compile(r"[A-Za-z0-9_-]{1,256}")
 _SNOWFLAKE = re.compile(r"[0-9]{1,20}")
@@ -351,6 +353,8 @@ def understood(top: Table) -> Configuration:
         bot = _bot(table)
         if any(other.identity == bot.identity for other in bots):
             raise table.wrong("bot_id", f"{bot.identity!r} stands here twice")
+        if bot.platform == subjects.CLIPOOL:
+            raise table.wrong("platform", f"{bot.identity!r} could be a worker's name on the bus")
         if bot.platform in PLATFORMS:
             _alone(table, bot, bots)
         bots.append(bot)
@@ -506,7 +510,7 @@ def _workers(top: Table, others: Sequence[str]) -> tuple[Worker, ...]:
                 raise table.wrong(key, str(error)) from None
         if worker.capability in (subjects.HUB, subjects.CLIPOOL):
             raise table.wrong("capability", f"{worker.capability!r} is served by this system itself")
-        ours = worker.name == subjects.HUB or worker.name.startswith(subjects.CLIPOOL)
+        ours = worker.name in _OURS or worker.name.startswith(subjects.CLIPOOL)
         if ours or worker.name in (*others, *(other.name for other in found)):
             raise table.wrong("name", f"{worker.name!r} is somebody else's name on the bus")
         table.done()

@@ -106,9 +106,9 @@ def _without_secrets(url: str) -> str:
 async def _look(where: Home, url: str) -> dict[str, object]:
     import asyncio
 
+    from adapters.nats.heartbeats import Heartbeats
     from factory_cli import log
     from factory_contracts import subjects
-    from factory_contracts.envelope import Malformed
     from factory_contracts.lifecycle import READY
     from factory_contracts.work import WORKER_HEARTBEAT
     from factory_nats.result import Err, Ok
@@ -116,15 +116,16 @@ async def _look(where: Home, url: str) -> dict[str, object]:
 
     workers: dict[str, dict[str, object]] = {}
 
+    heartbeats = Heartbeats(WORKER_HEARTBEAT.decode)
+
     def hear(delivery: Delivery) -> None:
-        try:
-            heartbeat = WORKER_HEARTBEAT.decode(delivery.data)
-        except Malformed:
+        heartbeat = heartbeats.read(delivery)
+        if heartbeat is None:
             return
         workers[heartbeat.worker] = {"instance": heartbeat.instance, "turns": len(heartbeat.turns)}
 
     async with log.bus(where, url) as transport:
-        listening = await transport.subscribe(subjects.heartbeat(subjects.CLIPOOL), hear)
+        listening = await transport.subscribe(subjects.heartbeats(subjects.CLIPOOL), hear)
         if isinstance(listening, Err):
             raise Failed(f"the bus cannot be heard: {listening.detail}")
         until = asyncio.get_running_loop().time() + LISTEN

@@ -5,6 +5,7 @@ import stat
 from pathlib import Path
 
 from factory_cli.document import BadConfiguration
+from factory_cli.home import write_atomically
 
 
 def seed_of(folder: Path, identity: str) -> str:
@@ -19,6 +20,15 @@ def seed_of(folder: Path, identity: str) -> str:
     if not seed:
         raise BadConfiguration(path, None, "", "holds no key; remove it, and a new one is made at the next start")
     return seed
+
+
+def renew(folder: Path, identity: str) -> tuple[str, str]:
+    """Give the identity a new secret in the place of the old one; both are returned."""
+    from factory_nats.identity import generate_seed
+
+    old, new = seed_of(folder, identity), generate_seed()
+    write_atomically(folder / f"{identity}.nk", f"{new}\n")
+    return old, new
 
 
 def public_key_of(folder: Path, identity: str) -> str:

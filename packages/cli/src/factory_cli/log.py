@@ -1,15 +1,15 @@
-"""The scopes' log as a command reads it: directly, with the hub's identity, changing nothing."""
+"""The scopes' log as a command reads it: directly, with an identity that can change nothing."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-from factory_cli import keys
+from factory_cli import config, membership
 from factory_cli.console import Failed
 from factory_cli.home import Home
 from factory_contracts import subjects
 from factory_contracts.envelope import Malformed
 from factory_contracts.records import MARK, RECORD, Record
-from factory_nats.connect import Identity, connect
+from factory_nats.connect import connect
 from factory_nats.result import Err
 from factory_nats.transport import Transport
 from hub.kernel.routing import RoutingKey
@@ -23,8 +23,8 @@ MARK_PARTITION = 0
 
 @asynccontextmanager
 async def bus(where: Home, url: str) -> AsyncIterator[Transport]:
-    """A connection under the hub's identity, for reading. Raises `Failed`."""
-    identity = Identity(subjects.HUB, keys.seed_of(where.keys, subjects.HUB))
+    """A connection for reading. Raises `Failed`."""
+    identity = membership.identity(where, config.load(where.configuration), subjects.READER)
     connected = await connect(url, identity, name="factory reads", patience=PATIENCE)
     if isinstance(connected, Err):
         raise Failed(f"the bus cannot be read: {connected.detail}")

@@ -1,42 +1,96 @@
 """Who may join the bus, and what each may say and hear there: the permission matrix."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from factory_cli import config, keys
 from factory_cli.home import Home
 from factory_contracts import subjects
-from factory_nats.server import User
+from factory_nats.identity import Identity, User
+
+REMEDY = "`factory nats config` prints what belongs into the server's configuration"
+
+OfKey = Callable[[str], str]
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One identity on the bus."""
+    """One identity: what it may do on the bus, and with what is stored, for which it has another key."""
 
     identity: str
     permissions: subjects.Permissions
+    store: subjects.Permissions | None = None
+
+    @property
+    def grants(self) -> tuple[tuple[str, subjects.Permissions], ...]:
+        """What it may do by each of its keys, which have names."""
+        own = (self.identity, self.permissions)
+        return (own,) if self.store is None else (own, (f"{self.identity}.store", self.store))
+
+    def users(self, public_key: OfKey) -> tuple[User, ...]:
+        """What a server is told about it."""
+        return tuple(
+            User(self.identity, public_key(key), may.publish, may.subscribe, may.place) for key, may in self.grants
+        )
+
+    def proves(self, seed: OfKey) -> Identity:
+        """How it shows who it is, and what it needs."""
+        own, *others = (
+            Identity(self.identity, seed(key), may.publish, may.subscribe, REMEDY) for key, may in self.grants
+        )
+        return replace(own, store=others[0]) if others else own
 
 
 def members(configuration: config.Configuration) -> tuple[Member, ...]:
-    """Everybody: the hub, the CliPool workers, the spoke of each bot and the workers that the configuration names."""
+    """Everybody: the hub and its eraser, the command, the CliPool workers, each bot's spoke and the workers named."""
     bots = config.bots_of(configuration)
     stores = [subjects.blobs(bot.platform, bot.bot_id) for bot in bots]
+    clipools = config.clipools_of(configuration)
+    workers = [(one.capability, one.name) for one in configuration.workers]
+    large = list(dict.fromkeys(subjects.store(capability) for capability, _ in workers))
     return (
-        Member(subjects.HUB, subjects.hub_permissions()),
-        *(Member(name, subjects.clipool_permissions(name, *stores)) for name in config.clipools_of(configuration)),
-        *(Member(bot.identity, subjects.spoke_permissions(bot.platform, bot.bot_id)) for bot in bots),
-        *(Member(one.name, subjects.worker_permissions(one.capability, one.name)) for one in configuration.workers),
+        Member(
+            subjects.HUB,
+            subjects.hub_permissions(*clipools, *(bot.identity for bot in bots)),
+            subjects.hub_store_permissions(*stores, *large),
+        ),
+        Member(subjects.ERASER, subjects.eraser_permissions(*stores)),
+        Member(subjects.READER, subjects.reader_permissions()),
+        *(
+            Member(name, subjects.clipool_permissions(name, *workers), subjects.store_permissions(*stores, *large))
+            for name in clipools
+        ),
+        *(
+            Member(
+                bot.identity,
+                subjects.spoke_permissions(bot.platform, bot.bot_id),
+                subjects.store_permissions(subjects.blobs(bot.platform, bot.bot_id)),
+            )
+            for bot in bots
+        ),
+        *(
+            Member(
+                name,
+                subjects.worker_permissions(capability, name, *clipools),
+                subjects.store_permissions(subjects.store(capability)),
+            )
+            for capability, name in workers
+        ),
     )
 
 
 def users(where: Home, configuration: config.Configuration) -> Sequence[User]:
-    """The same as a server is told, each with its public key; the secrets are made where there are none."""
+    """The same as a server is told, each with its public keys; the secrets are made where there are none."""
     return [
-        User(
-            member.identity,
-            keys.public_key_of(where.keys, member.identity),
-            member.permissions.publish,
-            member.permissions.subscribe,
-        )
+        user
         for member in members(configuration)
+        for user in member.users(lambda key: keys.public_key_of(where.keys, key))
     ]
+
+
+def identity(where: Home, configuration: config.Configuration, name: str) -> Identity:
+    """How a member shows who it is; whom the configuration does not name can only try."""
+    for member in members(configuration):
+        if member.identity == name:
+            return member.proves(lambda key: keys.seed_of(where.keys, key))
+    return Identity(name, keys.seed_of(where.keys, name))

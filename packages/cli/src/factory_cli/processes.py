@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from factory_cli import config, keys, spokes
+from factory_cli import config, spokes
 from factory_cli.config import Bot, Configuration
 from factory_cli.console import AgentsOption, Failed, HomeOption, UnderOption, run, surroundings, told
 from factory_cli.home import Home
@@ -33,10 +33,9 @@ def hub(
     """The one routing authority: accepts, logs, assigns, shows."""
     _begin(under)
     with told():
-        from factory_cli import models, pairing
+        from factory_cli import membership, models, pairing
         from factory_cli.ending import until_told
         from factory_cli.seeds import by_surroundings, load
-        from factory_nats.identity import Identity
         from hub.composition import HubSettings, serve
         from hub.kernel.budget import Budget
         from hub.kernel.guards import BotPolicy
@@ -46,7 +45,7 @@ def hub(
         variables = config.providers_variables()
         settings = HubSettings(
             nats_url=environment.nats_url or DEFAULT_URL,
-            identity=Identity(subjects.HUB, keys.seed_of(where.keys, subjects.HUB)),
+            identity=membership.identity(where, configuration, subjects.HUB),
             bindings=load(
                 config.agents_folder(agents, where),
                 by_surroundings(variables, environment.script),
@@ -90,18 +89,19 @@ def worker(
         if name != subjects.CLIPOOL:
             raise Failed(f"no worker {name!r} in this version; there is: {subjects.CLIPOOL}")
         from adapters.models.scripted import ScriptError
-        from factory_nats.identity import Identity
+        from factory_cli import membership
         from workers.clipool.composition import ClipoolSettings, serve
 
         where, environment = surroundings(home)
+        configuration = config.load(where.configuration)
         settings = ClipoolSettings(
             nats_url=environment.nats_url or DEFAULT_URL,
-            identity=Identity(called, keys.seed_of(where.keys, called)),
+            identity=membership.identity(where, configuration, called),
             script=environment.script,
             folder=where.work,
             agents=config.agents_folder(agents, where),
             variables=config.providers_variables(),
-            prices=config.load(where.configuration).prices,
+            prices=configuration.prices,
             patience=PATIENCE,
         )
         try:
@@ -154,7 +154,7 @@ def _telegram(
     where: Home, url: str, configuration: Configuration, bots: Sequence[Bot], needs: spokes.Needs
 ) -> Coroutine[None, None, int]:
     from adapters.telegram.settings import BotSettings, TelegramSettings, Webhook
-    from factory_nats.identity import Identity
+    from factory_cli import membership
 
     chosen, webhook = configuration.telegram, configuration.telegram.webhook
     settings = TelegramSettings(
@@ -163,7 +163,7 @@ def _telegram(
             BotSettings(
                 bot_id=bot.bot_id,
                 token=needs.tokens[bot.bot_id].value,
-                identity=Identity(bot.identity, keys.seed_of(where.keys, bot.identity)),
+                identity=membership.identity(where, configuration, bot.identity),
                 notes=where.spokes / f"{bot.identity}.notes",
             )
             for bot in bots
@@ -184,7 +184,7 @@ def _discord(
     where: Home, url: str, configuration: Configuration, bots: Sequence[Bot], needs: spokes.Needs
 ) -> Coroutine[None, None, int]:
     from adapters.discord.settings import BotSettings, DiscordSettings
-    from factory_nats.identity import Identity
+    from factory_cli import membership
 
     chosen = configuration.discord
     settings = DiscordSettings(
@@ -193,7 +193,7 @@ def _discord(
             BotSettings(
                 bot_id=bot.bot_id,
                 token=needs.tokens[bot.bot_id].value,
-                identity=Identity(bot.identity, keys.seed_of(where.keys, bot.identity)),
+                identity=membership.identity(where, configuration, bot.identity),
                 notes=where.spokes / f"{bot.identity}.notes",
                 cursors=where.spokes / f"{bot.identity}.cursors",
             )

@@ -189,17 +189,15 @@ class Supervisor:
 
     async def _keep_nats(self) -> None:
         # Loads the client library, which the children do at the same time on the other core.
-        from factory_cli.membership import users
+        from factory_cli import keeping
         from factory_nats.result import Err
-        from factory_nats.server import EmbeddedServer
 
         loop = asyncio.get_running_loop()
         try:
-            listed = users(self._home, self._configuration)
+            server = keeping.keep(self._home, self._configuration, self._port)
         except BadConfiguration as error:
             self._give_up(str(error))
             return
-        server = EmbeddedServer(self._home.nats, users=listed, port=self._port)
         try:
             while True:
                 started = await server.start()

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from factory_cli import config, joining, keys, locks, spokes
+from factory_cli import config, joining, locks, spokes
 from factory_cli.console import AgentsOption, Failed, HomeOption, run, surroundings, told
 from factory_cli.home import Home
 from factory_cli.joining import NotRunning
@@ -106,12 +106,12 @@ def talk(
     """Be the terminal's spoke on the bus at `url`, and see after what runs there. The exit status."""
     from adapters.cli.__main__ import ChatSettings
     from adapters.cli.__main__ import chat as converse
-    from factory_nats.identity import Identity
+    from factory_cli import membership
 
     name = config.Bot(config.LOCAL_PLATFORM, config.LOCAL_BOT).identity
     settings = ChatSettings(
         nats_url=url,
-        identity=Identity(name, keys.seed_of(where.keys, name)),
+        identity=membership.identity(where, config.load(where.configuration), name),
         user_id=environment.person,
         user_name=environment.person,
         history_file=where.path / "history",

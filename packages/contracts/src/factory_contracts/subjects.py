@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
+from typing import Literal
 from urllib.parse import quote, unquote
 from zlib import crc32
 
@@ -19,8 +20,8 @@ STREAM = "TURNS"
 READY_BUCKET = "factory_ready"
 CLIPOOL = "clipool"
 HUB = "hub"
-# Who may ask a worker of another capability, and so whom it answers.
-ASKERS = (HUB, CLIPOOL)
+READER = "reader"
+ERASER = "eraser"
 
 _NAME = re.compile(r"[a-z0-9_-]{1,32}")
 _WORKER = re.compile(r"[a-z0-9_-]{1,64}")
@@ -40,12 +41,19 @@ class BadToken(ValueError):
     """A name that cannot stand in a subject."""
 
 
+# Where a connection is let in: where processes talk; with whoever keeps the streams; or apart from everybody, with a
+# view of what it is granted and of nothing else. The server sends an answer wherever it is told to, whatever the asker
+# may publish: so nobody who may ask it anything is let in where a wrong answer could do harm.
+Place = Literal["bus", "streams", "apart"]
+
+
 @dataclass(frozen=True, slots=True)
 class Permissions:
-    """What one identity may publish and subscribe to, beside its own inbox."""
+    """What one connection of an identity may publish and subscribe to, beside its own inbox."""
 
     publish: tuple[str, ...]
-    subscribe: tuple[str, ...]
+    subscribe: tuple[str, ...] = ()
+    place: Place = "bus"
 
 
 def platform_token(value: str) -> str:
@@ -145,9 +153,14 @@ def typing(platform: str, bot_id: str) -> str:
     return f"{ROOT}.typing.{platform_token(platform)}.{bot_token(bot_id)}"
 
 
-def heartbeat(capability: str) -> str:
-    """Where the workers of a capability say that they live."""
-    return f"{ROOT}.{capability_token(capability)}.heartbeat"
+def heartbeat(capability: str, worker: str) -> str:
+    """Where one worker of a capability, and nobody else, says that it lives."""
+    return f"{heartbeats(capability)[:-1]}{worker_token(worker)}"
+
+
+def heartbeats(capability: str) -> str:
+    """Where all workers of a capability say that they live."""
+    return f"{ROOT}.{capability_token(capability)}.heartbeat.*"
 
 
 def request(capability: str, worker: str) -> str:
@@ -206,67 +219,118 @@ def read_turns(subject: str) -> tuple[str, str, str] | None:
 
 
 def read_worker(subject: str) -> str:
-    """The worker at the end of a work subject."""
+    """The worker at the end of a work subject, or of a heartbeat's."""
     return worker_token(subject.rpartition(".")[2])
 
 
-def hub_permissions() -> Permissions:
-    """The hub creates streams and alone writes the log."""
-    return Permissions(publish=(">",), subscribe=(f"{ROOT}.>",))
-
-
-def spoke_permissions(platform: str, bot_id: str) -> Permissions:
-    """A spoke speaks for its own bot, keeps the files that come to it, and hears nothing of another."""
-    store = blobs(platform, bot_id)
+def hub_permissions(*askers: str) -> Permissions:
+    """The hub tells every spoke and CliPool worker, and answers those `askers`, which are the same by identity."""
     return Permissions(
         publish=(
-            f"{ROOT}.inbound.{platform_token(platform)}.{bot_token(bot_id)}.*",
-            typing(platform, bot_id),
-            *_writing(store),
-            *_reading(store),
+            *plane("outbound"),
+            *plane("commands"),
+            clipool_hello(),
+            heartbeat(HUB, HUB),
+            *(_answers(asker, HUB) for asker in askers),
         ),
-        subscribe=(outbound(platform, bot_id), typing(platform, bot_id)),
+        subscribe=(
+            *plane("inbound"),
+            *plane("events"),
+            *plane("record"),
+            *plane("heartbeat"),
+        ),
     )
 
 
-def clipool_permissions(worker: str, *stores: str) -> Permissions:
+def hub_store_permissions(*stores: str) -> Permissions:
+    """The hub alone writes the log, and makes the streams: the log's, those of the stores, and the one of readiness."""
+    streams = (STREAM, f"KV_{READY_BUCKET}", *(f"OBJ_{store}" for store in stores))
+    return Permissions(
+        publish=(
+            *plane("turns"),
+            f"$KV.{READY_BUCKET}.{HUB}",
+            *(f"$JS.API.STREAM.{verb}.{stream}" for stream in streams for verb in ("CREATE", "UPDATE")),
+            f"$JS.API.STREAM.INFO.{STREAM}",
+            *_asking(STREAM),
+        ),
+        place="streams",
+    )
+
+
+def eraser_permissions(*stores: str) -> Permissions:
+    """What is forgotten is taken off the log and out of the stores; the hub holds this key for nothing else."""
+    streams = (STREAM, *(f"OBJ_{store}" for store in stores))
+    verbs = ("PURGE", "MSG.DELETE")
+    return Permissions(
+        publish=tuple(f"$JS.API.STREAM.{verb}.{stream}" for stream in streams for verb in verbs), place="streams"
+    )
+
+
+def reader_permissions() -> Permissions:
+    """The command looks at every log, and hears which workers live; it writes nothing."""
+    return Permissions(
+        publish=(*_asking(STREAM), f"$JS.API.DIRECT.GET.KV_{READY_BUCKET}.$KV.{READY_BUCKET}.{HUB}"),
+        subscribe=plane("heartbeat"),
+        place="apart",
+    )
+
+
+def spoke_permissions(platform: str, bot_id: str) -> Permissions:
+    """A spoke speaks for its own bot, and hears nothing of another."""
+    return Permissions(
+        publish=(f"{ROOT}.inbound.{platform_token(platform)}.{bot_token(bot_id)}.*",),
+        subscribe=(outbound(platform, bot_id),),
+    )
+
+
+def clipool_permissions(worker: str, *asked: tuple[str, str]) -> Permissions:
     """A CliPool worker hears its own commands and speaks in its own name; its word goes to the hub's inbox alone.
 
-    It reads the files in the stores that are named, keeps there those that its agents send, and asks the workers of any
-    capability that it hears of.
+    It hears of the workers of other capabilities and asks them, each named by capability and worker.
     """
     return Permissions(
         publish=(
             clipool_events(worker),
             clipool_record(worker),
-            heartbeat(CLIPOOL),
-            f"_INBOX_{HUB}.>",
-            *plane("request"),
-            *(subject for store in stores for subject in (*_writing(store), *_reading(store))),
+            heartbeat(CLIPOOL, worker),
+            _answers(HUB, worker),
+            *(request(capability, other) for capability, other in asked),
         ),
-        subscribe=(clipool_command(worker), clipool_hello(), *plane("heartbeat")),
+        subscribe=(
+            clipool_command(worker),
+            clipool_hello(),
+            *dict.fromkeys(heartbeats(capability) for capability, _ in asked),
+        ),
     )
 
 
-def worker_permissions(capability: str, worker: str) -> Permissions:
-    """A worker of any other capability answers its own requests, and those who may ask.
+def store_permissions(*stores: str) -> Permissions:
+    """A spoke keeps and reads the files of its bot; a CliPool worker those of every bot, for it runs turns of all.
 
-    It reads and keeps what is large in the store of its capability alone.
+    A worker of another capability keeps and reads what is too large for the messages of its capability, and so does
+    whoever asks it.
     """
-    inboxes = (f"_INBOX_{asker}.>" for asker in ASKERS)
-    place = store(capability)
+    writing = (f"$O.{store}.{kind}.*" for store in stores for kind in ("C", "M"))
+    reading = (subject for store in stores for subject in _asking(f"OBJ_{store}"))
+    return Permissions(publish=(*writing, *reading), place="apart")
+
+
+def worker_permissions(capability: str, worker: str, *askers: str) -> Permissions:
+    """A worker of any other capability answers its own requests, and those who may ask: all CliPool workers."""
     return Permissions(
-        publish=(heartbeat(capability), *inboxes, *_writing(place), *_reading(place)),
+        publish=(heartbeat(capability, worker), *(_answers(asker, worker) for asker in askers or (CLIPOOL,))),
         subscribe=(request(capability, worker),),
     )
 
 
-def _writing(store: str) -> tuple[str, ...]:
-    return f"$O.{store}.C.*", f"$O.{store}.M.*"
+def _answers(asker: str, responder: str) -> str:
+    """The inbox in which an asker waits for the answers of one responder, and nobody else may write."""
+    return f"_INBOX_{asker}.{responder}.>"
 
 
-def _reading(store: str) -> tuple[str, ...]:
-    return f"$JS.API.DIRECT.GET.OBJ_{store}", f"$JS.API.DIRECT.GET.OBJ_{store}.>"
+def _asking(stream: str) -> tuple[str, ...]:
+    """How messages of a stream are read: directly, by a question that makes no consumer."""
+    return f"$JS.API.DIRECT.GET.{stream}", f"$JS.API.DIRECT.GET.{stream}.>"
 
 
 _PARTITIONS: Mapping[str, int] = MappingProxyType({str(part): part for part in range(PARTITIONS)})
@@ -281,7 +345,7 @@ _PLANES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "owners": (f"{ROOT}.turns._owners.*",),
         "scopes": (f"{ROOT}.turns.*.*.*",),
         "typing": (f"{ROOT}.typing.*.*",),
-        "heartbeat": (f"{ROOT}.*.heartbeat", f"{ROOT}.*.*.heartbeat"),
+        "heartbeat": (f"{ROOT}.*.heartbeat.*", f"{ROOT}.*.*.heartbeat.*"),
         "commands": (f"{ROOT}.{CLIPOOL}.cmd.*",),
         "events": (f"{ROOT}.{CLIPOOL}.events.*",),
         "record": (f"{ROOT}.{CLIPOOL}.record.*",),

@@ -123,12 +123,11 @@ class Desk(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where one worker is asked, says that it lives, and keeps what is large; and whom it answers."""
+    """Where one worker is asked, says that it lives, and keeps what is large."""
 
     requests: str
     heartbeats: str
     store: str
-    askers: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,10 +192,7 @@ class Declaration(Generic[P, R_co]):
     def places(self, worker: str) -> Places:
         """Where a worker of that name is found."""
         return Places(
-            subjects.request(self.name, worker),
-            subjects.heartbeat(self.name),
-            subjects.store(self.name),
-            subjects.ASKERS,
+            subjects.request(self.name, worker), subjects.heartbeat(self.name, worker), subjects.store(self.name)
         )
 
     def understand(self, data: bytes) -> Errand:

@@ -1,7 +1,8 @@
 """Serve a worker where nothing of the system is installed but its two libraries: `python -m factory_nats ./worker.py`.
 
-`NATS_URL` says where the bus is. The key that `factory worker add` made is the file that `--key` names, or what
-`NATS_SEED` holds; the worker goes by the file's name, or by `--name`.
+`NATS_URL` says where the bus is. `factory worker add` made two keys: `--key` names the one that lets in, beside which
+the one of the store is found, or `NATS_SEED` and `NATS_STORE_SEED` hold both. The worker goes by the file's name, or by
+`--name`. Without the second key nothing is taken or made that is too large for a message.
 """
 
 import argparse
@@ -27,15 +28,26 @@ def main() -> int:
     told = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        seed = os.environ.get("NATS_SEED") if told.key is None else told.key.read_text(encoding="ascii").strip()
-        name = told.name or (told.key.stem if told.key is not None else "")
-        if not name:
-            raise NoWorker("say by --name who it is, or by --key where its key lies")
+        identity = _identity(told.name or "", told.key)
         served = load(told.file)
     except (NoWorker, OSError, UnicodeDecodeError) as error:
         print(f"factory_nats: {error}", file=sys.stderr)
         return 2
-    return process.run(serve(told.url, Identity(name, seed), served))
+    return process.run(serve(told.url, identity, served))
+
+
+def _identity(name: str, key: Path | None) -> Identity:
+    """Who the worker is. Raises `NoWorker` where nobody says it."""
+    if key is None:
+        if not name:
+            raise NoWorker("say by --name who it is, or by --key where its key lies")
+        seed, store = os.environ.get("NATS_SEED"), os.environ.get("NATS_STORE_SEED")
+    else:
+        beside = key.with_name(f"{key.stem}.store{key.suffix}")
+        seed = key.read_text(encoding="ascii").strip()
+        store = beside.read_text(encoding="ascii").strip() if beside.exists() else None
+    name = name or (key.stem if key is not None else "")
+    return Identity(name, seed, store=Identity(name, store) if store else None)
 
 
 def leave(status: int) -> None:

@@ -13,18 +13,18 @@ from types import TracebackType
 from typing import Final, Self
 
 from factory_nats.result import Err
-from factory_nats.transport import Delivery, Subscription, Transport
+from factory_nats.transport import Delivery, Subscription, Transport, inbox_prefix
 
 logger = logging.getLogger(__name__)
 
-_ANY_INBOX: Final = "_INBOX_"
+_INBOX: Final = inbox_prefix("")
 
 
 class NatsAdapterBase(ABC):
     """A presence on a transport that `connect` has made; leaving it finishes what was begun and closes the transport.
 
-    Answers go to inboxes alone, and only to those of `askers` when some are named: whoever may choose where an answer
-    goes could make us write anywhere else.
+    An answer goes to an inbox that expects it of us, and only to one of `askers` when some are named: whoever may
+    choose where an answer goes could make us write anywhere else.
     """
 
     def __init__(
@@ -70,9 +70,8 @@ class NatsAdapterBase(ABC):
     def may_answer(self, delivery: Delivery) -> bool:
         """Whether the answer would go to an inbox of somebody who may ask; what else comes is logged."""
         reply = delivery.reply
-        if any(self.transport.owns_inbox(reply, asker) for asker in self._askers):
-            return True
-        if not self._askers and reply.startswith(_ANY_INBOX):
+        askers = self._askers or (reply.partition(".")[0].removeprefix(_INBOX),)
+        if any(self.transport.owns_inbox(reply, asker) for asker in askers):
             return True
         logger.error("a request on %s wants its answer elsewhere, it was dropped", delivery.subject)
         return False

@@ -1,23 +1,51 @@
-"""Who a process is on the bus: a name and the nkey seed that proves it."""
+"""Who a process is on the bus: a name, the nkey seed that proves it, and what a server is told about both."""
 
 from __future__ import annotations
 
 import base64
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
 
 import nkeys
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who a process is on the bus. Without a seed it is anonymous, which only a server of the user's own allows."""
+    """Who a process is on the bus. Without a seed it is anonymous, which only a server of the user's own allows.
+
+    `publish` and `subscribe` are what it cannot do without: connecting fails where the server does not grant them, and
+    says `remedy`. `store` is who it is on a second connection, over which alone the server's stores are asked.
+    """
 
     name: str
-    seed: str | None = None
+    seed: str | None = field(default=None, repr=False)
+    publish: tuple[str, ...] = ()
+    subscribe: tuple[str, ...] = ()
+    remedy: str = ""
+    store: Identity | None = None
 
-    def __repr__(self) -> str:
-        return f"Identity(name={self.name!r}, seed={'a secret' if self.seed else None})"
+
+# Where an identity is let in. Within one account the server sends an answer wherever it is told to, whoever asks and
+# whatever they may publish themselves: so who may ask the server anything could do everything where the streams are.
+# `streams` is therefore for those alone who are trusted with all of them. On the `bus` processes talk, and it has no
+# streams. Who is `apart` has an account that holds nobody else, into which comes exactly what it may publish to, of the
+# streams, and what it may hear, of the bus.
+Account: TypeAlias = Literal["streams", "bus", "apart"]
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Who may join, where, and what it may do: None is everything.
+
+    Its own inbox is always among what it may hear, and it may always ask the server about itself.
+    """
+
+    identity: str
+    public_key: str
+    publish: tuple[str, ...] | None = None
+    subscribe: tuple[str, ...] | None = None
+    account: Account = "streams"
 
 
 def generate_seed() -> str:

@@ -468,11 +468,13 @@ class Link:
             self._connection.abort(Err("disconnected", "the server gave no sign of life"))
 
     async def _return(self, pause: float) -> None:
-        """Come back to some server, for ever."""
+        """Come back to some server, for ever, unless every one of them says that we are unknown."""
         while True:
             await asyncio.sleep(pause)
             pause = RECONNECT_WAIT
-            for server in self._candidates():
+            servers = self._candidates()
+            strangers = 0
+            for server in servers:
                 dialled = await self._dial(server, HANDSHAKE)
                 if isinstance(dialled, Ok):
                     self._begin(dialled.value)
@@ -482,6 +484,12 @@ class Link:
                 if dialled.detail != self._last_problem:
                     logger.info("the server is not back: %s", dialled.detail)
                 self._last_problem = dialled.detail
+                strangers += dialled.reason == "unauthorized"
+            if strangers == len(servers):
+                # A key that was revoked stays so.
+                self._is_closed = True
+                self._on_end(self._last_problem)
+                return
 
     # What a connection tells
 

@@ -11,9 +11,9 @@ import logging
 import math
 import secrets
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from types import TracebackType
 from typing import Final, Generic, Literal, Protocol, TypeAlias, TypeVar
@@ -82,7 +82,7 @@ class Errand(Protocol):
 
 
 class Places(Protocol):
-    """Where a worker is asked, says that it lives, and keeps what is large; and whom it answers."""
+    """Where a worker is asked, says that it lives, and keeps what is large."""
 
     @property
     def requests(self) -> str:
@@ -97,11 +97,6 @@ class Places(Protocol):
     @property
     def store(self) -> str:
         """Where what is large lies."""
-        ...
-
-    @property
-    def askers(self) -> Sequence[str]:
-        """Whom it answers."""
         ...
 
 
@@ -204,7 +199,6 @@ class Satellite(NatsAdapterBase, Generic[E]):
             heartbeats=self._places.heartbeats,
             interval=interval,
             grace=grace,
-            askers=self._places.askers,
         )
         self._loop = asyncio.get_running_loop()
         self._served = served
@@ -439,6 +433,10 @@ async def serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, until.set)
+    if not identity.publish:
+        # Whose questions it will have to answer it does not know, but these two it cannot do without.
+        places = served.places(identity.name)
+        identity = replace(identity, publish=(places.heartbeats,), subscribe=(places.requests,))
     connected = await connect(url, identity, patience=patience, until=until, on_closed=note_closed)
     if isinstance(connected, Err):
         if until.is_set():

@@ -21,32 +21,41 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from factory_nats.identity import User
 from factory_nats.result import Err, Ok, Result
+from factory_nats.rights import USER_INFO
 from factory_nats.subject import inbox_prefix, is_filter, is_name, overlap
+
+__all__ = [
+    "EmbeddedServer",
+    "User",
+    "address_of",
+    "find_binary",
+    "free_port",
+    "held_by",
+    "render_config",
+    "write_config",
+]
 
 LOOPBACK: Final = "127.0.0.1"
 READY_TIMEOUT: Final = 20.0
 STOP_TIMEOUT: Final = 5.0
 
+# The names of accounts stand in the paths of what is stored, so that they cannot be changed any more.
+STREAMS: Final = "APP"
+BUS: Final = "BUS"
+
+CONFIG: Final = "nats-server.conf"
+
+_ADDRESS: Final = re.compile(r'^host: "(.+)"\nport: (\d+)$', re.MULTILINE)
 _PUBLIC_KEY: Final = re.compile(r"U[A-Z2-7]{55}")
 _SET_PARENT_DEATH_SIGNAL: Final = 1
 _LIBC: Final = ctypes.CDLL(None) if sys.platform == "linux" else None
-
-
-@dataclass(frozen=True, slots=True)
-class User:
-    """Who may join and what it may do: None is everything, and its own inbox is always among what it may hear."""
-
-    identity: str
-    public_key: str
-    publish: tuple[str, ...] | None = None
-    subscribe: tuple[str, ...] | None = None
 
 
 def render_config(
@@ -58,7 +67,7 @@ def render_config(
     host: str = LOOPBACK,
     server_name: str = "embedded",
     max_payload: int = 1 << 20,
-    max_connections: int = 256,
+    max_connections: int = 512,
     max_file_bytes: int | None = None,
 ) -> str:
     """The server's configuration. Raises `ValueError` that names the user or the subject that is wrong."""
@@ -83,19 +92,65 @@ def render_config(
         "}",
     ]
     if users or system_users:
-        lines += [
-            "system_account: SYS",
-            "accounts {",
-            *_account("SYS", system_users),
-            *_account("APP", users, "    jetstream: enabled"),
-            "}",
-        ]
+        lines += ["system_account: SYS", "accounts {", *_account("SYS", system_users), *_accounts(users), "}"]
     return "\n".join(lines) + "\n"
+
+
+def _accounts(users: Sequence[User]) -> list[str]:
+    apart = [user for user in users if user.account == "apart"]
+    asked = _wanted((user.identity, user.publish) for user in apart)
+    heard = _wanted((user.identity, user.subscribe) for user in apart)
+    streams = [user for user in users if user.account == "streams"]
+    lines = _account(STREAMS, streams, "    jetstream: enabled", *_exports("service", asked))
+    talking = [user for user in users if user.account == "bus"]
+    if talking or heard:
+        lines += _account(BUS, talking, *_exports("stream", heard))
+    for user in apart:
+        lines += _account(_apart(user.identity), [user], *_imports(user))
+    return lines
+
+
+def _wanted(wishes: Iterable[tuple[str, tuple[str, ...] | None]]) -> Mapping[str, list[str]]:
+    """Who wants each subject."""
+    wanted: dict[str, list[str]] = {}
+    for identity, subjects in wishes:
+        if subjects is None:
+            raise ValueError(f"user {identity!r}: who is apart must name what it may do")
+        for subject in subjects:
+            wanted.setdefault(subject, []).append(_apart(identity))
+    return wanted
+
+
+def _apart(identity: str) -> str:
+    return f"APART_{identity}"
+
+
+def _exports(kind: str, wanted: Mapping[str, Sequence[str]]) -> list[str]:
+    # Reading a log is one question with many answers.
+    response = ["        response: stream"] if kind == "service" else []
+    lines: list[str] = []
+    for subject, accounts in wanted.items():
+        listed = ", ".join(json.dumps(account) for account in accounts)
+        lines += [
+            "      {",
+            f"        {kind}: {json.dumps(subject)}",
+            *response,
+            f"        accounts: [{listed}]",
+            "      }",
+        ]
+    return ["    exports: [", *lines, "    ]"] if lines else []
+
+
+def _imports(user: User) -> list[str]:
+    wishes = [("service", STREAMS, one) for one in user.publish or ()]
+    wishes += [("stream", BUS, one) for one in user.subscribe or ()]
+    lines = [f"      {{ {kind}: {{ account: {of}, subject: {json.dumps(one)} }} }}" for kind, of, one in wishes]
+    return ["    imports: [", *lines, "    ]"] if lines else []
 
 
 def _account(name: str, users: Sequence[User], *settings: str) -> list[str]:
     listed = (line for user in users for line in _user(user))
-    return [f"  {name} {{", *settings, "    users: [", *listed, "    ]", "  }"]
+    return [f"  {json.dumps(name)} {{", *settings, "    users: [", *listed, "    ]", "  }"]
 
 
 def _user(user: User) -> list[str]:
@@ -110,9 +165,8 @@ def _user(user: User) -> list[str]:
     if user.publish is not None or user.subscribe is not None:
         lines.append("        permissions: {")
         if user.publish is not None:
-            # An empty allow list means "everything" to the server.
-            rule = _listed("allow", user.publish) if user.publish else _listed("deny", [">"])
-            lines += ["          publish: {", *rule, "          }"]
+            # It is never empty, which would mean "everything" to the server.
+            lines += ["          publish: {", *_listed("allow", (*user.publish, USER_INFO)), "          }"]
         if user.subscribe is not None:
             heard = (*user.subscribe, f"{inbox_prefix(user.identity)}.>")
             rule = _listed("allow", heard) + _listed("deny", _below(heard))
@@ -176,6 +230,16 @@ def free_port(host: str = LOOPBACK) -> int:
         return port
 
 
+def address_of(directory: Path) -> str:
+    """Where the server that uses this directory listens, by its configuration; "" where there is none of ours."""
+    try:
+        text = (directory / CONFIG).read_text(encoding="utf-8")
+    except OSError:
+        return ""
+    found = _ADDRESS.search(text)
+    return f"nats://{found.group(1)}:{found.group(2)}" if found else ""
+
+
 def held_by(directory: Path) -> int | None:
     """The process id of the server that uses this directory, or None; 0 when somebody does but did not say who."""
     path = directory / "lock"
@@ -216,8 +280,9 @@ class EmbeddedServer:
         self.host = host
         self.port = port or free_port(host)
         self.log_path = directory / "nats-server.log"
-        self.config_path = directory / "nats-server.conf"
+        self.config_path = directory / CONFIG
         self._users = tuple(users)
+        self._is_ready = False
         self._system_users = tuple(system_users)
         self._max_payload = max_payload
         self._max_file_bytes = max_file_bytes
@@ -250,8 +315,13 @@ class EmbeddedServer:
             taken = self._take_lock()
             if isinstance(taken, Err):
                 return taken
+            self._is_ready = False
+            users = self._users
             write_config(self.config_path, self._config())
             started = await self._spawn(binary, taken.value)
+            self._is_ready = isinstance(started, Ok)
+            if self._users is not users:
+                self.let_in(self._users)
         except OSError as error:
             self._release_lock()
             return Err("refused", f"{self.directory}: {error.strerror or type(error).__name__}")
@@ -259,9 +329,27 @@ class EmbeddedServer:
             await self.stop()
         return started
 
+    def let_in(self, users: Sequence[User]) -> None:
+        """From now on let in these and nobody else; who is not among them any more is sent away at once.
+
+        Raises `ValueError` for a user or subject that cannot be written down, and `OSError`.
+        """
+        before, self._users = self._users, tuple(users)
+        try:
+            text = self._config()
+        except ValueError:
+            self._users = before
+            raise
+        # Not before it is ready: a server that has just been born does not know the signal, and dies of it.
+        if self._is_ready and self._process is not None and self._process.returncode is None:
+            write_config(self.config_path, text)
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGHUP)
+
     async def stop(self) -> None:
         """End it in order, by force after five seconds, and give the directory back."""
         process = self._process
+        self._is_ready = False
         if process is not None and process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(signal.SIGTERM)

@@ -11,6 +11,8 @@ from functools import lru_cache
 
 # The server's control line is 4096 bytes and carries a subject, a reply and two numbers.
 LONGEST = 1024
+# Who answers where no process does. It stands where a responder's name stands in an inbox, and can be no name itself.
+SERVER = "$"
 
 _TOKEN = r"[!-)+,\-/-=?-~]+"
 _LITERAL = re.compile(rf"{_TOKEN}(?:\.{_TOKEN})*")
@@ -57,6 +59,18 @@ def overlap(one: str, other: str) -> bool:
     return len(left) == len(right)
 
 
+def covers(pattern: str, other: str) -> bool:
+    """True when whoever may use `pattern` may use all of `other`, wildcards and all."""
+    if pattern.endswith(">"):
+        return matches(pattern, other)
+    return not other.endswith(">") and matches(pattern, other)
+
+
 def inbox_prefix(identity: str) -> str:
     """Where an identity's answers arrive; permissions are made from the same words."""
     return f"_INBOX_{identity}"
+
+
+def answers_prefix(asker: str, responder: str) -> str:
+    """Where an identity's answers from one other identity arrive, and nobody else may send."""
+    return f"{inbox_prefix(asker)}.{responder}"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from factory_nats import jetstream
 from factory_nats.jetstream import Entry, Stored, StreamConfig
 from factory_nats.result import Err, Ok, Result
-from factory_nats.subject import is_filter, is_literal, is_name, matches, overlap
+from factory_nats.subject import SERVER, answers_prefix, covers, is_filter, is_literal, is_name, matches, overlap
 from factory_nats.transport import PAYLOAD_MARGIN, Delivery, Handler, More, Subscription, inbox_prefix
 
 _GONE = Err("disconnected", "there is no connection to the server")
@@ -56,7 +56,7 @@ class FakeBus:
         transport = FakeTransport(
             self,
             identity,
-            f"{inbox_prefix(identity)}.c{self._names}",
+            f"c{self._names}",
             None if publish is None else tuple(publish),
             None if subscribe is None else (*subscribe, f"{inbox_prefix(identity)}.>"),
             on_disconnect,
@@ -187,7 +187,7 @@ class FakeTransport:
         self,
         bus: FakeBus,
         identity: str,
-        prefix: str,
+        connection: str,
         may_publish: tuple[str, ...] | None,
         may_subscribe: tuple[str, ...] | None,
         on_disconnect: Callable[[], None] | None,
@@ -196,7 +196,7 @@ class FakeTransport:
     ) -> None:
         self.bus = bus
         self._identity = identity
-        self._prefix = prefix
+        self._connection = connection
         self._may_publish = may_publish
         self._may_subscribe = may_subscribe
         self._on_disconnect = on_disconnect
@@ -220,11 +220,11 @@ class FakeTransport:
     def connected_for(self, now: float) -> float:
         return 0.0 if self._since is None else max(0.0, now - self._since)
 
-    def inbox(self, name: str) -> str:
-        return f"{self._prefix}.{name}"
+    def inbox(self, responder: str, name: str) -> str:
+        return f"{answers_prefix(self._identity, responder)}.{self._connection}.{name}"
 
     def owns_inbox(self, reply: str, identity: str) -> bool:
-        return reply.startswith(f"{inbox_prefix(identity)}.") and is_literal(reply)
+        return reply.startswith(f"{answers_prefix(identity, self._identity)}.") and is_literal(reply)
 
     def drop(self) -> None:
         """This connection is lost; what was asked is answered with "disconnected"."""
@@ -285,12 +285,16 @@ class FakeTransport:
         self.bus.carry(self, subject, payload, reply)
         return Ok(None)
 
-    async def request(self, subject: str, payload: bytes, *, timeout: float, more: More | None = None) -> Result[bytes]:
+    async def request(
+        self, subject: str, payload: bytes, *, timeout: float, responder: str = SERVER, more: More | None = None
+    ) -> Result[bytes]:
+        if responder != SERVER and not is_name(responder):
+            return Err("malformed", f"no name of somebody who answers: {responder[:100]!r}")
         refusal = self._refusal(subject, payload, "")
         if refusal is not None:
             return refusal
         self._asked += 1
-        reply = f"{self._prefix}._.{self._asked}"
+        reply = self.inbox(responder, f"_.{self._asked}")
         future: asyncio.Future[Result[bytes]] = asyncio.get_running_loop().create_future()
         self._waiting[reply] = (future, more)
         try:
@@ -310,7 +314,7 @@ class FakeTransport:
             return Err("malformed", f"no subject to listen to: {subject[:100]!r}")
         if self._since is None:
             return _GONE
-        if self._may_subscribe is not None and not any(_covers(allowed, subject) for allowed in self._may_subscribe):
+        if self._may_subscribe is not None and not any(covers(allowed, subject) for allowed in self._may_subscribe):
             return Err("forbidden", f"{self._identity} may not listen to {subject}")
         subscription = _FakeSubscription(subject, handler, self._subscriptions)
         self._subscriptions.append(subscription)
@@ -435,10 +439,3 @@ def _acknowledge(stream: str, stored: Result[int]) -> bytes:
     if isinstance(stored, Ok):
         return json.dumps({"stream": stream, "seq": stored.value}).encode()
     return json.dumps({"error": {"code": 503, "err_code": 10023, "description": stored.detail}}).encode()
-
-
-def _covers(allowed: str, wanted: str) -> bool:
-    """True when whoever may listen to `allowed` may listen to `wanted`, wildcards and all."""
-    if allowed.endswith(">"):
-        return matches(allowed, wanted)
-    return ">" not in wanted and matches(allowed, wanted)

@@ -19,7 +19,7 @@ from factory_nats import jetstream, wire
 from factory_nats.jetstream import Entry, Stored, StreamConfig
 from factory_nats.link import Link, Server
 from factory_nats.result import Err, Ok, Result
-from factory_nats.subject import inbox_prefix, is_filter, is_literal, is_name
+from factory_nats.subject import SERVER, answers_prefix, inbox_prefix, is_filter, is_literal, is_name
 from factory_nats.wire import Message
 
 __all__ = [
@@ -94,22 +94,28 @@ class Transport(Protocol):
         """How many seconds the present connection has lasted, on the event loop's clock; 0 without one."""
         ...
 
-    def inbox(self, name: str) -> str:
-        """A subject of this connection's own, where nobody else may listen."""
+    def inbox(self, responder: str, name: str) -> str:
+        """A subject of this connection's own, where nobody else may listen and only the responder may send.
+
+        With `*` for the responder it is all of them, to be listened to.
+        """
         ...
 
     def owns_inbox(self, reply: str, identity: str) -> bool:
-        """True when answering to `reply` can reach nobody but `identity`."""
+        """True when answering to `reply` can reach nobody but `identity`, who expects it of us."""
         ...
 
     async def publish(self, subject: str, payload: bytes, *, reply: str = "") -> Result[None]:
         """Send without an answer; "disconnected" at once when there is no connection, nothing is kept for later."""
         ...
 
-    async def request(self, subject: str, payload: bytes, *, timeout: float, more: More | None = None) -> Result[bytes]:
-        """Send and wait for the answer. After "timeout" or "disconnected" the other side may have acted or not.
+    async def request(
+        self, subject: str, payload: bytes, *, timeout: float, responder: str = SERVER, more: More | None = None
+    ) -> Result[bytes]:
+        """Send and wait for the answer, which nobody but the responder is heard with.
 
-        What comes is shown to `more` first, where there is one: true says that it was not the answer yet.
+        What comes is shown to `more` first, where there is one: true says that it was not the answer yet. After
+        "timeout" or "disconnected" the other side may have acted or not.
         """
         ...
 
@@ -252,8 +258,8 @@ class NatsTransport:
         self._on_reconnect = on_reconnect
         self._on_closed = on_closed
         self._is_closing = False
-        self._prefix = f"{inbox_prefix(identity)}.{secrets.token_hex(5)}"
-        self._answers = f"{self._prefix}._."
+        self._connection = secrets.token_hex(5)
+        self._answers = self.inbox(SERVER, "_.")
         self._asked = 0
         self._waiting: dict[str, _Asked] = {}
         self._watch: asyncio.TimerHandle | None = None
@@ -269,7 +275,7 @@ class NatsTransport:
             on_end=self._note_end,
             on_violation=self._note_violation,
         )
-        self._link.listen(f"{self._answers}*", self._take_answer)
+        self._link.listen(self.inbox("*", "_.*"), self._take_answer)
 
     # What a connection is
 
@@ -285,11 +291,11 @@ class NatsTransport:
         since = self._link.since
         return 0.0 if since is None else max(0.0, now - since)
 
-    def inbox(self, name: str) -> str:
-        return f"{self._prefix}.{name}"
+    def inbox(self, responder: str, name: str) -> str:
+        return f"{answers_prefix(self._identity, responder)}.{self._connection}.{name}"
 
     def owns_inbox(self, reply: str, identity: str) -> bool:
-        return reply.startswith(f"{inbox_prefix(identity)}.") and is_literal(reply)
+        return reply.startswith(f"{answers_prefix(identity, self._identity)}.") and is_literal(reply)
 
     async def open(self, timeout: float) -> Result[None]:
         """Try each server once, for `timeout` seconds; may be repeated until it succeeds."""
@@ -317,8 +323,16 @@ class NatsTransport:
     async def publish(self, subject: str, payload: bytes, *, reply: str = "") -> Result[None]:
         return self._refusal(subject, payload, reply) or await self._send(subject, payload, reply)
 
-    async def request(self, subject: str, payload: bytes, *, timeout: float, more: More | None = None) -> Result[bytes]:
-        answer = await self._ask(subject, payload, b"", timeout, more)
+    async def request(
+        self, subject: str, payload: bytes, *, timeout: float, responder: str = SERVER, more: More | None = None
+    ) -> Result[bytes]:
+        if responder == SERVER:
+            answers = self._answers
+        elif is_name(responder):
+            answers = self.inbox(responder, "_.")
+        else:
+            return Err("malformed", f"no name of somebody who answers: {responder[:100]!r}")
+        answer = await self._ask(subject, payload, b"", timeout, answers, more)
         return answer if isinstance(answer, Err) else Ok(answer.data)
 
     async def barrier(self) -> Result[None]:
@@ -348,23 +362,23 @@ class NatsTransport:
         return _DONE
 
     async def _ask(
-        self, subject: str, payload: bytes, header: bytes, timeout: float, more: More | None = None
+        self, subject: str, payload: bytes, header: bytes, timeout: float, answers: str = "", more: More | None = None
     ) -> Message | Err:
         refusal = self._refusal(subject, payload, "", header)
         if refusal is not None:
             return refusal
         self._asked += 1
-        token = str(self._asked)
+        reply = f"{answers or self._answers}{self._asked}"
         future: asyncio.Future[Message | Err] = self._loop.create_future()
-        self._waiting[token] = asked = _Asked(future, subject, timeout, self._loop.time() + timeout, more)
+        self._waiting[reply] = asked = _Asked(future, subject, timeout, self._loop.time() + timeout, more)
         self._watch_until(asked.deadline)
         try:
-            sent = await self._send(subject, payload, self._answers + token, header, timeout)
+            sent = await self._send(subject, payload, reply, header, timeout)
             if isinstance(sent, Err):
                 return sent
             answer = await future
         finally:
-            self._waiting.pop(token, None)
+            self._waiting.pop(reply, None)
         if isinstance(answer, Message) and answer.header and not answer.data and wire.status(answer.header) == "503":
             return Err("no responders", f"nobody answers {subject}")
         return answer
@@ -380,26 +394,26 @@ class NatsTransport:
         """Answer those whose time is over, and come again when the next one's is."""
         self._watch = None
         now = self._loop.time() + TIMER_PRECISION
-        for token, asked in tuple(self._waiting.items()):
+        for reply, asked in tuple(self._waiting.items()):
             if asked.deadline > now:
                 self._watch_until(asked.deadline)
                 continue
-            del self._waiting[token]
+            del self._waiting[reply]
             if not asked.answer.done():
                 asked.answer.set_result(Err("timeout", f"no answer from {asked.subject} in {asked.timeout} s"))
 
     def _take_answer(self, message: Message) -> None:
-        token = message.subject[len(self._answers) :]
-        asked = self._waiting.get(token)
+        # The subject names the responder: an answer that comes from somebody else is waited for by nobody.
+        asked = self._waiting.get(message.subject)
         if asked is not None:
             # What the server says by itself has no data, and is an answer.
             if asked.more is not None and message.data and asked.more(message.data):
                 return
-            del self._waiting[token]
+            del self._waiting[message.subject]
             if not asked.answer.done():
                 asked.answer.set_result(message)
             return
-        page = self._pages.get(token)
+        page = self._pages.get(message.subject)
         if page is not None:
             page.put_nowait(message)
 
@@ -456,7 +470,7 @@ class NatsTransport:
 
     async def _append_batch(self, entries: Sequence[Entry], timeout: float) -> Result[int]:
         self._asked += 1
-        batch = f"{self._prefix[-10:]}-{self._asked}"
+        batch = f"{self._connection}-{self._asked}"
         headed = [
             (entry, _block(jetstream.batch_headers(entry, batch, number, number == len(entries))))
             for number, entry in enumerate(entries, 1)
@@ -511,13 +525,13 @@ class NatsTransport:
     async def _read_page(self, stream: str, subject: str, start: int, count: int) -> Result[tuple[list[Stored], bool]]:
         request = {"batch": count, "max_bytes": jetstream.PAGE_BYTES, "seq": start, "next_by_subj": subject}
         self._asked += 1
-        token = str(self._asked)
+        reply = f"{self._answers}{self._asked}"
         page: asyncio.Queue[Message | Err] = asyncio.Queue()
-        self._pages[token] = page
+        self._pages[reply] = page
         target = f"$JS.API.DIRECT.GET.{stream}"
         payload = json.dumps(request).encode()
         try:
-            sent = self._refusal(target, payload) or await self._send(target, payload, self._answers + token)
+            sent = self._refusal(target, payload) or await self._send(target, payload, reply)
             if isinstance(sent, Err):
                 return sent
             # Before Python 3.12 `wait_for` could swallow a cancellation.
@@ -526,7 +540,7 @@ class NatsTransport:
         except TimeoutError:
             return Err("timeout", f"{stream} was not read in {API_TIMEOUT} s")
         finally:
-            del self._pages[token]
+            del self._pages[reply]
 
     async def _gather_page(self, page: asyncio.Queue[Message | Err], target: str) -> Result[tuple[list[Stored], bool]]:
         stored: list[Stored] = []

@@ -25,6 +25,7 @@ __all__ = ["Answered", "Judge", "Opinion", "Request", "Sign", "WorkerPoolClient"
 logger = logging.getLogger(__name__)
 
 KNOCK: Final = 0.04
+DOOR: Final = "door"
 # For so long nobody need be heard of who is asked for what can be asked of another; and for what cannot, for there is
 # nothing to be won by giving up.
 SILENT: Final = 2.0
@@ -112,7 +113,7 @@ class _Waiting:
 
 
 class WorkerPoolClient:
-    """The workers of one capability.
+    """The workers of one capability, each known by its identity.
 
     A request may be carried out twice, for after a timeout the next worker is asked; unless it is said not to be
     repeatable. A request of an id that was given to a worker goes to that worker again, which knows it.
@@ -134,23 +135,21 @@ class WorkerPoolClient:
         self._given: OrderedDict[str, _Given] = OrderedDict()
         self._waiting: set[_Waiting] = set()
         self._watching: asyncio.Task[None] | None = None
-        self._door = transport.inbox("knock")
         self._has_door = False
+        self._doors: dict[str, str] = {}
         self._nowhere: dict[str, int] = {}
         self._curious: set[asyncio.Future[None]] = set()
 
-    async def listen(self, subject: str, read: Callable[[bytes], Result[Sign]]) -> Result[Subscription]:
-        """Learn from the heartbeats on `subject` who is there."""
+    async def listen(self, subject: str, read: Callable[[Delivery], Sign | None]) -> Result[Subscription]:
+        """Learn from the heartbeats on `subject` who is there; what `read` drops was not said."""
 
         def note(delivery: Delivery) -> None:
-            sign = read(delivery.data)
-            if isinstance(sign, Err):
-                logger.error("a heartbeat on %s was dropped: %s", subject, sign.detail)
-            else:
-                self._note(sign.value)
+            sign = read(delivery)
+            if sign is not None:
+                self._note(sign)
 
         if not self._has_door:
-            opened = await self._transport.subscribe(f"{self._door}.*", self._nobody_opens)
+            opened = await self._transport.subscribe(self._transport.inbox("*", DOOR), self._nobody_opens)
             if isinstance(opened, Err):
                 return opened
             self._has_door = True
@@ -342,7 +341,7 @@ class WorkerPoolClient:
         try:
             async with asyncio.timeout(None) as waiting.limit:
                 answer = await self._transport.request(
-                    subject, asked.write(given.instance), timeout=timeout, more=asked.more
+                    subject, asked.write(given.instance), timeout=timeout, responder=given.worker, more=asked.more
                 )
             is_over = isinstance(answer, Ok) or answer.reason != "timeout"
             return answer
@@ -365,7 +364,9 @@ class WorkerPoolClient:
                 said = self.registry.said(worker)
                 # Who does not say how much it can do is of an older kind, and would take a knock for a request.
                 if said is not None and said.slots:
-                    await self._transport.publish(self._subject(worker), b"", reply=f"{self._door}.{worker}")
+                    door = self._transport.inbox(worker, DOOR)
+                    self._doors[door] = worker
+                    await self._transport.publish(self._subject(worker), b"", reply=door)
             for waiting in tuple(self._waiting):
                 patience = SILENT if waiting.is_repeatable else SILENT_ALONE
                 if quiet[waiting.given.worker][1] * KNOCK > patience:
@@ -377,8 +378,8 @@ class WorkerPoolClient:
         return (heard, before[1] + 1) if before is not None and before[0] == heard else (heard, 0)
 
     def _nobody_opens(self, delivery: Delivery) -> None:
-        worker = delivery.subject.rpartition(".")[2]
-        if delivery.status != "503" or self._transport.connected_for(self._now()) < YOUNG:
+        worker = self._doors.get(delivery.subject)
+        if worker is None or delivery.status != "503" or self._transport.connected_for(self._now()) < YOUNG:
             return
         self._nowhere[worker] = looks = self._nowhere.get(worker, 0) + 1
         is_dead = looks * KNOCK > NOWHERE
