@@ -14,6 +14,7 @@ from adapters.nats.inbound import NatsInbound
 from adapters.nats.log import JetStreamLog
 from adapters.nats.outbound import NatsOutbox
 from adapters.nats.readiness import NatsReadiness
+from adapters.nats.stores import CapabilityStores
 from factory_nats.connect import Identity, connect
 from factory_nats.result import Err
 from factory_nats.transport import Transport
@@ -88,6 +89,7 @@ async def _reign(
     clipool = NatsCliPool(transport, log.epoch, log.reigns)
     inbound = NatsInbound(transport, at=at)
     stores = NatsBlobs(transport)
+    large = CapabilityStores(transport)
     deliveries = Deliveries(fenced.set, at)
     ledger = Ledger(settings.budgets)
     ports = Ports(
@@ -118,6 +120,7 @@ async def _reign(
         await log.create()
         for policy in settings.policies:
             await stores.create(policy.platform, policy.bot_id)
+        await large.open()
         await log.take_over(time.time())
         await owners.restore()
         await clipool.start()
@@ -140,6 +143,7 @@ async def _reign(
     await deliveries.close()
     await pools.close()
     await clipool.close()
+    await large.close()
     if lost.is_set():
         return LOST
     return SUPERSEDED if fenced.is_set() else 0

@@ -14,10 +14,9 @@ from adapters.mime import kind_of, mime_of
 from adapters.nats.fleet import Fleet, Fulfilled, Wish
 from factory_contracts.capability import CapabilityDescription, CapabilityRefused
 from factory_contracts.messages import MAX_TEXT
-from factory_contracts.work import AgentSpec
+from factory_contracts.work import AgentSpec, Opinion
 from factory_nats.result import Err
 from factory_nats.transport import Transport
-from factory_nats.worker_pool import Opinion
 from hub.kernel.ports import Equipped, Media, Observation, Occasion, OutcomeUnknown, ToolFailed, ToolSpec
 
 logger = logging.getLogger(__name__)
@@ -63,9 +62,18 @@ class Capabilities:
         fleets = [self._fleet_of(capability) for capability in dict.fromkeys(agent.workers)]
         return tuple(await asyncio.gather(*(self._tool_of(fleet, agent) for fleet in fleets)))
 
-    def opinions(self) -> tuple[tuple[str, Opinion], ...]:
-        """What is thought of each worker that may be asked, by capability."""
-        return tuple((name, opinion) for name, fleet in self._fleets.items() for opinion in fleet.opinions())
+    def opinions(self) -> tuple[Opinion, ...]:
+        """What is thought of each worker that may be asked."""
+        return tuple(
+            Opinion(
+                capability=name,
+                worker=seen.standing.said.worker,
+                score=round(seen.standing.score, 3),
+                circuit=seen.circuit,
+            )
+            for name, fleet in self._fleets.items()
+            for seen in fleet.opinions()
+        )
 
     async def close(self) -> None:
         """Watch over no worker any more."""

@@ -18,7 +18,7 @@ from factory_contracts.capability import CAPABILITY_REPLY, CapabilityDone
 from factory_contracts.lifecycle import HEARTBEAT, Heartbeat
 from factory_contracts.messages import Attachment
 from factory_contracts.records import Effect
-from factory_contracts.work import AgentSpec
+from factory_contracts.work import AgentSpec, Opinion
 from factory_contracts.worker import File, Made, Unable, capability
 from factory_nats.satellite import Satellite
 from factory_nats.testing import FakeBus, FakeTransport
@@ -366,7 +366,7 @@ async def test_what_is_thought_of_the_workers_is_told_by_capability() -> None:
     source = Capabilities(clipool(bus))
     async with worker(bus, "w1", Speaker()):
         await source.tools(agent(NAME))
-        ((name, opinion),) = source.opinions()
+        opinions = source.opinions()
         await source.close()
 
-    assert (name, opinion.standing.said.worker) == (NAME, "w1")
+    assert opinions == (Opinion(capability=NAME, worker="w1", score=0.25, circuit="closed"),)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from factory_contracts.work import AgentSpec
+from factory_contracts.work import AgentSpec, Opinion
 from factory_nats.circuit import CircuitBreaker
 from hub.kernel.harness import RETRY_DELAYS
 from hub.kernel.ports import Blobs, Equipped, Model, Prices, ToolSource
@@ -78,6 +78,7 @@ class Kit:
     closers: tuple[Callable[[], Awaitable[None]], ...] = ()
     at: Callable[[Point], None] = pass_by
     circuits: Circuits = field(default_factory=Circuits)
+    opinions: Callable[[], tuple[Opinion, ...]] = tuple
 
     async def close(self) -> None:
         """End what was begun for the turns of this worker."""

@@ -223,6 +223,14 @@ def read_worker(subject: str) -> str:
     return worker_token(subject.rpartition(".")[2])
 
 
+def read_capability(subject: str) -> str:
+    """The capability of a heartbeat's subject."""
+    root, *tokens = subject.split(".")
+    if root != ROOT or len(tokens) not in (3, 4) or tokens[-2] != "heartbeat":
+        raise BadToken("no subject of a heartbeat")
+    return capability_token(".".join(tokens[:-2]))
+
+
 def hub_permissions(*askers: str) -> Permissions:
     """The hub tells every spoke and CliPool worker, and answers those `askers`, which are the same by identity."""
     return Permissions(

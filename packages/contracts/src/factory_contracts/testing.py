@@ -96,6 +96,7 @@ from factory_contracts.work import (
     LlmEvent,
     McpServer,
     NotRecorded,
+    Opinion,
     Recorded,
     RecordRequest,
     Resume,
@@ -632,6 +633,7 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
             understands=1,
             turns={TURN: KeptTurn(scope=f"{PLATFORM}:{BOT_ID}:{SCOPE_ID}", attempt=2, events=6)},
             models=("scripted:default",),
+            opinions=(Opinion(capability="voice.tts", worker="w1", score=0.25, circuit="half-open"),),
         ),
     )
     | _samples(

@@ -29,11 +29,12 @@ MOST_CHUNKS: Final = 4_096
 _STORE: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
-async def ensure(transport: Transport, store: str) -> Result[None]:
-    """Make the store exist."""
+async def ensure(transport: Transport, store: str, *, max_age: float = 0.0, max_bytes: int = -1) -> Result[None]:
+    """Make the store exist; what is older than `max_age` seconds vanishes, where that is not 0."""
     if _STORE.fullmatch(store) is None:
         return Err("malformed", f"no name for a store: {store[:100]!r}")
-    config = StreamConfig(_stream(store), (f"$O.{store}.C.>", f"$O.{store}.M.>"))
+    subjects = (f"$O.{store}.C.>", f"$O.{store}.M.>")
+    config = StreamConfig(_stream(store), subjects, max_age=max_age, max_bytes=max_bytes)
     return await transport.ensure_stream(config)
 
 
