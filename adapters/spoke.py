@@ -27,6 +27,7 @@ from factory_contracts.messages import (
     AlreadyAccepted,
     Attachment,
     AttachmentKind,
+    Decision,
     Final,
     FinalReceipt,
     FromSpoke,
@@ -35,6 +36,7 @@ from factory_contracts.messages import (
     Moved,
     Noted,
     Outcome,
+    Question,
     Refused,
     Said,
     ShownReceipt,
@@ -73,6 +75,7 @@ class Reply:
     address: Address
     text: str
     activity: str | None = None
+    question: Question | None = None
     attempt: int = 1
     is_final: bool = False
     outcome: Outcome = "complete"
@@ -196,6 +199,7 @@ class _Growing:
     events: int = -1
     text: str = ""
     activity: str | None = None
+    question: Question | None = None
     parts: tuple[str, ...] = ()
     gone: frozenset[str] = frozenset()
     losses: int = 0
@@ -209,6 +213,11 @@ class _Growing:
     def message_id(self) -> str | None:
         """The message that the reply begins in, once there is one."""
         return self.parts[0] if self.parts else None
+
+    @property
+    def must_stand(self) -> bool:
+        """Whether this is to stand in messages at once: the whole answer, or a question with its buttons."""
+        return self.final is not None or self.question is not None
 
     def know(self, parts: tuple[str, ...]) -> None:
         """Take the messages that the log holds for this reply, but for those that somebody deleted."""
@@ -228,7 +237,7 @@ class _Growing:
         if self.final is not None:
             return False
         if isinstance(event, Final):
-            self.final, self.text, self.activity = event, event.text, None
+            self.final, self.text, self.activity, self.question = event, event.text, None, None
             return True
         if (event.attempt, event.events) < (self.attempt, self.events):
             return False
@@ -237,10 +246,14 @@ class _Growing:
         elif event.attempt != self.attempt or self.has_gap or event.base > len(self.text):
             # Something before this was lost; the next snapshot or the final has it all.
             self.has_gap = True
-            return False
+            # A question does not wait for words that were lost after some that this process showed.
+            is_news = event.attempt == self.attempt and event.question != self.question
+            self.question = event.question if is_news else self.question
+            return is_news
         else:
             self.text = self.text[: event.base] + event.text
-        self.attempt, self.events, self.activity = event.attempt, event.events, event.activity
+        self.attempt, self.events = event.attempt, event.events
+        self.activity, self.question = event.activity, event.question
         return True
 
     def reply(self) -> Reply:
@@ -251,6 +264,7 @@ class _Growing:
             address=self.address,
             text=self.text,
             activity=self.activity,
+            question=self.question,
             attempt=max(1, self.attempt),
             is_final=final is not None,
             outcome=final.outcome if final is not None else "complete",
@@ -356,6 +370,21 @@ class Spoke:
         """A person pressed the button that stops this turn; None where that was theirs to do and it ran."""
         reply = await self._ask(
             StopPressed(platform=self._platform, bot_id=self._bot_id, scope_id=scope_id, turn=turn, user_id=user_id)
+        )
+        return reply if isinstance(reply, Refused) else None
+
+    async def decide(self, scope_id: str, turn: str, code: str, user_id: str, *, approved: bool) -> Refused | None:
+        """A person answered the question of this code; None where that was theirs to do."""
+        reply = await self._ask(
+            Decision(
+                platform=self._platform,
+                bot_id=self._bot_id,
+                scope_id=scope_id,
+                turn=turn,
+                code=code,
+                user_id=user_id,
+                approved=approved,
+            )
         )
         return reply if isinstance(reply, Refused) else None
 
@@ -556,10 +585,10 @@ class Spoke:
         await self._receipt_final(growing.address, growing.turn, growing.message_id, growing.undeliverable)
 
     def _leave(self, growing: _Growing) -> AbstractAsyncContextManager[None]:
-        """The leave to write; answers that are whole and bubbles that open go before those that grow."""
+        """The leave to write; answers that are whole, questions and bubbles that open go before what grows."""
         if self._pace is None:
             return nullcontext()
-        is_urgent = growing.final is not None or not (growing.parts or growing.is_drafted)
+        is_urgent = growing.must_stand or not (growing.parts or growing.is_drafted)
         return self._pace.leave(self._place(growing.address), is_urgent=is_urgent)
 
     async def _write(self, growing: _Growing) -> Left | None:
@@ -573,12 +602,12 @@ class Spoke:
 
     async def _draft(self, growing: _Growing) -> bool:
         """Show an answer that grows where there is no message of it yet, if the platform can."""
-        if self._drafts is None or growing.final is not None:
+        if self._drafts is None or growing.must_stand:
             return False
         async with self._leave(growing):
             growing.changed.clear()
-            # While this waited the final may have come, which needs a message at once, or the log named a message.
-            is_wanted = growing.final is None and not growing.parts
+            # While this waited there may have come what needs a message at once, or the log named a message.
+            is_wanted = not growing.must_stand and not growing.parts
             is_drafted = is_wanted and await self._drafts.draft(growing.reply())
         growing.is_drafted |= is_drafted
         return is_drafted

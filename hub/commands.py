@@ -22,6 +22,7 @@ WELCOME_OWNER = "You are an owner of this bot."
 HOW_TO = "Just write to me. `/new` begins a new conversation, `/stop` ends an answer, `/help` tells the other commands."
 HELP_HEAD = "Whatever you write is for the agent, but for these:"
 FORK = "/fork"
+APPROVALS, APPROVE, DENY = "/approvals", "/approve", "/deny"
 NEW_SESSION = "A new conversation begins: I no longer see what was said before."
 SUMMARISE = (
     "Write down, for yourself and in the language of the conversation, what was said so far and matters for going on: "
@@ -261,6 +262,9 @@ HELP: Mapping[str, str] = MappingProxyType(
         FORK: "with a name copies this conversation",
         COMPACT: "puts what was said into a summary, to make room",
         EXPAND: "takes the summary back",
+        APPROVALS: "tells what waits for your leave, wherever it is asked",
+        APPROVE: "with the code of a question allows what it asks",
+        DENY: "with the code of a question does not allow it",
     }
 )
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from factory_contracts.messages import (
+    Decision,
     Exchange,
     FinalReceipt,
     FromSpoke,
@@ -23,7 +24,8 @@ from factory_contracts.messages import (
 )
 from factory_contracts.records import MoneyReserved, ToolDone, ToolStarted, Trust
 from factory_contracts.subjects import BadToken
-from factory_contracts.work import NotRecorded, Recorded, RecordReply, RecordRequest
+from factory_contracts.work import ApprovalWanted, NotRecorded, Recorded, RecordReply, RecordRequest
+from hub.approvals import Approvals, is_word
 from hub.commands import NOT_YOURS, NOTHING_RUNS, STOPPED
 from hub.kernel.budget import CallId, Granted, Later, TooDear
 from hub.kernel.guards import WRONG_CODE, Admitted, Declined, Rates, screen
@@ -52,7 +54,11 @@ class Hub:
     owners: Ownership
     payer: Callable[[str], str] = lambda model: ""
     rates: Rates = field(default_factory=Rates)
+    approvals: Approvals = field(init=False)
     _reserving: dict[CallId, asyncio.Future[RecordReply | None]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.approvals = Approvals(self.ports, self.pools, self.owners)
 
     async def answer(self, asked: FromSpoke) -> ToSpoke | None:
         """What a spoke is told; None means silence, which makes the spoke ask again. Raises `Fenced`."""
@@ -70,15 +76,13 @@ class Hub:
                 return Noted(message_id=asked.message_id, epoch=pool.epoch)
             case StopPressed():
                 return await self._stop_pressed(await self.pools.get(key), asked)
+            case Decision():
+                return await self.approvals.press(await self.pools.get(key), asked)
             case Moved():
                 return await self._move(RoutingKey(asked.platform, asked.bot_id, asked.old_scope), key)
-            case Hello(of=None):
-                return await self._welcome(key)
-            case Hello(of=str(other)):
-                return await self._copy(other, key) or await self._welcome(key)
-            case _:
-                # Nothing asks a person for a decision yet, so none is awaited.
-                return Refused(reason="not allowed")
+            case Hello(of=other):
+                refused = await self._copy(other, key) if other is not None else None
+                return refused or await self._welcome(key)
 
     async def receive(self, message: InboundMessage, *, only_asks: bool = False) -> ToSpoke:
         """Accepted means persisted: the reply is given when the turn is on the log.
@@ -102,12 +106,16 @@ class Hub:
                 pool = await self.pools.get(key)
         if pool.agent is None:
             return Refused(reason="no agent", text="No agent is bound to this conversation yet.")
-        is_stop = message.text.strip() == "/stop"
+        is_stop, is_leave = message.text.strip() == "/stop", is_word(message.text)
         if only_asks:
-            is_taken = is_stop or not pool.is_full
+            is_taken = is_stop or is_leave or not pool.is_full
             return Noted(epoch=pool.epoch) if is_taken else Refused(reason="queue full", text=QUEUE_FULL)
         if is_stop:
             return await self._stop(pool, message, trust)
+        if is_leave:
+            # The turn that waits for it stands before all that is said here.
+            told = await self.approvals.obey(message)
+            return await pool.submit(message, trust, answer=told.text, choices=told.choices)
         return await pool.submit(message, trust)
 
     async def _own(self, message: InboundMessage, claim: str) -> Refused | None:
@@ -126,8 +134,13 @@ class Hub:
         pool = await self.pools.get(RoutingKey(asked.platform, asked.bot_id, asked.scope_id))
         if not _counts(pool, worker, asked):
             return NotRecorded()
+        turn = pool.session.turns[asked.record.turn]
+        if isinstance(asked.record, ApprovalWanted):
+            return await self.approvals.ask(pool, turn, asked.record, lambda: _counts(pool, worker, asked))
         record = asked.record.model_copy(update={"at": self.ports.clock(), "compacted": pool.session.compacted})
         match record:
+            case ToolStarted() if refusal := self.approvals.refusal(turn, record):
+                return NotRecorded(words=refusal)
             case ToolStarted() | ToolDone():
                 await pool.record(record)
                 return Recorded()
@@ -265,7 +278,9 @@ class Hub:
             await pool.echo(turn.turn, turn.message)
             if turn.is_answered:
                 await pool.crew.deliver(pool, turn)
-            elif following is not None and following.turn == turn.turn and following.processor.events:
+            elif following is None or following.turn != turn.turn:
+                continue
+            elif following.processor.events or turn.questions:
                 await show(pool, turn, following.processor.snapshot(), following.processor)
 
 

@@ -96,6 +96,7 @@ class Pool:
     fresh: set[str] | None = None
     accepting: dict[str, asyncio.Future[Accepted | Refused]] | None = None
     _opening: dict[tuple[str, int], asyncio.Future[None]] | None = None
+    _change: asyncio.Future[None] | None = None
     _task: asyncio.Task[None] | None = None
 
     @property
@@ -109,7 +110,7 @@ class Pool:
         return self.session.queued + len(self.accepting or ()) >= QUEUE
 
     async def submit(
-        self, message: InboundMessage, trust: Trust, *, answer: str | None = None
+        self, message: InboundMessage, trust: Trust, *, answer: str | None = None, choices: tuple[str, ...] = ()
     ) -> Accepted | AlreadyAccepted | Refused:
         """Put the message on the log as a turn, unless it is there or the queue is full; with its answer, if that is
         known and waits for nobody."""
@@ -121,7 +122,7 @@ class Pool:
         if answer is None and turn not in accepting and self.is_full:
             return Refused(reason="queue full", text=QUEUE_FULL)
         # A message that is submitted again while its record is on the way waits for that record.
-        return await once(accepting, turn, lambda: self._accept(turn, message, trust, answer))
+        return await once(accepting, turn, lambda: self._accept(turn, message, trust, answer, choices))
 
     def already(self, message: InboundMessage) -> AlreadyAccepted | None:
         """The word that some of these platform ids are a turn already."""
@@ -161,6 +162,12 @@ class Pool:
             self._know(await self._persist(records))
         finally:
             self.pending -= 1
+
+    async def change(self, seconds: float) -> None:
+        """Return when the log says more of this conversation, or after so long."""
+        if self._change is None:
+            self._change = asyncio.get_running_loop().create_future()
+        await asyncio.wait((self._change,), timeout=seconds)
 
     async def shown(self, turn: str, message_id: str, part: int = 0) -> str | None:
         """A part of the reply is on the screen: note it, and answer with the message that the log holds for it."""
@@ -228,7 +235,9 @@ class Pool:
             )
             await self.ports.outbox.publish(said)
 
-    async def _accept(self, turn: str, message: InboundMessage, trust: Trust, answer: str | None) -> Accepted | Refused:
+    async def _accept(
+        self, turn: str, message: InboundMessage, trust: Trust, answer: str | None, choices: tuple[str, ...]
+    ) -> Accepted | Refused:
         at, compacted = self.ports.clock(), self.session.compacted
         start = self._start_now(turn) if answer is None else None
         records: list[Record] = [
@@ -251,6 +260,7 @@ class Pool:
                     compacted=compacted,
                     text=answer,
                     outcome="complete",
+                    choices=choices or None,
                 )
             )
         self.pending += 1
@@ -315,6 +325,9 @@ class Pool:
         for one in logged:
             self.session.apply(one.sequence, one.record)
             self.ports.ledger.apply(one.sequence, self.key, one.record)
+        if self._change is not None:
+            self._change.set_result(None)
+            self._change = None
 
     async def _persist(self, records: Sequence[Record]) -> tuple[Logged, ...]:
         while True:

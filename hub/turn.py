@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterable
 from hashlib import sha256
 
-from factory_contracts.messages import Update
+from factory_contracts.messages import Question, Update
 from factory_contracts.records import MoneySettled, Record, Start, TurnAnswered, TurnStarted, TurnSuperseded, record_id
 from factory_contracts.trace import ModelStep, Step
 from factory_contracts.work import Ended, Line, Stepped
@@ -66,7 +66,7 @@ async def _answer(pool: Pool, turn: OpenTurn, answer: tuple[Record, ...]) -> Non
 
 
 async def show(pool: Pool, turn: OpenTurn, piece: Piece, processor: StreamProcessor) -> None:
-    """Tell the screens what is new of an answer that grows."""
+    """Tell the screens what is new of an answer that grows, and what a person is asked on the way."""
     await pool.ports.outbox.publish(
         Update(
             turn=turn.turn,
@@ -75,12 +75,20 @@ async def show(pool: Pool, turn: OpenTurn, piece: Piece, processor: StreamProces
             base=piece.base,
             text=piece.text,
             activity=piece.activity,
+            question=_question(turn),
             message_id=turn.bubble,
             further=turn.bubbles[1:] or None,
             epoch=pool.epoch,
             address=turn.message.address,
         )
     )
+
+
+def _question(turn: OpenTurn) -> Question | None:
+    """One at a time: the oldest that is open."""
+    for asked in turn.questions:
+        return Question(code=asked.code, text=asked.text, expires_at=asked.expires_at)
+    return None
 
 
 async def _ask(pool: Pool, turn: OpenTurn, brief: GoOn) -> tuple[Record, ...]:

@@ -192,7 +192,7 @@ class FakeStream:
 
     def of(self, key: RoutingKey) -> tuple[Logged, ...]:
         """One scope's records."""
-        return tuple(logged for other, logged in self.all() if other == key)
+        return tuple(Logged(sequence, RECORD.decode(data)) for sequence, other, data in self._stored if other == key)
 
     def kinds(self, key: RoutingKey) -> list[str]:
         """The kinds of one scope's records."""

@@ -12,6 +12,7 @@ from factory_contracts.messages import (
     Address,
     AlreadyAccepted,
     Attachment,
+    Decision,
     Final,
     FinalReceipt,
     FromSpoke,
@@ -20,6 +21,7 @@ from factory_contracts.messages import (
     Moved,
     Noted,
     Outcome,
+    Question,
     Refused,
     ShownReceipt,
     StopPressed,
@@ -67,7 +69,7 @@ class Hub:
                 return Accepted(turn=turn, epoch=1)
             case ShownReceipt() | FinalReceipt():
                 return Noted(message_id=asked.message_id, epoch=1)
-            case Submit() | StopPressed() | Moved():
+            case Submit() | StopPressed() | Decision() | Moved():
                 return Noted(epoch=1)
             case _:
                 return Refused(reason="not allowed")
@@ -82,7 +84,14 @@ class Hub:
         return [one for one in self.asked if isinstance(one, kind)]
 
     async def grow(
-        self, turn: str, text: str, *, events: int = 1, attempt: int = 1, activity: str | None = None
+        self,
+        turn: str,
+        text: str,
+        *,
+        events: int = 1,
+        attempt: int = 1,
+        activity: str | None = None,
+        question: Question | None = None,
     ) -> None:
         """Show that an answer has grown so far."""
         await self._publish(
@@ -93,6 +102,7 @@ class Hub:
                 base=0,
                 text=text,
                 activity=activity,
+                question=question,
                 epoch=1,
                 address=self._address(turn),
             )

@@ -99,6 +99,23 @@ def test_every_file_that_the_readme_names_is_there() -> None:
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
 
 
+def test_every_test_that_a_page_names_is_there() -> None:
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    named = {match for page in pages for match in re.findall(r"`(tests/[\w./-]*)(?:::(\w+))?`", page.read_text())}
+
+    missing = [(path, test) for path, test in sorted(named) if test not in _tests(ROOT / path)]
+
+    assert missing == []
+
+
+def _tests(path: Path) -> set[str]:
+    """The tests that a file holds, and the file or folder itself under no name; nothing where it is not there."""
+    if not path.exists():
+        return set()
+    files = (path,) if path.is_file() else ()
+    return {"", *(name for file in files for name in re.findall(r"^(?:async )?def (test_\w+)", file.read_text(), re.M))}
+
+
 def _commands() -> list[str]:
     """The commands of the blocks that begin with pip, in their order."""
     blocks: Iterator[str] = (match.strip() for match in re.findall(r"```sh\n(.*?)```", README, re.DOTALL))

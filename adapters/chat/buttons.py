@@ -1,5 +1,7 @@
 """The buttons under an answer: what they say, and what a press brings, also long after and to another process."""
 
+import re
+
 from adapters.spoke import Reply, Spoke
 from factory_contracts.messages import Accepted, Address, InboundMessage, Refused
 
@@ -9,14 +11,25 @@ Button = tuple[str, str]
 STOP_LABEL = "⏹ Stop"
 STOP = "s:"
 CHOICE = "c:"
+ALLOW_LABEL, DENY_LABEL = "Allow", "Deny"
+ALLOW, DENY = "y:", "n:"
 FOR_ANOTHER = "This question is for somebody else."
 ANSWERED = "This was answered already."
 
+_DECISION = re.compile(r"[yn]:([^:]+):([0-9a-f]{16})")
+
 
 def below(reply: Reply, most_bytes: int) -> tuple[Button, ...]:
-    """What stands under an answer: while it grows what ends it, then what who asked may say next, as far as it fits."""
+    """What stands under an answer: while it grows what ends it, then what who asked may say next, as far as it fits.
+
+    Above what ends it stand the two answers to a question.
+    """
     if not reply.is_final:
-        return ((STOP_LABEL, f"{STOP}{reply.turn}"),)
+        stop = (STOP_LABEL, f"{STOP}{reply.turn}")
+        if reply.question is None:
+            return (stop,)
+        which = f"{reply.turn}:{reply.question.code}"
+        return (ALLOW_LABEL, ALLOW + which), (DENY_LABEL, DENY + which), stop
     offered = ((choice, f"{CHOICE}{reply.asker}:{choice}") for choice in dict.fromkeys(reply.choices))
     return tuple((choice, data) for choice, data in offered if len(data.encode()) <= most_bytes)
 
@@ -28,6 +41,11 @@ async def press(spoke: Spoke, data: str, pressed: InboundMessage) -> Accepted | 
     """
     if data.startswith(STOP) and data != STOP:
         refused = await spoke.stop(pressed.address.scope_id, data.removeprefix(STOP), pressed.user_id)
+        return refused.text if refused is not None else ""
+    if decision := _DECISION.fullmatch(data):
+        turn, code = decision.groups()
+        is_allowed = data.startswith(ALLOW)
+        refused = await spoke.decide(pressed.address.scope_id, turn, code, pressed.user_id, approved=is_allowed)
         return refused.text if refused is not None else ""
     if not data.startswith(CHOICE):
         return ""

@@ -36,6 +36,10 @@ class Form(Protocol[P]):
         """The page with a last line about what a tool is doing; without both it says that there is more to come."""
         ...
 
+    def with_question(self, page: P | None, question: P) -> P | None:
+        """Both pages in one, in which nothing of the first changes how the second reads; None if they do not fit."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class _Part(Generic[P]):
@@ -55,15 +59,31 @@ class Layout(Generic[P]):
         self._text = ""
         self._parts: list[_Part[P]] = []
 
-    def pages(self, text: str, activity: str | None, is_final: bool) -> tuple[P, ...]:
-        """What the messages show of the answer as it stands; while it grows, only the last of them changes."""
+    def pages(self, text: str, activity: str | None, is_final: bool, question: str = "") -> tuple[P, ...]:
+        """What the messages show of the answer as it stands; while it grows, only the last of them changes.
+
+        A question is shown whole, below as much of the answer's last message as there is room for.
+        """
         self._take(text)
         start, carried = self._fill()
         form = self._forms[0]
+        if question:
+            first, *others = Layout(form).pages(question, None, True)
+            complete = (part.page for part in self._parts if part.page is not None)
+            return (*complete, self._above(carried, self._text[start:], first), *others)
         pages = [*(part.page for part in self._parts), form.page(carried, self._text[start:])]
         shown = [page for page in pages if page is not None]
         doing = "" if is_final else " ".join(clean(activity or "").split())
         return (*shown[:-1], form.with_doing(shown[-1] if shown else None, doing))
+
+    def _above(self, carried: str, source: str, question: P) -> P:
+        """A page of a question, and above it the source: all of it, or its beginning."""
+        form = self._forms[0]
+        page, most = form.page(carried, source), len(source)
+        while (both := form.with_question(page, question)) is None and most:
+            most = most * 2 // 3
+            page = form.with_doing(form.page(carried, source[:most].rpartition(" ")[0]), "…")
+        return question if both is None else both
 
     def simpler(self) -> bool:
         """Go on in a simpler form, because the platform refused this one; False where there is none."""

@@ -16,6 +16,7 @@ MENU: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "usage": "Show what was spent",
             "why": "Tell how the last answer came about",
             "compact": "Put the conversation in short",
+            "approvals": "Show what waits for your leave",
             "help": "Show what I understand",
         },
         "de": {
@@ -28,6 +29,7 @@ MENU: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "usage": "Zeigen, was verbraucht wurde",
             "why": "Sagen, wie die letzte Antwort entstand",
             "compact": "Das Gespräch zusammenfassen",
+            "approvals": "Zeigen, was auf deine Erlaubnis wartet",
             "help": "Zeigen, was ich verstehe",
         },
         "es": {
@@ -40,6 +42,7 @@ MENU: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "usage": "Ver lo que se ha gastado",
             "why": "Explicar cómo surgió la última respuesta",
             "compact": "Resumir la conversación",
+            "approvals": "Ver lo que espera tu permiso",
             "help": "Ver lo que entiendo",
         },
         "fr": {
@@ -52,9 +55,10 @@ MENU: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "usage": "Voir ce qui a été dépensé",
             "why": "Dire comment la dernière réponse est née",
             "compact": "Résumer la conversation",
+            "approvals": "Voir ce qui attend votre accord",
             "help": "Voir ce que je comprends",
         },
     }
 )
 # Every word to the hub, offered or not.
-COMMANDS = frozenset(f"/{name}" for name in (*MENU[""], "start", "fork", "expand"))
+COMMANDS = frozenset(f"/{name}" for name in (*MENU[""], "start", "fork", "expand", "approve", "deny"))

@@ -35,7 +35,8 @@ class ChatSettings:
     """What a terminal is told: where the bus is, who sits here, and what is wanted.
 
     `session` names a scope, None a new one; `resume` an old one, by its name, the beginning of it or (empty) the last,
-    or a conversation of another platform ("platform:bot:scope"), with all of which a new one begins.
+    or a conversation of another platform ("platform:bot:scope"), with all of which a new one begins. `allows` is said
+    beforehand to whatever an agent that is asked once wants to do.
     """
 
     nats_url: str
@@ -52,6 +53,7 @@ class ChatSettings:
     prompt: str | None = None
     files: tuple[str, ...] = ()
     is_json: bool = False
+    allows: bool = False
     is_interactive: bool = False
     use_color: bool = False
     log_file: Path | None = None
@@ -160,7 +162,14 @@ async def _ask(settings: ChatSettings, transport: Transport, scope: str, prompt:
     question = Question(prompt, scope, _speaker(settings), settings.files_folder, settings.agent, files)
     join = _spokes(settings, transport)
     return await Once(
-        question, join=join, writer=writer, stdout=sys.stdout, stderr=sys.stderr, use_color=settings.use_color
+        question,
+        join=join,
+        writer=writer,
+        stdin=sys.stdin,
+        stdout=sys.stdout,
+        stderr=sys.stderr,
+        use_color=settings.use_color,
+        allows=settings.allows,
     ).run()
 
 

@@ -1,7 +1,7 @@
 """A terminal session: what is typed goes to the hub one line after another, what is answered appears in its order."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ from factory_contracts.messages import (
     Attachment,
     Exchange,
     InboundMessage,
+    Question,
     Refused,
     Said,
     Welcome,
@@ -122,10 +123,12 @@ class Bot:
         self._outgoing: asyncio.Queue[_Line | _Switch] = asyncio.Queue(_QUEUE)
         self._unsent: list[_Line] = []
         self._attached: list[_Attached] = []
-        self._reading: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         # The copies that were asked for, by the turn that makes them.
         self._forks: dict[str, str] = {}
         self._answer: _Answer | None = None
+        # What the agent may do only if somebody allows it, and the turn in which it would.
+        self._standing: tuple[str, Question] | None = None
         # In the order asked. Shown and ended turns are kept to recognise what is sent again.
         self._running: dict[str, None] = {}
         self._ended: dict[str, None] = {}
@@ -144,6 +147,7 @@ class Bot:
             live=self._live,
             on_line=self._on_line,
             on_interrupt=self._on_interrupt,
+            on_answer=self._on_answer,
             complete=self._complete,
             hint=self._hint,
         )
@@ -155,9 +159,9 @@ class Bot:
             talking = group.create_task(self._converse(painter))
             code = await self._surface.run()
             talking.cancel()
-        for reading in self._reading:
-            reading.cancel()
-        await asyncio.gather(*self._reading, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tell_unfinished()
         return code
 
@@ -219,15 +223,43 @@ class Bot:
         return None
 
     def _draw(self, answer: _Answer, reply: Reply, saved: tuple[SavedFile, ...] = ()) -> None:
-        step = advance(answer.printed, reply.text, is_final=reply.is_final)
+        step = advance(answer.printed, reply.text, is_final=reply.is_final, is_asked=reply.question is not None)
         if step.starts_over:
             self._say("the answer starts over")
             answer.last_block = ""
         answer.printed, answer.tail, answer.activity = step.printed, step.tail, reply.activity
         self._print_blocks(answer, step.blocks)
+        self._stand(answer, reply.question)
         if reply.is_final:
             self._end(reply, saved)
         self._surface.refresh()
+
+    def _stand(self, answer: _Answer, question: Question | None) -> None:
+        """Print a question when it comes; while it stands, y and n decide."""
+        standing = (answer.turn, question) if question is not None else None
+        if standing == self._standing:
+            return
+        self._standing = standing
+        if question is None:
+            self._surface.ask_no_more()
+            return
+        blocks, tail = split(question.text)
+        self._surface.print("\n".join(self._drawn("", (*blocks, tail))))
+        answer.last_block = ""
+        self._surface.ask()
+
+    def _on_answer(self, is_allowed: bool) -> None:
+        if self._standing is None or self._spoke is None:
+            return
+        self._say("allowed" if is_allowed else "denied")
+        self._do(self._decide(self._spoke, *self._standing, is_allowed))
+
+    async def _decide(self, spoke: Conversation, turn: str, question: Question, is_allowed: bool) -> None:
+        speaker = self._terminal.speaker
+        with patiently(self._set_status):
+            refused = await spoke.decide(self._scope, turn, question.code, speaker.user_id, approved=is_allowed)
+        if refused is not None:
+            self._say(clean(refused.text) or f"not decided: {refused.reason}")
 
     def _print_blocks(self, answer: _Answer, blocks: Sequence[str]) -> None:
         lines = self._drawn(answer.last_block, blocks)
@@ -272,6 +304,9 @@ class Bot:
         if self._answer is not None and self._answer.turn == turn:
             self._answer = None
             self._free.set()
+        if self._standing is not None and self._standing[0] == turn:
+            self._standing = None
+            self._surface.ask_no_more()
         self._running.pop(turn, None)
         self._ended[turn] = None
         if len(self._ended) > 10_000:
@@ -337,9 +372,12 @@ class Bot:
                 return
             attached = _Attached(Path(path).name or path)
             self._attached.append(attached)
-            reading = asyncio.create_task(self._read(path, attached))
-            self._reading.add(reading)
-            reading.add_done_callback(self._reading.discard)
+            self._do(self._read(path, attached))
+
+    def _do(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _read(self, path: str, attached: _Attached) -> None:
         try:
@@ -496,7 +534,8 @@ class Bot:
     def _leave_scope(self, scope: str) -> None:
         self._ready.clear()
         self._scope = scope
-        self._answer = None
+        self._answer = self._standing = None
+        self._surface.ask_no_more()
         self._free.set()
         self._running.clear()
         self._questions.clear()
@@ -563,7 +602,7 @@ class Bot:
         answer = self._answer
         if answer is not None and answer.activity:
             below.append(self._dim(fit(f"· {answer.activity}", columns)))
-        elif self._running and not (answer is not None and answer.tail.strip()):
+        elif self._running and self._standing is None and not (answer is not None and answer.tail.strip()):
             below.append(self._dim("…"))
         if self._questions:
             more = f" (+{len(self._questions) - 1})" if len(self._questions) > 1 else ""

@@ -35,6 +35,10 @@ class Conversation(Protocol):
         """Hand over a message and wait, however long, for the hub's word."""
         ...
 
+    async def decide(self, scope_id: str, turn: str, code: str, user_id: str, *, approved: bool) -> Refused | None:
+        """Answer the question of this code; words where that is not this person's to do."""
+        ...
+
     async def keep(self, kind: AttachmentKind, name: str, mime: str, data: bytes) -> Attachment | None:
         """Put a file where those who answer can read it; None where it is not taken."""
         ...

@@ -24,6 +24,7 @@ COMMANDS = {
     "/why": "how the last answer came to be",
     "/compact": "put what was said in short; /expand takes it back",
     "/expand": "see again what was said instead of its summary",
+    "/approvals": "what waits for your leave; /approve CODE and /deny CODE answer",
     "/fork": "go on in a copy of this session: /fork NAME",
     "/exit": "leave; the session waits",
 }

@@ -11,12 +11,14 @@ from typing import Protocol, TextIO
 from uuid import uuid4
 
 from adapters.cli import normalize
+from adapters.cli.consent import Consent
 from adapters.cli.conversation import INTERRUPTED, SENDING, Conversation, Join, keep, patiently
 from adapters.cli.downloads import announced, folder_of, save
 from adapters.cli.files import File, one_line
 from adapters.cli.normalize import PLATFORM, Speaker
 from adapters.cli.render import Paint, Told, advance, advance_plain, clean, events, fit, is_apart, usage_line
 from adapters.spoke import Reply
+from factory_contracts import messages
 from factory_contracts.messages import Refused, Said, turn_id
 from factory_contracts.render import RENDER, AnswerEnded, RenderEvent, SavedFile
 
@@ -91,7 +93,7 @@ class Painted:
     def show(self, reply: Reply, saved: Saved = ()) -> None:
         """Write what is finished, and over the last line what is not."""
         columns = _columns(self._stdout)
-        step = advance(self._printed, reply.text, is_final=reply.is_final)
+        step = advance(self._printed, reply.text, is_final=reply.is_final, is_asked=reply.question is not None)
         self._stdout.write("\r\x1b[K")
         if step.starts_over:
             self._stdout.flush()
@@ -105,7 +107,7 @@ class Painted:
             self._stdout.write(self._paint(block, columns) + "\n")
             self._last_block = block
         line = step.tail.strip().rpartition("\n")[2] or reply.activity or ""
-        if line and not reply.is_final:
+        if line and not reply.is_final and reply.question is None:
             self._stdout.write(f"\x1b[2m{fit(line, columns, is_end=True)}\x1b[0m")
         self._stdout.flush()
         _announce(self._tell, reply, saved)
@@ -141,7 +143,8 @@ class Events:
                 files=saved or None,
                 choices=reply.choices or None,
             )
-        self._told, news = events(self._told, reply.turn, reply.text, reply.activity, ended)
+        question = reply.question.text if reply.question is not None else None
+        self._told, news = events(self._told, reply.turn, reply.text, reply.activity, ended, question)
         self._write(news)
 
     def refuse(self, turn: str, why: str) -> None:
@@ -163,9 +166,11 @@ class Once:
         *,
         join: Join,
         writer: Writer,
+        stdin: TextIO,
         stdout: TextIO,
         stderr: TextIO,
         use_color: bool = False,
+        allows: bool = False,
     ) -> None:
         self._question = question
         self._join = join
@@ -173,6 +178,9 @@ class Once:
         self._stdout = stdout
         self._stderr = stderr
         self._is_dim = use_color and stderr.isatty()
+        self._consent = Consent(stdin, stderr, self.tell, allows=allows)
+        self._asked: messages.Question | None = None
+        self._deciding: set[asyncio.Task[None]] = set()
         self._spoke: Conversation | None = None
         # Set while an answer is on its way, which /stop can end.
         self._answering: Conversation | None = None
@@ -227,7 +235,9 @@ class Once:
         final = self._finals.get(reply.turn)
         if final is None or final.done():
             return
-        if reply.turn == self._turn:
+        # While a question waits for its answer, nothing is written below it.
+        if reply.turn == self._turn and (reply.question is None or reply.question != self._asked):
+            self._put(reply.turn, reply.question)
             try:
                 self._writer.show(reply, saved)
             except BrokenPipeError:
@@ -237,6 +247,24 @@ class Once:
                 return
         if reply.is_final:
             final.set_result(reply)
+
+    def _put(self, turn: str, question: messages.Question | None) -> None:
+        """This is asked from now on, below what is written now."""
+        self._consent.withdraw()
+        self._asked = question
+        if question is not None and self._spoke is not None:
+            deciding = asyncio.create_task(self._decide(self._spoke, turn, question))
+            self._deciding.add(deciding)
+            deciding.add_done_callback(self._deciding.discard)
+
+    async def _decide(self, spoke: Conversation, turn: str, question: messages.Question) -> None:
+        approved = await self._consent.ask(question.text)
+        if approved is None:
+            return
+        asker = self._question
+        refused = await spoke.decide(asker.scope, turn, question.code, asker.speaker.user_id, approved=approved)
+        if refused is not None:
+            self.tell(refused.text)
 
     async def _ask(self) -> int:
         spoke = self._spoke = self._join(self._question.scope, self)
@@ -251,6 +279,9 @@ class Once:
                         return FAILED
             return await self._converse(spoke)
         finally:
+            for deciding in self._deciding:
+                deciding.cancel()
+            await asyncio.gather(*self._deciding, return_exceptions=True)
             if self._stopping is not None:
                 await asyncio.wait({self._stopping}, timeout=1)
                 self._stopping.cancel()

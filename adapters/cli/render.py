@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from factory_contracts.messages import Usage
-from factory_contracts.render import AnswerEnded, RenderEvent, TextDelta, TextReplaced, ToolSummary
+from factory_contracts.render import AnswerEnded, QuestionAsked, RenderEvent, TextDelta, TextReplaced, ToolSummary
 
 _FENCE = re.compile(r" {0,3}(`{3,}(?=[^`]*$)|~{3,})")
 _NESTED_FENCE = re.compile(r"(?:[ \t]|[-*+][ \t]|\d{1,9}[.)][ \t])*(`{3,}(?=[^`]*$)|~{3,})")
@@ -36,8 +36,8 @@ class Step:
     starts_over: bool = False
 
 
-def advance(printed: str, text: str, *, is_final: bool) -> Step:
-    """From what is printed for good to the answer as it stands now.
+def advance(printed: str, text: str, *, is_final: bool, is_asked: bool = False) -> Step:
+    """From what is printed for good to the answer as it stands now; a question stands below all that was said.
 
     A restarted attempt that repeats what is printed is waited for; one that says something else starts over.
     """
@@ -46,7 +46,7 @@ def advance(printed: str, text: str, *, is_final: bool) -> Step:
     starts_over = not text.startswith(printed)
     held = "" if starts_over else printed
     blocks, tail = split(text[len(held) :])
-    if is_final and tail:
+    if (is_final or is_asked) and tail:
         blocks, tail = (*blocks, tail), ""
     return Step(blocks, tail, held + "".join(blocks), starts_over)
 
@@ -134,10 +134,11 @@ class Told:
 
     text: str = ""
     activity: str | None = None
+    question: str | None = None
 
 
 def events(
-    told: Told, turn: str, text: str, activity: str | None, ended: AnswerEnded | None
+    told: Told, turn: str, text: str, activity: str | None, ended: AnswerEnded | None, question: str | None = None
 ) -> tuple[Told, tuple[RenderEvent, ...]]:
     """What a program must be told now to know the answer as it stands."""
     news: list[RenderEvent] = []
@@ -147,9 +148,11 @@ def events(
         news.append(TextReplaced(turn=turn, text=text))
     elif text != told.text:
         news.append(TextDelta(turn=turn, text=text[len(told.text) :]))
+    if question is not None and question != told.question:
+        news.append(QuestionAsked(turn=turn, text=question))
     if ended is not None:
         news.append(ended)
-    return Told(text, activity), tuple(news)
+    return Told(text, activity, question), tuple(news)
 
 
 def _end_of_block(text: str, start: int) -> int | None:

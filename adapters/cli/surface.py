@@ -30,7 +30,11 @@ from prompt_toolkit.widgets import SearchToolbar
 from adapters.cli.conversation import INTERRUPTED
 
 AGAIN_WITHIN = 2.0
+# Keys that follow faster belong to the line that is being typed, whatever is asked meanwhile.
+PAUSE = 0.7
 _PROMPT = "> "
+_DECIDE = "y/n> "
+_DECIDING = "y allows it, n denies it"
 # Synchronized output: a terminal that knows it draws nothing in between, any other passes over it.
 _FRAME_BEGINS = "\x1b[?2026h"
 _FRAME_ENDS = "\x1b[?2026l"
@@ -107,7 +111,8 @@ class Surface:
     """The prompt and what stands right above it.
 
     `on_line` takes a line and says whether it may leave the prompt; `on_interrupt` stops what runs and says whether
-    anything did; `complete` tells which lines Tab offers; `hint` is one line below the prompt.
+    anything did; `on_answer` takes the y or n of who was asked; `complete` tells which lines Tab offers; `hint` is one
+    line below the prompt.
     """
 
     def __init__(
@@ -119,6 +124,7 @@ class Surface:
         live: Live,
         on_line: Callable[[str], bool],
         on_interrupt: Callable[[], bool],
+        on_answer: Callable[[bool], None],
         complete: Callable[[str], Iterable[str]],
         hint: Callable[[str], str],
     ) -> None:
@@ -126,7 +132,12 @@ class Surface:
         self._lines: Sequence[str] = ()
         self._on_line = on_line
         self._on_interrupt = on_interrupt
+        self._on_answer = on_answer
         self._hint = hint
+        self._asking: asyncio.TimerHandle | None = None
+        # What stood at the prompt when the question took it; None until then.
+        self._before: str | None = None
+        self._is_deciding = False
         self._armed_until = 0.0
         self._use_color = use_color
         self._output = _Output(stdout, use_color=use_color)
@@ -136,6 +147,7 @@ class Surface:
             history=FileHistory(str(history_file)),
             completer=_Words(complete),
             accept_handler=self._accept,
+            on_text_changed=self._typed,
         )
         self._app: Application[int] = Application(
             layout=self._layout(),
@@ -185,9 +197,40 @@ class Surface:
         self._output.write_raw(f"{text}\n")
         self._app.invalidate()
 
+    def ask(self) -> None:
+        """From the next pause in typing on, y and n decide at an empty prompt, or where nothing is typed on."""
+        self._before = None
+        self._wait()
+
+    def ask_no_more(self) -> None:
+        """Every key is a letter again."""
+        if self._asking is not None:
+            self._asking.cancel()
+            self._asking = None
+        self._is_deciding = False
+        self.refresh()
+
     def refresh(self) -> None:
         """Draw the live area again."""
         self._app.invalidate()
+
+    def _wait(self) -> None:
+        self.ask_no_more()
+        self._asking = asyncio.get_running_loop().call_later(PAUSE, self._paused)
+
+    def _paused(self) -> None:
+        if self._before is None:
+            self._before = self._buffer.text
+        self._is_deciding = self._buffer.text in ("", self._before)
+        self.refresh()
+
+    def _typed(self, buffer: Buffer) -> None:
+        if self._asking is not None:
+            self._wait()
+
+    def _decide(self, is_allowed: bool) -> None:
+        self.ask_no_more()
+        self._on_answer(is_allowed)
 
     def _before_render(self, app: Application[int]) -> None:
         size = self._output.get_size()
@@ -217,10 +260,10 @@ class Surface:
     def _line_prefix(self, line: int, wrapped: int) -> AnyFormattedText:
         if line or wrapped:
             return "  "
-        return [("bold ansicyan", _PROMPT)]
+        return [("bold ansiyellow", _DECIDE)] if self._is_deciding else [("bold ansicyan", _PROMPT)]
 
     def _below(self) -> str:
-        text = self._hint(self._buffer.text)
+        text = _DECIDING if self._is_deciding else self._hint(self._buffer.text)
         if self._is_armed():
             text = "press Ctrl-C again to exit"
         return f"\x1b[2m{text}\x1b[0m" if text and self._use_color else text
@@ -259,6 +302,12 @@ class Surface:
         @keys.add("escape", "enter", filter=at_prompt)
         def newline(event: KeyPressEvent) -> None:
             self._buffer.insert_text("\n")
+
+        for key, is_allowed in (("y", True), ("Y", True), ("n", False), ("N", False)):
+
+            @keys.add(key, filter=at_prompt & Condition(lambda: self._is_deciding))
+            def decide(event: KeyPressEvent, is_allowed: bool = is_allowed) -> None:
+                self._decide(is_allowed)
 
         @keys.add("c-c", filter=~is_searching)
         @keys.add("<sigint>")

@@ -2,7 +2,7 @@
 
 from adapters.chat.layout import Layout
 from adapters.chat.text import clip, units
-from adapters.discord.render import is_shown, plain, render
+from adapters.discord.render import is_shown, plain, render, unpaired
 
 # Discord counts letters, and some count as two elsewhere: what fits counted so fits either way.
 MOST_UNITS = 2_000
@@ -34,6 +34,10 @@ class _Plain:
         # What a tool says of itself is no Markdown.
         small = f"-# {clip(doing.translate(_ESCAPED), _LONGEST_DOING)}"
         return f"{page}\n{small}" if page else small
+
+    def with_question(self, page: str | None, question: str) -> str | None:
+        both = f"{page}\n\n{unpaired(question)}" if page else question
+        return both if units(both) <= MOST_UNITS else None
 
 
 class _Markdown(_Plain):

@@ -13,6 +13,8 @@ from adapters.chat.table import table
 from adapters.chat.text import is_visible
 
 _BACKTICKS = re.compile("`{3,}")
+# What ends something in which text is hidden: a spoiler, or the address of a link.
+_HIDING = re.compile(r"\|(?=\|)|\](?=\()")
 _LANGUAGE = re.compile(r"[\w+#.-]{1,20}")
 _BREAK = "\u200b"
 # Discord knows three sizes of headings.
@@ -42,6 +44,11 @@ def render(source: str, *, is_padded: bool = True) -> str:
 def plain(source: str) -> str:
     """The source itself, where nothing better fits: no longer than it is, and no fence in it."""
     return _BACKTICKS.sub(lambda run: "'" * len(run[0]), _without_marks(source)).strip()
+
+
+def unpaired(text: str) -> str:
+    """The text as it is read below another, which may have opened a spoiler or a link: neither can end in it."""
+    return _HIDING.sub(lambda sign: f"{sign[0]}{_BREAK}", text)
 
 
 def _pieces(source: str, seen: Sequence[Seen], is_padded: bool) -> list[_Piece]:

@@ -133,7 +133,7 @@ class Screen:
         channel = reply.address.scope_id
         is_surplus = index >= len(view.wanted)
         try:
-            if is_surplus and reply.is_final:
+            if slot.is_surplus:
                 await self._write(message_in("DELETE", channel, message))
             elif slot.file is not None:
                 body, files = await self._filed(reply, slot.file)

@@ -166,7 +166,10 @@ class Bot:
 
     async def edit(self, message_id: str, reply: Reply) -> Left | None:
         """Bring the answer's messages nearer to what it is now."""
-        if not reply.is_final:
+        if reply.question is not None:
+            # It is a person who is waited for.
+            self._busy.end(reply.turn)
+        elif not reply.is_final:
             self._busy.begin(reply.turn, reply.address)
         with self._ending(reply):
             left = await self._screen.edit(message_id, reply)

@@ -10,6 +10,9 @@ from adapters.telegram.rich import render_rich, weight
 from adapters.telegram.settings import Style
 
 _MOST_UNITS = 4_096
+_MOST_ENTITIES = 100
+_MOST_BYTES = 32_768
+_MOST_BLOCKS = 500
 _LONGEST_DOING = 100
 # What is left free for the line about a tool.
 _ROOM = _LONGEST_DOING + 2
@@ -43,6 +46,12 @@ class _Plain:
 
     def with_doing(self, page: Page | None, doing: str) -> Page:
         return Page("\n\n".join(filter(None, (page.text if page else "", _shown(doing)))) or "…")
+
+    def with_question(self, page: Page | None, question: Page) -> Page | None:
+        page, before = page or Page(""), f"{page.text}\n\n" if page else ""
+        moved = (replace(entity, offset=units(before) + entity.offset) for entity in question.entities)
+        both = Page(before + question.text, (*page.entities, *moved))
+        return both if units(both.text) <= _MOST_UNITS and len(both.entities) <= _MOST_ENTITIES else None
 
 
 class _Entities(_Plain):
@@ -81,6 +90,12 @@ class _Rich:
         if shown:
             return replace(page, rich=f"{page.rich}<p><i>{html.escape(shown, quote=False)}</i></p>")
         return page if page.rich else replace(page, rich="<p>…</p>")
+
+    def with_question(self, page: Page | None, question: Page) -> Page | None:
+        both = (page.rich if page else "") + question.rich
+        # No block is without a tag that opens it.
+        blocks = both.count("<") - both.count("</")
+        return Page("", rich=both) if len(both.encode()) <= _MOST_BYTES and blocks <= _MOST_BLOCKS else None
 
 
 def _shown(doing: str) -> str:

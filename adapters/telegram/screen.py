@@ -92,6 +92,8 @@ class Screen:
     async def send(self, reply: Reply) -> str:
         """Open a message with a few words; whole are only an answer whose drafts were seen, and a voice."""
         view = self._view(reply.turn)
+        # Telegram takes a draft away when a message comes.
+        self._end_draft(reply.turn)
         index = len(reply.parts)
         slot = view.slot(index)
         if slot.file is not None and slot.file.kind == "voice":
@@ -163,6 +165,9 @@ class Screen:
     def forget(self, turn: str) -> None:
         """The answer is whole on the screen, or never will be."""
         self._views.pop(turn, None)
+        self._end_draft(turn)
+
+    def _end_draft(self, turn: str) -> None:
         for key in [key for key, draft in self._drafts.items() if draft.turn == turn]:
             del self._drafts[key]
 
@@ -184,7 +189,7 @@ class Screen:
         slot, chat = view.slot(index), place(reply.address)[0]
         is_surplus = index >= len(view.wanted)
         try:
-            if is_surplus and reply.is_final:
+            if slot.is_surplus:
                 await self._write(DeleteMessage(chat_id=chat, message_id=int(message)))
             elif slot.file is None:
                 await self._write(_edit(chat, int(message), slot))

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Literal
 
-from factory_contracts.work import AgentSpec, Files, Limits, McpServer
+from factory_contracts.work import AgentSpec, Approvals, Files, Limits, McpServer
 
 HASH_LENGTH = 12
 
@@ -39,6 +39,7 @@ class Agent:
     permission_mode: str | None = None
     is_dry: bool = False
     allow_unpriced: bool = False
+    approvals: Approvals = field(default_factory=Approvals)
     while_running: WhileRunning = "queue"
 
     hash: str = field(init=False, compare=False)
@@ -66,6 +67,7 @@ class Agent:
             permission_mode=self.permission_mode,
             is_dry=self.is_dry,
             allow_unpriced=self.allow_unpriced,
+            approvals=self.approvals,
             description=self.description,
             limits=self.limits,
         )

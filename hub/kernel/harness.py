@@ -10,12 +10,12 @@ What tools bring for the person, files and things to say next, goes with an answ
 """
 
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from json import dumps, loads
 from typing import Literal
 
 from factory_contracts.messages import Attachment, Outcome
 from factory_contracts.work import KnownCall
+from hub.kernel.approval import digest
 from hub.kernel.events import Called, Did, Failed, Finished, Kept, ModelEvent, Said, Thought
 from hub.kernel.ports import ModelMessage, ModelRequest, Spoken, ToolCalls, ToolResult, ToolSpec
 from hub.kernel.schema import complaint
@@ -28,6 +28,7 @@ MAX_FILES = 10
 MAX_FILE = 20 * 1024 * 1024
 MAX_SIDE_BY_SIDE = 16
 MAX_TOOL_NAME = 64
+CALL_DIGEST = 12
 RETRY_DELAYS = (0.5, 2.0, 6.0)
 # Whoever is told to come back later than this asks somebody else.
 LONGEST_WAIT = 30.0
@@ -462,9 +463,9 @@ def _plan(state: Asking) -> tuple[Course, tuple[Wanted, ...]]:
     for called in state.called:
         name = called.tool[:MAX_TOOL_NAME] or "unnamed"
         arguments, problem = _read(called.arguments)
-        digest = sha256(f"{name}\0{arguments}".encode(errors="surrogatepass")).hexdigest()[:12]
-        digests.append(digest)
-        call = f"{digest}-{digests.count(digest)}"
+        known_by = digest(called.tool, arguments)
+        digests.append(known_by[:CALL_DIGEST])
+        call = f"{known_by[:CALL_DIGEST]}-{digests.count(known_by[:CALL_DIGEST])}"
         spec = next((spec for spec in course.given.request.tools if spec.name == called.tool), None)
         known = next((known for known in course.given.known_calls if known.call == call), None)
         plan: ToolSpec | ToolResult
@@ -476,7 +477,7 @@ def _plan(state: Asking) -> tuple[Course, tuple[Wanted, ...]]:
         else:
             plan = _permit(course.given, spec, known, call, arguments)
         attachments = known.attachments if known is not None and isinstance(plan, ToolResult) else None
-        planned.append(Wanted(call, name, arguments, digest, plan, attachments or ()))
+        planned.append(Wanted(call, name, arguments, known_by, plan, attachments or ()))
     message = ToolCalls(
         state.text,
         tuple((wanted.call, wanted.name, wanted.arguments) for wanted in planned),

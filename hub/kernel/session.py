@@ -11,8 +11,10 @@ from sys import intern
 
 from factory_contracts.messages import Attachment, Exchange, InboundMessage, Outcome, Usage, turn_id
 from factory_contracts.records import (
+    Asked,
     Bound,
     Compacted,
+    Decided,
     HeadMoved,
     Record,
     ReplyOpened,
@@ -31,6 +33,7 @@ from factory_contracts.records import (
     TurnSuperseded,
 )
 from factory_contracts.work import KnownCall, Line
+from hub.kernel.approval import Approval
 
 SEEN_KEPT = 1_000
 COMPACT_AFTER = 25
@@ -87,6 +90,7 @@ class OpenTurn:
     known_calls: tuple[KnownCall, ...] = ()
     joined: tuple[tuple[str, str], ...] = ()
     again: Passage | None = None
+    approvals: tuple[Approval, ...] = ()
 
     @property
     def bubble(self) -> str | None:
@@ -118,6 +122,18 @@ class OpenTurn:
     def is_answered(self) -> bool:
         """Whether there is something to show for good."""
         return self.answer is not None
+
+    def approval(self, call: str) -> Approval | None:
+        """Whether the call may be made, as far as anybody was asked."""
+        return next((one for one in self.approvals if one.asked.call == call), None)
+
+    @property
+    def questions(self) -> tuple[Asked, ...]:
+        """What the present attempt waits to be allowed, the oldest first; with the answer it is over."""
+        if self.is_answered or not self.approvals:
+            return ()
+        attempt = self.start.attempt if self.start is not None else 0
+        return tuple(one.asked for one in self.approvals if one.decided is None and one.attempt == attempt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +233,9 @@ class Session:
                     turn.bubbles = (*turn.bubbles, record.message_id)
             case ToolStarted():
                 self._know(record.turn, KnownCall(call=record.call, outcome="unknown"))
+                self._approve(record)
+            case Asked() | Decided():
+                self._approve(record)
             case ToolDone():
                 known = KnownCall(
                     call=record.call, outcome=record.outcome, content=record.content, attachments=record.attachments
@@ -248,7 +267,7 @@ class Session:
                 if record.compacted >= self.compacted:
                     self._compacted(sequence, record, is_late)
             case _:
-                # Money and approvals are folded by those who keep budgets and questions.
+                # Money is folded by those who keep budgets.
                 pass
 
     def known(self, message: InboundMessage) -> tuple[str, tuple[str, ...]] | None:
@@ -354,6 +373,19 @@ class Session:
         before = {one.call: one for one in turn.known_calls}
         if known.call not in before or before[known.call].outcome == "unknown":
             turn.known_calls = tuple({**before, known.call: known}.values())
+
+    def _approve(self, record: Asked | Decided | ToolStarted) -> None:
+        """What becomes of a question."""
+        turn = self.turns.get(record.turn)
+        if turn is None:
+            return
+        attempt = turn.start.attempt if turn.start is not None else 0
+        if isinstance(record, Asked) and turn.approval(record.call) is None:
+            turn.approvals = (*turn.approvals, Approval(record, attempt))
+        else:
+            turn.approvals = tuple(
+                one.after(record, attempt) if one.asked.call == record.call else one for one in turn.approvals
+            )
 
     def _received(self, sequence: int, record: TurnReceived) -> None:
         if record.turn in self.seen:

@@ -18,6 +18,7 @@ from factory_contracts.messages import (
     TO_SPOKE,
     Accepted,
     Address,
+    Decision,
     Final,
     FinalReceipt,
     FromSpoke,
@@ -26,6 +27,7 @@ from factory_contracts.messages import (
     Moved,
     Noted,
     Outbound,
+    Question,
     Refused,
     Said,
     ShownReceipt,
@@ -48,6 +50,7 @@ ADDRESS = Address(platform="paper", bot_id="desk", scope_id="chat")
 ELSEWHERE = Address(platform="paper", bot_id="desk", scope_id="other chat")
 ROOM = 10
 LONG = "one two three four five"
+QUESTION = Question(code="0123456789abcdef", text="May I?", expires_at=60.0)
 STORE = subjects.blobs("paper", "desk")
 
 
@@ -82,6 +85,10 @@ class Paper:
     @property
     def texts(self) -> list[str]:
         return [reply.text for _, reply in self.edits]
+
+    @property
+    def questions(self) -> list[Question | None]:
+        return [reply.question for _, reply in self.edits]
 
 
 class Pages:
@@ -240,6 +247,7 @@ def update(
     epoch: int = 1,
     mid: str | None = None,
     further: tuple[str, ...] | None = None,
+    question: Question | None = None,
 ) -> Update:
     return Update(
         turn="t",
@@ -247,6 +255,7 @@ def update(
         events=events,
         base=base,
         text=text,
+        question=question,
         message_id=mid,
         further=further,
         epoch=epoch,
@@ -1082,6 +1091,38 @@ async def test_a_long_answer_that_was_drafted_opens_whole_and_goes_on_in_further
     await stage.spoke.close()
 
 
+async def test_a_question_is_no_draft_and_what_follows_it_grows_in_its_message() -> None:
+    pages = Pages()
+    pages.has_drafts = True
+    stage = await a_stage(screen=pages, drafts=pages)
+    await stage.tell(update("0123"))
+
+    await stage.tell(update("4", base=4, events=2, question=QUESTION))
+    await stage.tell(update("5", base=5, events=3))
+    await stage.tell(final("0123456"))
+
+    assert pages.drafts == ["0123"]
+    assert [text for _, text in pages.opened] == ["…"]
+    assert [text for _, text in pages.edited] == ["01234", "012345", "0123456"]
+    await stage.spoke.close()
+
+
+async def test_a_question_that_comes_while_a_draft_waits_for_leave_is_written_as_a_message() -> None:
+    pages, pace = Pages(), Pace(lambda place: Rhythm(0.0))
+    pages.has_drafts = True
+    stage = await a_stage(screen=pages, pace=pace, drafts=pages)
+    await stage.tell(update("0"))
+    pace.silence("chat", 10)
+    await stage.tell(update("01", events=2))
+
+    await stage.tell(update("01", events=2, question=QUESTION))
+    await pass_time(20)
+
+    assert pages.drafts == ["0"]
+    assert pages.text == "01"
+    await stage.spoke.close()
+
+
 async def test_where_there_are_no_drafts_a_bubble_opens_with_a_few_words() -> None:
     pages = Pages()
     stage = await a_stage(screen=pages, drafts=pages)
@@ -1308,6 +1349,148 @@ async def test_a_pressed_button_is_told_until_the_hub_has_heard_it() -> None:
     pressed = [one for one in stage.asked if isinstance(one, StopPressed)]
     assert pressed[0] == told
     assert pressed[-1].user_id == "ben"
+    await stage.spoke.close()
+
+
+async def test_an_answer_to_a_question_is_told_until_the_hub_has_heard_it() -> None:
+    stage = await a_stage()
+    stage.answer = lambda asked: None
+    pressing = asyncio.create_task(stage.spoke.decide("chat", "t", QUESTION.code, "ann", approved=True))
+    await pass_time(5)
+    stage.answer = lambda asked: Noted(epoch=1)
+    decided = await pressing
+    stage.answer = lambda asked: Refused(reason="not allowed", text="No.")
+
+    refused = await stage.spoke.decide("chat", "t", QUESTION.code, "ben", approved=False)
+
+    assert (decided, refused) == (None, Refused(reason="not allowed", text="No."))
+    told = [one for one in stage.asked if isinstance(one, Decision)]
+    yes = Decision(
+        platform="paper", bot_id="desk", scope_id="chat", turn="t", code=QUESTION.code, user_id="ann", approved=True
+    )
+    assert told[0] == told[1] == yes
+    assert told[-1] == yes.model_copy(update={"user_id": "ben", "approved": False})
+    await stage.spoke.close()
+
+
+async def test_a_question_is_shown_with_the_same_words_and_gone_with_the_same_words() -> None:
+    stage = await a_stage()
+    await stage.tell(update("One"))
+    await stage.tell(update("One", question=QUESTION))
+
+    await stage.tell(update("One"))
+
+    assert stage.paper.texts == ["One"] * 3
+    assert stage.paper.questions == [None, QUESTION, None]
+    await stage.spoke.close()
+
+
+async def test_a_question_that_an_answer_begins_with_opens_its_bubble() -> None:
+    stage = await a_stage()
+
+    await stage.tell(update("", events=0, question=QUESTION))
+
+    assert stage.paper.sent == ["…"]
+    assert stage.paper.questions == [QUESTION]
+    await stage.spoke.close()
+
+
+async def test_the_end_of_an_answer_takes_its_question_away() -> None:
+    stage = await a_stage()
+    await stage.tell(update("One", question=QUESTION))
+
+    await stage.tell(final())
+
+    assert stage.paper.questions == [QUESTION, None]
+    await stage.spoke.close()
+
+
+async def test_a_question_that_comes_and_goes_while_the_place_is_silent_is_not_shown() -> None:
+    pace = Pace(lambda place: Rhythm(10.0))
+    stage = await a_stage(pace=pace)
+    await stage.tell(update("One"))
+    await pass_time(20)
+    pace.silence("chat", 60)
+
+    await stage.tell(update("One", question=QUESTION))
+    await stage.tell(update("One, two", events=2))
+    await pass_time(70)
+
+    assert stage.paper.questions == [None, None]
+    assert stage.paper.texts == ["One", "One, two"]
+    await stage.spoke.close()
+
+
+async def test_a_question_that_comes_while_the_place_is_silent_is_shown_when_that_is_over() -> None:
+    pace = Pace(lambda place: Rhythm(10.0))
+    stage = await a_stage(pace=pace)
+    await stage.tell(update("One"))
+    await pass_time(20)
+    pace.silence("chat", 60)
+
+    await stage.tell(update("One", question=QUESTION))
+    await stage.tell(update(", two", base=3, events=2, question=QUESTION))
+    await pass_time(70)
+
+    assert stage.paper.questions == [None, QUESTION]
+    assert stage.paper.texts == ["One", "One, two"]
+    await stage.spoke.close()
+
+
+async def test_a_question_is_written_before_what_grows() -> None:
+    pages = Pages()
+    stage = await a_stage(screen=pages, pace=Pace(lambda place: Rhythm(0.0), between=1.0))
+    places = {name: ADDRESS.model_copy(update={"scope_id": name}) for name in "abcd"}
+
+    def growing(name: str, text: str, question: Question | None = None) -> Update:
+        told = update(text, events=len(text), question=question)
+        return told.model_copy(update={"turn": name, "address": places[name]})
+
+    for name in places:
+        await stage.tell(growing(name, "x"))
+    await pass_time(30)
+    before = len(pages.edited)
+    for name in "abc":
+        await stage.tell(growing(name, f"{name} grows"))
+    await stage.tell(growing("d", "d asks", QUESTION))
+    await pass_time(30)
+
+    assert [text for _, text in pages.edited[before:]][:2] == ["a grows", "d asks"]
+    await stage.spoke.close()
+
+
+async def test_a_question_does_not_wait_for_words_that_were_lost() -> None:
+    stage = await a_stage()
+    await stage.tell(update("One "))
+
+    await stage.tell(update("four", base=12, events=4, question=QUESTION))
+    await stage.tell(update(" five", base=16, events=5))
+    await stage.tell(update("One two three four five", events=5))
+
+    assert stage.paper.texts == ["One ", "One ", "One ", "One two three four five"]
+    assert stage.paper.questions == [None, QUESTION, None, None]
+    await stage.spoke.close()
+
+
+async def test_a_question_takes_nothing_back_that_an_earlier_process_showed() -> None:
+    stage = await a_stage()
+    await stage.tell(update("four", base=12, events=4, mid="of an earlier life", question=QUESTION))
+    assert stage.paper.edits == []
+
+    await stage.tell(update("One two three four", events=4, mid="of an earlier life", question=QUESTION))
+
+    assert stage.paper.sent == []
+    assert [(where, reply.question) for where, reply in stage.paper.edits] == [("of an earlier life", QUESTION)]
+    await stage.spoke.close()
+
+
+async def test_a_question_of_a_hub_that_was_replaced_is_not_shown() -> None:
+    stage = await a_stage()
+    await stage.tell(update("One", epoch=2))
+
+    await stage.tell(update("One", epoch=1, question=QUESTION))
+
+    assert stage.paper.questions == [None]
     await stage.spoke.close()
 
 

@@ -7,6 +7,8 @@ from factory_contracts import subjects
 from factory_contracts.messages import Address, InboundMessage, Outcome, Usage
 from factory_contracts.records import (
     RECORD,
+    Asked,
+    Decided,
     MoneyReserved,
     MoneySettled,
     Record,
@@ -84,6 +86,37 @@ def settled(turn: str = "t1", call: str = "m1", *, amount: str | None = "0.01", 
         attempt=attempt,
         call=call,
         amount=None if amount is None else Decimal(amount),
+    )
+
+
+def question(call: str, *, text: str = "May I?") -> Record:
+    """A person is asked about a call, for a minute."""
+    return Asked(
+        id=record_id("t1", "asked", call),
+        turn="t1",
+        at=NOON + 1,
+        call=call,
+        code="0" * 16,
+        tool="send",
+        effect="external",
+        arguments="0" * 64,
+        text=text,
+        user_id="ada",
+        expires_at=NOON + 61,
+    )
+
+
+def decision(call: str, *, approved: bool, user: str | None = "olga") -> Record:
+    """They answer, or nobody does."""
+    return Decided(
+        id=record_id("t1", "decided", call),
+        turn="t1",
+        at=NOON + 5,
+        call=call,
+        code="0" * 16,
+        approved=approved,
+        platform="telegram" if user is not None else None,
+        user_id=user,
     )
 
 

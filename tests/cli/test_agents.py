@@ -1,18 +1,21 @@
 """`factory agent`: a new agent from a template, all that is wrong with a folder, and an agent tried once."""
 
 import json
+import os
+import pty
 import tomllib
 from decimal import Decimal
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import pytest
 
 from factory_cli import config, trial
 from factory_cli.seeds import examine
-from factory_contracts.work import Limits
+from factory_contracts.work import Approvals, Limits
 from factory_nats.identity import Identity
 from hub.kernel.agent import Agent
-from tests.cli.installation import Factory
+from tests.cli.installation import PATIENCE, Factory
 from workers.clipool.composition import ClipoolSettings
 
 TEMPLATES = ("assistant", "coder", "minimal", "researcher")
@@ -80,6 +83,39 @@ def test_whoever_watches_is_warned_before_something_is_changed(tmp_path: Path, s
     assert warnings == ["remember changes what is kept here, and runs for real; --dry-run only tells what it would do"]
 
 
+def test_where_nobody_can_be_asked_what_must_be_allowed_is_denied_and_that_is_told(
+    tmp_path: Path, script: Path
+) -> None:
+    agent = Agent("scout", "scripted", tools=("remember",), approvals=Approvals(write="always"))
+
+    found, warnings = tried(tmp_path, script, agent, "remember")
+
+    assert (found.answer, found.outcome) == (trial.NOBODY, "complete")
+    assert [step.outcome for step in found.steps if step.kind == "tool"] == ["error"]
+    assert warnings == ["remember asks first, and nobody is there to answer: it is denied"]
+
+
+@pytest.mark.parametrize(("allows", "outcome"), [(True, "ok"), (False, "error")])
+def test_whoever_watches_is_asked_before_what_must_be_allowed(
+    tmp_path: Path, script: Path, allows: bool, outcome: str
+) -> None:
+    agent = Agent("scout", "scripted", tools=("remember",), approvals=Approvals(write="always"))
+    questions: list[str] = []
+
+    async def answer(question: str) -> bool:
+        questions.append(question)
+        return allows
+
+    (tmp_path / "work").mkdir()
+    found = trial.try_out(agent, "remember", "ada", settings(tmp_path, script), lambda words: None, answer)
+
+    (question,) = questions
+    assert "`remember`" in question
+    assert 'text: "the heron"' in question
+    assert found.outcome == "complete"
+    assert [step.outcome for step in found.steps if step.kind == "tool"] == [outcome]
+
+
 def test_in_a_dry_run_nothing_is_changed_by_the_agent_or_by_whom_it_asks(tmp_path: Path, script: Path) -> None:
     guide = Agent("guide", "scripted", tools=("remember",), own_tools=("Bash",))
     agent = trial.prepared(
@@ -135,6 +171,34 @@ def test_an_agent_is_tried_from_the_command_line(factory: Factory, script: Path)
     assert told.stdout.endswith("complete: 2 model calls, 2 tokens in, 3 out, $0.00\n")
     assert (document["answer"], document["outcome"], document["usage"]["calls"]) == ("It is 42.", "complete", 2)
     assert not (factory.home / "run" / "state.json").exists()
+
+
+@pytest.mark.parametrize(("key", "outcome"), [("y", "ok"), ("", "error"), ("yes please", "error")])
+def test_a_trial_asks_at_the_terminal(factory: Factory, script: Path, tmp_path: Path, key: str, outcome: str) -> None:
+    agents = tmp_path / "agents"
+    agents.mkdir()
+    (agents / "scout.toml").write_text('model = "scripted"\ntools = ["remember"]\n[approvals]\nwrite = "always"\n')
+    arguments = ("agent", "test", "scout", "-p", "remember", "--json", "--agents", str(agents))
+    ours, theirs = pty.openpty()
+    with TemporaryFile() as stdout:
+        child = factory.bear(
+            *arguments, stdin=theirs, stdout=stdout.fileno(), stderr=theirs, FACTORY_SCRIPT=str(script)
+        )
+        os.close(theirs)
+        try:
+            shown = b""
+            while b"[y/N]" not in shown:
+                shown += os.read(ours, 4096)
+            os.write(ours, f"{key}\n".encode())
+            assert child.wait(PATIENCE) == 0
+        finally:
+            child.end()
+            os.close(ours)
+        stdout.seek(0)
+        document = json.loads(stdout.read())
+
+    assert b'text: "the heron"' in shown
+    assert [step["outcome"] for step in document["steps"] if step["kind"] == "tool"] == [outcome]
 
 
 def test_a_trial_that_fails_says_why_and_ends_with_1(factory: Factory, script: Path) -> None:

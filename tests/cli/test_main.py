@@ -191,7 +191,7 @@ def test_status_and_turns_tell_of_what_runs(factory: Factory) -> None:
     table = factory.run("turns", "ls").stdout
 
     assert status["hub"]["epoch"] > 0
-    assert (list(status["workers"]), status["open_turns"]) == (["clipool"], 0)
+    assert (list(status["workers"]), status["open_turns"], status["questions"]) == (["clipool"], 0, 0)
     assert (turn["scope"], turn["asked"], turn["state"]) == ("walk", "hello", "answered (complete)")
     kinds = [record["kind"] for record in records]
     assert (kinds[0], kinds.count("opened"), kinds.count("answered")) == ("received", 1, 1)

@@ -11,7 +11,7 @@ from factory_cli.config import Route, RouteChoice
 from factory_cli.document import BadConfiguration
 from factory_cli.home import Home
 from factory_cli.seeds import TOOLS, Resolved, by_surroundings, examine, load
-from factory_contracts.work import Files, Limits, McpServer
+from factory_contracts.work import Approvals, Files, Limits, McpServer
 from factory_nats.identity import Identity
 from hub.kernel.agent import Agent
 from hub.kernel.routing import RoutingKey
@@ -142,6 +142,16 @@ def test_the_hash_changes_with_the_soul(tmp_path: Path) -> None:
         (SCOUT + "[[mcp]]\ncommand = ['x']\n", "2: mcp.name: is missing"),
         (SCOUT + "[mcp]\nname = 'x'\n", "2: mcp: must be an array of tables: [[mcp]]"),
         (SCOUT + "limits = 3\n", "2: limits: must be a table"),
+        (SCOUT + "approvals = 'always'\n", "2: approvals: must be a table"),
+        (SCOUT + "[approvals]\nexternal = 'never'\n", "3: approvals.external: must be one of always, tainted, not"),
+        (SCOUT + "[approvals]\nwrite = 'alway'\n", "3: approvals.write: must be one of always, tainted, never, not"),
+        (SCOUT + "[approvals]\nminutes = 0\n", "3: approvals.minutes: must be 1 to 1440, not 0"),
+        (SCOUT + "[approvals]\nhours = 1\n", "3: approvals.hours: unknown key"),
+        (
+            SCOUT + "[approvals]\ndomains = ['https://example.org']\n",
+            "3: approvals.domains: 'https://example.org' is no domain; one is written as in example.org",
+        ),
+        (SCOUT + "[approvals]\ndomains = ['a..b']\n", "3: approvals.domains: 'a..b' is no domain"),
         (SCOUT + "tools = [\n", "2: tools: is no TOML"),
     ],
 )
@@ -238,6 +248,11 @@ can_write = false
 [limits]
 max_tokens = 100
 stall_seconds = 5
+[approvals]
+external = "tainted"
+write = "always"
+minutes = 5
+domains = ["Example.org", "localhost"]
 [[mcp]]
 name = "tickets"
 command = ["run", "-v", "-v"]
@@ -272,6 +287,7 @@ bearer = "WEB_TOKEN"
         while_running="steer",
         files=Files(root=str(agents / "trees"), can_write=False),
         limits=Limits(max_tokens=100, stall_seconds=5),
+        approvals=Approvals(external="tainted", write="always", seconds=300, domains=("example.org", "localhost")),
         mcp=(
             McpServer(name="tickets", command=("run", "-v", "-v"), env=("TICKETS_TOKEN",), reads=("list",)),
             McpServer(name="web", url="https://example.test/mcp", bearer="WEB_TOKEN"),

@@ -1,6 +1,7 @@
 """What the log says of turns: found again, put in order, and printed so that it harms nobody."""
 
 import json
+from typing import Literal
 
 import pytest
 
@@ -20,7 +21,21 @@ from factory_contracts.records import (
 )
 from factory_contracts.trace import Step
 from hub.kernel.routing import RoutingKey
-from tests.cli.facts import KEY, NOON, answered, asked, log_of, received, reserved, settled, shown, started, used
+from tests.cli.facts import (
+    KEY,
+    NOON,
+    answered,
+    asked,
+    decision,
+    log_of,
+    question,
+    received,
+    reserved,
+    settled,
+    shown,
+    started,
+    used,
+)
 from tests.cli.installation import Factory
 
 OTHER = RoutingKey("telegram", "main", "7")
@@ -180,6 +195,61 @@ def test_an_attempt_that_was_lost_shows_what_the_log_knows_of_it() -> None:
     assert "total      4 model calls, 10 tokens in, 2 out, $0.02 + 2 unknown (budgets count $0.05 for that)" in lines
 
 
+def test_a_call_that_a_person_was_asked_about_says_so_and_what_they_said() -> None:
+    def step(call: str, outcome: Literal["ok", "error"]) -> Step:
+        return used(call, "send").model_copy(update={"effect": "external", "outcome": outcome})
+
+    lines = printed(
+        received(),
+        question("c1"),
+        decision("c1", approved=True),
+        question("c2"),
+        decision("c2", approved=False),
+        question("c3"),
+        decision("c3", approved=False, user=None),
+        question("c4"),
+        answered("t1", step("c1", "ok"), step("c2", "error"), step("c3", "error"), step("c4", "error")),
+    )
+
+    asked_at, at, until = (trace.clock(NOON + seconds) for seconds in (1, 5, 61))
+    assert lines[5:9] == [
+        "    1 tool  send  external, 0.0 s  ok",
+        '        {"a": 1}',
+        f"        asked at {asked_at}: olga (telegram) allowed it at {at}",
+        "        > noon",
+    ]
+    assert f"        asked at {asked_at}: olga (telegram) did not allow it at {at}" in lines
+    assert f"        asked at {asked_at}: nobody answered until {until}" in lines
+    assert f"        asked at {asked_at}: nobody answered before it was over" in lines
+
+
+def test_a_question_that_is_open_stands_in_its_attempt_with_all_that_is_asked() -> None:
+    lines = printed(received(), question("c1"), started(attempt=2), question("c1"), question("c2"))
+
+    asked_at, until = trace.clock(NOON + 1), trace.clock(NOON + 61)
+    assert lines[4:] == [
+        "attempt 1  at worker clipool (life1)",
+        "      tool  send  external, not begun",
+        "        May I?",
+        f"        asked at {asked_at}: nobody answered before it was over",
+        "attempt 2  at worker clipool (life2), because: the worker died",
+        *(
+            "      tool  send  external, not begun",
+            "        May I?",
+            f"        asked at {asked_at}: nobody has answered yet, and can until {until}",
+        )
+        * 2,
+        "answer     not yet",
+        "total      0 model calls, 0 tokens in, 0 out, $0.00",
+    ]
+
+
+def test_a_decision_counts_in_every_attempt_that_asked() -> None:
+    lines = printed(received(), question("c1"), started(attempt=2), question("c1"), decision("c1", approved=True))
+
+    assert sum("olga (telegram) allowed it" in line for line in lines) == 2
+
+
 def test_a_failure_shows_the_operators_reason_and_the_persons_reference() -> None:
     lines = printed(
         received(),
@@ -210,7 +280,8 @@ def test_an_answer_that_cannot_be_delivered_says_so() -> None:
 
 
 def test_a_record_that_stands_there_twice_changes_nothing() -> None:
-    records = [received(), reserved(), settled(), answered("t1", asked()), shown()]
+    leave = (question("c1"), started(attempt=2), question("c1"), decision("c1", approved=True))
+    records = [received(), *leave, reserved(), settled(), answered("t1", asked()), shown()]
 
     assert printed(*records) == printed(*(record for record in records for _ in range(2)))
 
@@ -220,6 +291,8 @@ def test_nothing_that_a_stranger_wrote_moves_the_cursor() -> None:
     records = (
         received(text=evil, user=f"{evil}a"),
         started(attempt=2, why=evil),
+        question("c1", text=evil),
+        decision("c1", approved=True, user=evil),
         answered("t1", asked(text=evil, reason=evil, error=evil), used(evil, evil, content=evil), text=evil),
         ReplyUndeliverable(id="x", turn="t1", at=NOON, reason=evil),
     )

@@ -8,13 +8,41 @@ from typing import Any
 
 import pytest
 
-from factory_contracts.messages import FinalReceipt, InboundMessage, Refused, ShownReceipt, StopPressed, Submit
+from factory_contracts.messages import (
+    Decision,
+    FinalReceipt,
+    Hello,
+    InboundMessage,
+    Question,
+    Refused,
+    ShownReceipt,
+    StopPressed,
+    Submit,
+)
 from tests.discord.stage import Stage, staged
+from tests.discordapi.ledger import Shown
 from tests.discordapi.people import Times
 from tests.discordapi.trouble import Answer, Cloudflare, Cut, Empty, Garbage, Page, TooFast
 from tests.fakes import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")
+
+
+CODE = "0123456789abcdef"
+QUESTION = Question(
+    code=CODE, text='May I use **send** (it reaches outside)?\n\n```json\n{"to": "all"}\n```', expires_at=1.0
+)
+
+
+async def asked_in_channel(stage: Stage) -> tuple[str, Shown]:
+    """An answer that has begun and asks: its turn, and the message that shows it."""
+    turn = await stage.said(stage.channel, stage.ann, f"{stage.name} Tell them")
+    await stage.hub.grow(turn, "Let me see.")
+    await until(lambda: stage.texts(stage.channel) == ["Let me see."])
+    await stage.hub.grow(turn, "Let me see.", question=QUESTION)
+    await until(lambda: "Allow" in buttons(stage.shown(stage.channel)[0].components))
+    (shown,) = stage.shown(stage.channel)
+    return turn, shown
 
 
 async def finished(stage: Stage, count: int = 1) -> None:
@@ -246,6 +274,140 @@ async def test_the_button_under_a_growing_answer_stops_it(tmp_path: Path) -> Non
         await stage.hub.answer(turn, "One, two, three", outcome="stopped")
         await finished(stage)
         assert stage.shown(stage.channel)[0].components == ()
+
+
+async def test_a_question_appears_below_the_answer_with_its_buttons_in_one_edit(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        _, shown = await asked_in_channel(stage)
+
+        assert shown.text == f"Let me see.\n\n{QUESTION.text}"
+        assert [list(buttons((row,))) for row in shown.components] == [["Allow", "Deny", "⏹ Stop"]]
+        assert len(stage.server.ledger.called("edit_message")) == 2
+        assert len(stage.server.ledger.called("create_message")) == 1
+
+
+@pytest.mark.parametrize(("label", "approved"), [("Allow", True), ("Deny", False)])
+async def test_the_buttons_under_a_question_tell_who_decided_what(tmp_path: Path, label: str, approved: bool) -> None:
+    async with staged(tmp_path) as stage:
+        turn, shown = await asked_in_channel(stage)
+
+        token = stage.server.press(shown.id, stage.bob, buttons(shown.components)[label])
+        await until(lambda: bool(stage.hub.told(Decision)))
+
+        (told,) = stage.hub.told(Decision)
+        assert isinstance(told, Decision)
+        assert (told.scope_id, told.turn, told.code) == (str(stage.channel.id), turn, CODE)
+        assert (told.user_id, told.approved) == (str(stage.bob.id), approved)
+        assert stage.server.answered(token) is not None
+
+
+async def test_discord_hears_of_a_press_before_the_hub_says_anything(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        _, shown = await asked_in_channel(stage)
+        stage.hub.answers = lambda asked: None if isinstance(asked, Decision) else stage.hub.agree(asked)
+
+        token = stage.server.press(shown.id, stage.ann, buttons(shown.components)["Allow"])
+        await until(lambda: len(stage.hub.told(Decision)) >= 2)
+
+        assert stage.server.answered(token) is not None
+
+
+async def test_whoever_may_not_decide_is_told_so_alone(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        _, shown = await asked_in_channel(stage)
+        stage.hub.answers = lambda asked: (
+            Refused(reason="not allowed", text="That is not yours to allow.")
+            if isinstance(asked, Decision)
+            else stage.hub.agree(asked)
+        )
+
+        stage.server.press(shown.id, stage.bob, buttons(shown.components)["Allow"])
+        await until(lambda: len(stage.shown(stage.channel)) == 2)
+
+        told = stage.shown(stage.channel)[1]
+        assert (told.text, told.only_for) == ("That is not yours to allow.", stage.bob.id)
+        assert stage.shown(stage.channel)[0].text == shown.text
+
+
+async def test_a_question_is_gone_once_it_is_decided(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        turn, shown = await asked_in_channel(stage)
+
+        await stage.hub.grow(turn, "Let me see.", events=2)
+        await until(lambda: stage.texts(stage.channel) == ["Let me see."])
+
+        (after,) = stage.shown(stage.channel)
+        assert (after.id, list(buttons(after.components))) == (shown.id, ["⏹ Stop"])
+
+
+async def test_a_press_is_understood_by_a_bot_that_was_started_anew(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        turn, shown = await asked_in_channel(stage)
+        await stage.kill()
+        await stage.run()
+
+        stage.server.press(shown.id, stage.ann, buttons(shown.components)["Allow"])
+        await until(lambda: bool(stage.hub.told(Decision)))
+
+        (told,) = stage.hub.told(Decision)
+        assert isinstance(told, Decision)
+        assert (told.turn, told.code, told.user_id, told.approved) == (turn, CODE, str(stage.ann.id), True)
+
+
+async def test_a_question_that_stands_is_shown_again_in_the_same_message_after_a_restart(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        turn, shown = await asked_in_channel(stage)
+        await stage.kill()
+        await stage.run()
+        await until(lambda: len(stage.hub.told(Hello)) == 2)
+        await stage.hub.grow(turn, "Let me see. Well.", events=2, question=QUESTION)
+        await until(lambda: stage.texts(stage.channel)[0].startswith("Let me see. Well."))
+
+        (again,) = stage.shown(stage.channel)
+
+        assert again.id == shown.id
+        assert again.text == f"Let me see. Well.\n\n{QUESTION.text}"
+        assert list(buttons(again.components)) == ["Allow", "Deny", "⏹ Stop"]
+        assert len(stage.server.ledger.called("create_message")) == 1
+
+
+async def test_a_question_longer_than_a_message_goes_on_in_the_next_which_the_answer_then_takes(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        text = "word " * 350
+        arguments = "\n".join(f"argument {number}" for number in range(170))
+        question = Question(code=CODE, text=f"May I?\n\n```\n{arguments}\n```", expires_at=1.0)
+        turn = await stage.said(stage.private, stage.ann, "Tell me everything")
+        await stage.hub.grow(turn, text)
+        await until(lambda: stage.texts(stage.private) == [text.strip()])
+
+        await stage.hub.grow(turn, text, question=question)
+        await until(lambda: "Allow" in buttons(stage.shown(stage.private)[-1].components))
+        first, second = stage.shown(stage.private)
+        told, pressable = f"{first.text}{second.text}", buttons(first.components)
+        await stage.hub.answer(turn, "word " * 600)
+        await finished(stage)
+
+        assert not pressable
+        told = told.replace("\n```", "").replace("```\n", "").partition("May I?")[2]
+        assert "".join(told.split()) == "".join(arguments.split())
+        assert [shown.id for shown in stage.shown(stage.private)] == [first.id, second.id]
+        assert " ".join(stage.texts(stage.private)) == ("word " * 600).strip()
+        assert len(stage.server.ledger.called("create_message")) == 2
+
+
+async def test_a_message_that_a_question_alone_needed_goes_with_the_whole_answer(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        question = Question(code=CODE, text="May I? " * 350, expires_at=1.0)
+        turn = await stage.said(stage.private, stage.ann, "Tell them")
+        await stage.hub.grow(turn, "Let me see.", question=question)
+        await until(lambda: "Allow" in str([one.components for one in stage.shown(stage.private)]))
+
+        await stage.hub.grow(turn, "Let me see.", events=2)
+        await until(lambda: stage.texts(stage.private) == ["Let me see.", "…"])
+        await stage.hub.answer(turn, "Let me see. Told them.")
+        await finished(stage)
+
+        assert stage.texts(stage.private) == ["Let me see. Told them."]
 
 
 async def test_a_stranger_who_presses_is_told_so_and_nobody_else_sees_it(tmp_path: Path) -> None:

@@ -46,6 +46,11 @@ BLOCKS = st.one_of(
     st.text(max_size=3_000),
 )
 ANSWERS = st.lists(BLOCKS, max_size=8).map("\n\n".join)
+QUESTIONS = st.builds(
+    lambda before, arguments: f"{before}\n\n````json\n{arguments}\n````"[:2_500],
+    LINES | st.text(min_size=1, max_size=200),
+    st.text(max_size=2_300) | st.lists(LINES, max_size=60).map("\n".join),
+)
 
 
 def pages(text: str, activity: str | None = None, *, is_final: bool = True) -> tuple[str, ...]:
@@ -66,6 +71,56 @@ def test_every_message_fits_and_every_fence_in_it_is_closed(text: str, activity:
     for page in pages(text, activity, is_final=is_final):
         assert 0 < len(page.encode("utf-16-le", "surrogatepass")) // 2 <= MOST_UNITS
         assert fences(page) % 2 == 0
+
+
+@given(ANSWERS, QUESTIONS)
+@example("||[", "a||b](http://e.org)" * 100)
+@example("word " * 300, "x" * 2_500)
+@settings(deadline=None, max_examples=80)
+def test_a_question_stands_whole_below_the_answer_and_changes_no_message_that_is_full(text: str, question: str) -> None:
+    layout = in_markdown()
+    before = layout.pages(text, None, False)
+    first, *others = pages(question)
+
+    shown = layout.pages(text, None, False, question)
+
+    *full, both = shown[: len(shown) - len(others)]
+    assert both.replace("\u200b", "").endswith(first.replace("\u200b", ""))
+    assert shown[len(full) + 1 :] == tuple(others)
+    assert tuple(full) == before[: len(full)]
+    assert len(before) - 1 <= len(full) <= len(before)
+    for page in shown:
+        assert 0 < len(page.encode("utf-16-le", "surrogatepass")) // 2 <= MOST_UNITS
+        assert fences(page) % 2 == 0
+    assert layout.pages(text, None, False) == before
+
+
+def test_nothing_in_an_answer_hides_what_a_question_says() -> None:
+    (shown,) = in_markdown().pages("||Look [here", None, False, "May I? `a || b` [x](https://e.org)")
+
+    assert shown == "||Look [here\n\nMay I? `a |\u200b| b` [x]\u200b(https://e.org)"
+
+
+def test_an_answer_makes_room_for_a_question_and_takes_it_back() -> None:
+    layout, text = in_markdown(), "word " * 350
+    (before,) = layout.pages(text, None, False)
+
+    (shown,) = layout.pages(text, None, False, "May I? " * 200)
+
+    assert shown.startswith("word word")
+    assert "word\n-# …\n\nMay I?" in shown
+    assert shown.count("May I?") == 200
+    assert layout.pages(text, None, False) == (before,)
+
+
+def test_a_question_that_one_message_does_not_hold_goes_on_in_the_next() -> None:
+    question = "May I?\n\n```json\n" + "x = 1\n" * 400 + "```"
+
+    first, second = in_markdown().pages("Let me see.", None, False, question)
+
+    assert first.startswith("Let me see.\n\nMay I?\n\n```json\nx = 1\n")
+    assert second.startswith("```json\nx = 1\n")
+    assert (first + second).count("x = 1") == 400
 
 
 @given(ANSWERS, st.data())

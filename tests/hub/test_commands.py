@@ -11,7 +11,7 @@ import pytest
 
 from factory_contracts.messages import Accepted, Attachment, Final, Usage, Welcome
 from factory_contracts.records import Bound, Compacted, HeadMoved, TurnAnswered
-from hub.commands import COMMANDS, MAX_MODEL_NAME, SUMMARISE, WELCOME_OWNER
+from hub.commands import APPROVALS, APPROVE, COMMANDS, DENY, MAX_MODEL_NAME, SUMMARISE, WELCOME_OWNER
 from hub.kernel.agent import Agent
 from hub.kernel.budget import Budget
 from hub.kernel.guards import BotPolicy
@@ -44,7 +44,7 @@ async def test_a_word_that_the_hub_does_not_know_is_for_the_agent(world: World) 
     assert [line.text for line in (await world.begun(turn)).lines] == ["/dance with me"]
 
 
-@pytest.mark.parametrize("word", sorted(set(COMMANDS) - {"/stop"}))
+@pytest.mark.parametrize("word", [*sorted(set(COMMANDS) - {"/stop"}), APPROVALS, APPROVE, DENY])
 async def test_no_word_to_the_hub_is_left_unanswered_in_an_empty_conversation(world: World, word: str) -> None:
     final = await world.told(word)
 
@@ -118,7 +118,7 @@ async def test_help_tells_every_word_in_a_line(world: World) -> None:
     final = await world.told("/help", names_scopes=True)
 
     told = [line.split("`")[1] for line in final.text.splitlines() if line.startswith("- ")]
-    assert told == list(COMMANDS)
+    assert told == [*COMMANDS, APPROVALS, APPROVE, DENY]
 
 
 async def test_help_tells_no_word_that_means_nothing_here(world: World) -> None:

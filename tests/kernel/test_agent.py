@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from factory_contracts.work import Files, Limits, McpServer
+from factory_contracts.work import Approvals, Files, Limits, McpServer
 from hub.kernel.agent import Agent
 
 AGENT = Agent("alice", "scripted", system="You are Alice.", tools=("clock",))
@@ -37,6 +37,7 @@ AGENT = Agent("alice", "scripted", system="You are Alice.", tools=("clock",))
         replace(AGENT, is_dry=True),
         replace(AGENT, allow_unpriced=True),
         replace(AGENT, while_running="steer"),
+        replace(AGENT, approvals=Approvals(external="tainted")),
     ],
 )
 def test_whatever_the_model_is_shown_or_may_do_changes_the_hash(other: Agent) -> None:

@@ -7,12 +7,47 @@ from pathlib import Path
 
 import pytest
 
-from factory_contracts.messages import FinalReceipt, InboundMessage, Moved, Refused, ShownReceipt, StopPressed, Submit
+from factory_contracts.messages import (
+    Decision,
+    FinalReceipt,
+    Hello,
+    InboundMessage,
+    Moved,
+    Question,
+    Refused,
+    ShownReceipt,
+    StopPressed,
+    Submit,
+)
+from tests.botapi.chats import Chat
+from tests.botapi.ledger import Shown
 from tests.botapi.trouble import Answer, Cut, Empty, Garbage, Page
 from tests.fakes import until
 from tests.telegram.stage import Stage, staged
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")
+
+
+CODE = "0123456789abcdef"
+QUESTION = Question(
+    code=CODE, text='May I use **send** (it reaches outside)?\n\n```json\n{"to": "all"}\n```', expires_at=1.0
+)
+
+
+def labels(shown: Shown) -> list[list[str]]:
+    """What the rows of buttons say."""
+    return [[button["text"] for button in row] for row in (shown.markup or {}).get("inline_keyboard", ())]
+
+
+async def asked_in(stage: Stage, chat: Chat, question: Question = QUESTION) -> tuple[str, Shown]:
+    """An answer that has begun and asks: its turn, and the message that shows it."""
+    turn = await stage.said(chat, stage.ann, "@factory_bot Tell them")
+    await stage.hub.grow(turn, "Let me see.")
+    await until(lambda: stage.texts(chat) == ["Let me see."])
+    await stage.hub.grow(turn, "Let me see.", question=question)
+    await until(lambda: "Allow" in str(stage.server.screen(chat).by(stage.account.id)[0].markup))
+    (shown,) = stage.server.screen(chat).by(stage.account.id)
+    return turn, shown
 
 
 async def finished(stage: Stage, count: int = 1) -> None:
@@ -202,6 +237,129 @@ async def test_the_button_under_a_growing_answer_stops_it(tmp_path: Path) -> Non
         await finished(stage)
         (shown,) = stage.server.screen(stage.group).by(stage.account.id)
         assert shown.markup is None
+
+
+async def test_a_question_appears_below_the_answer_with_its_buttons_in_one_edit(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        _, shown = await asked_in(stage, stage.group)
+
+        assert shown.text == 'Let me see.\n\nMay I use send (it reaches outside)?\n\n{"to": "all"}'
+        assert [entity["type"] for entity in shown.entities] == ["bold", "pre"]
+        assert labels(shown) == [["Allow"], ["Deny"], ["⏹ Stop"]]
+        assert len(stage.server.ledger.called("editMessageText")) == 2
+        assert len(stage.server.ledger.called("sendMessage")) == 1
+
+
+@pytest.mark.parametrize(("label", "approved"), [("Allow", True), ("Deny", False)])
+async def test_the_buttons_under_a_question_tell_who_decided_what(tmp_path: Path, label: str, approved: bool) -> None:
+    async with staged(tmp_path) as stage:
+        turn, shown = await asked_in(stage, stage.group)
+
+        query = stage.server.press(stage.group, shown.id, stage.bob, label)
+        await until(lambda: stage.server.answered(query) is not None)
+
+        (told,) = stage.hub.told(Decision)
+        assert isinstance(told, Decision)
+        assert (told.scope_id, told.turn, told.code) == (str(stage.group.id), turn, CODE)
+        assert (told.user_id, told.approved) == (str(stage.bob.id), approved)
+        assert not (stage.server.answered(query) or {}).get("text")
+
+
+async def test_whoever_may_not_decide_is_told_so_alone(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        _, shown = await asked_in(stage, stage.group)
+        stage.hub.answers = lambda asked: (
+            Refused(reason="not allowed", text="That is not yours to allow.")
+            if isinstance(asked, Decision)
+            else stage.hub.agree(asked)
+        )
+
+        query = stage.server.press(stage.group, shown.id, stage.bob, "Allow")
+        await until(lambda: stage.server.answered(query) is not None)
+
+        assert (stage.server.answered(query) or {})["text"] == "That is not yours to allow."
+        assert stage.texts(stage.group) == [shown.text]
+
+
+async def test_a_question_is_gone_once_it_is_decided(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        turn, shown = await asked_in(stage, stage.private)
+
+        await stage.hub.grow(turn, "Let me see.", events=2)
+        await until(lambda: stage.texts(stage.private) == ["Let me see."])
+
+        (after,) = stage.server.screen(stage.private).by(stage.account.id)
+        assert (after.id, labels(after)) == (shown.id, [["⏹ Stop"]])
+
+
+async def test_a_press_is_understood_by_a_bot_that_was_started_anew(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        turn, shown = await asked_in(stage, stage.group)
+        await stage.kill()
+        stage.server.press(stage.group, shown.id, stage.ann, "Allow")
+
+        await stage.run()
+        await until(lambda: bool(stage.hub.told(Decision)))
+
+        (told,) = stage.hub.told(Decision)
+        assert isinstance(told, Decision)
+        assert (told.turn, told.code, told.user_id, told.approved) == (turn, CODE, str(stage.ann.id), True)
+
+
+async def test_a_question_that_stands_is_shown_again_in_the_same_message_after_a_restart(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        turn, shown = await asked_in(stage, stage.group)
+        await stage.kill()
+        await stage.run()
+        await until(lambda: len(stage.hub.told(Hello)) == 2)
+        await stage.hub.grow(turn, "Let me see.", question=QUESTION)
+        await until(lambda: len(stage.server.ledger.called("editMessageText")) == 3)
+        await stage.hub.grow(turn, "Let me see. Well.", events=2, question=QUESTION)
+        await until(lambda: stage.texts(stage.group)[0].startswith("Let me see. Well."))
+
+        (again,) = stage.server.screen(stage.group).by(stage.account.id)
+
+        assert again.id == shown.id
+        assert again.text == 'Let me see. Well.\n\nMay I use send (it reaches outside)?\n\n{"to": "all"}'
+        assert labels(again) == [["Allow"], ["Deny"], ["⏹ Stop"]]
+        assert len(stage.server.ledger.called("sendMessage")) == 1
+
+
+async def test_a_long_question_stands_whole_under_a_long_answer_and_costs_no_message(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        text = "\n\n".join(f"Paragraph {number}: " + "word " * 60 for number in range(22))
+        arguments = "\n".join(f"argument {number}" for number in range(150))
+        question = Question(code=CODE, text=f"May I?\n\n```\n{arguments}\n```", expires_at=1.0)
+        turn = await stage.said(stage.private, stage.ann, "Tell me everything")
+        await stage.hub.grow(turn, text)
+        await until(lambda: len(stage.texts(stage.private)) == 2 and "21:" in stage.texts(stage.private)[1])
+        first, second = stage.texts(stage.private)
+
+        await stage.hub.grow(turn, text, question=question)
+        await until(lambda: "May I?" in stage.texts(stage.private)[1])
+        during = stage.texts(stage.private)
+        await stage.hub.answer(turn, text)
+        await finished(stage)
+
+        assert during[0] == first
+        assert during[1].endswith(f"…\n\nMay I?\n\n{arguments}")
+        assert second.startswith(during[1].partition("\n\n…")[0])
+        assert stage.texts(stage.private) == [first, second]
+        assert len(stage.server.ledger.called("sendMessage")) == 2
+
+
+async def test_whatever_a_press_brings_that_is_no_answer_decides_nothing(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        turn, shown = await asked_in(stage, stage.private)
+        for number, data in enumerate((f"y:{turn}", f"y:{turn}:{CODE}0", f"y::{CODE}", f"Y:{turn}:{CODE}", "yes", "n")):
+            message = {"message_id": shown.id, "date": 1, "chat": {"id": stage.ann.id, "type": "private"}}
+            query = {"id": f"{number}", "from": {"id": stage.ann.id, "is_bot": False, "first_name": "Ann"}}
+            stage.server.raw(stage.account, {"callback_query": {**query, "message": message, "data": data}})
+        for word in ("yes", "y", "Allow"):
+            await stage.said(stage.private, stage.ann, word)
+
+        await until(lambda: len(stage.server.ledger.called("answerCallbackQuery")) == 6)
+        assert not stage.hub.told(Decision)
 
 
 async def test_a_strangers_press_does_nothing(tmp_path: Path) -> None:
@@ -406,6 +564,26 @@ async def test_the_stop_button_of_a_draft_stops_the_turn(tmp_path: Path) -> None
         (pressed,) = stage.hub.told(StopPressed)
         assert isinstance(pressed, StopPressed)
         assert (pressed.turn, pressed.user_id) == (turn, str(stage.ann.id))
+
+
+async def test_a_question_ends_a_draft_and_stands_in_a_message(tmp_path: Path) -> None:
+    async with staged(tmp_path, stream="draft") as stage:
+        turn = await stage.said(stage.private, stage.ann, "Hello")
+        await stage.hub.grow(turn, "Let me see.")
+        await until(lambda: bool(stage.server.screen(stage.private).drafts))
+        drafted = len(stage.server.ledger.called("sendMessageDraft"))
+
+        await stage.hub.grow(turn, "Let me see.", question=QUESTION)
+        await until(lambda: "May I" in "".join(stage.texts(stage.private)))
+        pressable = labels(stage.server.screen(stage.private).by(stage.account.id)[0])
+        await stage.hub.grow(turn, "Let me see. Told", events=2)
+        await until(lambda: stage.texts(stage.private) == ["Let me see. Told"])
+        await stage.hub.answer(turn, "Let me see. Told them.")
+        await finished(stage)
+
+        assert pressable == [["Allow"], ["Deny"], ["⏹ Stop"]]
+        assert stage.texts(stage.private) == ["Let me see. Told them."]
+        assert len(stage.server.ledger.called("sendMessageDraft")) == drafted
 
 
 async def test_groups_have_no_drafts_and_so_the_answer_grows_in_its_message(tmp_path: Path) -> None:

@@ -100,6 +100,11 @@ rubbish = some.builds(
     some.lists(some.sampled_from(SNIPPETS) | some.text(max_size=5), max_size=20),
     some.sampled_from((1, 40, 200)),
 )
+questions = some.builds(
+    lambda before, arguments: f"{before}\n\n````json\n{arguments}\n````"[:2_500],
+    some.text(min_size=1, max_size=200) | words,
+    some.text(max_size=2_300) | code | words.map(lambda said: said * 20),
+)
 thorough = settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
 
 
@@ -242,6 +247,64 @@ def test_what_a_tool_does_is_the_last_line_until_it_is_done() -> None:
     assert final.text == "So far"
     assert in_style("plain").pages("**a**", "b", False) == (Page("**a**\n\nb"),)
     assert in_style("rich").pages("a", "b<", False) == (Page("", rich="<p>a</p><p><i>b&lt;</i></p>"),)
+
+
+@given(documents() | rubbish, questions, some.sampled_from(STYLES))
+@thorough
+def test_a_question_stands_whole_below_the_answer_and_changes_no_message_that_is_full(
+    text: str, question: str, style: Style
+) -> None:
+    layout = in_style(style)
+    before = layout.pages(text, None, False)
+    (alone,) = laid_out(question, style)
+
+    *full, last = layout.pages(text, "at work", False, question)
+
+    assert (last.text + last.rich).endswith(alone.text + alone.rich)
+    assert tuple(full) == before[: len(full)]
+    assert len(before) - 1 <= len(full) <= len(before)
+    for page in (*full, last) if style != "rich" else ():
+        check(page)
+    assert len(last.rich.encode()) <= 32_768
+    assert layout.pages(text, None, False) == before
+
+
+def test_a_question_reads_as_it_is_whatever_the_answer_left_open() -> None:
+    text, question = "**Look** at ~~this:\n\n```py\nx = 1", "May **I**?\n\n```\n{}\n```"
+
+    (page,) = in_style("entities").pages(text, None, False, question)
+
+    check(page)
+    assert page.text == "Look at ~~this:\n\nx = 1\n\nMay I?\n\n{}"
+    assert (parts(page, "bold"), parts(page, "pre")) == (["Look", "I"], ["x = 1", "{}"])
+
+
+@pytest.mark.parametrize("style", ["entities", "plain"])
+def test_an_answer_makes_room_for_a_question_and_takes_it_back(style: Style) -> None:
+    layout, text = in_style(style), "word " * 700
+    (before,) = layout.pages(text, None, False)
+
+    (page,) = layout.pages(text, None, False, "May I? " * 300)
+
+    assert page.text.startswith("word word")
+    assert "word\n\n…\n\nMay I?" in page.text
+    assert page.text.count("May I?") == 300
+    assert layout.pages(text, None, False) == (before,)
+
+
+def test_a_question_with_more_to_mark_than_one_message_may_have_keeps_its_marks() -> None:
+    (page,) = in_style("entities").pages("**a** " * 60, None, False, "**b** " * 60)
+
+    check(page)
+    assert parts(page, "bold").count("b") == 60
+    assert 20 <= parts(page, "bold").count("a") <= 40
+
+
+def test_a_question_with_nearly_as_many_blocks_as_one_message_may_have_is_all_there() -> None:
+    (page,) = in_style("rich").pages("- a\n" * 450, None, False, "- b\n" * 450)
+
+    assert page.rich.count("<li>b") == 450
+    assert 20 <= page.rich.count("<li>a") <= 50
 
 
 def test_there_is_always_room_for_what_a_tool_does() -> None:

@@ -17,6 +17,7 @@ from adapters.cli.normalize import PLATFORM, Speaker
 from adapters.cli.once import Events, Once, Painted, Plain, Question, Writer
 from adapters.cli.paint import painter
 from adapters.spoke import Reply, Screen
+from factory_contracts import messages
 from factory_contracts.messages import (
     Accepted,
     Address,
@@ -43,6 +44,7 @@ class Settings:
     agent: str | None = None
     prompt: str | None = None
     is_json: bool = False
+    allows: bool = False
     use_color: bool = True
     files: list[str] = field(default_factory=list)
 
@@ -78,6 +80,12 @@ class Prompter:
         names = [attachment.name for attachment in message.attachments]
         self._tell("submitted", id=message.message_id, text=message.text, files=names)
         return await self._words.get()
+
+    async def decide(self, scope_id: str, turn: str, code: str, user_id: str, *, approved: bool) -> Refused | None:
+        """Tell the test, and wait for its word."""
+        self._tell("decided", scope=scope_id, turn=turn, code=code, user=user_id, approved=approved)
+        word = await self._words.get()
+        return word if isinstance(word, Refused) else None
 
     async def keep(self, kind: AttachmentKind, name: str, mime: str, data: bytes) -> Attachment | None:
         """Tell the test; it is taken, unless the test has said that there is no room."""
@@ -127,7 +135,10 @@ class Prompter:
         usage = Usage(**order.pop("usage")) if "usage" in order else None
         attachments = tuple(Attachment(kind="document", **each) for each in order.pop("attachments", ()))
         choices = tuple(order.pop("choices", ()))
-        reply = Reply(address=address, usage=usage, attachments=attachments, choices=choices, **order)
+        question = messages.Question(**order.pop("question")) if order.get("question") else None
+        reply = Reply(
+            address=address, usage=usage, attachments=attachments, choices=choices, **(order | {"question": question})
+        )
         assert self._screen is not None
         message_id = await self._screen.send(replace(reply, text="…", is_final=False))
         await self._screen.edit(message_id, reply)
@@ -163,9 +174,11 @@ async def act(socket: str, settings: Settings) -> int:
             question,
             join=prompter.join,
             writer=_writer(settings),
+            stdin=sys.stdin,
             stdout=sys.stdout,
             stderr=sys.stderr,
             use_color=settings.use_color,
+            allows=settings.allows,
         ).run()
     finally:
         obeying.cancel()

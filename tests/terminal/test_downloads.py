@@ -30,6 +30,9 @@ class Shelf:
     async def submit(self, message: InboundMessage) -> Refused:
         raise NotImplementedError
 
+    async def decide(self, scope_id: str, turn: str, code: str, user_id: str, *, approved: bool) -> Refused | None:
+        raise NotImplementedError
+
     async def keep(self, kind: AttachmentKind, name: str, mime: str, data: bytes) -> Attachment | None:
         raise NotImplementedError
 

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from factory_contracts.render import RENDER, AnswerEnded, TextDelta, TextReplaced, ToolSummary
+from factory_contracts.render import RENDER, AnswerEnded, QuestionAsked, TextDelta, TextReplaced, ToolSummary
 from tests.terminal.actor import Settings
 from tests.terminal.stage import Stage
 
+CODE = "0123456789abcdef"
+QUESTION = {"code": CODE, "text": 'May I use **send**?\n\n```json\n{"to": "all"}\n```', "expires_at": 1.0}
 ANSWER = "# Title\n\nSome **bold** text.\n"
 
 
@@ -55,6 +57,148 @@ def test_a_restart_that_says_something_else_is_told_on_stderr(piped: Stage, tmp_
 
     assert (tmp_path / "out").read_text() == "One\nTwo\n"
     assert "the answer starts over" in piped.shown()
+
+
+def asks(stage: Stage) -> str:
+    """An answer that has begun asks whether it may go on; its turn."""
+    turn = stage.accepted()
+    stage.show(turn, "Let me see.", question=QUESTION)
+    stage.see('{"to": "all"}')
+    return turn
+
+
+@pytest.mark.parametrize(("line", "approved"), [("y\n", True), ("N\n", False), ("yes\n\nok\nn\n", False)])
+def test_at_a_terminal_the_question_is_asked_there(
+    settings: Settings, tmp_path: Path, line: str, approved: bool
+) -> None:
+    with (tmp_path / "out").open("wb") as out, Stage(settings, stdout=out.fileno()) as stage:
+        stage.welcome()
+        turn = asks(stage)
+        stage.see("allow it? y/n")
+        stage.type(line)
+        told = stage.told("decided")
+        stage.order("accept")
+        stage.finish(turn, "Let me see. Told.")
+        code = stage.end()
+
+    assert (told["turn"], told["code"], told["user"], told["approved"]) == (turn, CODE, "someone", approved)
+    assert (code, (tmp_path / "out").read_text()) == (0, "Let me see. Told.\n")
+
+
+def test_what_was_typed_before_the_question_is_no_answer(settings: Settings) -> None:
+    with Stage(settings) as stage:
+        stage.welcome()
+        stage.type("y\n")
+        stage.see("y")
+        asks(stage)
+        stage.see("allow it? y/n")
+        stage.type("n\n")
+
+        assert stage.told("decided")["approved"] is False
+
+
+def test_a_question_that_is_gone_is_asked_no_more(settings: Settings) -> None:
+    with Stage(settings) as stage:
+        stage.welcome()
+        turn = asks(stage)
+        stage.see("allow it? y/n")
+        stage.finish(turn, "Let me see. Nobody said yes.")
+        code = stage.end()
+
+    assert code == 0
+    assert "Nobody said yes." in stage.shown()
+
+
+def test_where_the_terminal_is_closed_the_question_is_denied(settings: Settings) -> None:
+    with Stage(settings) as stage:
+        stage.welcome()
+        asks(stage)
+        stage.see("allow it? y/n")
+        stage.type("\x04")
+
+        assert stage.told("decided")["approved"] is False
+
+
+def test_without_a_terminal_a_question_is_denied_at_once_and_told_how_to_allow_it(
+    settings: Settings, tmp_path: Path
+) -> None:
+    reading, writing = os.pipe()
+    with (tmp_path / "out").open("wb") as out, Stage(settings, stdin=reading, stdout=out.fileno()) as stage:
+        stage.welcome()
+        turn = asks(stage)
+        told = stage.told("decided")
+        stage.order("accept")
+        stage.finish(turn, "Let me see. I may not.")
+        code = stage.end()
+    os.close(reading)
+    os.close(writing)
+
+    assert told["approved"] is False
+    assert "May I use **send**?" in stage.shown()
+    assert "denied: nobody is here to be asked; --yes allows it" in stage.shown()
+    assert (code, (tmp_path / "out").read_text()) == (0, "Let me see. I may not.\n")
+
+
+def test_what_is_allowed_beforehand_is_not_asked_and_still_told(settings: Settings) -> None:
+    settings.allows = True
+    with Stage(settings) as stage:
+        stage.welcome()
+        turn = asks(stage)
+        told = stage.told("decided")
+        stage.order("accept")
+        stage.finish(turn, "Let me see. Told.")
+        code = stage.end()
+
+    assert (told["approved"], code) == (True, 0)
+    assert "May I use **send**?" in stage.shown()
+    assert "allow it?" not in stage.shown()
+
+
+def test_the_hubs_word_on_an_answer_is_told_on_stderr(settings: Settings, tmp_path: Path) -> None:
+    settings.allows = True
+    with (tmp_path / "out").open("wb") as out, Stage(settings, stdout=out.fileno()) as stage:
+        stage.welcome()
+        asks(stage)
+        stage.told("decided")
+        stage.order("refuse", reason="not allowed", text="That is not yours to allow.")
+
+        stage.see("That is not yours to allow.")
+
+
+def test_each_question_is_asked_once_and_for_itself(settings: Settings) -> None:
+    with Stage(settings) as stage:
+        stage.welcome()
+        turn = asks(stage)
+        stage.see("allow it? y/n")
+        stage.type("y\n")
+        first = stage.told("decided")
+        stage.order("accept")
+        stage.show(turn, "Let me see.", question=QUESTION)
+        stage.show(turn, "Let me see.", question={**QUESTION, "code": CODE[::-1], "text": "And this?"})
+        stage.see("And this?")
+        stage.wait(lambda: stage.shown().count("allow it? y/n") == 2, "the second prompt")
+        stage.type("n\n")
+        second = stage.told("decided")
+
+    assert [(told["code"], told["approved"]) for told in (first, second)] == [(CODE, True), (CODE[::-1], False)]
+
+
+def test_a_drawn_answer_that_asks_goes_on_below_the_question(settings: Settings) -> None:
+    settings.use_color = True
+    with Stage(settings) as stage:
+        stage.welcome()
+        turn = asks(stage)
+        stage.see("allow it? y/n")
+        stage.show(turn, "Let me see. Still", question=QUESTION)
+        stage.type("y\n")
+        stage.told("decided")
+        stage.order("accept")
+        stage.finish(turn, "Let me see.\n\nTold.")
+        stage.end()
+
+    lines = [line for line in stage.shown().split("\n") if line]
+    assert lines[:2] == ["Let me see.", "May I use **send**?"]
+    assert lines[-2:] == ["allow it? y/n y", "Told."]
 
 
 def test_a_failed_answer_exits_with_1(piped: Stage, tmp_path: Path) -> None:
@@ -220,6 +364,24 @@ def test_json_tells_every_change_as_a_render_event(settings: Settings, tmp_path:
         TextReplaced(turn=turn, text="H"),
         TextDelta(turn=turn, text="i"),
         AnswerEnded(turn=turn, text="Hi", outcome="complete"),
+    ]
+
+
+def test_json_tells_a_question_once(settings: Settings, tmp_path: Path) -> None:
+    settings.is_json = settings.allows = True
+    with (tmp_path / "out").open("wb") as out, Stage(settings, stdout=out.fileno()) as stage:
+        stage.welcome()
+        turn = asks(stage)
+        stage.told("decided")
+        stage.order("accept")
+        stage.show(turn, "Let me see.", question=QUESTION)
+        stage.finish(turn, "Let me see.")
+        stage.end()
+
+    assert [RENDER.decode(line) for line in (tmp_path / "out").read_bytes().splitlines()] == [
+        TextDelta(turn=turn, text="Let me see."),
+        QuestionAsked(turn=turn, text=str(QUESTION["text"])),
+        AnswerEnded(turn=turn, text="Let me see.", outcome="complete"),
     ]
 
 

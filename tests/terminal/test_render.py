@@ -7,7 +7,7 @@ from hypothesis import strategies as some
 from adapters.cli import render
 from adapters.cli.render import advance, advance_plain, clean, events, fit, is_apart, live, paid_by, split, usage_line
 from factory_contracts.messages import Usage
-from factory_contracts.render import AnswerEnded, TextDelta, TextReplaced, ToolSummary
+from factory_contracts.render import AnswerEnded, QuestionAsked, TextDelta, TextReplaced, ToolSummary
 
 FENCES = (
     "```\nplain\n\nwith an empty line\n```\n",
@@ -143,6 +143,17 @@ def test_a_long_tail_is_cut_to_its_end_and_stays_code() -> None:
     assert len(shown) < 5_000
 
 
+def test_what_was_said_before_a_question_is_printed_and_goes_on_where_it_was() -> None:
+    asked = advance("One.\n\n", "One.\n\nTwo", is_final=False, is_asked=True)
+    told_again = advance(asked.printed, "One.\n\nTwo", is_final=False, is_asked=True)
+    restarted = advance(asked.printed, "One.", is_final=False, is_asked=True)
+    after = advance(asked.printed, "One.\n\nTwo\n\nThree", is_final=True)
+
+    assert (asked.blocks, asked.tail) == (("Two",), "")
+    assert told_again == restarted == render.Step((), "", asked.printed)
+    assert "".join(after.blocks).strip() == "Three"
+
+
 @pytest.mark.parametrize("columns", [1, 2, 3, 10, 40])
 def test_a_line_fits_even_if_every_character_is_wide(columns: int) -> None:
     line = fit("漢字\n漢字 a long text that goes on and on", columns)
@@ -169,10 +180,14 @@ def test_a_program_is_told_changes_only() -> None:
     told, tool = events(told, "t", "He", "looking", None)
     told, again = events(told, "t", "Ha", "looking", None)
     ended = AnswerEnded(turn="t", text="Ha!", outcome="complete")
+    told, asked = events(told, "t", "Ha", None, None, "May I?")
+    told, silence = events(told, "t", "Ha", None, None, "May I?")
     _, end = events(told, "t", "Ha!", None, ended)
 
     assert first == (TextDelta(turn="t", text="He"),)
     assert nothing == ()
     assert tool == (ToolSummary(turn="t", text="looking"),)
     assert again == (TextReplaced(turn="t", text="Ha"),)
+    assert asked == (QuestionAsked(turn="t", text="May I?"),)
+    assert silence == ()
     assert end == (TextDelta(turn="t", text="!"), ended)

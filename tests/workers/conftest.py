@@ -15,12 +15,14 @@ from factory_nats.transport import Transport
 from tests.fakes import VirtualLoop
 from tests.workers.stage import WORKER, Hub
 
+VIRTUAL = ("test_errand", "test_leave", "test_limit")
+
 
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """An errand needs no bus, so that its time may be virtual."""
-    return {"virtual": VirtualLoop} if item.path.stem == "test_errand" else {"real": asyncio.new_event_loop}
+    """What needs no real bus has a time that may be virtual."""
+    return {"virtual": VirtualLoop} if item.path.stem in VIRTUAL else {"real": asyncio.new_event_loop}
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,16 +8,25 @@ import asyncio
 import logging
 from asyncio import TaskGroup
 from collections.abc import Awaitable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from json import loads
 from typing import Literal, Protocol, TypeVar
 
-from factory_contracts.messages import Attachment
+from factory_contracts.messages import MAX_TEXT, Attachment
 from factory_contracts.records import MoneyReserved, ToolDone, ToolStarted, record_id
 from factory_contracts.trace import ModelStep, Step, ToolStep, excerpt
-from factory_contracts.work import AgentSpec, Line, NotRecorded, Recorded, RecordReply, Requested, Run
+from factory_contracts.work import (
+    AgentSpec,
+    ApprovalWanted,
+    Line,
+    NotRecorded,
+    Recorded,
+    RecordReply,
+    Requested,
+    Run,
+)
 from hub.kernel import harness
 from hub.kernel.events import Failed, Finished, Said
 from hub.kernel.harness import AskModel, End, Say, Show, Skip, ToolFinished, UseTool
@@ -34,6 +43,7 @@ from hub.kernel.ports import (
 )
 from hub.kernel.schema import describe
 from workers.clipool.kit import Kit
+from workers.clipool.limit import Limit
 from workers.clipool.media import spoken
 from workers.clipool.tape import clean
 
@@ -43,6 +53,8 @@ logger = logging.getLogger(__name__)
 EVENTS_AT_ONCE = 64
 NOTHING = Decimal(0)
 NOT_KEPT = "it cannot be kept here now"
+UNASKED = f"A person is not asked about arguments longer than {MAX_TEXT} characters, so this was not done."
+UNANSWERED = "The turn was over before anybody allowed this, so it was not done."
 
 T = TypeVar("T")
 ToolOutcome = Literal["ok", "error", "unknown", "dry run"]
@@ -94,11 +106,13 @@ class Errand:
 
     __slots__ = (
         "_agent",
+        "_asking",
         "_calls",
         "_early",
         "_heard",
         "_helpers",
         "_kit",
+        "_limits",
         "_open",
         "_run",
         "_signs",
@@ -123,6 +137,8 @@ class Errand:
         self._heard: list[str] = []
         self._tools: dict[str, Equipped] = {}
         self._helpers: set[Errand] = set()
+        self._limits: dict[str, Limit] = {}
+        self._asking: set[str] = set()
         self._open: Call | None = None
         self._calls = 0
         self._signs = 0
@@ -377,6 +393,8 @@ class Errand:
     async def _use(self, use: UseTool) -> None:
         run, has_effect = self._run, use.tool.effect != "read"
         call = self._name(use.call)
+        if use.asks and not await self._is_allowed(use, call):
+            return
         if has_effect:
             started = ToolStarted(
                 id=record_id(run.turn, "tool started", run.attempt, call),
@@ -419,6 +437,31 @@ class Errand:
                 return
         self.feed(finished)
 
+    async def _is_allowed(self, use: UseTool, call: str) -> bool:
+        """Whether a person allows the call; where not, the model is told why, and the turn goes on."""
+        if len(use.arguments) > MAX_TEXT:
+            reply: RecordReply = NotRecorded(words=UNASKED)
+        else:
+            self._asking.add(use.call)
+            reply = await self._stage.record(
+                ApprovalWanted(
+                    turn=self._run.turn,
+                    call=call,
+                    tool=use.tool.name,
+                    effect=use.tool.effect,
+                    arguments=use.arguments,
+                    reasons=use.asks,
+                    seconds=self._agent.approvals.seconds,
+                )
+            )
+            self._asking.discard(use.call)
+        # What was awaited may have swallowed a cancellation, and the end has told what became of the call.
+        if isinstance(self._state, harness.Over):
+            return False
+        if isinstance(reply, NotRecorded) and reply.words:
+            self._note_tool(use.call, use.tool.name, use.arguments, "error", reply.words)
+        return self._is_recorded(reply, use)
+
     def _is_recorded(self, reply: RecordReply, use: UseTool) -> bool:
         """Whether to go on; where words say why not, they are what the model is told of the call."""
         if isinstance(reply, NotRecorded) and reply.words:
@@ -429,7 +472,9 @@ class Errand:
         """What came of it, and whether that is certain."""
         occasion = Occasion(self._run.turn, call, self._run.scope, self._run.user_id, self._agent)
         tool = self._tools[use.tool.name].tool
-        result = await _guard(_within(use.tool.timeout, tool.run(use.arguments, occasion)))
+        limit = self._limits[call] = Limit(use.tool.timeout)
+        result = await _guard(limit.within(tool.run(use.arguments, occasion)))
+        del self._limits[call]
         match result:
             case str():
                 return ToolFinished(use.call, result), True
@@ -465,7 +510,7 @@ class Errand:
 
     async def ask(self, helper: AgentSpec, question: str, call: str) -> Observation:
         """Have another agent do an errand within this one; raises `ToolFailed` where it does not succeed."""
-        told = Told(self._stage)
+        told = Told(self._stage, self._limits[call])
         # Who only pretends must not have somebody else do it.
         helper = helper.model_copy(update={"is_dry": helper.is_dry or self._agent.is_dry})
         errand = Errand(self._run, helper, self._kit, told, self.reference, within=call)
@@ -497,7 +542,10 @@ class Errand:
         if isinstance(after, harness.Over):
             self._break_off()
             for wanted in before.running if isinstance(before, harness.Using) else ():
-                self._note_tool(wanted.call, wanted.name, wanted.arguments, "unknown")
+                if wanted.call in self._asking:
+                    self._note_tool(wanted.call, wanted.name, wanted.arguments, "error", UNANSWERED)
+                else:
+                    self._note_tool(wanted.call, wanted.name, wanted.arguments, "unknown")
         self._state = after
         for command in commands:
             match command:
@@ -558,12 +606,16 @@ class _Watch:
 
 
 class Told:
-    """The stage of an agent that works for another: what it says is gathered, what it does is part of the turn."""
+    """The stage of an agent that works for another: what it says is gathered, what it does is part of the turn.
 
-    def __init__(self, stage: Stage) -> None:
+    While a person is asked, the time of the call by which it was asked stands still.
+    """
+
+    def __init__(self, stage: Stage, limit: Limit) -> None:
         self.said: list[str] = []
         self.ended: End | None = None
         self._stage = stage
+        self._limit = limit
 
     def stir(self) -> None:
         """Nobody waits for each word."""
@@ -586,7 +638,8 @@ class Told:
 
     async def record(self, record: Requested) -> RecordReply:
         """Part of the turn's records."""
-        return await self._stage.record(record)
+        with self._limit.held() if isinstance(record, ApprovalWanted) else nullcontext():
+            return await self._stage.record(record)
 
 
 class Helper:
@@ -609,12 +662,6 @@ class Helper:
     async def run(self, arguments: str, occasion: Occasion) -> Observation:
         """Its answer, and the files that it sends."""
         return await self._errand.ask(self._agent, loads(arguments)["question"], occasion.call)
-
-
-async def _within(seconds: float, work: Awaitable[T]) -> T:
-    # Before Python 3.12 `wait_for` could swallow a cancellation.
-    async with asyncio.timeout(seconds):
-        return await work
 
 
 async def _guard(work: Awaitable[T]) -> T | Exception:

@@ -3,17 +3,19 @@
 import asyncio
 import logging
 from asyncio import Task, TimerHandle
+from contextlib import nullcontext
 from hashlib import sha256
 from typing import Protocol
 
 from factory_contracts.messages import Usage
 from factory_contracts.trace import ModelStep, Step
-from factory_contracts.work import Recorded, RecordReply, Requested, Run, Steer, ToolEvent
+from factory_contracts.work import ApprovalWanted, Recorded, RecordReply, Requested, Run, Steer, ToolEvent
 from hub.kernel import harness
 from hub.kernel.harness import End, Show
 from hub.kernel.ports import Spoken
 from workers.clipool.errand import Errand
 from workers.clipool.kit import Kit
+from workers.clipool.limit import Limit
 from workers.clipool.tape import Tape, clean
 
 logger = logging.getLogger(__name__)
@@ -51,7 +53,7 @@ class Turn:
         "_tape",
         "_timer",
         "_usage",
-        "deadline",
+        "limit",
         "run",
         "task",
     )
@@ -61,7 +63,7 @@ class Turn:
         self.task: Task[None] | None = None
         self._desk = desk
         self._loop = asyncio.get_running_loop()
-        self.deadline = self._loop.time() + run.agent.limits.max_seconds
+        self.limit = Limit(run.agent.limits.max_seconds)
         self._tape = Tape(run.turn, run.attempt, instance)
         self._errand = Errand(run, run.agent, kit, self, sha256(f"{run.turn}.{run.attempt}".encode()).hexdigest()[:8])
         self._usage = Usage()
@@ -171,7 +173,8 @@ class Turn:
 
     async def record(self, record: Requested) -> RecordReply:
         """Whether the record is on the log, or the call allowed; where the attempt is over, nothing of it is kept."""
-        reply = await self._desk.record(self.run, record)
+        with self.limit.held() if isinstance(record, ApprovalWanted) else nullcontext():
+            reply = await self._desk.record(self.run, record)
         if not isinstance(reply, Recorded) and not reply.words:
             self._desk.drop(self)
         return reply

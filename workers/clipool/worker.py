@@ -15,6 +15,7 @@ from factory_contracts.work import (
     RECORD_REPLY,
     RECORD_REQUEST,
     WORKER_HEARTBEAT,
+    ApprovalWanted,
     Command,
     CommandReply,
     Done,
@@ -45,6 +46,8 @@ DRAIN = 8.0
 MAX_TURNS = 2_000
 RECORD_TIMEOUT = 2.0
 RECORD_PAUSES = (0.05, 1.0)
+# A person thinks longer than a log; the hub holds such a request a little longer than this.
+QUESTION_TIMEOUT = 4.0
 LISTEN_PAUSE = 0.25
 
 
@@ -91,7 +94,7 @@ class Worker:
             self._drop_all()
         self._ticked = now
         for turn in tuple(self._turns.values()):
-            if not turn.is_over and now > turn.deadline:
+            if not turn.is_over and turn.limit.is_past(now):
                 turn.run_out()
         self._outlet.put((subjects.heartbeat(subjects.CLIPOOL, self.name), self._heartbeat()))
 
@@ -120,9 +123,14 @@ class Worker:
         )
         subject, payload = subjects.clipool_record(self.name), RECORD_REQUEST.encode(request)
         pause, longest = RECORD_PAUSES
+        is_question = isinstance(record, ApprovalWanted)
         while True:
-            answer = await self._transport.request(subject, payload, timeout=RECORD_TIMEOUT, responder=subjects.HUB)
+            timeout = QUESTION_TIMEOUT if is_question else RECORD_TIMEOUT
+            answer = await self._transport.request(subject, payload, timeout=timeout, responder=subjects.HUB)
             if isinstance(answer, Err):
+                # Nobody has answered yet, and whoever does should not find us resting.
+                if is_question and answer.reason == "timeout":
+                    continue
                 logger.info("turn %s waits for a record: %s", run.turn, answer.detail)
             else:
                 try:

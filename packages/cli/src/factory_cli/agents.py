@@ -182,7 +182,8 @@ def test(
         wanted = resolve(model).model if model == "auto" else model
         agent = trial.prepared(agent, model=wanted, is_dry=is_dry)
         try:
-            tried = trial.try_out(agent, _asked(prompt), environment.person, settings, _warn)
+            ask = _allowed if sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty() else None
+            tried = trial.try_out(agent, _asked(prompt), environment.person, settings, _warn, ask)
         except ScriptError as error:
             raise Failed(f"FACTORY_SCRIPT: {error}") from None
     if is_json:
@@ -213,6 +214,22 @@ def _asked(prompt: str | None) -> str:
         return prompt
     piped = "" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.read().strip()
     return piped or QUESTION
+
+
+async def _allowed(question: str) -> bool:
+    """Ask at the terminal; whatever is not yes is no."""
+    import asyncio
+
+    typer.echo(f"\n{question}\n[y/N] ", err=True, nl=False)
+    loop = asyncio.get_running_loop()
+    is_there = loop.create_future()
+    # Reading in a thread could not be called off.
+    loop.add_reader(sys.stdin, is_there.set_result, None)
+    try:
+        await is_there
+    finally:
+        loop.remove_reader(sys.stdin)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _warn(words: str) -> None:

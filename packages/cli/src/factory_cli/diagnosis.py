@@ -3,6 +3,7 @@
 import os
 import re
 import stat
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +85,7 @@ def status(home: HomeOption = None, is_json: JsonOption = False) -> None:
     named = ", ".join(sorted(workers)) if isinstance(workers, dict) else ""
     typer.echo(f"workers     {named or 'none heard'}")
     typer.echo(f"open turns  {seen['open_turns']}")
+    typer.echo(f"questions   {seen['questions']}")
 
 
 def doctor(home: HomeOption = None, agents: AgentsOption = None, is_json: JsonOption = False) -> None:
@@ -134,10 +136,12 @@ async def _look(where: Home, url: str) -> dict[str, object]:
         await asyncio.sleep(until - asyncio.get_running_loop().time())
     hub = READY.decode(ready.value) if isinstance(ready, Ok) and ready.value is not None else None
     turns = [turn for session in sessions.values() for turn in session.turns.values()]
+    questions = [asked for turn in turns for asked in turn.questions if time.time() < asked.expires_at]
     return {
         "hub": None if hub is None else {"hub": hub.hub, "epoch": hub.epoch},
         "workers": workers,
         "open_turns": sum(not turn.is_answered for turn in turns),
+        "questions": len(questions),
     }
 
 

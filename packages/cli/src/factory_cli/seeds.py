@@ -18,7 +18,7 @@ from adapters.tools import skills
 from factory_cli import config, models
 from factory_cli.document import BadConfiguration, Table, read, shown, similar
 from factory_contracts.subjects import BadToken, bot_token, capability_token, platform_token, scope_token
-from factory_contracts.work import Files, Limits, McpServer
+from factory_contracts.work import Approvals, Files, Limits, McpServer
 from hub.kernel.agent import Agent, WhileRunning
 from hub.kernel.choice import Choice, rank
 from hub.kernel.routing import Binding, Bindings
@@ -27,6 +27,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 Memory = Literal["scope", "person", "agent"]
+Asks = Literal["always", "tainted", "never"]
+AsksOutside = Literal["always", "tainted"]
 
 # Spelled here too, so that a look at a seed does not load every tool; a test holds it against the worker's own.
 TOOLS = ("calculator", "choices", "clock", "fetch", "remember", "recall", "forget")
@@ -37,13 +39,18 @@ ROUTE = "route:"
 DEPTH = 3
 DIGEST = 12
 MOST_THINKING = 1_000_000
+MOST_MINUTES = 24 * 60
+MAX_DOMAIN = 253
 
 _NONE: tuple[str, ...] = ()
 _LIMITS = ("max_calls", "max_seconds", "max_tokens", "stall_seconds")
 _SERVER_TEXTS = (("name", None), ("url", ""), ("bearer", ""))
 _MEMORIES: tuple[Memory, ...] = ("scope", "person", "agent")
+_ASKS: tuple[Asks, ...] = ("always", "tainted", "never")
+_ASKS_OUTSIDE: tuple[AsksOutside, ...] = ("always", "tainted")
 _WHILE_RUNNING: tuple[WhileRunning, ...] = ("queue", "steer", "interrupt")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_DOMAIN = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 # What an agent's field is called in its file where that is another name.
 _KEYS: Mapping[str, str] = MappingProxyType({"helpers": "agents", "is_dry": "dry_run"})
 _A_FOLDER = "comes with a folder: write a [files] table"
@@ -232,6 +239,7 @@ class _Folder:
         helpers = get(_NONE, top.texts, "agents")
         workers = _workers(seed)
         limits = _limits(seed)
+        approvals = _approvals(seed)
         files = _files(seed, path.parent)
         servers = tuple(_servers(seed))
         namespace = get("", top.text, "namespace", "")
@@ -268,6 +276,7 @@ class _Folder:
                 allow_unpriced=allow_unpriced or resolved.allow_unpriced,
                 while_running=while_running,
                 limits=limits,
+                approvals=approvals,
                 description=description,
             )
 
@@ -547,6 +556,30 @@ def _limits(seed: _Seed) -> Limits:
     except ValidationError as error:
         seed.faults += _complaints(table, error)
         return Limits()
+
+
+def _approvals(seed: _Seed) -> Approvals:
+    seed.top.asked.add("approvals")
+    table = seed.get(None, seed.top.table, "approvals") if "approvals" in seed.top else None
+    if table is None:
+        return Approvals()
+    default = Approvals()
+    approvals = Approvals(
+        external=seed.get(default.external, table.one_of, "external", _ASKS_OUTSIDE, default.external),
+        write=seed.get(default.write, table.one_of, "write", _ASKS, default.write),
+        seconds=60 * seed.get(1, table.integer, "minutes", default.seconds // 60, 1, MOST_MINUTES),
+        domains=seed.get(_NONE, _domains, table),
+    )
+    seed.done(table)
+    return approvals
+
+
+def _domains(table: Table) -> tuple[str, ...]:
+    domains = tuple(domain.lower() for domain in table.texts("domains"))
+    for domain in domains:
+        if len(domain) > MAX_DOMAIN or not _DOMAIN.fullmatch(domain):
+            raise table.wrong("domains", f"{domain!r} is no domain; one is written as in example.org")
+    return domains
 
 
 def _complaints(table: Table, error: ValidationError) -> Iterator[BadConfiguration]:

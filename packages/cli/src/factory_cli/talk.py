@@ -25,6 +25,7 @@ class Wish:
     prompt: str | None = None
     files: tuple[str, ...] = ()
     is_json: bool = False
+    allows: bool = False
     resume: str | None = None
     session: str | None = None
     agent: str | None = None
@@ -36,6 +37,7 @@ def chat(
         list[str] | None, typer.Option("--file", metavar="PATH", help="With -p: a file that goes with it; repeatable.")
     ] = None,
     is_json: Annotated[bool, typer.Option("--json", help="With -p: render events, one JSON per line.")] = False,
+    allows: Annotated[bool, typer.Option("--yes", help="With -p: allow what an agent asks to do.")] = False,
     is_resuming: Annotated[bool, typer.Option("--resume", help="Go on with session ID, or the last.")] = False,
     resumed: Annotated[
         str | None,
@@ -56,6 +58,8 @@ def chat(
             raise typer.BadParameter(f"what is {resumed!r}? A prompt is given with -p, a session with --resume")
         if is_json and prompt is None and sys.stdin.isatty():
             raise typer.BadParameter("--json needs a prompt: -p TEXT, or text piped in")
+        if allows and prompt is None and sys.stdin.isatty():
+            raise typer.BadParameter("--yes needs a prompt: -p TEXT, or text piped in; a chat asks")
         if file and prompt is None and sys.stdin.isatty():
             raise typer.BadParameter("--file needs a prompt: -p TEXT, or text piped in; a chat has /attach PATH")
         where.prepare()
@@ -74,6 +78,7 @@ def chat(
                 prompt=_with_piped(prompt),
                 files=tuple(file or ()),
                 is_json=is_json,
+                allows=allows,
                 resume=(resumed or "") if is_resuming or continues else None,
                 session=session,
                 agent=agent,
@@ -124,6 +129,7 @@ def talk(
         prompt=wish.prompt,
         files=wish.files,
         is_json=wish.is_json,
+        allows=wish.allows,
         is_interactive=sys.stdin.isatty() and sys.stdout.isatty(),
         use_color=sys.stdout.isatty() and not environment.is_plain,
     )

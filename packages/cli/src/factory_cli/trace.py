@@ -43,12 +43,16 @@ BENEATH = 4
 
 @dataclass(slots=True)
 class Attempt:
-    """One attempt at a turn: who ran it and why, and what was on the log of its calls before they were over."""
+    """One attempt at a turn: who ran it and why, and what was on the log of its calls before they were over.
+
+    `leave` tells which of them a person was asked about, and what they said.
+    """
 
     start: Start
     at: float
     money: dict[str, tuple[MoneyReserved | None, MoneySettled | None]] = field(default_factory=dict)
     tools: dict[str, tuple[ToolStarted | None, ToolDone | None]] = field(default_factory=dict)
+    leave: dict[str, tuple[Asked, Decided | None]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -62,7 +66,7 @@ class Turn:
     bubble: ReplyOpened | None = None
     end: TurnAnswered | TurnRefused | TurnSuperseded | None = None
     receipt: ReplyShown | ReplyUndeliverable | None = None
-    others: list[SessionOpened | Bound | HeadMoved | Asked | Decided] = field(default_factory=list)
+    others: list[SessionOpened | Bound | HeadMoved] = field(default_factory=list)
     total: Total = field(default_factory=Total)
 
     @property
@@ -183,7 +187,15 @@ def _apply(turn: Turn, record: Record) -> None:
             turn.end = turn.end or record
         case ReplyShown() | ReplyUndeliverable():
             turn.receipt = turn.receipt or record
-        case SessionOpened() | Bound() | HeadMoved() | Asked() | Decided():
+        case Asked(call=call):
+            if turn.attempts:
+                turn.attempts[max(turn.attempts)].leave.setdefault(call, (record, None))
+        case Decided(call=call):
+            for attempt in turn.attempts.values():
+                if call in attempt.leave:
+                    asked, decided = attempt.leave[call]
+                    attempt.leave[call] = (asked, decided or record)
+        case SessionOpened() | Bound() | HeadMoved():
             if all(other.id != record.id for other in turn.others):
                 turn.others.append(record)
         case _:
@@ -225,7 +237,7 @@ def _with(attachments: Iterable[Attachment]) -> Iterator[Line]:
         yield _row("with", Ink(f"{one.kind} {one.name!r} ({one.mime}, {one.size:,} bytes)"))
 
 
-def _of_other(record: SessionOpened | Bound | HeadMoved | Asked | Decided) -> str:
+def _of_other(record: SessionOpened | Bound | HeadMoved) -> str:
     match record:
         case SessionOpened():
             return "a new conversation began"
@@ -236,12 +248,6 @@ def _of_other(record: SessionOpened | Bound | HeadMoved | Asked | Decided) -> st
             return f"the conversation went back to {place}" + (
                 ", and the turn after it was asked again" if again else ""
             )
-        case Asked(text=text):
-            return f"somebody was asked: {' '.join(text.split())}"
-        case Decided(user_id=None):
-            return "nobody answered in time"
-        case Decided(user_id=user, approved=approved):
-            return f"{user} {'agreed' if approved else 'did not agree'}"
 
 
 def _attempted(attempt: Attempt) -> Iterator[Line]:
@@ -279,8 +285,26 @@ def _step(step: Step, number: int, indent: int, width: int | None, attempt: Atte
     details = Ink(f"  {step.effect}, {step.seconds:.1f} s  ")
     yield head, Ink("tool  "), Ink(step.tool, "name"), details, _outcome(step.outcome, is_bad)
     yield from block(step.arguments, beneath, width, "faint")
+    if attempt is not None and step.call in attempt.leave:
+        yield from _leave(*attempt.leave[step.call], beneath, is_over=True)
     for at, (_, ink) in enumerate(block(step.content, beneath + 2, width)):
         yield Ink(" " * beneath + ("> " if at == 0 else "  "), "faint"), ink
+
+
+def _leave(asked: Asked, decided: Decided | None, indent: int, *, is_over: bool) -> Iterator[Line]:
+    """When a person was asked about a call, and what they said."""
+    words = f"asked at {clock(asked.at)}: "
+    match decided:
+        case None if is_over:
+            words += "nobody answered before it was over"
+        case None:
+            words += f"nobody has answered yet, and can until {clock(asked.expires_at)}"
+        case Decided(user_id=None):
+            words += f"nobody answered until {clock(asked.expires_at)}"
+        case Decided(user_id=user, platform=platform, approved=approved):
+            does = "allowed it" if approved else "did not allow it"
+            words += f"{user} ({platform or '-'}) {does} at {clock(decided.at)}"
+    yield from block(words, indent, None, "plain" if decided is not None and decided.approved else "bad")
 
 
 def _outcome(word: str, is_bad: bool) -> Ink:
@@ -321,6 +345,13 @@ def _left(attempt: Attempt, steps: Sequence[Step], *, is_over: bool) -> Iterator
         effect = f"{started.effect}, " if started is not None else ""
         outcome = done.outcome if done is not None else "unknown" if is_over else "under way"
         yield head, Ink("tool  "), name, Ink(f"  {effect}"), _outcome(outcome, outcome != "ok")
+    for call, (asked, decided) in attempt.leave.items():
+        if call in told:
+            continue
+        if call not in attempt.tools:
+            yield head, Ink("tool  "), Ink(asked.tool, "name"), Ink(f"  {asked.effect}, "), _outcome("not begun", True)
+            yield from block(asked.text, INDENT + BENEATH + 2, None, "faint")
+        yield from _leave(asked, decided, INDENT + BENEATH + 2, is_over=is_over)
 
 
 def _ended(turn: Turn, width: int | None) -> Iterator[Line]:

@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
 from factory_cli import config
@@ -11,15 +12,21 @@ from factory_cli.expenses import Total
 from factory_contracts.messages import Outcome
 from factory_contracts.records import MoneyReserved, ToolStarted
 from factory_contracts.trace import ModelStep, Step
-from factory_contracts.work import Line, NotRecorded, Recorded, RecordReply, Requested, Run
+from factory_contracts.work import ApprovalWanted, Line, NotRecorded, Recorded, RecordReply, Requested, Run
 from hub.kernel import harness
 from hub.kernel.agent import Agent
+from hub.kernel.approval import read, worded
 from hub.kernel.harness import End, Show
 from hub.kernel.routing import RoutingKey
 from workers.clipool.composition import ClipoolSettings, compose
 from workers.clipool.errand import Errand
+from workers.clipool.limit import Limit
 
 Warn = Callable[[str], None]
+Ask = Callable[[str], Awaitable[bool]]
+
+NOBODY = "Nobody is there who could allow this, so it was not done."
+DENIED = "The person did not allow this."
 
 
 @dataclass(slots=True)
@@ -57,13 +64,17 @@ class Tried:
 
 
 class Rehearsal:
-    """The stage of a trial: everything is heard, and whoever watches is warned before something is changed."""
+    """The stage of a trial: everything is heard, and whoever watches is asked or warned before something is changed."""
 
-    def __init__(self, agent: Agent, warn: Warn) -> None:
+    def __init__(self, agent: Agent, warn: Warn, ask: Ask | None, limit: Limit) -> None:
         self.tried = Tried()
         self.task: asyncio.Task[None] | None = None
         self._agent = agent
         self._warn = warn
+        self._ask = ask
+        self._limit = limit
+        # Two that work side by side must not ask in one breath.
+        self._asking = asyncio.Lock()
 
     def stir(self) -> None:
         """Nobody waits for each word."""
@@ -88,6 +99,8 @@ class Rehearsal:
     async def record(self, record: Requested) -> RecordReply:
         """Nothing is put on a log; in a dry run nothing may be changed."""
         match record:
+            case ApprovalWanted():
+                return await self._allow(record)
             case ToolStarted() if self._agent.is_dry:
                 return NotRecorded()
             case ToolStarted(tool=tool, effect=effect):
@@ -100,6 +113,16 @@ class Rehearsal:
                 pass
         return Recorded()
 
+    async def _allow(self, wanted: ApprovalWanted) -> RecordReply:
+        if self._ask is None:
+            self._warn(f"{wanted.tool} asks first, and nobody is there to answer: it is denied")
+            return NotRecorded(words=NOBODY)
+        until = time.time() + wanted.seconds
+        question = worded(wanted.tool, wanted.effect, read(wanted.arguments) or {}, wanted.reasons, until)
+        with self._limit.held():
+            async with self._asking:
+                return Recorded() if await self._ask(question) else NotRecorded(words=DENIED)
+
 
 def prepared(agent: Agent, *, model: str | None, is_dry: bool) -> Agent:
     """The agent and all whom it may ask, with another model and without effects where that is wanted.
@@ -111,12 +134,19 @@ def prepared(agent: Agent, *, model: str | None, is_dry: bool) -> Agent:
     return replace(agent, is_dry=True, own_tools=()) if is_dry else agent
 
 
-def try_out(agent: Agent, prompt: str, person: str, settings: ClipoolSettings, warn: Warn) -> Tried:
-    """Ask the agent once and hear it to its end. Raises `ScriptError` for a script that cannot be followed."""
-    return asyncio.run(_try_out(agent, prompt, person, settings, warn))
+def try_out(
+    agent: Agent, prompt: str, person: str, settings: ClipoolSettings, warn: Warn, ask: Ask | None = None
+) -> Tried:
+    """Ask the agent once and hear it to its end; without `ask` whatever must be allowed is denied.
+
+    Raises `ScriptError` for a script that cannot be followed.
+    """
+    return asyncio.run(_try_out(agent, prompt, person, settings, warn, ask))
 
 
-async def _try_out(agent: Agent, prompt: str, person: str, settings: ClipoolSettings, warn: Warn) -> Tried:
+async def _try_out(
+    agent: Agent, prompt: str, person: str, settings: ClipoolSettings, warn: Warn, ask: Ask | None
+) -> Tried:
     spec = agent.spec()
     key = RoutingKey(config.LOCAL_PLATFORM, config.LOCAL_BOT, f"trial-{agent.name}")
     line = Line(role="user", text=prompt)
@@ -131,14 +161,16 @@ async def _try_out(agent: Agent, prompt: str, person: str, settings: ClipoolSett
         lines=(line,),
     )
     kit = compose(settings)
-    stage = Rehearsal(agent, warn)
+    limit = Limit(spec.limits.max_seconds)
+    stage = Rehearsal(agent, warn, ask, limit)
     errand = Errand(run, spec, kit, stage, run.turn[-8:])
     task = stage.task = asyncio.create_task(errand.carry_out((line,)))
-    timer = asyncio.get_running_loop().call_later(spec.limits.max_seconds, errand.feed, harness.TimeUp())
     try:
+        await limit.within(asyncio.wait((task,)))
+    except TimeoutError:
+        errand.feed(harness.TimeUp())
         await asyncio.wait((task,))
     finally:
-        timer.cancel()
         errand.close()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

@@ -32,6 +32,14 @@ class ToolSummary(Envelope):
     text: Text
 
 
+class QuestionAsked(Envelope):
+    """Somebody is asked whether a call may be made."""
+
+    kind: Literal["question"] = "question"
+    turn: Id
+    text: Text
+
+
 class SavedFile(Part):
     """A file that an answer brought, and where it lies now; no path where it could not be had."""
 
@@ -53,6 +61,8 @@ class AnswerEnded(Envelope):
     choices: Choices | None = None
 
 
-RenderEvent = Annotated[TextDelta | TextReplaced | ToolSummary | AnswerEnded, Field(discriminator="kind")]
+RenderEvent = Annotated[
+    TextDelta | TextReplaced | ToolSummary | QuestionAsked | AnswerEnded, Field(discriminator="kind")
+]
 
 RENDER: Wire[RenderEvent] = Wire(RenderEvent)

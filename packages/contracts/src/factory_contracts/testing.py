@@ -77,7 +77,7 @@ from factory_contracts.records import (
     TurnSuperseded,
     record_id,
 )
-from factory_contracts.render import AnswerEnded, SavedFile, TextDelta, TextReplaced, ToolSummary
+from factory_contracts.render import AnswerEnded, QuestionAsked, SavedFile, TextDelta, TextReplaced, ToolSummary
 from factory_contracts.trace import ModelStep, ToolStep
 from factory_contracts.work import (
     AgentSpec,
@@ -699,6 +699,7 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
         TextDelta(turn=TURN, text="hi"),
         TextReplaced(turn=TURN, text=""),
         ToolSummary(turn=TURN, text="looks at the clock"),
+        QuestionAsked(turn=TURN, text="May I?"),
         AnswerEnded(
             turn=TURN,
             text="hi there",
