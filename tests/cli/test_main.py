@@ -21,6 +21,7 @@ GROUPS = [
     ("init",),
     ("hub",),
     ("worker",),
+    ("workers",),
     ("adapter",),
     ("status",),
     ("doctor",),
