@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from factory_cli import config, joining, keeping
+from factory_cli import config, joining
 from factory_cli.amendment import NotAmended, name_worker
 from factory_cli.config import Configuration, Worker
 from factory_cli.console import AgentsOption, Failed, HomeOption, UnderOption, run, surroundings, told
@@ -111,6 +111,7 @@ def _name_of(configuration: Configuration, capability: str, called: str | None, 
 
 def _add(name: str, capability: str, home: Path | None) -> None:
     """Give a worker a name, a key and a place on the bus."""
+    from factory_cli import keeping
     from factory_cli.membership import users
 
     where, environment = surroundings(home)
