@@ -22,6 +22,7 @@ LONGEST = (
     "discord/test_bot.py",
     "botapi/test_botapi.py",
     "tools/test_mcp.py",
+    "fleet/test_versions.py",
     "test_walk.py",
     "cli/test_main.py",
     "transport/test_link.py",
