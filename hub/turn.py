@@ -14,6 +14,7 @@ from factory_contracts.records import MoneySettled, Record, Start, TurnAnswered,
 from factory_contracts.trace import ModelStep, Step
 from factory_contracts.work import Ended, Line, Stepped
 from hub.commands import GoOn, obey, said_by_hub
+from hub.kernel.access import speaker
 from hub.kernel.agent import Agent
 from hub.kernel.ports import Assignment, Chosen, Fenced, Lost, Run, Unwritable
 from hub.kernel.session import OpenTurn
@@ -123,7 +124,9 @@ async def _ask(pool: Pool, turn: OpenTurn, brief: GoOn) -> tuple[Record, ...]:
         pool.following = None
         logger.warning("turn %s attempt %s is lost: %s", turn.turn, turn.start and turn.start.attempt, why)
         if pool.is_stopping:
-            return (_answered(pool, turn, agent, processor, STOPPED),)
+            # Nobody told what of it came from elsewhere.
+            ended = STOPPED.model_copy(update={"tainted": processor.events > 0 or None})
+            return (_answered(pool, turn, agent, processor, ended),)
         model_starts += processor.events > 0
         await asyncio.sleep(min(BACK_OFF_MOST, BACK_OFF * 2**losses))
         losses += 1
@@ -174,10 +177,12 @@ async def _command(pool: Pool, turn: OpenTurn, agent: Agent, lines: tuple[Line, 
         attempt=start.attempt,
         chosen=Chosen(start.worker, start.instance),
         user_id=turn.message.user_id,
+        person=pool.ports.people.other_name(speaker(turn.message)),
         agent=agent.spec(),
         lines=lines,
         pace_ms=turn.message.address.pace_ms,
         known_calls=turn.known_calls,
+        is_tainted=pool.session.is_tainted(turn),
     )
     clipool = pool.ports.clipool
     return await (clipool.run(assignment) if is_ours else clipool.resume(assignment))
@@ -253,6 +258,7 @@ def _answered(pool: Pool, turn: OpenTurn, agent: Agent, processor: StreamProcess
         reference=ended.reference,
         attachments=ended.attachments,
         choices=ended.choices,
+        tainted=ended.tainted or pool.session.is_tainted(turn) or None,
         steps=processor.trace,
     )
 

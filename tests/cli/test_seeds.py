@@ -19,6 +19,7 @@ from workers.clipool.composition import ClipoolSettings, compose
 
 SCOUT = 'model = "scripted"\n'
 SKILL = "---\nname: {name}\ndescription: About {name}.\n---\n{text}\n"
+KEY = "sk-ant-api03-whoever-sees-this-owns-it"
 MCP = SCOUT + "[[mcp]]\nname = 'tickets'\n"
 
 
@@ -133,6 +134,8 @@ def test_the_hash_changes_with_the_soul(tmp_path: Path) -> None:
         (MCP + "url = 'https://'\n", "4: mcp.url: must begin with http:// or https:// and name a host"),
         (MCP + "url = 'http://x'\nenv = ['A']\n", "5: mcp.env: goes with a command"),
         (MCP + "command = ['x']\nbearer = 'A'\n", "5: mcp.bearer: goes with a url"),
+        (MCP + f"command = ['x', '--key={KEY}']\n", "4: mcp.command: holds a secret, and everybody on the machine"),
+        (MCP + "url = 'https://ann:pa55word@x'\n", "4: mcp.url: holds a secret; name a variable that does"),
         (MCP + "command = 'x'\n", "4: mcp.command: must be a list of strings"),
         (MCP.replace("tickets", "Tickets") + "command = ['x']\n", "3: mcp.name: string should match pattern"),
         (
@@ -252,7 +255,7 @@ stall_seconds = 5
 external = "tainted"
 write = "always"
 minutes = 5
-domains = ["Example.org", "localhost"]
+domains = ["Example.org", "localhost", "*"]
 [[mcp]]
 name = "tickets"
 command = ["run", "-v", "-v"]
@@ -262,6 +265,7 @@ reads = ["list"]
 name = "web"
 url = "https://example.test/mcp"
 bearer = "WEB_TOKEN"
+trusted = true
 """,
     )
 
@@ -287,10 +291,10 @@ bearer = "WEB_TOKEN"
         while_running="steer",
         files=Files(root=str(agents / "trees"), can_write=False),
         limits=Limits(max_tokens=100, stall_seconds=5),
-        approvals=Approvals(external="tainted", write="always", seconds=300, domains=("example.org", "localhost")),
+        approvals=Approvals(external="tainted", write="always", seconds=300, domains=("example.org", "localhost", "*")),
         mcp=(
             McpServer(name="tickets", command=("run", "-v", "-v"), env=("TICKETS_TOKEN",), reads=("list",)),
-            McpServer(name="web", url="https://example.test/mcp", bearer="WEB_TOKEN"),
+            McpServer(name="web", url="https://example.test/mcp", bearer="WEB_TOKEN", trusted=True),
         ),
     )
 

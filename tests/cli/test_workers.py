@@ -20,7 +20,7 @@ class Words(BaseModel):
     text: str
 
 
-@capability("echo")
+@capability("echo", effect="read")
 async def echo(words: Words) -> str:
     """Repeat it often."""
     return words.text * {LARGE}

@@ -48,7 +48,7 @@ from hub.kernel.ports import (
     ToolSpec,
 )
 from tests.fakes import idle, pass_time, until
-from tests.workers.stage import SCOPE, Bell, FakePrices, end, text
+from tests.workers.stage import SCOPE, UNASKED, Bell, FakePrices, end, text
 from workers.clipool.kit import FAILURES, PAUSE, SOURCE_PATIENCE, Given, Kit, Models
 from workers.clipool.turn import Turn
 
@@ -145,6 +145,7 @@ class Scene:
     tools: Mapping[str, tuple[Effect, Tool]] = field(default_factory=dict)
     prices: Prices = field(default_factory=FakePrices)
     timeout: float = 30.0
+    foreign: frozenset[str] = frozenset()
     desk: FakeDesk = field(default_factory=FakeDesk)
 
     def __post_init__(self) -> None:
@@ -152,7 +153,18 @@ class Scene:
         self.kit = Kit(
             models=Given(models),
             tools={
-                name: Equipped(ToolSpec(name, "", "{}", effect, self.timeout, is_idempotent=name == "keep"), tool)
+                name: Equipped(
+                    ToolSpec(
+                        name,
+                        "",
+                        "{}",
+                        effect,
+                        self.timeout,
+                        is_idempotent=name == "keep",
+                        is_foreign=name in self.foreign,
+                    ),
+                    tool,
+                )
                 for name, (effect, tool) in self.tools.items()
             },
             prices=self.prices,
@@ -160,7 +172,7 @@ class Scene:
         )
 
     def agent(self, name: str = "alice", model: str = "one") -> AgentSpec:
-        return AgentSpec(name=name, hash="h", model=model, tools=tuple(self.tools), namespace=name)
+        return AgentSpec(name=name, hash="h", model=model, tools=tuple(self.tools), namespace=name, approvals=UNASKED)
 
     def run(
         self,
@@ -635,6 +647,24 @@ async def test_a_long_result_is_shortened_for_the_log_and_whole_for_the_model() 
     result = model.asked[1].messages[-1]
     assert isinstance(result, ToolResult)
     assert len(result.content) == 50_001
+
+
+async def test_a_tool_is_told_who_speaks_and_with_whom_they_are_one() -> None:
+    class Witness:
+        def __init__(self) -> None:
+            self.seen: list[tuple[str, str | None]] = []
+
+        async def run(self, arguments: str, occasion: Occasion) -> str:
+            self.seen.append((occasion.user_id, occasion.person))
+            return "seen"
+
+    witness = Witness()
+    for person in (None, "stone:max"):
+        model = Player([call("look"), TOOLS], [Said("."), END])
+        scene = Scene({"one": model}, {"look": ("read", witness)})
+        await scene.play(scene.run().model_copy(update={"person": person}))
+
+    assert witness.seen == [("ann", None), ("ann", "stone:max")]
 
 
 async def test_an_effect_that_is_refused_in_words_does_not_happen_and_the_model_reads_them() -> None:
