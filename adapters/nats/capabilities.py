@@ -12,7 +12,7 @@ from typing import Any
 
 from adapters.mime import kind_of, mime_of
 from adapters.nats.fleet import Fleet, Fulfilled, Wish
-from factory_contracts.capability import CapabilityDescription, CapabilityRefused
+from factory_contracts.capability import CapabilityDescription, CapabilityProgress, CapabilityRefused
 from factory_contracts.messages import MAX_TEXT
 from factory_contracts.work import AgentSpec, Opinion
 from factory_nats.result import Err
@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 TIMEOUT = 120.0
 # The tool's own words about a lost answer must come before those of whoever gives the tool up.
 MARGIN = 2.0
+PROGRESS = 1.0
 MAX_NAME = 64
 DIGEST = 8
 
@@ -119,7 +120,8 @@ class _Asking:
 
     async def run(self, arguments: str, occasion: Occasion) -> str | Observation:
         """What a worker made of it."""
-        came = await self.fleet.ask(self._wish(arguments, occasion), effect=self.spec.effect)
+        wish = self._wish(arguments, occasion)
+        came = await self.fleet.ask(wish, effect=self.spec.effect, hear=_Told(occasion).hear)
         if isinstance(came, Fulfilled):
             return _shown(came)
         if isinstance(came, CapabilityRefused):
@@ -172,6 +174,24 @@ class _Asking:
                 return ToolFailed(
                     f"No worker for {name} is there now; nothing was done. Do without, or tell the person."
                 )
+
+
+class _Told:
+    """What a person is told of how far it is: the latest words, and not more often than anybody reads."""
+
+    def __init__(self, occasion: Occasion) -> None:
+        self._occasion = occasion
+        self._loop = asyncio.get_running_loop()
+        self._due = 0.0
+
+    def hear(self, said: CapabilityProgress) -> None:
+        """Tell it, if it is time."""
+        now = self._loop.time()
+        share = "" if said.share is None else f"{100 * said.share:.0f} %"
+        words = ", ".join(part for part in (share, said.words.strip()) if part)
+        if words and now >= self._due:
+            self._due = now + PROGRESS
+            self._occasion.report(words)
 
 
 def _tool_name(capability: str) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from factory_contracts.lifecycle import HEARTBEAT, Heartbeat
 from factory_contracts.messages import Attachment
 from factory_contracts.records import Effect
 from factory_contracts.work import AgentSpec, Opinion
-from factory_contracts.worker import File, Made, Unable, capability
+from factory_contracts.worker import File, Made, Report, Unable, capability
 from factory_nats.satellite import Satellite
 from factory_nats.testing import FakeBus, FakeTransport
 from factory_nats.transport import Delivery
@@ -172,6 +173,25 @@ async def test_what_a_worker_makes_is_for_the_person() -> None:
         "painted",
         files=(Media("image", "cat", "image/png", png), Media("document", "said.txt", "text/plain", b"meow")),
     )
+
+
+async def test_how_far_it_is_is_told_to_the_person_and_not_too_often() -> None:
+    @capability(NAME, effect="read")
+    async def count(words: Words, report: Report) -> str:
+        """Counts."""
+        for number in range(1, 31):
+            report(f"word {number}", share=number / 30)
+            await asyncio.sleep(0.2)
+        return "30"
+
+    bus, told = FakeBus(), list[str]()
+    async with Satellite(member(bus, "w1"), count, "i1"):
+        tool = await tool_of(clipool(bus))
+        answer = await words_of(tool, '{"text": "hey"}', replace(ANYBODY, report=told.append))
+
+    assert answer == "30"
+    assert told[0] == "3 %, word 1"
+    assert len(told) == 6
 
 
 async def test_half_a_character_does_not_keep_the_rest_from_the_worker() -> None:
