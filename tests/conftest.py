@@ -25,6 +25,8 @@ LONGEST = (
     "secrets/test_canaries.py",
     "tools/test_mcp.py",
     "fleet/test_versions.py",
+    "cli/test_workers.py",
+    "fleet/test_trouble.py",
     "test_walk.py",
     "cli/test_main.py",
     "transport/test_link.py",
