@@ -56,6 +56,7 @@ Action = Literal[
 Need = Literal["speaker", "asker", "trusted", "owner", "privacy"]
 
 MOST_LINKED = 16
+STANDINGS_KEPT = 10_000
 HOME = "this home itself"
 RANK: Mapping[Level, int] = MappingProxyType({"blocked": 0, "public": 1, "trusted": 2, "owner": 3})
 
@@ -182,6 +183,7 @@ class Access:
         self._persons: dict[str, tuple[str, ...]] = {}
         # Asked of every message, and changed by an act alone.
         self._counted: dict[str, Mapping[str, Granted]] = {}
+        self._standings: dict[tuple[str, str], Standing] = {}
 
     def apply(self, act: Act) -> None:
         """Take one act, in the log's order; one that is known already changes nothing."""
@@ -189,6 +191,7 @@ class Access:
             return
         self._acts[act.id] = act
         self._counted.clear()
+        self._standings.clear()
         match act:
             case Invited(code=code):
                 self._invitations[code] = act
@@ -245,16 +248,13 @@ class Access:
 
     def standing(self, bot: str, who: str) -> Standing:
         """What a person is on a bot: blocked beats all, then counts the most of what their identities hold."""
-        person = self.person(who)
-        one = (f"{' and '.join(person)} are one person.",) if len(person) > 1 else ()
-        if words := self._shut_out(bot, person):
-            return Standing("blocked", (*one, words))
-        if words := self._rooted(bot, person):
-            return Standing("owner", (*one, words))
-        grant = self._counting(bot).get(person[0])
-        if grant is not None:
-            return Standing(grant.level, (*one, spell(grant)))
-        return Standing("public", (*one, f"Nobody who may has let {who} in on {bot}."))
+        standing = self._standings.get((bot, who))
+        if standing is None:
+            # Whoever comes along is known here; a crowd must not fill the memory.
+            if len(self._standings) >= STANDINGS_KEPT:
+                self._standings.clear()
+            standing = self._standings[bot, who] = self._work_out(bot, who)
+        return standing
 
     def is_rooted(self, bot: str, who: str) -> bool:
         """Whether the person is an owner whatever is on the log."""
@@ -293,6 +293,18 @@ class Access:
     def is_code(self, digest: str) -> bool:
         """Whether there is or was a code of this digest."""
         return digest in self._invitations or digest in self._spent
+
+    def _work_out(self, bot: str, who: str) -> Standing:
+        person = self.person(who)
+        one = (f"{' and '.join(person)} are one person.",) if len(person) > 1 else ()
+        if words := self._shut_out(bot, person):
+            return Standing("blocked", (*one, words))
+        if words := self._rooted(bot, person):
+            return Standing("owner", (*one, words))
+        grant = self._counting(bot).get(person[0])
+        if grant is not None:
+            return Standing(grant.level, (*one, spell(grant)))
+        return Standing("public", (*one, f"Nobody who may has let {who} in on {bot}."))
 
     def _grant(self, act: Granted) -> None:
         if act.code is not None:

@@ -2,6 +2,7 @@
 
 from factory_contracts import subjects
 from factory_nats.subject import answers_prefix
+from tests.bus.raw import SHUT, Raw
 from tests.bus.town import (
     BOTS,
     BROAD,
@@ -125,8 +126,6 @@ def test_who_talks_on_the_bus_may_ask_the_server_for_nothing_but_themselves() ->
 
 
 async def test_who_shows_no_key_stays_outside_on_loopback_too(common: Town) -> None:
-    from tests.bus.raw import SHUT, Raw
-
     nobody = await Raw.join(common.server)
     said = await nobody.barrier()
 

@@ -30,7 +30,7 @@ from factory_nats.rights import USER_INFO
 from factory_nats.server import EmbeddedServer
 from factory_nats.transport import Delivery, Transport
 from tests.bus.raw import Heard, Raw
-from tests.bus.town import AUDITOR, BOTS, CLIPOOLS, GRANTS, OWNERS, SPOKES, STORES, WITNESS, Town, town
+from tests.bus.town import AUDITOR, BOTS, CLIPOOLS, GRANTS, OWNERS, SPOKES, STORES, WITNESS, WORKERS, Town, town
 
 FORGED = b'{"forged": true}'
 OURS, THEIRS = SPOKES[0], SPOKES[2]
@@ -378,6 +378,26 @@ async def test_a_worker_that_was_not_asked_cannot_answer(victim: Victim) -> None
     assert is_still_asking
     assert isinstance(answered, Ok)
     assert CAPABILITY_REPLY.decode(answered.value) == CapabilityDone(text="a cat")
+
+
+async def test_who_is_asked_learns_nothing_of_where_the_answers_of_others_are_awaited(victim: Victim) -> None:
+    asker = await victim.town.join("clipool")
+    asked: asyncio.Queue[Delivery] = asyncio.Queue()
+    for capability, name in WORKERS:
+        worker = await victim.town.join(name)
+        await worker.subscribe(subjects.request(capability, name), asked.put_nowait)
+    asking = [
+        asyncio.create_task(asker.request(subjects.request(capability, name), b"{}", timeout=5, responder=name))
+        for capability, name in (*WORKERS, *WORKERS)
+    ]
+    replies = [(await asked.get()).reply.split(".") for _ in asking]
+    secrets = {name: {tokens[-2] for tokens in replies if tokens[1] == name} for _, name in WORKERS}
+
+    assert [len(found) for found in secrets.values()] == [1, 1]
+    assert len(set.union(*secrets.values())) == 2
+    for task in asking:
+        task.cancel()
+    await asyncio.gather(*asking, return_exceptions=True)
 
 
 async def test_a_worker_cannot_say_what_another_replies_to_a_command(victim: Victim) -> None:

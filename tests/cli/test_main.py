@@ -29,6 +29,7 @@ GROUPS = [
     ("nats", "start"),
     ("nats", "config"),
     ("nats", "permissions"),
+    ("nats", "revoke"),
     ("agent",),
     ("agent", "list"),
     ("agent", "show"),

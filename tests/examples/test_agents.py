@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 
@@ -59,8 +60,21 @@ def test_the_researcher_reads_no_address_that_nobody_outside_may_read(tmp_path: 
     assert tools(document) == [("recall", "ok"), ("fetch", "error")]
 
 
-def test_the_coder_changes_a_file_in_a_folder_of_its_own(tmp_path: Path) -> None:
+def test_the_coder_asks_before_it_changes_what_it_has_read(tmp_path: Path) -> None:
     document = tried(tmp_path, "coder", "Write a greeting.")
+
+    # Nobody is there to allow it; what it writes before it has read anything is its own.
+    assert [name for name, outcome in tools(document) if outcome == "error"] == ["edit_file"]
+    assert [path.read_text() for path in tmp_path.rglob("greeting.py")] == ["print('Good day')\n"]
+
+
+def test_the_coder_changes_a_file_in_a_folder_of_its_own(tmp_path: Path) -> None:
+    agents = tmp_path / "agents"
+    copytree(AGENTS, agents)
+    with (agents / "coder.toml").open("a") as file:
+        file.write("[approvals]\nwrite = 'never'\n")
+
+    document = tried(tmp_path, "coder", "Write a greeting.", "--agents", str(agents))
 
     assert [name for name, outcome in tools(document) if outcome == "ok"] == [
         *("read_skill", "list_files", "write_file", "edit_file", "read_file")

@@ -30,7 +30,7 @@ from hub.kernel.access import BotPolicy
 from hub.kernel.agent import Agent
 from hub.kernel.budget import Budget, Ledger
 from hub.kernel.guards import Pairing
-from hub.kernel.ports import Assignment
+from hub.kernel.ports import Assignment, CliPool
 from hub.kernel.routing import Binding, Bindings, RoutingKey
 from hub.people import People
 from hub.pool import Crew, Pool, Pools, Ports
@@ -146,7 +146,7 @@ class World:
         self.ports = Ports(
             log,
             self.outbox,
-            FakeCliPool(self.workers),
+            self.clipool(log),
             self.bindings,
             self.ledger,
             self.people,
@@ -168,6 +168,10 @@ class World:
         self._marking = asyncio.create_task(
             keep_mark(log, self.pools, self.ledger, self.deliveries.unwritten, self.clock)
         )
+
+    def clipool(self, log: FakeLog) -> CliPool:
+        """The workers as the hub that begins sees them."""
+        return FakeCliPool(self.workers)
 
     async def kill(self) -> None:
         """The hub is gone, with all it knew."""

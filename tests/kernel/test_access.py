@@ -17,6 +17,7 @@ from hub.kernel.access import (
     NOT_LET_IN,
     NOT_OWNER,
     NOT_YOURS,
+    STANDINGS_KEPT,
     Access,
     Action,
     BotPolicy,
@@ -144,6 +145,15 @@ def test_an_owner_whom_the_configuration_names_no_more_takes_their_grants_with_t
 def test_blocked_beats_everything() -> None:
     assert Story().grant(EVE, "owner", by=None).levels(EVE) == ["blocked"]
     assert Story().grant(ANN, "owner").block(ANN).grant(ANN, "owner").levels(ANN) == ["blocked"]
+
+
+def test_a_crowd_is_told_apart_whatever_of_it_is_remembered() -> None:
+    story = Story().grant("paper:7")
+
+    levels = [story.levels(f"paper:{number}")[0] for number in range(STANDINGS_KEPT + 10)]
+
+    assert [number for number, level in enumerate(levels) if level != "public"] == [7]
+    assert story.revoke("paper:7").levels("paper:7") == ["public"]
 
 
 # Persons

@@ -526,7 +526,7 @@ async def test_a_connection_that_breaks_is_made_anew_with_all_that_was_subscribe
 
         assert transport.is_connected and not held.closed.done()
         assert await transport.barrier() == Ok(None)
-        assert subjects == [transport.inbox("*", "_.*").encode()]
+        assert subjects == [transport.inbox("*", "_.*.*").encode()]
         await transport.close()
 
 

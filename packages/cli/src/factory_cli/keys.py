@@ -1,4 +1,4 @@
-"""The secrets by which processes know each other on the bus: one nkey seed per identity, made at first use."""
+"""The secrets by which processes know each other on the bus: nkey seeds, made at first use."""
 
 import os
 import stat

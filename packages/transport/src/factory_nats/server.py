@@ -162,7 +162,7 @@ def _user(user: User) -> list[str]:
     for subject in (*(user.publish or ()), *(user.subscribe or ())):
         if not is_filter(subject):
             raise ValueError(f"user {user.identity!r}: no subject: {subject!r}")
-    lines = ["      {", f"        nkey: {user.public_key}"]
+    lines = ["      {", f"        # {user.identity}", f"        nkey: {user.public_key}"]
     if user.publish is not None or user.subscribe is not None:
         lines.append("        permissions: {")
         if user.publish is not None:

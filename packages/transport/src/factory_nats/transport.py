@@ -259,7 +259,7 @@ class NatsTransport:
         self._on_closed = on_closed
         self._is_closing = False
         self._connection = secrets.token_hex(5)
-        self._answers = self.inbox(SERVER, "_.")
+        self._answers: dict[str, str] = {}
         self._asked = 0
         self._waiting: dict[str, _Asked] = {}
         self._watch: asyncio.TimerHandle | None = None
@@ -275,7 +275,7 @@ class NatsTransport:
             on_end=self._note_end,
             on_violation=self._note_violation,
         )
-        self._link.listen(self.inbox("*", "_.*"), self._take_answer)
+        self._link.listen(self.inbox("*", "_.*.*"), self._take_answer)
 
     # What a connection is
 
@@ -326,13 +326,9 @@ class NatsTransport:
     async def request(
         self, subject: str, payload: bytes, *, timeout: float, responder: str = SERVER, more: More | None = None
     ) -> Result[bytes]:
-        if responder == SERVER:
-            answers = self._answers
-        elif is_name(responder):
-            answers = self.inbox(responder, "_.")
-        else:
+        if responder != SERVER and not is_name(responder):
             return Err("malformed", f"no name of somebody who answers: {responder[:100]!r}")
-        answer = await self._ask(subject, payload, b"", timeout, answers, more)
+        answer = await self._ask(subject, payload, b"", timeout, responder, more)
         return answer if isinstance(answer, Err) else Ok(answer.data)
 
     async def barrier(self) -> Result[None]:
@@ -361,14 +357,28 @@ class NatsTransport:
         self._link.write(wire.publish(subject, reply, header, payload))
         return _DONE
 
+    def _new_reply(self, responder: str) -> str:
+        """Where the next answer of a responder is awaited."""
+        answers = self._answers.get(responder)
+        if answers is None:
+            # A secret for each: who is asked sees where its own answers go, and shall not guess where others' do.
+            answers = self._answers[responder] = self.inbox(responder, f"_.{secrets.token_hex(5)}.")
+        self._asked += 1
+        return f"{answers}{self._asked}"
+
     async def _ask(
-        self, subject: str, payload: bytes, header: bytes, timeout: float, answers: str = "", more: More | None = None
+        self,
+        subject: str,
+        payload: bytes,
+        header: bytes,
+        timeout: float,
+        responder: str = SERVER,
+        more: More | None = None,
     ) -> Message | Err:
         refusal = self._refusal(subject, payload, "", header)
         if refusal is not None:
             return refusal
-        self._asked += 1
-        reply = f"{answers or self._answers}{self._asked}"
+        reply = self._new_reply(responder)
         future: asyncio.Future[Message | Err] = self._loop.create_future()
         self._waiting[reply] = asked = _Asked(future, subject, timeout, self._loop.time() + timeout, more)
         self._watch_until(asked.deadline)
@@ -526,8 +536,7 @@ class NatsTransport:
 
     async def _read_page(self, stream: str, subject: str, start: int, count: int) -> Result[tuple[list[Stored], bool]]:
         request = {"batch": count, "max_bytes": jetstream.PAGE_BYTES, "seq": start, "next_by_subj": subject}
-        self._asked += 1
-        reply = f"{self._answers}{self._asked}"
+        reply = self._new_reply(SERVER)
         page: asyncio.Queue[Message | Err] = asyncio.Queue()
         self._pages[reply] = page
         target = f"$JS.API.DIRECT.GET.{stream}"
