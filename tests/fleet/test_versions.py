@@ -147,8 +147,8 @@ async def test_what_cannot_be_said_in_the_askers_version_is_said_by_another(tmp_
     trees = {version: _tree(tmp_path / f"v{version}", version) for version in (first, last)}
     _replace(
         tmp_path / f"v{last}/factory_contracts/worker.py",
-        "    return CapabilityDone(\n",
-        "    return CapabilityDone(mood='merry',\n",
+        "CapabilityDone(text=_whole(made))",
+        "CapabilityDone(text=_whole(made), mood='merry')",
     )
     tts = Path(__file__).parent / "tts.py"
     async with yard(tmp_path, "voice.tts", "before", "after") as made:
