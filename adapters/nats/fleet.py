@@ -44,6 +44,8 @@ DESCRIBING = 1.0
 PATIENCE = 2.0
 BUSY_PATIENCE = 10.0
 BUS_PATIENCE = 20.0
+# So often all who live are asked in vain.
+MOST_FAILURES = 5
 SIGN = 0.5
 # A little longer than from one heartbeat to the next.
 FIRST = 0.75
@@ -153,10 +155,11 @@ class Fleet:
         if len(wish.arguments) > MAX_TEXT:
             stored = await patiently(partial(self._put, wish.arguments.encode()), _PASSING_IN_STORES)
             if isinstance(stored, Err):
-                return Err("no worker", f"the arguments cannot be kept: {stored.detail}")
+                return Err("too large", f"the arguments cannot be kept: {stored.detail}")
             kept = Kept(blob=stored.value, size=len(wish.arguments))
         exchange = _Exchange(wish, kept, until, effect, hear, self._now, self._shape)
         passing = _PASSING | _OPEN if effect == "read" else _PASSING
+        failures = 0
         while True:
             problem = None if self._is_heard else await self.listen()
             if problem is None:
@@ -172,7 +175,9 @@ class Fleet:
             now = self._now()
             if problem.reason in _OPEN:
                 # Somebody was there, and took their time.
-                idle_since = now
+                idle_since, failures = now, failures + 1
+            if failures == MOST_FAILURES:
+                return problem
             if problem.reason not in passing or now >= until or self._is_out_of_patience(problem, now - idle_since):
                 return problem
             # The next one may be free, or come; whether a busy one has become free its heartbeat says.

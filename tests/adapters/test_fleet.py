@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from adapters.nats.fleet import BUS_PATIENCE, BUSY_PATIENCE, PATIENCE, Fleet, Fulfilled, Hear, Wish
+from adapters.nats.fleet import BUS_PATIENCE, BUSY_PATIENCE, MOST_FAILURES, PATIENCE, Fleet, Fulfilled, Hear, Wish
 from factory_contracts import subjects
 from factory_contracts.capability import (
     CAPABILITY_REPLY,
@@ -237,6 +237,33 @@ async def test_who_answers_with_garbage_is_left_for_the_next_and_is_asked_again_
     assert first == "HEY"
     assert "sane" in second
     assert len(asked_mad) > 1
+
+
+async def test_where_all_speak_nonsense_that_is_said_after_some_time() -> None:
+    bus, times = FakeBus(), list[str]()
+    mad = member(bus, "w1")
+    answers: list[asyncio.Task[object]] = []
+
+    def take(delivery: Delivery) -> None:
+        if delivery.data:
+            times.append("w1")
+            answers.append(asyncio.get_running_loop().create_task(mad.publish(delivery.reply, b"garbage")))
+
+    async def beat_on() -> None:
+        while True:
+            await beat(bus, "w1", running=0)
+            await asyncio.sleep(0.5)
+
+    await mad.subscribe(subjects.request(NAME, "w1"), take)
+    async with fleet(bus) as asked:
+        beating = asyncio.create_task(beat_on())
+        answer = await ask(asked, wish())
+        beating.cancel()
+        await asyncio.gather(beating, return_exceptions=True)
+
+    assert isinstance(answer, Err)
+    assert answer.reason == "malformed"
+    assert len(times) == MOST_FAILURES
 
 
 async def test_who_is_busy_did_nothing_and_the_next_is_asked() -> None:

@@ -121,18 +121,19 @@ class _Waiting:
     def __init__(self, given: _Given, is_repeatable: bool) -> None:
         self.given = given
         self.is_repeatable = is_repeatable
-        self.task = asyncio.current_task()
         self.problem: Err | None = None
+        self._task = asyncio.current_task()
+        self._cancelling = 0 if self._task is None else self._task.cancelling()
 
     def give_up(self, problem: Err) -> None:
         """Have whoever waits go on with this instead of an answer."""
-        if self.problem is None and self.task is not None:
+        if self.problem is None and self._task is not None:
             self.problem = problem
-            self.task.cancel()
+            self._task.cancel()
 
     def is_given_up(self) -> bool:
         """Whether that is why the waiting was called off, and nobody else did so as well."""
-        return self.problem is not None and self.task is not None and self.task.uncancel() == 0
+        return self._task is not None and self._task.uncancel() <= self._cancelling
 
 
 class WorkerPoolClient:
@@ -400,9 +401,10 @@ class WorkerPoolClient:
                     door = self._transport.inbox(worker, DOOR)
                     self._doors[door] = worker
                     await self._transport.publish(self._subject(worker), b"", reply=door)
-            for waiting in tuple(self._waiting):
+            for waiting in self._waiting:
                 patience = SILENT if waiting.is_repeatable else SILENT_ALONE
-                if quiet[waiting.given.worker][1] * KNOCK > patience:
+                _, looks = quiet.get(waiting.given.worker, (None, 0))
+                if looks * KNOCK > patience:
                     waiting.give_up(Err("lost", f"worker {waiting.given.worker} fell silent before it answered"))
 
     def _listen_for(self, worker: str, before: tuple[float | None, int] | None) -> tuple[float | None, int]:
