@@ -9,7 +9,7 @@ import json
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,6 +28,8 @@ from factory_contracts.messages import (
     Attachment,
     AttachmentKind,
     Decision,
+    Erase,
+    Erased,
     Final,
     FinalReceipt,
     FromSpoke,
@@ -65,6 +67,7 @@ DONE_KEPT = 10_000
 BROKEN_RETRY = 1.0
 # Whoever deletes an answer more often than this does not want it.
 MOST_LOSSES = 10
+UNREMOVED = "what is kept of a conversation could not be removed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,15 +143,24 @@ class Drafts(Protocol):
         ...
 
 
+class Remains(Protocol):
+    """A spoke that keeps something of its conversations beside the screen."""
+
+    async def erase(self, scope_id: str, until: float) -> None:
+        """Remove what was kept of a scope until then. Repeating it changes nothing."""
+        ...
+
+
 class Notes:
     """Which messages each unfinished reply has: a file that a spoke killed between send and receipt reads again."""
 
     def __init__(self, path: Path | None) -> None:
+        self._path = path
         self._ids: OrderedDict[tuple[str, int], str] = OrderedDict()
         self._file: int | None = None
         if path is not None:
             self._load(path)
-            self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            self._begin(path)
 
     def get(self, turn: str, part: int = 0) -> str | None:
         """The message id of a part of the reply, if it was sent from here."""
@@ -161,6 +173,15 @@ class Notes:
             self._ids.popitem(last=False)
         if self._file is not None:
             os.write(self._file, _line(turn, part, message_id))
+
+    def forget(self, turns: Collection[str]) -> None:
+        """Keep nothing of these turns, in the file neither."""
+        gone = [noted for noted in self._ids if noted[0] in turns]
+        for noted in gone:
+            del self._ids[noted]
+        if gone and self._path is not None:
+            self.close()
+            self._begin(self._path)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -180,9 +201,14 @@ class Notes:
             self._ids[turn, part[0] if part else 0] = message_id
         while len(self._ids) > NOTES_KEPT:
             self._ids.popitem(last=False)
+
+    def _begin(self, path: Path) -> None:
+        """Write the file anew, with what is known and nothing else."""
         fresh = path.with_suffix(".new")
-        fresh.write_bytes(b"".join(_line(turn, part, noted) for (turn, part), noted in self._ids.items()))
+        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(b"".join(_line(turn, part, noted) for (turn, part), noted in self._ids.items()))
         fresh.replace(path)
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
 
 def _line(turn: str, part: int, message_id: str) -> bytes:
@@ -311,6 +337,7 @@ class Spoke:
         pace: Pace | None = None,
         place: Callable[[Address], str] = lambda address: address.scope_id,
         drafts: Drafts | None = None,
+        remains: Remains | None = None,
         at: Callable[[str], None] = lambda point: None,
     ) -> None:
         self._transport = transport
@@ -321,6 +348,7 @@ class Spoke:
         self._pace = pace
         self._place = place
         self._drafts = drafts
+        self._remains = remains
         self._at = at
         self._notes = Notes(notes)
         self._growing: dict[str, _Growing] = {}
@@ -342,6 +370,9 @@ class Spoke:
             logger.warning("cannot listen for answers yet: %s", subscribed.detail)
             await asyncio.sleep(PAUSES[1])
         welcome = await self.hello(self._scope or EVERY_SCOPE)
+        if self._scope is not None and self._remains is not None and welcome.erased_at is not None:
+            # Nobody may have been here when it was asked for.
+            await survived(self._remains.erase(self._scope, welcome.erased_at), UNREMOVED)
         self._spawn(self._keep_in_touch())
         return welcome
 
@@ -404,11 +435,12 @@ class Spoke:
             pause = min(longest, pause * 1.5)
         return got.value
 
-    async def keep(self, kind: AttachmentKind, name: str, mime: str, data: bytes) -> Attachment | None:
-        """Put a file where those who answer can read it, however long the bus is away; None where it is not taken."""
-        store = subjects.blobs(self._platform, self._bot_id)
+    async def keep(self, scope_id: str, kind: AttachmentKind, name: str, mime: str, data: bytes) -> Attachment | None:
+        """Put a file where those who answer there can read it, however long the bus is away; None where it is not
+        taken."""
+        store, folder = subjects.blobs(self._platform, self._bot_id), subjects.folder(scope_id)
         pause, longest = PAUSES
-        while isinstance(kept := await blobs.put(self._transport, store, data), Err):
+        while isinstance(kept := await blobs.put(self._transport, store, data, folder=folder), Err):
             if kept.reason not in ("disconnected", "timeout", "no responders"):
                 logger.error("a file cannot be kept: %s", kept.detail)
                 return None
@@ -492,7 +524,8 @@ class Spoke:
         if (address.platform, address.bot_id) != (self._platform, self._bot_id):
             logger.error("an event on %s is refused: it is another bot's", delivery.subject)
             return
-        if self._scope is not None and address.scope_id != self._scope:
+        # What is removed may lie where any spoke of the bot can reach it.
+        if self._scope not in (None, address.scope_id) and not isinstance(event, Erase):
             return
         part = subjects.partition(address.scope_id)
         if event.epoch < self._epochs.get(part, 0):
@@ -501,6 +534,9 @@ class Spoke:
         if isinstance(event, Said):
             self._spawn(self._screen.said(event))
             return
+        if isinstance(event, Erase):
+            self._spawn(self._erase(event))
+            return
         if isinstance(event, Final):
             self._close_joined(event)
         if event.turn in self._done:
@@ -508,6 +544,15 @@ class Spoke:
                 self._spawn(self._receipt_final(address, event.turn, *self._done[event.turn]))
         else:
             self._take(event)
+
+    async def _erase(self, event: Erase) -> None:
+        """Remove what is kept of a scope, and say so; what went wrong is asked for again."""
+        self._notes.forget(event.turns)
+        scope_id = event.address.scope_id
+        if self._remains is not None and not await survived(self._remains.erase(scope_id, event.until), UNREMOVED):
+            return
+        erased = Erased(platform=self._platform, bot_id=self._bot_id, scope_id=scope_id, turn=event.turn)
+        await self._receipt(erased)
 
     def _close_joined(self, final: Final) -> None:
         """Tell the screen what else is answered by this: for those turns nothing of their own will come."""
@@ -649,6 +694,9 @@ class Spoke:
             message_id=message_id,
             undeliverable=undeliverable,
         )
+        await self._receipt(receipt)
+
+    async def _receipt(self, receipt: FinalReceipt | Erased) -> None:
         task = asyncio.current_task()
         self._receipting.add(task)
         try:

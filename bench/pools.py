@@ -10,7 +10,7 @@ import os
 import secrets
 import time
 import tracemalloc
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +41,7 @@ from hub.kernel.ports import Assignment, Chosen, Run
 from hub.kernel.routing import Bindings, RoutingKey
 from hub.kernel.session import COMPACT_AFTER, Session
 from hub.people import People
-from hub.pool import Crew, Pools, Ports
+from hub.pool import Crew, Pool, Pools, Ports
 from hub.turn import run_turn
 
 MOST_BYTES = 3_000
@@ -308,6 +308,13 @@ class _NoWorkers:
         """Not here."""
         raise AssertionError("an idle conversation asked for a worker")
 
+    async def erase(self, key: RoutingKey, namespaces: Sequence[str], until: float) -> None:
+        """Nothing is kept."""
+
+
+async def _forget(pool: Pool) -> None:
+    raise AssertionError(f"nobody asked to forget {pool.key.to_pool_id()}")
+
 
 def _pools(transport: Transport, log: JetStreamLog, most: int) -> Pools:
     """What the hub's composition makes of its pools."""
@@ -327,6 +334,7 @@ def _pools(transport: Transport, log: JetStreamLog, most: int) -> Pools:
         deliver=deliveries.deliver,
         settle=deliveries.settle,
         fork=lambda key, view: pools.fork(key, view),
+        forget=_forget,
         fenced=lambda: None,
     )
     pools = Pools(ports, crew, most, deliveries.flush)

@@ -13,7 +13,7 @@ from hub.kernel.agent import Agent
 from hub.kernel.budget import dollars, renewal
 from hub.kernel.guards import LINK, START
 from hub.kernel.routing import RoutingKey
-from hub.kernel.session import COMPACT, EXPAND, OpenTurn, Used
+from hub.kernel.session import COMPACT, EXPAND, FORGET, FORGET_ALL, OpenTurn, Used
 from hub.pool import QUEUE, Pool
 from hub.powers import POWERS, Word
 
@@ -26,6 +26,17 @@ HELP_HEAD = "Whatever you write is for the agent, but for these:"
 FORK = "/fork"
 APPROVALS, APPROVE, DENY = "/approvals", "/approve", "/deny"
 NEW_SESSION = "A new conversation begins: I no longer see what was said before."
+WHAT_IS_FORGOTTEN = (
+    f"`{FORGET_ALL}` removes what was said in this conversation, within a minute and for good: the log of it, files "
+    "that came with it, what was noted from it in a memory, and what is kept of it beside that. What runs is stopped, "
+    "and what waits is not answered. What stands on your screen stays there until you delete it. So do copies of this "
+    "conversation, files in an agent's folder, and backups. Shall I?"
+)
+FORGETTING = (
+    "Everything that was said here is being removed; in a minute it is gone. What stands on your screen stays there "
+    "until you delete it."
+)
+NOT_ANSWERED = "This is not answered: everything that was said here is being removed."
 SUMMARISE = (
     "Write down, for yourself and in the language of the conversation, what was said so far and matters for going on: "
     "who the person is and wants what, what was found out, decided and done, names, numbers and open questions. "
@@ -107,6 +118,10 @@ async def _new(pool: Pool, turn: OpenTurn, rest: str) -> Obeyed:
 
 async def _stop(pool: Pool, turn: OpenTurn, rest: str) -> Obeyed:
     return (said_by_hub(pool, turn, NOTHING_RUNS),)
+
+
+async def _forget(pool: Pool, turn: OpenTurn, rest: str) -> Obeyed:
+    return (said_by_hub(pool, turn, WHAT_IS_FORGOTTEN, choices=(FORGET_ALL,)),)
 
 
 async def _agent(pool: Pool, turn: OpenTurn, name: str) -> Obeyed:
@@ -276,6 +291,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "/help": _help,
         "/new": _new,
         "/stop": _stop,
+        FORGET: _forget,
         "/agent": _agent,
         "/model": _model,
         "/undo": _undo,
@@ -299,6 +315,7 @@ _ACTIONS: Mapping[str, Action] = MappingProxyType(
         FORK: "fork",
         COMPACT: "compact",
         EXPAND: "expand",
+        FORGET: "forget",
         "/invite": "invite",
         "/people": "people",
         "/grant": "grant",
@@ -323,6 +340,7 @@ HELP: Mapping[str, str] = MappingProxyType(
         "/help": "tells these commands",
         "/new": "begins a new conversation; what was said before is no longer seen",
         "/stop": "ends the answer that is being written",
+        FORGET: "tells how to have everything removed that was said here",
         "/agent": "tells who can answer, and with a name chooses",
         "/model": "tells which model answers, and with a name chooses",
         "/undo": "takes back the last exchange, or with a number so many",

@@ -10,16 +10,20 @@ from typing import TypeVar
 
 from adapters.nats.blobs import NatsBlobs
 from adapters.nats.clipool import Keeper, NatsCliPool
+from adapters.nats.eraser import NatsEraser, as_eraser
 from adapters.nats.inbound import NatsInbound
-from adapters.nats.log import JetStreamLog
+from adapters.nats.log import CONFIG, JetStreamLog
 from adapters.nats.outbound import NatsOutbox
 from adapters.nats.readiness import NatsReadiness
 from adapters.nats.stores import CapabilityStores
+from factory_contracts import subjects
+from factory_nats import blobs
 from factory_nats.connect import Identity, connect
 from factory_nats.result import Err
 from factory_nats.transport import Transport
 from hub.delivery import Deliveries
 from hub.dispatch import Hub
+from hub.forgetting import Forgetting
 from hub.kernel.access import BotPolicy
 from hub.kernel.budget import Budget, Ledger
 from hub.kernel.ports import Fenced
@@ -37,11 +41,13 @@ LOST = 1
 SUPERSEDED = 75
 PATIENCE = 3600.0
 DRAIN = 5.0
+# A server that lets everybody in asks for no secret.
+NOBODY_ELSE = Identity(subjects.ERASER)
 
 
 @dataclass(frozen=True, slots=True)
 class HubSettings:
-    """What the hub is told at its start."""
+    """What the hub is told at its start; the eraser is who it is while it takes what was said off the disk."""
 
     nats_url: str
     identity: Identity
@@ -52,6 +58,7 @@ class HubSettings:
     offers: Offers = lambda platform, bot_id: None
     max_pools: int = 1_000
     standby: bool = False
+    eraser: Identity = NOBODY_ELSE
 
 
 async def serve(
@@ -88,8 +95,9 @@ async def _reign(
     log = JetStreamLog(transport, name, at=at)
     clipool = NatsCliPool(transport, log.epoch, log.reigns)
     inbound = NatsInbound(transport, at=at)
-    stores = NatsBlobs(transport)
+    files = NatsBlobs(transport)
     large = CapabilityStores(transport)
+    eraser = NatsEraser(transport, as_eraser(settings.nats_url, settings.eraser), at=at)
     deliveries = Deliveries(fenced.set, at)
     ledger = Ledger(settings.budgets)
     people = People(log, settings.policies, settings.offers)
@@ -103,35 +111,39 @@ async def _reign(
         clock=time.time,
         at=at,
     )
+    forgetting = Forgetting(ports, eraser, deliveries.flush)
     crew = Crew(
         run_turn=run_turn,
         deliver=deliveries.deliver,
         settle=deliveries.settle,
         fork=lambda key, view: pools.fork(key, view),
+        forget=forgetting.forget,
         fenced=fenced.set,
     )
     pools = Pools(ports, crew, settings.max_pools, deliveries.flush)
-    hub = Hub(ports, pools, settings.payer)
+    hub = Hub(ports, pools, forgetting, settings.payer)
+    stores = [subjects.blobs(policy.platform, policy.bot_id) for policy in settings.policies]
 
     async def begin() -> None:
         await readiness.listen()
         if settings.standby:
             logger.info("standing by")
             await readiness.wait_for_silence()
+        await eraser.open_up((CONFIG, *map(blobs.config, stores)))
         await log.create()
         for policy in settings.policies:
-            await stores.create(policy.platform, policy.bot_id)
+            await files.create(policy.platform, policy.bot_id)
         await large.open()
         await log.take_over(time.time())
         await people.restore()
         await clipool.start()
         await inbound.open(hub.answer, fenced.set)
         await readiness.announce(log.epoch(0))
-        await recover(log, pools, ledger)
+        await recover(log, pools, ledger, forgetting)
         clipool.serve(Keeper(hub.is_open, hub.record))
         logger.info("%s reigns, epoch %s", name, log.epoch(0))
         # From here on there is nothing to do but what others ask for; it ends when another hub has taken over.
-        await keep_mark(log, pools, ledger, deliveries.unwritten, time.time)
+        await keep_mark(log, pools, ledger, lambda: (*deliveries.unwritten(), *forgetting.unfinished()), time.time)
 
     try:
         await _unless((stop, fenced, lost), begin())
@@ -143,6 +155,7 @@ async def _reign(
     await inbound.leave()
     await deliveries.close()
     await pools.close()
+    await forgetting.close()
     await clipool.close()
     await large.close()
     if lost.is_set():

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from factory_contracts.messages import (
     Decision,
+    Erased,
     Exchange,
     FinalReceipt,
     FromSpoke,
@@ -26,13 +27,14 @@ from factory_contracts.records import MoneyReserved, ToolDone, ToolStarted, Trus
 from factory_contracts.subjects import BadToken
 from factory_contracts.work import ApprovalWanted, NotRecorded, Recorded, RecordReply, RecordRequest
 from hub.approvals import Approvals, is_word
-from hub.commands import NOTHING_RUNS, STOPPED
+from hub.commands import FORGETTING, NOT_ANSWERED, NOTHING_RUNS, STOPPED, WHAT_IS_FORGOTTEN
+from hub.forgetting import Forgetting
 from hub.kernel.access import NOT_ALLOWED, name_of, speaker
 from hub.kernel.budget import CallId, Granted, Later, TooDear
 from hub.kernel.guards import Admitted, Claimed, Declined, screen
 from hub.kernel.ports import Full, Unwritable
 from hub.kernel.routing import RoutingKey
-from hub.kernel.session import OpenTurn, fold
+from hub.kernel.session import FORGET, FORGET_ALL, OpenTurn, fold
 from hub.people import Joined, Paired, Proposed
 from hub.pool import LOG_FULL, Pool, Pools, Ports, once
 from hub.powers import WRONG_CODE, joined, proposed
@@ -53,6 +55,7 @@ class Hub:
 
     ports: Ports
     pools: Pools
+    forgetting: Forgetting
     payer: Callable[[str], str] = lambda model: ""
     approvals: Approvals = field(init=False)
     _reserving: dict[CallId, asyncio.Future[RecordReply | None]] = field(default_factory=dict)
@@ -80,20 +83,26 @@ class Hub:
                 return await self.approvals.press(await self.pools.get(key), asked)
             case Moved():
                 return await self._move(RoutingKey(asked.platform, asked.bot_id, asked.old_scope), key)
+            case Erased(turn=turn):
+                self.forgetting.heard(turn)
+                return Noted(epoch=self.ports.log.epoch(key.partition))
             case Hello(of=other):
                 refused = await self._copy(other, key) if other is not None else None
                 return refused or await self._welcome(key)
 
-    async def receive(self, message: InboundMessage, *, only_asks: bool = False) -> ToSpoke:
+    async def receive(self, message: InboundMessage, *, only_asks: bool = False) -> ToSpoke | None:
         """Accepted means persisted: the reply is given when the turn is on the log.
 
-        Who only asks is told what would be said; nothing is counted and nothing kept.
+        Who only asks is told what would be said; nothing is counted and nothing kept. Where all that was said is just
+        being removed the answer is silence, which makes the spoke ask again.
         """
         key = RoutingKey.of(message.address)
         # What is known is no new message, whatever the guards think of its sender by now.
         pool = self.pools.peek(key)
         if pool is not None and (word := await pool.word(message)) is not None:
             return word
+        if pool is not None and pool.is_ending:
+            return None
         people, now = self.ports.people, self.ports.clock()
         match screen(message, people.access, self.ports.traffic, now, only_asks=only_asks):
             case Declined(reason=reason, words=words):
@@ -105,9 +114,14 @@ class Hub:
                 return _wrong_code(key) if only_asks else await self._redeem(key, claimed)
             case Admitted(message=message, trust=trust):
                 pool = await self.pools.get(key)
+        if pool.is_ending:
+            return pool.already(message)
+        words = message.text.strip()
+        if words.partition(" ")[0] == FORGET and not only_asks:
+            return await self._forget(pool, message, trust)
         if pool.agent is None:
             return Refused(reason="no agent", text="No agent is bound to this conversation yet.")
-        is_stop, is_leave = message.text.strip() == "/stop", is_word(message.text)
+        is_stop, is_leave = words == "/stop", is_word(message.text)
         if only_asks:
             is_taken = is_stop or is_leave
             return (None if is_taken else pool.refusal(message)) or Noted(epoch=pool.epoch)
@@ -216,6 +230,15 @@ class Hub:
         was_running = await pool.stop()
         return await pool.submit(message, trust, answer=STOPPED if was_running else NOTHING_RUNS)
 
+    async def _forget(self, pool: Pool, message: InboundMessage, trust: Trust) -> ToSpoke:
+        """It overtakes the queue as a stop does; what it would do is told first, for it cannot be taken back."""
+        decision = self.ports.people.decide(pool.key, speaker(message), "forget", in_group=message.in_group)
+        if not decision.allowed:
+            return await pool.submit(message, trust, answer=decision.words or NOT_ALLOWED, outcome="failed")
+        if message.text.strip() != FORGET_ALL:
+            return await pool.submit(message, trust, answer=WHAT_IS_FORGOTTEN, choices=(FORGET_ALL,))
+        return await pool.part(message, trust, FORGETTING, NOT_ANSWERED)
+
     async def _stop_pressed(self, pool: Pool, asked: StopPressed) -> ToSpoke:
         """A button stops the turn under which it stands, for who asked there and for owners; it is no turn itself."""
         turn = pool.session.turns.get(asked.turn)
@@ -238,7 +261,7 @@ class Hub:
         """The conversation goes on under its new key, where it begins with the view of what was said under the old."""
         pool = await self.pools.get(old)
         # What is still being answered belongs into that view: the spoke asks again.
-        if pool.session.waiting or pool.accepting:
+        if pool.session.waiting or pool.accepting or pool.is_ending:
             return None
         # Where there is a conversation already, this was told before.
         name = turn_id(new.platform, new.bot_id, new.scope_id, old.scope_id)
@@ -261,7 +284,7 @@ class Hub:
         except BadToken as error:
             return Refused(reason="malformed", text=f"There is no conversation {other!r}: {error}.")
         session = fold(platform, bot_id, scope_id, ((one.sequence, one.record) for one in logged))
-        if not session.received:
+        if session.farewell is not None or not session.received:
             return Refused(
                 reason="malformed", text=f"There is no conversation {other!r}; `factory turns ls` lists them."
             )
@@ -297,6 +320,7 @@ class Hub:
             model=agent.model if agent is not None else None,
             payer=self.payer(agent.model) if agent is not None else "",
             history=history,
+            erased_at=pool.session.erased_at,
         )
 
     async def _send_again(self, pool: Pool) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from factory_contracts.messages import Accepted, AlreadyAccepted, InboundMessage, Refused, Said, turn_id
+from factory_contracts.messages import Accepted, AlreadyAccepted, InboundMessage, Outcome, Refused, Said, turn_id
 from factory_contracts.records import (
     Compacted,
     Record,
@@ -83,12 +83,13 @@ RunTurn = Callable[["Pool", OpenTurn], Awaitable[None]]
 @dataclass(frozen=True, slots=True)
 class Crew:
     """Who does a pool's work: the turn's runner, the answer's delivery, the receipts' keeper, who begins another
-    conversation with this one's view, the alarm."""
+    conversation with this one's view, who has all removed that was said, the alarm."""
 
     run_turn: RunTurn
     deliver: Callable[["Pool", OpenTurn], Awaitable[None]]
     settle: Callable[["Pool", OpenTurn, ReplyShown | ReplyUndeliverable], None]
     fork: Callable[[RoutingKey, Compacted], Awaitable[bool]]
+    forget: Callable[["Pool"], Awaitable[None]]
     fenced: Callable[[], None]
 
 
@@ -102,6 +103,7 @@ class Pool:
     crew: Crew
     following: Following | None = None
     is_stopping: bool = False
+    is_parting: bool = False
     pending: int = 0
     fresh: set[str] | None = None
     accepting: dict[str, asyncio.Future[Accepted | Refused]] | None = None
@@ -112,7 +114,13 @@ class Pool:
     @property
     def is_idle(self) -> bool:
         """Nothing is open, nothing is under way: the log alone holds all there is to know."""
-        return not self.session.turns and not self.pending and not self.accepting and self._task is None
+        is_open = self.session.turns or self.is_ending
+        return not is_open and not self.pending and not self.accepting and self._task is None
+
+    @property
+    def is_ending(self) -> bool:
+        """All that was said is to be removed, and until it is nothing more may be said."""
+        return self.is_parting or self.session.farewell is not None
 
     @property
     def is_full(self) -> bool:
@@ -120,7 +128,13 @@ class Pool:
         return self.session.queued + len(self.accepting or ()) >= QUEUE
 
     async def submit(
-        self, message: InboundMessage, trust: Trust, *, answer: str | None = None, choices: tuple[str, ...] = ()
+        self,
+        message: InboundMessage,
+        trust: Trust,
+        *,
+        answer: str | None = None,
+        choices: tuple[str, ...] = (),
+        outcome: Outcome = "complete",
     ) -> Accepted | AlreadyAccepted | Refused:
         """Put the message on the log as a turn, unless it is there or too many wait; with its answer, if that is known
         and waits for nobody."""
@@ -132,7 +146,22 @@ class Pool:
         if answer is None and turn not in accepting and (refused := self.refusal(message)) is not None:
             return refused
         # A message that is submitted again while its record is on the way waits for that record.
-        return await once(accepting, turn, lambda: self._accept(turn, message, trust, answer, choices))
+        return await once(accepting, turn, lambda: self._accept(turn, message, trust, answer, choices, outcome))
+
+    async def part(self, message: InboundMessage, trust: Trust, answer: str, waiting: str) -> Accepted | Refused:
+        """Put a farewell on the log as a turn with its answer: what runs is stopped, what waits is refused with these
+        words, and nothing more is accepted before all that was said is removed."""
+        self.is_parting = True
+        try:
+            # What is on its way to the log stands before the farewell, and so belongs to what is removed.
+            while self.accepting:
+                await asyncio.gather(*map(asyncio.shield, self.accepting.values()), return_exceptions=True)
+            await self.stop()
+            refusals = self._refusals(waiting)
+            return await self._accept(self.turn_of(message), message, trust, answer, refusals=refusals)
+        finally:
+            self.is_parting = False
+            self.kick()
 
     def refusal(self, message: InboundMessage) -> Refused | None:
         """What speaks against one more turn of whoever says this; None where nothing does."""
@@ -247,7 +276,7 @@ class Pool:
 
     def kick(self) -> None:
         """Go on with whatever is due."""
-        if self._task is None and (self.session.next_turn() is not None or self._may_compact()):
+        if self._task is None and (self._due() is not None or self._may_forget() or self._may_compact()):
             self._task = asyncio.create_task(self._work(), name=self.key.to_pool_id())
 
     async def close(self) -> None:
@@ -268,12 +297,36 @@ class Pool:
             )
             await self.ports.outbox.publish(said)
 
+    def _refusals(self, words: str) -> tuple[TurnRefused, ...]:
+        """The end of every turn that waits; the one whose time has come is stopped and ends by itself."""
+        due = self.session.next_turn()
+        return tuple(
+            TurnRefused(
+                id=record_id(turn.turn, "refused"),
+                turn=turn.turn,
+                at=self.ports.clock(),
+                compacted=self.session.compacted,
+                reason="forgotten",
+                text=words,
+            )
+            for turn in self.session.turns.values()
+            if turn is not due and not turn.is_answered
+        )
+
     async def _accept(
-        self, turn: str, message: InboundMessage, trust: Trust, answer: str | None, choices: tuple[str, ...]
+        self,
+        turn: str,
+        message: InboundMessage,
+        trust: Trust,
+        answer: str | None,
+        choices: tuple[str, ...] = (),
+        outcome: Outcome = "complete",
+        refusals: tuple[TurnRefused, ...] = (),
     ) -> Accepted | Refused:
         at, compacted = self.ports.clock(), self.session.compacted
         start = self._start_now(turn) if answer is None else None
         records: list[Record] = [
+            *refusals,
             TurnReceived(
                 id=record_id(turn, "received"),
                 turn=turn,
@@ -282,7 +335,7 @@ class Pool:
                 message=message,
                 trust=trust,
                 start=start,
-            )
+            ),
         ]
         if answer is not None:
             records.append(
@@ -292,7 +345,7 @@ class Pool:
                     at=at,
                     compacted=compacted,
                     text=answer,
-                    outcome="complete",
+                    outcome=outcome,
                     choices=choices or None,
                 )
             )
@@ -316,8 +369,8 @@ class Pool:
         if answer is None:
             await self._join(self.session.turns[turn])
         await self.echo(turn, message)
-        if answer is not None:
-            await self.crew.deliver(self, self.session.turns[turn])
+        for name in (*(refusal.turn for refusal in refusals), *((turn,) if answer is not None else ())):
+            await self.crew.deliver(self, self.session.turns[name])
         return Accepted(turn=turn, epoch=self.epoch)
 
     async def _join(self, turn: OpenTurn) -> None:
@@ -398,6 +451,13 @@ class Pool:
         # A record on its way would stand before the view that does not know of it.
         return self.session.is_long and not self.pending and not self.accepting
 
+    def _due(self) -> OpenTurn | None:
+        # What waits when everything is to be forgotten is refused, and must not begin before that is on the log.
+        return None if self.is_parting else self.session.next_turn()
+
+    def _may_forget(self) -> bool:
+        return self.session.farewell is not None and not self.session.waiting
+
     async def _compact(self) -> None:
         id = f"compacted.{self.session.sequence}"
         try:
@@ -409,9 +469,11 @@ class Pool:
 
     async def _work(self) -> None:
         try:
-            while (turn := self.session.next_turn()) is not None:
+            while (turn := self._due()) is not None:
                 await self.crew.run_turn(self, turn)
-            if self._may_compact():
+            if self._may_forget():
+                await self.crew.forget(self)
+            elif self._may_compact():
                 await self._compact()
         except Fenced:
             self.crew.fenced()
@@ -491,7 +553,9 @@ class Pools:
         session = fold(key.platform, key.bot_id, key.scope_id, ((one.sequence, one.record) for one in records))
         if len(self._pools) >= self.most:
             await self._evict()
-        pool = Pool(key, session, self.ports, self.crew)
+        # What still runs where all is to be removed was to be stopped by a hub that is gone.
+        is_stopping = session.farewell is not None and session.waiting > 0
+        pool = Pool(key, session, self.ports, self.crew, is_stopping=is_stopping)
         self._pools[key.to_pool_id()] = pool
         for turn in tuple(session.turns.values()):
             if turn.is_answered:

@@ -5,10 +5,12 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from factory_contracts.records import Balance, ReplyShown, ReplyUndeliverable, TurnReceived, TurnSuperseded
+from factory_contracts.records import Balance, Forgotten, ReplyShown, ReplyUndeliverable, TurnReceived, TurnSuperseded
+from hub.forgetting import Forgetting
 from hub.kernel.budget import Ledger
 from hub.kernel.ports import Logged
 from hub.kernel.routing import RoutingKey
+from hub.kernel.session import FORGET_ALL
 from hub.pool import Pools
 
 logger = logging.getLogger(__name__)
@@ -42,20 +44,32 @@ class MarkedLog(Protocol):
         ...
 
 
-async def recover(log: MarkedLog, pools: Pools, ledger: Ledger) -> int:
-    """Bring every conversation with an open turn into memory, where it goes on by itself; answers with their number."""
+async def recover(log: MarkedLog, pools: Pools, ledger: Ledger, forgetting: Forgetting) -> int:
+    """Bring every conversation with an open turn into memory, where it goes on by itself; answers with their number.
+
+    What is being forgotten goes on as well.
+    """
     open_turns: dict[str, RoutingKey] = {}
+    farewells: dict[str, RoutingKey] = {}
+    forgotten: dict[RoutingKey, tuple[int, Forgotten]] = {}
     ledger.restore(await log.spent())
     for key, logged in await log.since(await log.mark()):
         ledger.apply(logged.sequence, key, logged.record)
         match logged.record:
-            case TurnReceived(turn=turn):
+            case TurnReceived(turn=turn, message=message):
                 open_turns.setdefault(turn, key)
+                if message.text.strip() == FORGET_ALL:
+                    farewells[turn] = key
+            case Forgotten(turn=turn) as record:
+                farewells.pop(turn, None)
+                forgotten[key] = logged.sequence, record
             case ReplyShown(turn=turn) | ReplyUndeliverable(turn=turn) | TurnSuperseded(turn=turn):
                 open_turns.pop(turn, None)
             case _:
                 pass
-    keys = dict.fromkeys(open_turns.values())
+    for key, (sequence, record) in forgotten.items():
+        forgetting.finish(key, sequence, record)
+    keys = dict.fromkeys((*open_turns.values(), *farewells.values()))
     for key in keys:
         await pools.get(key)
     if keys:
@@ -83,6 +97,8 @@ async def keep_mark(
                 oldest = min(oldest, turn.received)
                 if turn.answer is not None and clock() - turn.answer.at > UNDELIVERABLE_AFTER:
                     pool.settle(turn.turn, None, "nobody took it for a day")
+            if pool.session.farewell is not None:
+                oldest = min(oldest, pool.session.farewell.received)
         oldest = min((oldest, *unwritten()))
         if oldest > marked:
             # What could not be written is written with the next.

@@ -28,6 +28,7 @@ LONGEST = (
     "cli/test_workers.py",
     "fleet/test_trouble.py",
     "test_walk.py",
+    "test_forgetting.py",
     "cli/test_main.py",
     "transport/test_link.py",
     "transport/test_transport.py",

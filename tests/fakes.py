@@ -126,6 +126,10 @@ class FakeStream:
         self.acts: list[bytes] = []
         self.attempts = 0
         self.reads = 0
+        self.files = 0
+        self.erased: list[tuple[RoutingKey, int, int]] = []
+        self.may_erase = asyncio.Event()
+        self.may_erase.set()
         self._stored: list[tuple[int, RoutingKey, bytes]] = []
         self._may_store = asyncio.Event()
         self._may_answer = asyncio.Event()
@@ -187,6 +191,11 @@ class FakeStream:
             self.sequence += 1
             self._stored.append((self.sequence, key, RECORD.encode(record)))
 
+    def erase(self, key: RoutingKey, below: int, files: int) -> None:
+        """What stands below a sequence in a scope is not there any more."""
+        self.erased.append((key, below, files))
+        self._stored = [one for one in self._stored if one[1] != key or one[0] >= below]
+
     def all(self) -> tuple[tuple[RoutingKey, Logged], ...]:
         """Everything, in order."""
         return tuple((key, Logged(sequence, RECORD.decode(data))) for sequence, key, data in self._stored)
@@ -198,6 +207,21 @@ class FakeStream:
     def kinds(self, key: RoutingKey) -> list[str]:
         """The kinds of one scope's records."""
         return [logged.record.kind for logged in self.of(key)]
+
+
+class FakeEraser:
+    """Who erases from a stream, once the test lets them."""
+
+    def __init__(self, stream: FakeStream) -> None:
+        self._stream = stream
+
+    async def reach(self, key: RoutingKey) -> int:
+        await asyncio.sleep(0)
+        return self._stream.files
+
+    async def erase(self, key: RoutingKey, below: int, files: int) -> None:
+        await self._stream.may_erase.wait()
+        self._stream.erase(key, below, files)
 
 
 class FakeLog:
@@ -234,7 +258,8 @@ class FakeLog:
         if not records:
             return ()
         newest = records[-1]
-        start = newest.sequence if newest.record.kind == "compacted" else newest.record.compacted
+        is_view = newest.record.kind in ("compacted", "forgotten")
+        start = newest.sequence if is_view else newest.record.compacted
         return tuple(logged for logged in records if logged.sequence >= start)
 
     async def scopes(self, platform: str, bot_id: str) -> tuple[RoutingKey, ...]:
@@ -312,6 +337,7 @@ class FakeWorkers:
         self.kept: dict[str, Kept] = {}
         self.started: list[Assignment] = []
         self.forgotten: list[str] = []
+        self.erased: list[tuple[RoutingKey, tuple[str, ...], float]] = []
         self.epoch = 0
         self.is_broken = False
         self.providers: frozenset[str] = frozenset()
@@ -444,6 +470,11 @@ class FakeCliPool:
 
     def providers(self) -> frozenset[str]:
         return self._workers.providers
+
+    async def erase(self, key: RoutingKey, namespaces: Sequence[str], until: float) -> None:
+        while not self._workers.instances:
+            await self.wait(1.0)
+        self._workers.erased.append((key, tuple(namespaces), until))
 
     async def run(self, assignment: Assignment) -> FakeRun:
         run = FakeRun(self._workers, assignment)

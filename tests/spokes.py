@@ -13,6 +13,8 @@ from factory_contracts.messages import (
     AlreadyAccepted,
     Attachment,
     Decision,
+    Erase,
+    Erased,
     Final,
     FinalReceipt,
     FromSpoke,
@@ -35,6 +37,7 @@ from factory_nats import blobs
 from factory_nats.result import Ok
 from factory_nats.testing import FakeBus
 from factory_nats.transport import Delivery, Transport
+from tests.fakes import until
 
 
 class Hub:
@@ -69,7 +72,7 @@ class Hub:
                 return Accepted(turn=turn, epoch=1)
             case ShownReceipt() | FinalReceipt():
                 return Noted(message_id=asked.message_id, epoch=1)
-            case Submit() | StopPressed() | Decision() | Moved():
+            case Submit() | StopPressed() | Decision() | Moved() | Erased():
                 return Noted(epoch=1)
             case _:
                 return Refused(reason="not allowed")
@@ -147,7 +150,14 @@ class Hub:
         assert got.value is not None
         return got.value
 
-    async def _publish(self, event: Update | Final) -> None:
+    async def erase(self, scope_id: str) -> None:
+        """Have all that was said in a scope removed, and wait until the spoke has done its part."""
+        before = len(self.told(Erased))
+        address = Address(platform=self._platform, bot_id=self._bot_id, scope_id=scope_id)
+        await self._publish(Erase(turn="f", turns=(), until=1e12, epoch=1, address=address))
+        await until(lambda: len(self.told(Erased)) > before)
+
+    async def _publish(self, event: Update | Final | Erase) -> None:
         await self._joined.publish(subjects.outbound(self._platform, self._bot_id), OUTBOUND.encode(event))
 
     def _address(self, turn: str) -> Address:

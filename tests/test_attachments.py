@@ -287,6 +287,6 @@ async def test_a_sent_file_outlives_a_restart_of_everything(sender: Town) -> Non
     (sender.folder / "work" / "alice" / "out" / "sums.csv").unlink()
 
     async with sender.life():
-        found = await sender.spoke_reads(sha256(CSV.encode()).hexdigest())
+        found = await sender.spoke_reads(f"{subjects.folder('here')}-{sha256(CSV.encode()).hexdigest()}")
 
     assert found == CSV.encode()

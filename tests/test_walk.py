@@ -107,9 +107,9 @@ class Town:
         self._stack.push_async_callback(end)
         return task
 
-    async def hub_process(self) -> asyncio.subprocess.Process:
+    async def hub_process(self, *options: str) -> asyncio.subprocess.Process:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.reign", self.server.url, stderr=asyncio.subprocess.DEVNULL
+            sys.executable, "-m", "tests.reign", self.server.url, *options, stderr=asyncio.subprocess.DEVNULL
         )
 
         async def end() -> None:
@@ -149,7 +149,10 @@ class Town:
         )
 
     async def say(self, spoke: Spoke, text: str, scope: str = "chat") -> str:
-        answer = await spoke.submit(self.message(text, scope))
+        return await self.submitted(spoke, self.message(text, scope))
+
+    async def submitted(self, spoke: Spoke, message: InboundMessage) -> str:
+        answer = await spoke.submit(message)
         assert isinstance(answer, Accepted | AlreadyAccepted), answer
         return answer.turn
 

@@ -41,7 +41,7 @@ class RemoteFile(Protocol):
 
 
 F = TypeVar("F", bound=RemoteFile)
-Keep = Callable[[AttachmentKind, str, str, bytes], Awaitable[Attachment | None]]
+Keep = Callable[[str, AttachmentKind, str, str, bytes], Awaitable[Attachment | None]]
 
 
 def announced(message: InboundMessage, files: Sequence[RemoteFile]) -> InboundMessage:
@@ -60,7 +60,7 @@ async def enclosed(
     attachments: list[Attachment] = []
     missing: list[str] = []
     for file in files:
-        kept = await _fetch(file, download, keep)
+        kept = await _fetch(message.address.scope_id, file, download, keep)
         if isinstance(kept, Attachment):
             attachments.append(kept)
         else:
@@ -69,7 +69,7 @@ async def enclosed(
     return message.model_copy(update={"text": text, "attachments": tuple(attachments)})
 
 
-async def _fetch(file: F, download: Callable[[F], Awaitable[bytes]], keep: Keep) -> Attachment | str:
+async def _fetch(scope_id: str, file: F, download: Callable[[F], Awaitable[bytes]], keep: Keep) -> Attachment | str:
     """A file where those who answer can read it, or in words why it is not there."""
     if (file.size or 0) > MOST_FETCHED:
         return f"[{file.kind} {file.name!r}: too large to be fetched, {file.size} bytes]"
@@ -83,6 +83,6 @@ async def _fetch(file: F, download: Callable[[F], Awaitable[bytes]], keep: Keep)
             logger.warning("a file is not to be had: %s", error)
             break
         else:
-            kept = await keep(file.kind, file.name, file.mime, data)
+            kept = await keep(scope_id, file.kind, file.name, file.mime, data)
             return kept or f"[{file.kind} {file.name!r}: could not be kept]"
     return f"[{file.kind} {file.name!r}: could not be fetched]"

@@ -17,6 +17,7 @@ MENU: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "why": "Tell how the last answer came about",
             "compact": "Put the conversation in short",
             "approvals": "Show what waits for your leave",
+            "forget": "Have everything removed that was said here",
             "help": "Show what I understand",
         },
         "de": {
@@ -30,6 +31,7 @@ MENU: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "why": "Sagen, wie die letzte Antwort entstand",
             "compact": "Das Gespräch zusammenfassen",
             "approvals": "Zeigen, was auf deine Erlaubnis wartet",
+            "forget": "Alles hier Gesagte entfernen lassen",
             "help": "Zeigen, was ich verstehe",
         },
         "es": {
@@ -43,6 +45,7 @@ MENU: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "why": "Explicar cómo surgió la última respuesta",
             "compact": "Resumir la conversación",
             "approvals": "Ver lo que espera tu permiso",
+            "forget": "Eliminar todo lo dicho aquí",
             "help": "Ver lo que entiendo",
         },
         "fr": {
@@ -56,6 +59,7 @@ MENU: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "why": "Dire comment la dernière réponse est née",
             "compact": "Résumer la conversation",
             "approvals": "Voir ce qui attend votre accord",
+            "forget": "Faire supprimer tout ce qui a été dit ici",
             "help": "Voir ce que je comprends",
         },
     }

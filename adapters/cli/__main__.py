@@ -14,11 +14,11 @@ from pathlib import Path
 from secrets import token_hex
 
 from adapters.cli import sessions
-from adapters.cli.conversation import WAITING, Conversation
+from adapters.cli.conversation import WAITING, Conversation, Screen
 from adapters.cli.files import File, Unattachable, read_all
 from adapters.cli.normalize import PLATFORM, Speaker
 from adapters.cli.render import Paint
-from adapters.spoke import Reply, Screen, Spoke
+from adapters.spoke import Reply, Spoke
 from factory_contracts import subjects
 from factory_contracts.messages import Said
 from factory_nats.connect import Identity, connect
@@ -221,7 +221,13 @@ def _speaker(settings: ChatSettings) -> Speaker:
 
 
 def _spokes(settings: ChatSettings, transport: Transport) -> Callable[[str, Screen], Conversation]:
-    return lambda scope, screen: Spoke(transport, PLATFORM, settings.bot_id, screen, scope=scope)
+    from adapters.cli.remains import Remains
+
+    def join(scope: str, screen: Screen) -> Conversation:
+        remains = Remains(settings.history_file, settings.sessions_file, settings.files_folder, screen.went)
+        return Spoke(transport, PLATFORM, settings.bot_id, screen, scope=scope, remains=remains)
+
+    return join
 
 
 def _log_into(file: Path | None) -> None:

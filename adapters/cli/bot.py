@@ -143,6 +143,7 @@ class Bot:
         self._surface = Surface(
             stdout,
             history_file=terminal.history_file,
+            scope=lambda: self._scope,
             use_color=terminal.use_color,
             live=self._live,
             on_line=self._on_line,
@@ -183,6 +184,12 @@ class Bot:
         elif said.turn not in self._running and said.turn not in self._ended:
             self._running[said.turn] = None
             self._ask(_Question(said.turn, said.text, said.user_name or "somebody"))
+
+    def went(self, scope_id: str) -> None:
+        """What was typed there is not offered again, and the session is noted anew when it goes on."""
+        self._surface.recall_anew()
+        if scope_id == self._scope:
+            self._is_noted = False
 
     async def _show(self, reply: Reply) -> None:
         if (awaited := self._awaited.get(reply.turn)) is not None:
@@ -472,7 +479,7 @@ class Bot:
             # Without its file the question would be another one.
             return Refused(reason="unavailable", text="not sent, for a file of it cannot be attached")
         with patiently(self._set_status, what=SENDING):
-            attachments = await keep(spoke, ready)
+            attachments = await keep(spoke, self._scope, ready)
         if isinstance(attachments, Refused):
             return attachments
         with patiently(self._set_status):

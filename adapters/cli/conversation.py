@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from adapters.cli.files import File, one_line
-from adapters.spoke import Screen
+from adapters.spoke import Screen as AnyScreen
 from factory_contracts.messages import (
     Accepted,
     AlreadyAccepted,
@@ -39,8 +39,8 @@ class Conversation(Protocol):
         """Answer the question of this code; words where that is not this person's to do."""
         ...
 
-    async def keep(self, kind: AttachmentKind, name: str, mime: str, data: bytes) -> Attachment | None:
-        """Put a file where those who answer can read it; None where it is not taken."""
+    async def keep(self, scope_id: str, kind: AttachmentKind, name: str, mime: str, data: bytes) -> Attachment | None:
+        """Put a file where those who answer there can read it; None where it is not taken."""
         ...
 
     async def read(self, attachment: Attachment) -> bytes | None:
@@ -56,14 +56,22 @@ class Conversation(Protocol):
         ...
 
 
+class Screen(AnyScreen, Protocol):
+    """A terminal, which is told as well what went that it kept."""
+
+    def went(self, scope_id: str) -> None:
+        """Nothing is kept any more of what was said in a session."""
+        ...
+
+
 Join = Callable[[str, Screen], Conversation]
 
 
-async def keep(conversation: Conversation, files: Iterable[File]) -> tuple[Attachment, ...] | Refused:
+async def keep(conversation: Conversation, scope_id: str, files: Iterable[File]) -> tuple[Attachment, ...] | Refused:
     """The files as they go with a message, or the word that one of them was not taken."""
     kept = []
     for file in files:
-        attachment = await conversation.keep(file.kind, file.name, file.mime, file.data)
+        attachment = await conversation.keep(scope_id, file.kind, file.name, file.mime, file.data)
         if attachment is None:
             why = f"not sent: {one_line(file.name)} could not be stored; it may be too large, or the disk full"
             return Refused(reason="unavailable", text=why)

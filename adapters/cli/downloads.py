@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -32,6 +33,19 @@ async def save(conversation: Conversation, attachments: Iterable[Attachment], fo
         path = await asyncio.to_thread(_put, folder, one.name, data) if data is not None else None
         saved.append(SavedFile(name=one.name, mime=one.mime, size=one.size, path=path))
     return tuple(saved)
+
+
+def forget(folder: Path, until: float) -> None:
+    """Remove what was saved there until then, and the folder with the last of it."""
+    if not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        found = path.lstat()
+        # Only files are saved there; a folder is somebody's own.
+        if found.st_mtime <= until and not stat.S_ISDIR(found.st_mode):
+            path.unlink(missing_ok=True)
+    if not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def announced(file: SavedFile) -> str:

@@ -11,7 +11,7 @@ PACE_MS = 30
 # In the order in which /help tells them.
 COMMANDS = {
     "/help": "what can be typed here",
-    "/new": "begin afresh; what was said is forgotten",
+    "/new": "begin afresh; what was said is no longer seen",
     "/stop": "stop the answer; what was said stays",
     "/sessions": "the sessions of this terminal",
     "/resume": "go on with a session: /resume NAME",
@@ -25,6 +25,7 @@ COMMANDS = {
     "/compact": "put what was said in short; /expand takes it back",
     "/expand": "see again what was said instead of its summary",
     "/approvals": "what waits for your leave; /approve CODE and /deny CODE answer",
+    "/forget": "have everything removed that was said here",
     "/fork": "go on in a copy of this session: /fork NAME",
     "/exit": "leave; the session waits",
 }
@@ -44,6 +45,7 @@ POWERS = {
 WORDS = COMMANDS | POWERS
 
 FORK = "/fork "
+FORGET_ALL = "/forget everything"
 ATTACH = "/attach "
 
 _COMMAND = re.compile(r"/[a-z]+")

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +26,7 @@ from factory_contracts.render import RENDER, AnswerEnded, RenderEvent, SavedFile
 FAILED = 1
 # What is told here stays on the screen, and a system that has just been started takes a second.
 PATIENCE = 2.0
+FORGOTTEN_WITHIN = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +193,7 @@ class Once:
         self._finals: dict[str, asyncio.Future[Reply]] = {}
         self._turn = ""
         self._stopping: asyncio.Task[None] | None = None
+        self._gone = asyncio.Event()
         self._is_interrupted = False
 
     async def run(self) -> int:
@@ -227,6 +230,11 @@ class Once:
             self._finals[said.joined] = self._finals[said.turn]
             if said.turn == self._turn:
                 self._turn = said.joined
+
+    def went(self, scope_id: str) -> None:
+        """What this terminal kept of a session is removed."""
+        if scope_id == self._question.scope:
+            self._gone.set()
 
     def tell(self, text: str) -> None:
         """Talk, which never mixes with the result."""
@@ -301,6 +309,11 @@ class Once:
             self._writer.refuse(self._turn, why)
             self.tell(why)
             return FAILED
+        if reply.outcome == "complete" and self._question.text.strip() == normalize.FORGET_ALL:
+            # Who asked for it is the one to remove what lies here; it is told in a moment.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FORGOTTEN_WITHIN):
+                    await self._gone.wait()
         if self._stderr.isatty() and reply.usage is not None and reply.usage.calls:
             self.tell(usage_line(reply.usage))
         return 0 if reply.outcome == "complete" else FAILED
@@ -316,7 +329,7 @@ class Once:
         if is_shown:
             self._turn = turn
         with patiently(self.tell, PATIENCE, SENDING):
-            attachments = await keep(spoke, files)
+            attachments = await keep(spoke, question.scope, files)
         if isinstance(attachments, Refused):
             return attachments
         with patiently(self.tell, PATIENCE):

@@ -32,7 +32,7 @@ def name_for(now: datetime, random: str) -> str:
 def note(name: str, said: str, now: datetime) -> Session:
     """What is worth noting of a session at its first message."""
     words = " ".join(said.split())
-    return Session(name, f"{now:%Y-%m-%d %H:%M}", words if len(words) <= _WORDS else f"{words[: _WORDS - 1]}…")
+    return Session(name, _second(now), words if len(words) <= _WORDS else f"{words[: _WORDS - 1]}…")
 
 
 def find(sessions: Iterable[Session], name: str) -> Session:
@@ -81,6 +81,24 @@ def add(file: Path, session: Session) -> None:
         shorter = file.with_suffix(f".{os.getpid()}")
         shorter.write_text(kept, "utf-8")
         shorter.replace(file)
+
+
+def forget(file: Path, name: str, until: datetime) -> None:
+    """Keep no note of the session from until then."""
+    try:
+        lines = file.read_text("utf-8", "replace").splitlines()
+    except FileNotFoundError:
+        return
+    noted = [(line, session) for line in lines if (session := _parse(line)) is not None]
+    kept = [line for line, session in noted if session.name != name or session.started > _second(until)]
+    if len(kept) < len(lines):
+        shorter = file.with_suffix(f".{os.getpid()}")
+        shorter.write_text("".join(f"{line}\n" for line in kept), "utf-8")
+        shorter.replace(file)
+
+
+def _second(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S}"
 
 
 def _parse(line: str) -> Session | None:

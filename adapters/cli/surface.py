@@ -8,6 +8,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TextIO
 
@@ -27,6 +28,7 @@ from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.styles import Attrs
 from prompt_toolkit.widgets import SearchToolbar
 
+from adapters.cli import typed
 from adapters.cli.conversation import INTERRUPTED
 
 AGAIN_WITHIN = 2.0
@@ -107,12 +109,25 @@ class _Words(Completer):
         return [Completion(whole, start_position=-len(line)) for whole in self._complete(line)]
 
 
+class _History(FileHistory):
+    """What was typed before, each line with the session it was typed in."""
+
+    def __init__(self, file: Path, scope: Callable[[], str]) -> None:
+        super().__init__(str(file))
+        self._file = file
+        self._scope = scope
+
+    def store_string(self, string: str) -> None:
+        """Note what was typed now."""
+        typed.add(self._file, string, self._scope(), datetime.now())
+
+
 class Surface:
     """The prompt and what stands right above it.
 
-    `on_line` takes a line and says whether it may leave the prompt; `on_interrupt` stops what runs and says whether
-    anything did; `on_answer` takes the y or n of who was asked; `complete` tells which lines Tab offers; `hint` is one
-    line below the prompt.
+    `scope` tells the session that is typed in; `on_line` takes a line and says whether it may leave the prompt;
+    `on_interrupt` stops what runs and says whether anything did; `on_answer` takes the y or n of who was asked;
+    `complete` tells which lines Tab offers; `hint` is one line below the prompt.
     """
 
     def __init__(
@@ -120,6 +135,7 @@ class Surface:
         stdout: TextIO,
         *,
         history_file: Path,
+        scope: Callable[[], str],
         use_color: bool,
         live: Live,
         on_line: Callable[[str], bool],
@@ -142,9 +158,10 @@ class Surface:
         self._use_color = use_color
         self._output = _Output(stdout, use_color=use_color)
         history_file.parent.mkdir(parents=True, exist_ok=True)
+        self._new_history: Callable[[], _History] = lambda: _History(history_file, scope)
         self._buffer = Buffer(
             multiline=True,
-            history=FileHistory(str(history_file)),
+            history=self._new_history(),
             completer=_Words(complete),
             accept_handler=self._accept,
             on_text_changed=self._typed,
@@ -209,6 +226,11 @@ class Surface:
             self._asking = None
         self._is_deciding = False
         self.refresh()
+
+    def recall_anew(self) -> None:
+        """Offer again what was typed before as far as it is kept still; what is being typed stays."""
+        self._buffer.history = self._new_history()
+        self._buffer.reset(self._buffer.document)
 
     def refresh(self) -> None:
         """Draw the live area again."""

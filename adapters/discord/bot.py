@@ -90,7 +90,7 @@ class Bot:
         self._client = client
         self._pace = pace
         self._memory = Memory(bot.cursors)
-        self._spoke = Spoke(transport, PLATFORM, bot.bot_id, self, notes=bot.notes, pace=pace, at=at)
+        self._spoke = Spoke(transport, PLATFORM, bot.bot_id, self, notes=bot.notes, pace=pace, remains=self, at=at)
         self._commands = Commands(client, self._memory)
         self._screen = Screen(client, self._commands, self._spoke.read, self._room)
         self._busy = Busy(self._type, TYPING_EVERY)
@@ -193,6 +193,11 @@ class Bot:
         if said.joined is not None:
             await self._unanswered(said.turn)
             self._ended(said.turn)
+
+    async def erase(self, scope_id: str, until: float) -> None:
+        """What a channel said beside is kept, and commands in a file, also those that are over."""
+        self._overheard.forget(scope_id)
+        self._memory.tidy()
 
     def _normalize(self, event: object) -> Normalized:
         return normalize(event, self._me, roles=self._roles, ours=self._ours)

@@ -70,6 +70,11 @@ class Memory:
     def menu(self, menu: str) -> None:
         self._put(_MENU, "", menu)
 
+    def tidy(self) -> None:
+        """Leave nothing in the file that is over."""
+        if self._file is not None and self._path is not None:
+            self._compact(self._path)
+
     def close(self) -> None:
         """Let go of the file."""
         if self._file is not None:

@@ -71,7 +71,8 @@ class Dialect:
     `tools` takes the names of all its tools that may exist, "" for none; `rules` what is allowed beforehand. `resume`
     must leave the session that it names as it is, or a call that broke off would stand in it for ever. `variables` are
     set for each call, with the request's {max_tokens} and {thinking}; `passed` are the variables of ours that it sees,
-    by name, or by the beginning of their name where that ends in `_`.
+    by name, or by the beginning of their name where that ends in `_`. It writes down what is said in a folder named
+    after the one that it runs in, below the first of `transcripts` whose variable is there.
     """
 
     program: str
@@ -88,6 +89,7 @@ class Dialect:
     turns: tuple[str, ...]
     variables: tuple[tuple[str, str], ...]
     passed: tuple[str, ...]
+    transcripts: tuple[tuple[str, str], ...] = ()
 
 
 CLAUDE = Dialect(
@@ -131,6 +133,7 @@ CLAUDE = Dialect(
         *("SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS"),
         *("ANTHROPIC_", "CLAUDE_", "AWS_", "GOOGLE_"),
     ),
+    transcripts=(("CLAUDE_CONFIG_DIR", "projects"), ("HOME", ".claude/projects")),
 )
 
 
@@ -165,12 +168,17 @@ class CommandLine:
         self._folder = folder.absolute()
         self._told = work
         self._now = now
-        self._sessions = _Sessions(self._folder)
+        self._transcripts = _Transcripts.of(dialect, variables)
+        self._sessions = _Sessions(self._folder, self._transcripts)
         self._secrets = _secrets(variables)
         self._has_said_that_tools_stay = False
 
     async def close(self) -> None:
         """Nothing is held between calls."""
+
+    async def erase(self, scope: str, namespaces: Sequence[str], until: float) -> bool:
+        """Remove the sessions of a conversation, and what the command line itself wrote down of them."""
+        return await asyncio.to_thread(self._sessions.erase, scope, until)
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         """One call, in one process, or in two where the first does not know the session it is to resume."""
@@ -198,7 +206,8 @@ class CommandLine:
                 continue
             if isinstance(hearing.outcome, Finished) and hearing.outcome.reason in ("end", "length") and hearing.work:
                 heard = (*request.messages, Spoken("assistant", hearing.text))
-                self._sessions.remember(_key(command, request, heard), hearing.session, hearing.work)
+                found = _Session(hearing.session, hearing.work, _scope_of(request))
+                self._sessions.remember(_key(command, request, heard), found)
             yield hearing.outcome or Failed(f"{self._dialect.program} gave no result", is_transient=True)
             return
 
@@ -212,7 +221,7 @@ class CommandLine:
         hearing: "_Hearing",
     ) -> AsyncGenerator[ModelEvent, None]:
         """What one process says; how it ended, once it is gone, is left with the hearing."""
-        place = _Place(self._folder, work)
+        place = _Place(self._folder, work, _scope_of(request))
         process: _Process | None = None
         is_over = False
         try:
@@ -235,7 +244,8 @@ class CommandLine:
         finally:
             if process is not None:
                 await _see_through(process.end(is_over=is_over and not process.is_excessive))
-            place.close(is_kept=isinstance(hearing.outcome, Finished))
+            if not place.close(is_kept=isinstance(hearing.outcome, Finished)):
+                self._transcripts.drop_all(place.work)
         if hearing.outcome is None:
             hearing.miss(process)
 
@@ -739,8 +749,9 @@ async def _see_through(work: Coroutine[None, None, None]) -> None:
 class _Place:
     """Where a call runs: a folder of its own for a new conversation, and beside it what is too long for an argument."""
 
-    def __init__(self, folder: Path, work: Path | None) -> None:
+    def __init__(self, folder: Path, work: Path | None, scope: str) -> None:
         self._folder = folder
+        self._scope = scope
         self._is_new = work is None
         self._file: Path | None = None
         self.work = work or folder
@@ -748,7 +759,7 @@ class _Place:
     def open(self) -> None:
         """Make it; raises `OSError`."""
         if self._is_new:
-            self.work = Path(mkdtemp(dir=_made(self._folder / "work"), prefix=""))
+            self.work = Path(mkdtemp(dir=_made(self._folder / "work"), prefix=f"{self._scope}-"))
         else:
             _made(self.work)
 
@@ -760,28 +771,68 @@ class _Place:
             file.write(text)
         return self._file
 
-    def close(self, *, is_kept: bool) -> None:
-        """Clear away what nobody will come back to."""
+    def close(self, *, is_kept: bool) -> bool:
+        """Clear away what nobody will come back to; whether the folder stays."""
         if self._file is not None:
             self._file.unlink(missing_ok=True)
-        if self._is_new and not is_kept and self.work != self._folder:
-            shutil.rmtree(self.work, ignore_errors=True)
+        if not self._is_new or is_kept or self.work == self._folder:
+            return True
+        shutil.rmtree(self.work, ignore_errors=True)
+        return False
 
 
 @dataclass(frozen=True, slots=True)
 class _Session:
-    """A conversation that the command line has, by its own name, and the folder where alone it finds it again."""
+    """A conversation that the command line has, by its own name, the folder where alone it finds it again, and whose it
+    is."""
 
     session: str
     work: Path
+    scope: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Transcripts:
+    """What the command line writes down by itself of what is said."""
+
+    folder: Path | None
+
+    @classmethod
+    def of(cls, dialect: Dialect, variables: Mapping[str, str]) -> "_Transcripts":
+        """Where they lie."""
+        for variable, below in dialect.transcripts:
+            if variables.get(variable):
+                return cls(Path(variables[variable]) / below)
+        return cls(None)
+
+    def drop_all(self, work: Path) -> None:
+        """Remove what was said in a folder that was made for one conversation."""
+        for folder in self._of(work):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def drop(self, found: _Session) -> None:
+        """Remove one session of a folder that others use as well."""
+        for folder in self._of(found.work):
+            (folder / f"{found.session}.jsonl").unlink(missing_ok=True)
+            shutil.rmtree(folder / found.session, ignore_errors=True)
+
+    def _of(self, work: Path) -> list[Path]:
+        # Versions differ in which characters of a path they keep.
+        wanted = _UNLIKE.sub("-", str(work.resolve()))
+        entries = _entries(self.folder) if self.folder is not None else []
+        return [entry for entry in entries if _UNLIKE.sub("-", entry.name) == wanted]
+
+
+_UNLIKE = re.compile(r"[^A-Za-z0-9]")
 
 
 class _Sessions:
     """Which sessions there are, by what was said in them: a small file for each, the newest of which are kept."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, transcripts: _Transcripts) -> None:
         self._files = folder / "sessions"
         self._works = folder / "work"
+        self._transcripts = transcripts
 
     def find(self, key: str, work: Path | None) -> _Session | None:
         """The session in which exactly this was said, where calls run now."""
@@ -795,18 +846,45 @@ class _Sessions:
         with suppress(OSError):
             (self._files / key).unlink(missing_ok=True)
 
-    def remember(self, key: str, session: str, work: Path) -> None:
+    def remember(self, key: str, found: _Session) -> None:
         """Best effort: what is not remembered is sent again."""
-        if not session:
+        if not found.session:
             return
         try:
             handle, name = mkstemp(dir=_made(self._files), prefix=".")
             with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump({"session": session, "work": str(work)}, file)
+                json.dump({"session": found.session, "work": str(found.work), "scope": found.scope}, file)
             Path(name).replace(self._files / key)
             self._prune()
         except OSError as error:
             logger.warning("a session cannot be remembered: %s", _why(error))
+
+    def erase(self, scope: str, until: float) -> bool:
+        """Remove what there is of a conversation from until then; False where the disk does not let us."""
+        mark = _mark(scope)
+        try:
+            used: set[Path] = set()
+            for file in [file for file in _entries(self._files) if not file.name.startswith(".")]:
+                found = _read_session(file)
+                # Sessions of before it was noted whose they are cost nothing but to be sent again.
+                if found is not None and (found.scope not in (mark, "") or file.stat().st_mtime > until):
+                    used.add(found.work)
+                    continue
+                if found is not None:
+                    self._transcripts.drop(found)
+                file.unlink(missing_ok=True)
+            for work in _entries(self._works):
+                is_its = work.name.startswith(f"{mark}-") or "-" not in work.name
+                if is_its and work not in used and work.stat().st_mtime <= until:
+                    self._drop(work)
+        except OSError as error:
+            logger.error("sessions cannot be removed yet: %s", _why(error))
+            return False
+        return True
+
+    def _drop(self, work: Path) -> None:
+        self._transcripts.drop_all(work)
+        shutil.rmtree(work, ignore_errors=True)
 
     def _prune(self) -> None:
         files = [entry for entry in os.scandir(self._files) if not entry.name.startswith(".")]
@@ -820,7 +898,11 @@ class _Sessions:
             found = _read_session(Path(entry.path))
             Path(entry.path).unlink(missing_ok=True)
             if found and found.work not in works and found.work.parent == self._works:
-                shutil.rmtree(found.work, ignore_errors=True)
+                self._drop(found.work)
+
+
+def _entries(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.is_dir() else []
 
 
 def _read_session(file: Path) -> _Session | None:
@@ -829,7 +911,19 @@ def _read_session(file: Path) -> _Session | None:
     except (OSError, ValueError, RecursionError):
         return None
     session, work = _text(content.get("session")), _text(content.get("work"))
-    return _Session(session, Path(work)) if _SESSION.fullmatch(session) and work else None
+    if not _SESSION.fullmatch(session) or not work:
+        return None
+    return _Session(session, Path(work), _text(content.get("scope")))
+
+
+def _scope_of(request: ModelRequest) -> str:
+    # The agent's name, which has no colon, stands behind the scope.
+    return _mark(request.conversation.rpartition(":")[0])
+
+
+def _mark(scope: str) -> str:
+    """What tells the sessions of one conversation from others, and holds none of its names."""
+    return sha256(scope.encode(errors="replace")).hexdigest()[:16]
 
 
 def _made(folder: Path) -> Path:

@@ -53,9 +53,9 @@ class NatsBlobs:
 
     async def keep(self, scope: str, file: Media) -> Attachment | None:
         """Put a file where the person's screen can read it; None where it is not taken, which is logged."""
-        platform, bot_id, _ = scope.split(":", 2)
-        store = subjects.blobs(platform, bot_id)
-        kept = await patiently(lambda: blobs.put(self._transport, store, file.data))
+        platform, bot_id, scope_id = scope.split(":", 2)
+        store, folder = subjects.blobs(platform, bot_id), subjects.folder(scope_id)
+        kept = await patiently(lambda: blobs.put(self._transport, store, file.data, folder=folder))
         if isinstance(kept, Err):
             logger.error("a file for %s/%s cannot be kept: %s", platform, bot_id, kept.detail)
             return None

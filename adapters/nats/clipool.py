@@ -7,7 +7,7 @@ heartbeat shows a new instance, when it is silent, or when nobody answers on a c
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -22,6 +22,8 @@ from factory_contracts.work import (
     RECORD_REPLY,
     RECORD_REQUEST,
     WORKER_HEARTBEAT,
+    Done,
+    Erase,
     Events,
     Forget,
     HubHello,
@@ -40,6 +42,7 @@ from factory_nats.registry import Sign, WorkerRegistry
 from factory_nats.result import Err
 from factory_nats.transport import Delivery, Transport
 from hub.kernel.ports import Assignment, Chosen, Fenced, Lost, Report
+from hub.kernel.routing import RoutingKey
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +54,7 @@ GATHER = 1.0
 FORGOTTEN_AT_ONCE = 1_000
 # A heartbeat sent before the command arrived cannot name the turn.
 GRACE = 1.5
+ERASED_WITHIN = 20.0
 
 
 class NatsRun:
@@ -245,6 +249,38 @@ class NatsCliPool:
             else:
                 logger.error("a command to %s cannot be sent: %s: %s", worker, sent.reason, sent.detail)
                 run.lose(sent.reason)
+
+    async def erase(self, key: RoutingKey, namespaces: Sequence[str], until: float) -> None:
+        """Have every live worker remove what it keeps of a scope, and ask on until each has answered or is gone."""
+        command = Erase(
+            scope=key.to_pool_id(),
+            namespaces=tuple(namespaces),
+            until=until,
+            epoch=self.epoch(key.partition),
+            partition=key.partition,
+        )
+        erased: set[str] = set()
+        while True:
+            missing = [one for one in self._registry.candidates(self._loop.time()) if one not in erased]
+            if erased and not missing:
+                return
+            answers = await asyncio.gather(*(self._have_erased(worker, command) for worker in missing))
+            erased.update(worker for worker, is_erased in zip(missing, answers, strict=True) if is_erased)
+            if not erased or not all(answers):
+                await self.wait(SILENCE)
+
+    async def _have_erased(self, worker: str, command: Erase) -> bool:
+        subject = subjects.clipool_command(worker)
+        asked = COMMAND.encode(command)
+        answer = await self._transport.request(subject, asked, timeout=ERASED_WITHIN, responder=worker)
+        if isinstance(answer, Err):
+            logger.info("%s has not removed what it keeps of a scope: %s", worker, answer.detail)
+            return False
+        try:
+            return isinstance(COMMAND_REPLY.decode(answer.value), Done)
+        except Malformed as error:
+            logger.error("a reply of %s is refused: %s", worker, error)
+            return False
 
     def forget(self, worker: str, turn: str, part: int) -> None:
         """The worker may drop the turn, and is told with others; if that is lost, its heartbeat reminds us."""

@@ -44,6 +44,8 @@ BATCH_BYTES = 4_000_000
 PAGE = 1_000
 APPEND_TIMEOUT = 5.0
 RETRY = 0.1
+# Who may delete what is said by permissions: what the stream itself denies, it would deny for ever.
+CONFIG = StreamConfig(subjects.STREAM, subjects.plane("turns"), deny_delete=False)
 # One mark serves all partitions as long as one hub owns all of them.
 MARK_PARTITION = 0
 
@@ -84,8 +86,7 @@ class JetStreamLog:
 
     async def create(self) -> None:
         """Make the stream exist; nobody but the hub may."""
-        config = StreamConfig(subjects.STREAM, subjects.plane("turns"), deny_delete=True)
-        await _until_answered(lambda: self._transport.ensure_stream(config))
+        await _until_answered(lambda: self._transport.ensure_stream(CONFIG))
 
     async def take_over(self, now: float) -> None:
         """Begin this hub's reign over every partition: one atomic batch of epoch records."""
@@ -197,14 +198,15 @@ class JetStreamLog:
         return tuple(Logged(first + index, record) for index, record in enumerate(records))
 
     async def history(self, key: RoutingKey) -> tuple[Logged, ...]:
-        """The scope's records from its last `Compacted` on."""
+        """The scope's records from its last `Compacted` or `Forgotten` on."""
         found = await _until_answered(lambda: self._transport.last(subjects.STREAM, key.subject))
         if found is None:
             return ()
         newest = _logged(found)
         if newest is None:
             return await self._read(key.subject, 1)
-        start = newest.sequence if newest.record.kind == "compacted" else newest.record.compacted
+        is_view = newest.record.kind in ("compacted", "forgotten")
+        start = newest.sequence if is_view else newest.record.compacted
         return await self._read(key.subject, max(start, 1))
 
     async def since(self, sequence: int) -> tuple[tuple[RoutingKey, Logged], ...]:

@@ -93,6 +93,7 @@ class Bot:
             pace=pace,
             place=chat_of,
             drafts=self if settings.stream == "draft" else None,
+            remains=self,
             at=at,
         )
         clock = asyncio.get_running_loop().time
@@ -186,6 +187,10 @@ class Bot:
         await self._screen.said(said)
         if said.joined is not None:
             self._ended(said.turn)
+
+    async def erase(self, scope_id: str, until: float) -> None:
+        """What a group said beside is all that is kept."""
+        self._overheard.forget(scope_id)
 
     def _normalize(self, update: object) -> Normalized:
         return normalize(update, self._me, commands=COMMANDS)

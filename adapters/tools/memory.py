@@ -1,7 +1,8 @@
 """Tools that remember, recall and forget: notes of an agent in one file, each place of memory for itself.
 
 A place is the conversation, the person or the agent, as the agent's file says; nothing told in one is found, ranked or
-counted in another. What is forgotten is gone from the file and its log, not only from the answers.
+counted in another. What is forgotten is gone from the file and its log, not only from the answers. Each note knows the
+conversations it was made in, so that it goes with the last of them, however wide its place is.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ import sqlite3
 import threading
 import unicodedata
 from base64 import b32encode
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -36,12 +37,21 @@ MAX_QUERY = 1_000
 MAX_TERMS = 24
 BUSY_SECONDS = 5.0
 TIMEOUT = 60.0
-VERSION = 2
+VERSION = 3
 
 # How BM25 weighs a word said often, and a long text; the values that everybody uses.
 _OFTEN = 1.2
 _LONG = 0.75
 
+_ORIGINS = (
+    """CREATE TABLE origins (
+        number INTEGER NOT NULL,
+        scope TEXT NOT NULL,
+        at REAL NOT NULL,
+        PRIMARY KEY (number, scope)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX origins_by_scope ON origins (scope)",
+)
 _SCHEMA = (
     """CREATE TABLE memories (
         number INTEGER PRIMARY KEY,
@@ -61,13 +71,17 @@ _SCHEMA = (
         USING fts5(place, words, content='memories', content_rowid='number', tokenize='ascii')""",
     "CREATE TABLE owed (cleanings INTEGER NOT NULL)",
     "INSERT INTO owed VALUES (0)",
-    f"PRAGMA user_version = {VERSION}",
+    *_ORIGINS,
 )
 
-# Nobody noted of what was remembered before whether strangers had a hand in it, so it counts as tainted.
-_SINCE_1 = (
-    "ALTER TABLE memories ADD COLUMN tainted INTEGER NOT NULL DEFAULT 1",
-    f"PRAGMA user_version = {VERSION}",
+# What each version lacked. Nobody noted of what was remembered under the first whether strangers had a hand in it, so
+# it counts as tainted; nor, until the third, where it was.
+_SINCE: Mapping[int, tuple[str, ...]] = MappingProxyType(
+    {
+        0: _SCHEMA,
+        1: ("ALTER TABLE memories ADD COLUMN tainted INTEGER NOT NULL DEFAULT 1", *_ORIGINS),
+        2: _ORIGINS,
+    }
 )
 
 _UNWANTED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -135,7 +149,8 @@ class Memory:
             )
         if len(topic) > MAX_TOPIC:
             raise ToolFailed(f"The topic may have {MAX_TOPIC} characters: a word or two are enough.")
-        return await asyncio.to_thread(self._remember, _place(occasion), text, topic, occasion.is_tainted)
+        where = _place(occasion), _scope(occasion.scope)
+        return await asyncio.to_thread(self._remember, *where, text, topic, occasion.is_tainted)
 
     async def recall(self, occasion: Occasion, query: str = "", most: int = 8) -> str | Observation:
         """Finds what was remembered, best first; without a query the newest notes.
@@ -153,11 +168,23 @@ class Memory:
         """
         return await asyncio.to_thread(self._forget, _place(occasion), _clean(id).strip("[]").lower())
 
-    def _remember(self, place: str, text: str, topic: str, is_tainted: bool) -> str:
+    async def erase(self, scope: str, namespaces: Sequence[str], until: float) -> bool:
+        """Remove the notes that were made in no other conversation; those of before it was noted where they were made
+        only from the conversation's own places."""
+        places = [_digest_of(("scope", namespace, scope)) for namespace in namespaces]
+        try:
+            return await asyncio.to_thread(self._erase, _scope(scope), places, until)
+        except ToolFailed as error:
+            logger.error("notes of a conversation are not removed yet: %s", error)
+            return False
+
+    def _remember(self, place: str, scope: str, text: str, topic: str, is_tainted: bool) -> str:
         id = _digest(place, text)
+        origin = "INSERT INTO origins VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET at = excluded.at"
         with self._opened() as file, _writing(file):
-            known = "UPDATE memories SET tainted = min(tainted, ?) WHERE place = ? AND id = ?"
-            if file.execute(known, (is_tainted, place, id)).rowcount:
+            known = "UPDATE memories SET tainted = min(tainted, ?) WHERE place = ? AND id = ? RETURNING number"
+            if (found := file.execute(known, (is_tainted, place, id)).fetchone()) is not None:
+                file.execute(origin, (*found, scope, self._now()))
                 return f"This is already remembered as {id}."
             if _count(file, place) >= MAX_MEMORIES:
                 raise ToolFailed(
@@ -169,6 +196,7 @@ class Memory:
             columns = "place, id, at, size, topic, text, words, tainted"
             number = file.execute(f"INSERT INTO memories ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row).lastrowid
             file.execute("INSERT INTO search (rowid, place, words) VALUES (?, ?, ?)", (number, place, words))
+            file.execute(origin, (number, scope, self._now()))
         return f"Remembered as {id}."
 
     def _recall(self, place: str, query: str, most: int) -> str | Observation:
@@ -193,20 +221,28 @@ class Memory:
     def _forget(self, place: str, id: str) -> str:
         with self._opened() as file:
             with _writing(file):
-                found = file.execute(
-                    "SELECT number, words FROM memories WHERE place = ? AND id = ?", (place, id)
-                ).fetchone()
+                found = file.execute("SELECT number FROM memories WHERE place = ? AND id = ?", (place, id)).fetchone()
                 if found is None:
                     return "There is no note of this id here, so nothing had to be forgotten; recall shows the ids."
-                number, words = found
-                file.execute(
-                    "INSERT INTO search (search, rowid, place, words) VALUES ('delete', ?, ?, ?)",
-                    (number, place, words),
-                )
-                file.execute("DELETE FROM memories WHERE number = ?", (number,))
-                file.execute("UPDATE owed SET cleanings = cleanings + 1")
+                _delete(file, *found)
             self._clean_up(file)
         return "Forgotten."
+
+    def _erase(self, scope: str, places: Sequence[str], until: float) -> bool:
+        if not self._path.exists():
+            return True
+        with self._opened() as file:
+            with _writing(file):
+                rows = file.execute("SELECT number FROM origins WHERE scope = ? AND at <= ?", (scope, until)).fetchall()
+                file.execute("DELETE FROM origins WHERE scope = ? AND at <= ?", (scope, until))
+                made = [number for (number,) in rows if not _has_origin(file, number)]
+                for place in places:
+                    old = file.execute("SELECT number FROM memories WHERE place = ? AND at <= ?", (place, until))
+                    made += [number for (number,) in old.fetchall() if not _has_origin(file, number)]
+                for number in dict.fromkeys(made):
+                    _delete(file, number)
+            self._clean_up(file)
+            return _owed(file) == 0
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
@@ -232,7 +268,7 @@ class Memory:
         balanced keep copies of cells that moved, which `secure_delete` does not know of. What could not be done now,
         for somebody was reading or the process died, is owed and done by the next call.
         """
-        (owed,) = file.execute("SELECT cleanings FROM owed").fetchone()
+        owed = _owed(file)
         if not owed:
             return
         try:
@@ -275,6 +311,15 @@ def _place(occasion: Occasion) -> str:
             parts = ("person", agent.namespace, *(occasion.person or own).split(":", 1))
         case "scope":
             parts = ("scope", agent.namespace, occasion.scope)
+    return _digest_of(parts)
+
+
+def _scope(name: str) -> str:
+    """The conversation, as a note tells where it was made."""
+    return _digest_of(("made in", name))
+
+
+def _digest_of(parts: Sequence[str]) -> str:
     # A JSON list is read in one way only, whatever colons and quotes the parts hold.
     return sha256(dumps(parts).encode()).hexdigest()
 
@@ -311,8 +356,8 @@ def _prepare(file: sqlite3.Connection, path: Path) -> None:
     with _writing(file):
         # Another process may have been faster while this one waited.
         found = _version(file)
-        if found in (0, 1):
-            for statement in _SINCE_1 if found else _SCHEMA:
+        if found in _SINCE:
+            for statement in (*_SINCE[found], f"PRAGMA user_version = {VERSION}"):
                 file.execute(statement)
         elif found != VERSION:
             logger.error("the memory %s is of version %s; this program knows version %s", path, found, VERSION)
@@ -343,6 +388,24 @@ def _code(error: sqlite3.Error) -> int:
     """SQLite's primary result code; a file that is no database counts as damaged."""
     code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
     return sqlite3.SQLITE_CORRUPT if code == sqlite3.SQLITE_NOTADB else code
+
+
+def _owed(file: sqlite3.Connection) -> int:
+    (owed,) = file.execute("SELECT cleanings FROM owed").fetchone()
+    return int(owed)
+
+
+def _has_origin(file: sqlite3.Connection, number: int) -> bool:
+    return file.execute("SELECT 1 FROM origins WHERE number = ?", (number,)).fetchone() is not None
+
+
+def _delete(file: sqlite3.Connection, number: int) -> None:
+    """Delete the note, and owe the file that nothing of it is left there."""
+    place, words = file.execute("SELECT place, words FROM memories WHERE number = ?", (number,)).fetchone()
+    file.execute("INSERT INTO search (search, rowid, place, words) VALUES ('delete', ?, ?, ?)", (number, place, words))
+    file.execute("DELETE FROM memories WHERE number = ?", (number,))
+    file.execute("DELETE FROM origins WHERE number = ?", (number,))
+    file.execute("UPDATE owed SET cleanings = cleanings + 1")
 
 
 def _count(file: sqlite3.Connection, place: str) -> int:

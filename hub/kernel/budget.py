@@ -19,16 +19,18 @@ from zlib import crc32
 
 from factory_contracts.records import (
     Balance,
+    Forgotten,
     MoneyReserved,
     MoneySettled,
     Record,
+    Spending,
     TurnAnswered,
     TurnReceived,
     TurnRefused,
     TurnStarted,
     TurnSuperseded,
 )
-from hub.kernel.routing import RoutingKey
+from hub.kernel.routing import PoolId, RoutingKey
 
 SHARDS = 64
 TURNS_REMEMBERED = 10_000
@@ -85,13 +87,21 @@ class Standing:
         return max(Decimal(0), self.budget.amount - self.spent - self.held)
 
 
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """Where a turn begins on the log, and whose it is."""
+
+    at: int
+    scope: PoolId
+
+
 @dataclass(slots=True)
 class _Hold:
     """Money that waits to be settled; it is on the log once it is known where its turn begins there."""
 
     accounts: tuple[Account, ...]
     amount: Decimal
-    began: int | None = None
+    began: _Begun | None = None
 
 
 class Ledger:
@@ -102,12 +112,13 @@ class Ledger:
         self._spent: dict[Account, Decimal] = {}
         self._held: dict[CallId, _Hold] = {}
         self._on_hold: dict[Account, Decimal] = {}
-        self._turns: dict[str, int] = {}
+        self._turns: dict[str, _Begun] = {}
         self._attempts: dict[str, int] = {}
         self._calls: dict[str, set[CallId]] = {}
         self._over: OrderedDict[str, int] = OrderedDict()
+        self._emptied: dict[PoolId, str] = {}
         self._through: dict[int, int] = {}
-        self._entries: list[tuple[int, Account, Decimal]] = []
+        self._entries: list[tuple[_Begun, Account, Decimal]] = []
         self._base: dict[Account, Decimal] = {}
 
     def judge(self, key: RoutingKey, wanted: MoneyReserved, *, allow_unpriced: bool) -> Verdict:
@@ -165,7 +176,7 @@ class Ledger:
         match record:
             case TurnReceived(turn=turn):
                 if sequence < self._over.get(turn, sequence + 1):
-                    self._turns.setdefault(turn, sequence)
+                    self._turns.setdefault(turn, _Begun(sequence, key.to_pool_id()))
             case MoneyReserved():
                 self._reserved(key, record)
             case MoneySettled():
@@ -180,14 +191,28 @@ class Ledger:
                     self._assume(turn, before=start.attempt)
             case TurnAnswered(turn=turn) | TurnRefused(turn=turn) | TurnSuperseded(turn=turn):
                 self._assume(turn)
-                self._turns.pop(turn, None)
-                self._attempts.pop(turn, None)
-                self._calls.pop(turn, None)
+                self._drop(turn)
                 self._over.setdefault(turn, sequence)
                 if len(self._over) > TURNS_REMEMBERED:
                     self._over.popitem(last=False)
+            case Forgotten(turn=turn, spent=spent):
+                if self._emptied.get(key.to_pool_id()) != turn:
+                    self._emptied[key.to_pool_id()] = turn
+                    self._forget(key.to_pool_id(), spent)
             case _:
                 pass
+
+    def spent_in(self, key: RoutingKey) -> tuple[Spending, ...]:
+        """What the scope's turns have spent that the balances of the next hub may not hold yet."""
+        scope = key.to_pool_id()
+        sums: dict[tuple[int, Account], Decimal] = {}
+        for begun, account, amount in self._entries:
+            if begun.scope == scope:
+                sums[begun.at, account] = sums.get((begun.at, account), NOTHING) + amount
+        return tuple(
+            Spending(began=began, budget=budget, who=who, window=window, spent=spent)
+            for (began, (budget, who, window)), spent in sums.items()
+        )
 
     def standings(
         self, key: RoutingKey, user_id: str, agent: str, now: float, *, person: str | None = None
@@ -218,10 +243,10 @@ class Ledger:
 
     def close(self, sequence: int, now: float) -> dict[int, tuple[Balance, ...]]:
         """The balances that changed by what turns begun below this sequence spent, by shard; all of them are over."""
-        closed = [entry for entry in self._entries if entry[0] < sequence]
+        closed = [entry for entry in self._entries if entry[0].at < sequence]
         if not closed:
             return {}
-        self._entries = [entry for entry in self._entries if entry[0] >= sequence]
+        self._entries = [entry for entry in self._entries if entry[0].at >= sequence]
         for _, account, amount in closed:
             self._base[account] = self._base.get(account, NOTHING) + amount
         self._prune(now)
@@ -267,6 +292,24 @@ class Ledger:
             # Its attempt may have been given up while the record was on its way.
             self._assume(record.turn, before=self._attempts.get(record.turn, 0))
 
+    def _forget(self, scope: PoolId, spent: Iterable[Spending]) -> None:
+        """Count what this tells of the scope's turns, and nothing of what is left of their records."""
+        for turn in [turn for turn, begun in self._turns.items() if begun.scope == scope]:
+            for call in self._calls.get(turn, ()):
+                self._take(call)
+            self._drop(turn)
+        for begun, account, amount in self._entries:
+            if begun.scope == scope:
+                self._spent[account] = self._spent.get(account, NOTHING) - amount
+        self._entries = [entry for entry in self._entries if entry[0].scope != scope]
+        for one in spent:
+            self._count(_Begun(one.began, scope), (one.budget, one.who, one.window), one.spent)
+
+    def _drop(self, turn: str) -> None:
+        self._turns.pop(turn, None)
+        self._attempts.pop(turn, None)
+        self._calls.pop(turn, None)
+
     def _take(self, call: CallId) -> None:
         """Hold no more for the call."""
         hold = self._held.pop(call, None)
@@ -285,12 +328,15 @@ class Ledger:
                 self._take(call)
                 self._spend(hold.began, hold, hold.amount)
 
-    def _spend(self, began: int, hold: _Hold, amount: Decimal) -> None:
+    def _spend(self, began: _Begun, hold: _Hold, amount: Decimal) -> None:
         for account in hold.accounts:
-            # What lies below the balances a new hub began with is in them already.
-            if amount and began >= self._through.get(_shard(account), 0):
-                self._spent[account] = self._spent.get(account, NOTHING) + amount
-                self._entries.append((began, account, amount))
+            self._count(began, account, amount)
+
+    def _count(self, began: _Begun, account: Account, amount: Decimal) -> None:
+        # What lies below the balances a new hub began with is in them already.
+        if amount and began.at >= self._through.get(_shard(account), 0):
+            self._spent[account] = self._spent.get(account, NOTHING) + amount
+            self._entries.append((began, account, amount))
 
 
 def _call(record: MoneyReserved) -> CallId:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from factory_contracts.messages import Attachment, AttachmentKind, Outbound
 from factory_contracts.records import Effect, Record
@@ -42,7 +42,7 @@ class Log(Protocol):
         ...
 
     async def history(self, key: RoutingKey) -> tuple[Logged, ...]:
-        """The scope's records from its last `Compacted` on, oldest first. Waits out a lost bus."""
+        """The scope's records from its last `Compacted` or `Forgotten` on, oldest first. Waits out a lost bus."""
         ...
 
     async def scopes(self, platform: str, bot_id: str) -> tuple[RoutingKey, ...]:
@@ -142,6 +142,23 @@ class CliPool(Protocol):
 
     async def resume(self, assignment: Assignment) -> Run:
         """Take over an attempt that another hub began: its events from the first."""
+        ...
+
+    async def erase(self, key: RoutingKey, namespaces: Sequence[str], until: float) -> None:
+        """On return at least one worker, and everyone who lives, has removed what it kept of a scope until then."""
+        ...
+
+
+class Eraser(Protocol):
+    """Who takes what was said off the disk, and has rights for it that nobody else has."""
+
+    async def reach(self, key: RoutingKey) -> int:
+        """Up to where the files of the scope's bot are stored by now. Waits out a lost bus."""
+        ...
+
+    async def erase(self, key: RoutingKey, below: int, files: int) -> None:
+        """On return nothing stands on the scope's log below that sequence, and none of its files that was stored up to
+        the other one is left, but for those that other scopes of the bot show. Waits out a lost bus."""
         ...
 
 
@@ -254,6 +271,16 @@ class Model(Protocol):
 
     async def close(self) -> None:
         """Let go of what is held between calls."""
+        ...
+
+
+@runtime_checkable
+class Keeper(Protocol):
+    """Who keeps something of conversations on a disk: a memory of agents, or a provider's sessions."""
+
+    async def erase(self, scope: str, namespaces: Sequence[str], until: float) -> bool:
+        """Remove what was kept of a scope until then, so that nothing of it is left on the disk; False where that
+        cannot be done now and is to be asked for again."""
         ...
 
 

@@ -15,12 +15,14 @@ from factory_contracts.records import (
     Bound,
     Compacted,
     Decided,
+    Forgotten,
     HeadMoved,
     Record,
     ReplyOpened,
     ReplyShown,
     ReplyUndeliverable,
     SessionOpened,
+    Spending,
     Start,
     Tally,
     ToolDone,
@@ -31,6 +33,7 @@ from factory_contracts.records import (
     TurnRefused,
     TurnStarted,
     TurnSuperseded,
+    record_id,
 )
 from factory_contracts.work import KnownCall, Line
 from hub.kernel.approval import Approval
@@ -44,6 +47,8 @@ HISTORY_CHARACTERS = 100_000
 QUOTED = "quoted"
 COMPACT = "/compact"
 EXPAND = "/expand"
+FORGET = "/forget"
+FORGET_ALL = f"{FORGET} everything"
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +216,16 @@ UNUSED = Used()
 
 
 @dataclass(frozen=True, slots=True)
+class Farewell:
+    """Somebody asked in this turn, and was granted, that all be removed which was said until then."""
+
+    turn: str
+    by: str
+    received: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """How an answer came to be."""
 
@@ -243,6 +258,8 @@ class Session:
     is_summary_tainted: bool = False
     used: Used = UNUSED
     latest: Reply | None = None
+    farewell: Farewell | None = None
+    erased_at: float | None = None
     forgotten: int = 0
     history: tuple[Passage, ...] = ()
     seen: dict[str, str] = field(default_factory=dict)
@@ -301,6 +318,9 @@ class Session:
                 # A double names an older view than the one that stands.
                 if record.compacted >= self.compacted:
                     self._compacted(sequence, record, is_late)
+            case Forgotten():
+                if record.compacted >= self.compacted:
+                    self._forgotten(sequence, record)
             case _:
                 # Money is folded by those who keep budgets.
                 pass
@@ -367,7 +387,7 @@ class Session:
     @property
     def is_long(self) -> bool:
         """Whether so much was answered since the last compaction that the next refill would be slow."""
-        return self.answered_since >= COMPACT_AFTER and not self.turns
+        return self.answered_since >= COMPACT_AFTER and not self.turns and self.farewell is None
 
     def compaction(self, id: str, turn: str, at: float) -> Compacted:
         """Everything up to here as one record; what the model is shown does not change by it."""
@@ -396,19 +416,42 @@ class Session:
             agent=self.agent,
             model=self.model,
             usage=self.used.usage(),
-            seen=tuple(f"{key}>{value}" if key != value else key for key, value in self.seen.items())[-SEEN_KEPT:],
+            seen=self._seen(),
             tally=self.tally,
+            erased_at=self.erased_at,
+        )
+
+    def forgetting(self, farewell: Farewell, at: float, files: int, spent: tuple[Spending, ...]) -> Forgotten:
+        """What stays of all that was said up to here; of its words nothing."""
+        return Forgotten(
+            id=record_id(farewell.turn, "forgotten"),
+            turn=farewell.turn,
+            at=at,
+            compacted=self.compacted,
+            by=farewell.by,
+            files=files,
+            agent=self.agent,
+            model=self.model,
+            usage=self.used.usage(),
+            seen=self._seen(),
+            tally=self.tally,
+            spent=spent,
         )
 
     def copy(self, id: str, at: float) -> Compacted:
         """The view with which another conversation goes on from here; ids and costs stay with this one."""
         view = self.compaction(id, id, at)
-        return view.model_copy(update={"compacted": 0, "seen": (), "tally": Tally(), "usage": Usage()})
+        return view.model_copy(
+            update={"compacted": 0, "seen": (), "tally": Tally(), "usage": Usage(), "erased_at": None}
+        )
 
     @property
     def tally(self) -> Tally:
         """How many turns ended how."""
         return Tally(received=self.received, answered=self.answered, refused=self.refused, superseded=self.superseded)
+
+    def _seen(self) -> tuple[str, ...]:
+        return tuple(f"{key}>{value}" if key != value else key for key, value in self.seen.items())[-SEEN_KEPT:]
 
     def _id(self, platform_id: str) -> str:
         return turn_id(self.platform, self.bot_id, self.scope_id, platform_id)
@@ -476,6 +519,8 @@ class Session:
             self._unsummarise()
         # What the hub itself answered is no part of the conversation that a model is shown.
         if record.agent is None:
+            if turn.message.text.strip() == FORGET_ALL and record.outcome == "complete":
+                self.farewell = Farewell(turn.turn, turn.message.user_id, turn.received, record.at)
             return
         if word == COMPACT:
             if record.outcome == "complete" and self.history:
@@ -551,12 +596,12 @@ class Session:
         # Its writer already knows what came after it on the log, and all that the view holds.
         if is_late:
             return
-        self.agent, self.model = record.agent, record.model
-        self.used = UNUSED.plus(record.usage)
+        self._stand_at(record)
         self.summary, self.summarised = record.summary, record.summarised
         self.is_summary_tainted = bool(record.tainted)
         self.forked = record.id if record.id.startswith("fork.") else ""
         self.forgotten = record.forgotten
+        self.erased_at = record.erased_at
         self.history = tuple(
             Passage(
                 exchange.turn,
@@ -570,6 +615,22 @@ class Session:
             )
             for exchange in record.history
         )
+
+    def _forgotten(self, sequence: int, record: Forgotten) -> None:
+        self.compacted = sequence
+        self.changes = ()
+        self.answered_since = 0
+        self._stand_at(record)
+        self._unsummarise()
+        self.history, self.forgotten, self.forked = (), 0, ""
+        self.latest = self.farewell = None
+        self.erased_at = record.at
+        # What is still open has its answer, and nobody could be shown it in all the time there was.
+        self.turns = {}
+
+    def _stand_at(self, record: Compacted | Forgotten) -> None:
+        self.agent, self.model = record.agent, record.model
+        self.used = UNUSED.plus(record.usage)
         self.seen = {}
         for entry in record.seen:
             key, _, value = entry.partition(">")

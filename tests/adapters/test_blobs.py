@@ -21,7 +21,8 @@ from tests.fakes import pass_time
 pytestmark = pytest.mark.asyncio(loop_scope="function")
 
 STORE = subjects.blobs("paper", "desk")
-SCOPE = "paper:desk:chat: with colons"
+CHAT = "chat: with colons"
+SCOPE = f"paper:desk:{CHAT}"
 
 
 def attachment(blob: str) -> Attachment:
@@ -140,7 +141,7 @@ async def test_what_an_agent_sends_is_kept_in_the_store_of_its_own_bot() -> None
 
     kept = await worker.keep(SCOPE, Media("image", "a\ud83d.png", "image/png", b"data"))
 
-    assert kept == attachment(sha256(b"data").hexdigest()).model_copy(
+    assert kept == attachment(f"{subjects.folder(CHAT)}-{sha256(b'data').hexdigest()}").model_copy(
         update={"kind": "image", "name": "a?.png", "mime": "image/png"}
     )
     assert await NatsBlobs(bus.join("paper-desk")).get(SCOPE, kept) == b"data"
@@ -164,7 +165,7 @@ async def test_a_file_to_be_kept_waits_for_a_lost_bus_as_long_as_a_person_would(
     keeping = asyncio.create_task(worker.keep(SCOPE, file))
     await pass_time(PATIENCE + 1)
 
-    assert kept == attachment(sha256(b"data").hexdigest())
+    assert kept == attachment(f"{subjects.folder(CHAT)}-{sha256(b'data').hexdigest()}")
     assert await keeping is None
     assert "cannot be kept" in caplog.text
     assert "secret" not in caplog.text

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from adapters.nats.clipool import GRACE, SILENCE, YOUNG, Keeper, NatsCliPool, NatsRun
+from adapters.nats.clipool import ERASED_WITHIN, GRACE, SILENCE, YOUNG, Keeper, NatsCliPool, NatsRun
 from factory_contracts import subjects
 from factory_contracts.messages import Outcome
 from factory_contracts.records import MoneyReserved, ToolStarted
@@ -21,6 +21,7 @@ from factory_contracts.work import (
     Command,
     Done,
     Ended,
+    Erase,
     Events,
     Forget,
     KeptTurn,
@@ -454,6 +455,7 @@ async def test_a_worker_that_knows_a_newer_hub_fences_this_one() -> None:
 
 
 def turns_of(command: Command) -> tuple[str, ...]:
+    assert not isinstance(command, Erase)
     return command.turns if isinstance(command, Forget) else (command.turn,)
 
 
@@ -467,6 +469,68 @@ async def test_commands_carry_turn_attempt_and_epoch() -> None:
     assert [type(command) for command, _ in worker.heard] == [Run, Stop, Forget]
     assert [turns_of(command) for command, _ in worker.heard] == [("t",), ("t",), ("t",)]
     assert {command.epoch for command, _ in worker.heard} == {100 + KEY.partition}
+    await stage.close()
+
+
+def asked_to_erase(worker: Worker) -> list[int]:
+    """The places of the commands to erase among those that were heard."""
+    return [at for at, (command, _) in enumerate(worker.heard) if isinstance(command, Erase)]
+
+
+async def test_every_live_worker_is_asked_to_erase_until_it_says_that_it_did() -> None:
+    stage, first = await a_stage()
+    second = await stage.worker("w2")
+    await pass_time(1)
+
+    erasing = asyncio.create_task(stage.pool.erase(KEY, ("alice", "bob"), 7.5))
+    await until(lambda: bool(asked_to_erase(first) and asked_to_erase(second)))
+    await first.reply(0, Done())
+    await pass_time(ERASED_WITHIN + 1)
+    assert not erasing.done()
+    await second.reply(asked_to_erase(second)[-1], Done())
+    await erasing
+
+    command, _ = first.heard[0]
+    assert command == Erase(
+        scope="paper:desk:chat",
+        namespaces=("alice", "bob"),
+        until=7.5,
+        epoch=100 + KEY.partition,
+        partition=KEY.partition,
+    )
+    assert len(asked_to_erase(first)) == 1
+    assert len(asked_to_erase(second)) == 2
+    await stage.close()
+
+
+async def test_a_worker_that_is_gone_is_not_waited_for_but_one_must_have_answered() -> None:
+    stage, only = await a_stage()
+    erasing = asyncio.create_task(stage.pool.erase(KEY, (), 7.5))
+    await until(lambda: bool(asked_to_erase(only)))
+
+    await only.leave()
+    await pass_time(60)
+    assert not erasing.done()
+    other = await stage.worker("w2")
+    await until(lambda: bool(asked_to_erase(other)))
+    await other.reply(0, Done())
+
+    await erasing
+    stage.workers.remove(only)
+    await stage.close()
+
+
+async def test_a_worker_that_refuses_is_asked_again() -> None:
+    stage, worker = await a_stage()
+    erasing = asyncio.create_task(stage.pool.erase(KEY, (), 7.5))
+    await until(lambda: bool(asked_to_erase(worker)))
+
+    await worker.reply(0, Stale(epoch=900))
+    await until(lambda: len(asked_to_erase(worker)) == 2)
+    assert not erasing.done()
+    await worker.reply(1, Done())
+
+    await erasing
     await stage.close()
 
 

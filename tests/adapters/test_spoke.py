@@ -10,7 +10,20 @@ from random import Random
 import pytest
 
 from adapters.pace import Pace, Rhythm
-from adapters.spoke import MOST_LOSSES, OPENING, Drafts, Gone, Left, Notes, NotNow, Reply, Screen, Spoke, Undeliverable
+from adapters.spoke import (
+    MOST_LOSSES,
+    OPENING,
+    Drafts,
+    Gone,
+    Left,
+    Notes,
+    NotNow,
+    Remains,
+    Reply,
+    Screen,
+    Spoke,
+    Undeliverable,
+)
 from factory_contracts import subjects
 from factory_contracts.messages import (
     FROM_SPOKE,
@@ -19,6 +32,8 @@ from factory_contracts.messages import (
     Accepted,
     Address,
     Decision,
+    Erase,
+    Erased,
     Final,
     FinalReceipt,
     FromSpoke,
@@ -161,6 +176,8 @@ class Stage:
         screen: Screen | None = None,
         pace: Pace | None = None,
         drafts: Drafts | None = None,
+        remains: Remains | None = None,
+        scope: str | None = None,
     ) -> None:
         self.bus = FakeBus()
         self.hub = self.bus.join("hub")
@@ -171,11 +188,23 @@ class Stage:
         self._screen = screen or self.paper
         self._pace = pace
         self._drafts = drafts
+        self._remains = remains
+        self._scope = scope
         self.spoke = self._spoke(notes)
 
     def _spoke(self, notes: Path | None) -> Spoke:
         transport = self.bus.join("paper-desk")
-        return Spoke(transport, "paper", "desk", self._screen, notes=notes, pace=self._pace, drafts=self._drafts)
+        return Spoke(
+            transport,
+            "paper",
+            "desk",
+            self._screen,
+            notes=notes,
+            scope=self._scope,
+            pace=self._pace,
+            drafts=self._drafts,
+            remains=self._remains,
+        )
 
     async def restart(self, notes: Path | None = None) -> None:
         """The spoke is gone in the middle of whatever it did, and another begins."""
@@ -193,6 +222,8 @@ class Stage:
                 return self.keep(asked)
             case FinalReceipt():
                 return Noted(message_id=asked.message_id, epoch=1)
+            case Erased():
+                return Noted(epoch=1)
             case _:
                 return None
 
@@ -231,8 +262,10 @@ async def a_stage(
     screen: Screen | None = None,
     pace: Pace | None = None,
     drafts: Drafts | None = None,
+    remains: Remains | None = None,
+    scope: str | None = None,
 ) -> Stage:
-    stage = Stage(notes, screen=screen, pace=pace, drafts=drafts)
+    stage = Stage(notes, screen=screen, pace=pace, drafts=drafts, remains=remains, scope=scope)
     await stage.open()
     await stage.spoke.start()
     return stage
@@ -395,6 +428,90 @@ async def test_a_note_torn_by_a_kill_costs_only_itself(tmp_path: Path) -> None:
         notes.add("d", "4")
         notes.close()
         assert Notes(path).get("d") == "4"
+
+
+class Cellar:
+    """What a platform's spoke keeps beside the screen, and has trouble to remove as often as a test says."""
+
+    def __init__(self, troubles: int = 0) -> None:
+        self.erased: list[tuple[str, float]] = []
+        self._troubles = troubles
+
+    async def erase(self, scope_id: str, until: float) -> None:
+        self.erased.append((scope_id, until))
+        self._troubles -= 1
+        if self._troubles >= 0:
+            raise OSError("the cellar is locked")
+
+
+def erase(*turns: str, address: Address = ADDRESS) -> Erase:
+    return Erase(turn="f", turns=turns, until=7.5, epoch=1, address=address)
+
+
+async def test_what_a_spoke_keeps_of_a_scope_is_removed_before_it_says_so(tmp_path: Path) -> None:
+    cellar, path = Cellar(), tmp_path / "notes"
+    stage = await a_stage(path, remains=cellar)
+    await stage.tell(final())
+    await stage.tell(final(turn="other", address=ELSEWHERE))
+    assert b'"t"' in path.read_bytes()
+
+    await stage.tell(erase("t", "and one more"))
+
+    assert cellar.erased == [("chat", 7.5)]
+    assert stage.asked[-1] == Erased(platform="paper", bot_id="desk", scope_id="chat", turn="f")
+    assert b'"t"' not in path.read_bytes() and b'"other"' in path.read_bytes()
+    await stage.restart(path)
+    assert b'"t"' not in path.read_bytes() and b'"other"' in path.read_bytes()
+    await stage.spoke.close()
+
+
+async def test_what_could_not_be_removed_is_not_said_to_be_and_is_tried_when_it_is_asked_for_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    cellar = Cellar(troubles=1)
+    stage = await a_stage(remains=cellar)
+
+    await stage.tell(erase())
+    said = [one for one in stage.asked if isinstance(one, Erased)]
+    await stage.tell(erase())
+
+    assert said == []
+    assert isinstance(stage.asked[-1], Erased)
+    assert "could not be removed" in caplog.text
+    await stage.spoke.close()
+
+
+async def test_a_spoke_that_keeps_nothing_else_says_so_at_once() -> None:
+    stage = await a_stage()
+
+    await stage.tell(erase("t"))
+
+    assert isinstance(stage.asked[-1], Erased)
+    await stage.spoke.close()
+
+
+async def test_what_a_hub_that_is_over_wants_removed_is_not(tmp_path: Path) -> None:
+    cellar = Cellar()
+    stage = await a_stage(remains=cellar)
+    await stage.tell(final().model_copy(update={"epoch": 9}))
+
+    await stage.tell(erase())
+
+    assert cellar.erased == []
+    await stage.spoke.close()
+
+
+async def test_a_spoke_of_one_scope_removes_what_is_kept_of_any_and_asks_what_it_missed_of_its_own() -> None:
+    cellar = Cellar()
+    stage = Stage(remains=cellar, scope="chat")
+    stage.answer = lambda asked: Welcome(epoch=1, erased_at=3.5) if isinstance(asked, Hello) else stage.agree(asked)
+    await stage.open()
+
+    await stage.spoke.start()
+    await stage.tell(erase(address=ELSEWHERE))
+
+    assert cellar.erased == [("chat", 3.5), ("other chat", 7.5)]
+    await stage.spoke.close()
 
 
 async def test_where_the_log_holds_another_bubble_the_spoke_changes_over() -> None:
@@ -599,7 +716,7 @@ async def test_a_file_that_is_kept_can_be_read_by_the_name_it_was_given() -> Non
     stage = await a_stage()
     await blobs.ensure(stage.hub, STORE)
 
-    kept = await stage.spoke.keep("image", "cat.png", "image/png", b"data")
+    kept = await stage.spoke.keep("chat", "image", "cat.png", "image/png", b"data")
 
     assert kept is not None
     assert (kept.kind, kept.name, kept.mime, kept.size) == ("image", "cat.png", "image/png", 4)
@@ -609,7 +726,7 @@ async def test_a_file_that_is_kept_can_be_read_by_the_name_it_was_given() -> Non
 
 async def test_a_file_waits_for_the_hub_and_for_the_bus() -> None:
     stage = await a_stage()
-    keeping = asyncio.create_task(stage.spoke.keep("document", "a", "text/plain", b"data"))
+    keeping = asyncio.create_task(stage.spoke.keep("chat", "document", "a", "text/plain", b"data"))
     await pass_time(60)
     stage.bus.stop()
     await pass_time(60)
@@ -630,7 +747,7 @@ async def test_a_file_whose_answer_was_lost_is_kept_all_the_same() -> None:
     await blobs.ensure(stage.hub, STORE)
     stage.bus.lose_answers(3)
 
-    kept = await stage.spoke.keep("document", "a", "text/plain", b"data")
+    kept = await stage.spoke.keep("chat", "document", "a", "text/plain", b"data")
 
     assert kept is not None
     assert await blobs.get(stage.hub, STORE, kept.blob) == Ok(b"data")
@@ -641,9 +758,9 @@ async def test_a_file_that_will_not_be_taken_is_none_at_once() -> None:
     stage = await a_stage()
     await blobs.ensure(stage.hub, STORE)
 
-    too_large = await stage.spoke.keep("document", "a", "text/plain", bytes(MOST_BYTES + 1))
+    too_large = await stage.spoke.keep("chat", "document", "a", "text/plain", bytes(MOST_BYTES + 1))
     stage.bus.is_full = True
-    no_room = await stage.spoke.keep("document", "a", "text/plain", b"data")
+    no_room = await stage.spoke.keep("chat", "document", "a", "text/plain", b"data")
 
     assert (too_large, no_room) == (None, None)
     await stage.spoke.close()
@@ -653,7 +770,7 @@ async def test_a_name_no_bus_could_carry_is_made_one() -> None:
     stage = await a_stage()
     await blobs.ensure(stage.hub, STORE)
 
-    kept = await stage.spoke.keep("document", "\udce9" + "n" * 300, "x/" + "y" * 300, b"data")
+    kept = await stage.spoke.keep("chat", "document", "\udce9" + "n" * 300, "x/" + "y" * 300, b"data")
 
     assert kept is not None
     assert kept.name == "?" + "n" * 254
@@ -1511,7 +1628,7 @@ async def test_a_conversation_has_moved_when_the_hub_says_so() -> None:
 async def test_a_file_of_an_answer_is_read_as_soon_as_the_bus_is_back() -> None:
     stage = await a_stage()
     await blobs.ensure(stage.hub, STORE)
-    kept = await stage.spoke.keep("image", "cat.png", "image/png", b"data")
+    kept = await stage.spoke.keep("chat", "image", "cat.png", "image/png", b"data")
     assert kept is not None
     stage.bus.stop()
     reading = asyncio.create_task(stage.spoke.read(kept))
@@ -1528,7 +1645,7 @@ async def test_a_file_of_an_answer_is_read_as_soon_as_the_bus_is_back() -> None:
 async def test_a_file_that_is_not_there_is_none(name: str) -> None:
     stage = await a_stage()
     await blobs.ensure(stage.hub, STORE)
-    kept = await stage.spoke.keep("image", "cat.png", "image/png", b"data")
+    kept = await stage.spoke.keep("chat", "image", "cat.png", "image/png", b"data")
     assert kept is not None
 
     assert await stage.spoke.read(kept.model_copy(update={"blob": name})) is None

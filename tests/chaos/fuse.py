@@ -21,7 +21,9 @@ WORKER_POINTS = ("commanded", "first delta", "mid-stream", "tool started", "tool
 POINTS = (*SPOKE_POINTS, *HUB_POINTS, *WORKER_POINTS)
 # The one window that no spoke can close: the platform has the bubble, and the note of its id is not written yet.
 WINDOW = "sent-unnoted"
-ALL_POINTS = (*POINTS, WINDOW)
+# Nothing is forgotten here, for every answer is counted; who dies at these is tried by a test of its own.
+FORGETTING = ("forget-answered", "forgotten-unerased", "files erased", "erasing", "log erased", "forgotten")
+ALL_POINTS = (*POINTS, WINDOW, *FORGETTING)
 
 _SET_PARENT_DEATH_SIGNAL = 1
 

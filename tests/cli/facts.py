@@ -9,11 +9,13 @@ from factory_contracts.records import (
     RECORD,
     Asked,
     Decided,
+    Forgotten,
     MoneyReserved,
     MoneySettled,
     Record,
     ReplyShown,
     Start,
+    Tally,
     TurnAnswered,
     TurnReceived,
     TurnStarted,
@@ -192,6 +194,19 @@ def answered(
 def shown(turn: str = "t1") -> Record:
     """The receipt."""
     return ReplyShown(id=record_id(turn, "shown"), turn=turn, at=NOON + 4, message_id="17")
+
+
+def forgotten(turn: str = "t1", *, usage: Usage | None = None) -> Record:
+    return Forgotten(
+        id=f"{turn}.forgotten",
+        turn=turn,
+        at=NOON + 9,
+        by="ada",
+        files=0,
+        usage=usage or Usage(),
+        seen=(),
+        tally=Tally(received=4, answered=2, refused=1, superseded=1),
+    )
 
 
 async def log_of(records: Sequence[Record | tuple[RoutingKey, Record]]) -> FakeTransport:

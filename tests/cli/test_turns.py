@@ -1,13 +1,15 @@
 """What the log says of turns: found again, put in order, and printed so that it harms nobody."""
 
 import json
+from collections.abc import Iterator
+from decimal import Decimal
 from typing import Literal
 
 import pytest
 
 from factory_cli import history, trace
 from factory_cli.console import Failed
-from factory_cli.ink import Ink, block, document, escaped, harmless, painted
+from factory_cli.ink import Ink, Line, block, document, escaped, harmless, painted
 from factory_contracts.messages import Attachment, Usage
 from factory_contracts.records import (
     Record,
@@ -27,6 +29,7 @@ from tests.cli.facts import (
     answered,
     asked,
     decision,
+    forgotten,
     log_of,
     question,
     received,
@@ -369,6 +372,39 @@ async def test_the_newest_turns_are_listed_with_what_they_cost() -> None:
         "unknown": 1,
     }
     assert [one.turn for one in here] == ["two"]
+
+
+async def test_of_what_is_forgotten_only_that_is_listed_and_what_it_cost() -> None:
+    usage = Usage(calls=2, input_tokens=20, output_tokens=4, cost=Decimal("0.30"))
+    transport = await log_of(
+        [
+            # Not everything may be erased yet.
+            received("old", text="a secret"),
+            (OTHER, received("elsewhere")),
+            forgotten("bye", usage=usage),
+            received("new"),
+        ]
+    )
+
+    found = await history.newest(transport, None, 9)
+    shown_as = [painted(line, is_color=False) for line in _shown(await history.one(transport, "by"))]
+
+    assert [(one.turn, one.state, one.asked) for one in found] == [
+        ("elsewhere", "open", "hello"),
+        ("bye", "forgotten", ""),
+        ("new", "open", "hello"),
+    ]
+    assert found[1].total.in_words == "$0.30"
+    assert shown_as == [
+        "turn       bye",
+        f"forgotten  {trace.clock(NOON + 9)} in cli:main:walk, as ada asked",
+        "until then 4 turns: 2 answered, 1 refused, 1 heard in others",
+        "total      2 model calls, 20 tokens in, 4 out, $0.30",
+    ]
+
+
+def _shown(found: history.Found) -> Iterator[Line]:
+    return trace.lines(trace.fold(found.turn, found.key, [record for _, record in found.records]))
 
 
 @pytest.mark.parametrize("wanted", ["turnone", "turno", "5eed0001"])

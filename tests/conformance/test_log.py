@@ -19,6 +19,7 @@ from factory_contracts.records import (
     Balance,
     Blocked,
     Compacted,
+    Forgotten,
     Granted,
     Owner,
     Owners,
@@ -217,6 +218,21 @@ async def test_a_history_begins_at_the_last_compaction(disk: Disk) -> None:
     await log.append(HERE, [received("b", compacted=view.sequence)])
 
     assert [one.record.id for one in await log.history(HERE)] == ["c", "b.received"]
+
+
+async def test_a_history_begins_where_all_was_forgotten(disk: Disk) -> None:
+    log = await reign(disk)
+    (*_, before) = await log.append(HERE, [received("a"), answered("a")])
+    record = Forgotten(
+        id="f", turn="f", at=0.0, compacted=0, by="ann", files=0, seen=(), tally=Tally(received=1, answered=1)
+    )
+    (emptied,) = await log.append(HERE, [record])
+    alone = await log.history(HERE)
+    (later,) = await log.append(HERE, [received("b", compacted=emptied.sequence)])
+
+    assert before.sequence < emptied.sequence
+    assert alone == (emptied,)
+    assert await log.history(HERE) == (emptied, later)
 
 
 async def test_a_history_longer_than_a_page_is_whole(disk: Disk) -> None:

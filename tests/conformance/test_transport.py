@@ -621,6 +621,38 @@ async def test_a_log_is_made_once_and_changed_in_place(bus: Bus) -> None:
     assert isinstance(overlapping, Err) and overlapping.reason == "refused"
 
 
+async def test_an_erased_message_is_there_no_more_and_the_others_keep_their_places(bus: Bus) -> None:
+    transport = await bus.join()
+    await transport.ensure_stream(StreamConfig("LOG", ("log.>",), deny_delete=False))
+    for name in ("a", "b", "a", "a"):
+        await transport.append([Entry(f"log.{name}", b"x")])
+
+    erased = [await transport.erase("LOG", sequence) for sequence in (2, 4)]
+    again = [await transport.erase("LOG", sequence) for sequence in (2, 9)]
+    nowhere = await transport.erase("NOWHERE", 1)
+
+    assert erased == [Ok(None)] * 2
+    assert all(isinstance(one, Err) for one in (*again, nowhere))
+    left = await transport.read("LOG", "log.>")
+    assert isinstance(left, Ok)
+    assert [one.sequence for one in left.value] == [1, 3]
+    assert await transport.last("LOG", "log.b") == Ok(None)
+    assert await transport.append([Entry("log.b", b"y", expect=("log.a", 3))]) == Ok(5)
+
+
+async def test_a_log_that_denies_it_lets_nothing_be_erased_however_it_is_configured_later(bus: Bus) -> None:
+    transport = await bus.join()
+    await transport.ensure_stream(StreamConfig("LOG", ("log.>",), deny_delete=True))
+    await transport.append([Entry("log.a", b"x")])
+
+    changed = await transport.ensure_stream(StreamConfig("LOG", ("log.>",), deny_delete=False))
+    refused = await transport.erase("LOG", 1)
+
+    assert changed == Ok(None)
+    assert isinstance(refused, Err) and refused.reason == "refused"
+    assert isinstance(await transport.last("LOG", "log.a"), Ok)
+
+
 async def test_the_subjects_of_a_log_are_counted(bus: Bus) -> None:
     transport = await bus.join()
     await transport.ensure_stream(StreamConfig("LOG", ("log.>",)))

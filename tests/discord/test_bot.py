@@ -929,6 +929,26 @@ async def test_what_a_channel_said_is_seen_by_the_next_answer_where_that_is_wish
         assert "Bob: The meeting is at noon" in (stage.hub.accepted[turn].quoted or "")
 
 
+async def test_what_a_channel_said_before_it_was_forgotten_is_seen_by_nobody(tmp_path: Path) -> None:
+    async with staged(tmp_path, observes=True) as stage:
+
+        def is_heard(message: InboundMessage) -> bool:
+            return message.is_addressed
+
+        agree = stage.hub.agree
+        stage.hub.answers = lambda asked: (
+            Refused(reason="not addressed")
+            if isinstance(asked, Submit) and not is_heard(asked.message)
+            else agree(asked)
+        )
+        stage.server.say(stage.channel, stage.bob, "The meeting is at noon")
+        await until(lambda: any(isinstance(asked, Submit) for asked in stage.hub.asked))
+        await stage.hub.erase(str(stage.channel.id))
+        turn = await stage.said(stage.channel, stage.ann, f"{stage.name} when is it?")
+
+        assert stage.hub.accepted[turn].quoted is None
+
+
 async def test_while_discord_cannot_be_reached_nothing_is_lost_and_the_order_is_kept(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
         turn = await stage.said(stage.private, stage.ann, "0")

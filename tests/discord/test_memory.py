@@ -23,6 +23,22 @@ def test_what_was_read_is_known_to_the_next_process(tmp_path: Path) -> None:
     assert (again.newest, again.private(), again.menu) == (7, ("two",), "told")
 
 
+def test_when_it_is_tidied_nothing_is_left_of_what_is_over(tmp_path: Path) -> None:
+    memory = Memory(tmp_path / "cursors")
+    memory.move("one", 5, is_private=False)
+    memory.begin("1", {"text": "a secret"})
+    memory.begin("2", {"text": "under way"})
+    memory.end("1")
+
+    memory.tidy()
+    memory.move("two", 7, is_private=False)
+
+    assert b"secret" not in (tmp_path / "cursors").read_bytes()
+    again = Memory(tmp_path / "cursors")
+    assert (again.read("one"), again.read("two"), again.commands()) == (5, 7, ({"text": "under way"},))
+    Memory(None).tidy()
+
+
 def test_a_channel_is_never_read_backwards(tmp_path: Path) -> None:
     memory = Memory(tmp_path / "cursors")
     memory.move("one", 5, is_private=False)

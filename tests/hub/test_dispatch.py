@@ -6,7 +6,16 @@ import asyncio
 
 import pytest
 
-from factory_contracts.messages import Accepted, AlreadyAccepted, Decision, Refused, Said, Welcome
+from factory_contracts.messages import (
+    Accepted,
+    AlreadyAccepted,
+    Decision,
+    Final,
+    Refused,
+    Said,
+    Update,
+    Welcome,
+)
 from factory_contracts.records import ToolDone, ToolStarted, TurnReceived, record_id
 from factory_contracts.work import NotRecorded, Recorded, RecordRequest
 from hub.kernel.access import BotPolicy
@@ -170,7 +179,7 @@ async def test_a_hello_brings_a_growing_answer_and_an_unreceipted_one_again(worl
     await world.hello()
 
     again = world.outbox.published[before:]
-    texts = {event.turn: event.text for event in again}
+    texts = {event.turn: event.text for event in again if isinstance(event, Update | Final)}
     assert texts == {growing: "half an answer", whole: "all"}
     assert world.updates(growing)[-1].base == 0
 

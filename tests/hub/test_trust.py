@@ -293,10 +293,12 @@ class Trust(RuleBasedStateMachine):
         own, there = self.place(one, DESK), self.place(other, DESK)
         told = self.say(one, own, "/link")
         assert is_done(told) == self.model.may_speak(own, one)
-        if not is_done(told) or self.model.is_blocked(there, other):
+        if not is_done(told):
             return
         for code in self.codes:
             code.is_dead = code.is_dead or (code.kind, code.one) == ("link", one)
+        if self.model.is_blocked(there, other):
+            return
         code = Code("", "link", self.now + LINKING_FOR, one=one)
         self.shown(told, code)
         self.answered(other, code, self.say(other, there, f"/link {code.code}"))

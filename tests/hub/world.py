@@ -26,6 +26,7 @@ from factory_contracts.messages import (
 from factory_contracts.records import Given, Granted
 from hub.delivery import Deliveries
 from hub.dispatch import Hub
+from hub.forgetting import Forgetting
 from hub.kernel.access import BotPolicy
 from hub.kernel.agent import Agent
 from hub.kernel.budget import Budget, Ledger
@@ -36,7 +37,7 @@ from hub.people import People
 from hub.pool import Crew, Pool, Pools, Ports
 from hub.recovery import keep_mark, recover
 from hub.turn import run_turn
-from tests.fakes import FakeCliPool, FakeClock, FakeLog, FakeOutbox, FakeStream, FakeWorkers, idle, until
+from tests.fakes import FakeCliPool, FakeClock, FakeEraser, FakeLog, FakeOutbox, FakeStream, FakeWorkers, idle, until
 
 ALICE = Agent("alice", "scripted", description="answers first")
 BOB = Agent("bob", "scripted", system="You are Bob.")
@@ -153,21 +154,24 @@ class World:
             self.clock,
             self.points.append,
         )
+        self.forgetting = Forgetting(self.ports, FakeEraser(self.stream), self.deliveries.flush)
         crew = Crew(
             run_turn,
             self.deliveries.deliver,
             self.deliveries.settle,
             lambda key, view: self.pools.fork(key, view),
+            self.forgetting.forget,
             self.is_fenced.set,
         )
         self.pools = Pools(self.ports, crew, self.max_pools, self.deliveries.flush)
-        self.hub = Hub(self.ports, self.pools)
+        self.hub = Hub(self.ports, self.pools, self.forgetting)
         await log.take_over(self.clock())
         await self.people.restore()
-        await recover(log, self.pools, self.ledger)
-        self._marking = asyncio.create_task(
-            keep_mark(log, self.pools, self.ledger, self.deliveries.unwritten, self.clock)
-        )
+        await recover(log, self.pools, self.ledger, self.forgetting)
+        self._marking = asyncio.create_task(keep_mark(log, self.pools, self.ledger, self._unwritten, self.clock))
+
+    def _unwritten(self) -> tuple[int, ...]:
+        return (*self.deliveries.unwritten(), *self.forgetting.unfinished())
 
     def clipool(self, log: FakeLog) -> CliPool:
         """The workers as the hub that begins sees them."""
@@ -181,6 +185,7 @@ class World:
         await self.screen.close()
         await self.deliveries.close()
         await self.pools.close()
+        await self.forgetting.close()
 
     async def serve(self, *agents: Agent) -> None:
         """The hub is started anew with these agents as well, and the first of them serves everywhere."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -14,10 +14,13 @@ from hypothesis import strategies as st
 from factory_contracts.messages import Address, InboundMessage
 from factory_contracts.records import (
     Balance,
+    Forgotten,
     MoneyReserved,
     MoneySettled,
     Record,
+    Spending,
     Start,
+    Tally,
     TurnAnswered,
     TurnReceived,
     TurnRefused,
@@ -102,6 +105,12 @@ def refused(turn: str = "t") -> TurnRefused:
 
 def superseded(turn: str = "t") -> TurnSuperseded:
     return TurnSuperseded(id=f"{turn}.superseded", turn=turn, at=NEW_YEAR, by="u")
+
+
+def forgotten(spent: tuple[Spending, ...] = (), turn: str = "f") -> Forgotten:
+    return Forgotten(
+        id=f"{turn}.forgotten", turn=turn, at=NEW_YEAR, by="ann", files=0, seen=(), tally=Tally(), spent=spent
+    )
 
 
 def fold(*records: Record, budgets: Sequence[Budget] = (DOLLAR,), key: RoutingKey = HERE) -> Ledger:
@@ -430,6 +439,7 @@ class Reign:
     running: dict[tuple[str, int, str], tuple[RoutingKey, MoneyReserved]] = field(default_factory=dict)
     wanted: list[tuple[RoutingKey, MoneyReserved]] = field(default_factory=list)
     paid: dict[Account, Decimal] = field(default_factory=dict)
+    erased: set[int] = field(default_factory=set)
 
     def append(self, key: RoutingKey, record: Record) -> None:
         self.log.append((key, record))
@@ -470,6 +480,10 @@ class Reign:
                 key, _, _ = self.open.pop(turn)
                 self.leave(turn)
                 self.append(key, data.draw(st.sampled_from(ENDS))(turn))
+            case "forget":
+                self.forget(data.draw(st.sampled_from([HERE, THERE])))
+            case "erase":
+                self.erase(data)
             case "close":
                 self.close(data)
             case "crash":
@@ -490,6 +504,18 @@ class Reign:
         self.append(key, record)
         if self.open.get(record.turn, (key, 0, 0))[1] == record.attempt:
             self.running[record.turn, record.attempt, record.call] = (key, record)
+
+    def forget(self, key: RoutingKey) -> None:
+        """All that was said in a scope is to be removed, where nothing is under way."""
+        if key not in {key for key, *_ in self.open.values()} | {key for key, _ in self.asked}:
+            self.append(key, forgotten(self.ledger.spent_in(key), f"f{len(self.log)}"))
+
+    def erase(self, data: st.DataObject) -> None:
+        """Some of what is to be removed is."""
+        last = {key: sequence for sequence, (key, one) in enumerate(self.log, 1) if isinstance(one, Forgotten)}
+        doomed = [at for at, (key, _) in enumerate(self.log, 1) if at < last.get(key, 0)]
+        share = data.draw(st.sampled_from([1, 2, 3]))
+        self.erased.update(at for at in doomed if at % share == 0)
 
     def leave(self, turn: str) -> None:
         """What still runs of the turn is paid in full, and nobody tells us."""
@@ -514,20 +540,22 @@ class Reign:
                 self.log.append((key, record))
         self.asked.clear()
         self.unwritten.clear()
-        self.ledger = begun(self.stored, self.mark, self.log)
+        self.ledger = begun(self.stored, self.mark, self.log, self.erased)
 
 
-def begun(stored: Mapping[int, tuple[int, Iterable[Balance]]], mark: int, log: Sequence[Line]) -> Ledger:
+def begun(
+    stored: Mapping[int, tuple[int, Iterable[Balance]]], mark: int, log: Sequence[Line], erased: Set[int] = frozenset()
+) -> Ledger:
     """A ledger as a new hub has it."""
     ledger = Ledger(BUDGETS)
     ledger.restore(stored)
     for sequence, (key, record) in enumerate(log, 1):
-        if sequence >= mark:
+        if sequence >= mark and sequence not in erased:
             ledger.apply(sequence, key, record)
     return ledger
 
 
-OFTEN, SELDOM = ("begin", "ask", "land", "settle", "close"), ("end", "lose", "crash", "refuse")
+OFTEN, SELDOM = ("begin", "ask", "land", "settle", "close"), ("end", "lose", "crash", "refuse", "forget", "erase")
 ACTS = st.sampled_from((*OFTEN, *OFTEN, "ask", "land", *SELDOM))
 
 
@@ -562,7 +590,9 @@ def test_no_budget_is_ever_overspent_and_every_new_hub_knows_it_to_the_last_deci
 def test_doubled_records_change_nothing_wherever_a_new_hub_begins(acts: list[str], data: st.DataObject) -> None:
     reign = Reign()
     for act in acts:
-        reign.act(act, data)
+        # What is forgotten names places on the log, and doubles move everything.
+        if act not in ("forget", "erase"):
+            reign.act(act, data)
     doubled: list[Line] = []
     for line in reign.log:
         doubled.append(line)
@@ -589,6 +619,51 @@ def test_doubled_records_change_nothing_wherever_a_new_hub_begins(acts: list[str
     assert read(whole, reign.wanted) == {
         account: true.get(account, (NOTHING, NOTHING)) for account in read(whole, reign.wanted)
     }
+
+
+def test_what_was_spent_where_all_is_forgotten_is_known_to_a_hub_that_reads_nothing_else() -> None:
+    records: tuple[Record, ...] = (received("t"), reserved(), settled(), answered())
+    ledger = begun({}, 1, [(HERE, record) for record in records])
+    emptied = forgotten(ledger.spent_in(HERE))
+    ledger.apply(5, HERE, emptied)
+
+    after = Ledger(BUDGETS)
+    after.apply(5, HERE, emptied)
+    again = Ledger(BUDGETS)
+    for sequence, record in ((1, received("t")), (3, settled()), (5, emptied), (6, emptied)):
+        again.apply(sequence, HERE, record)
+
+    assert sums(ledger) == sums(after) == sums(again) == [("0.10", "0")] * 3
+    assert [one.began for one in emptied.spent] == [1] * 3
+
+
+def test_a_late_double_of_what_empties_a_scope_takes_nothing_from_what_was_begun_since() -> None:
+    emptied = forgotten()
+    ledger = begun({}, 1, [(HERE, record) for record in (emptied, received("t"), reserved(), emptied)])
+
+    assert sums(ledger) == [("0", "0.40")] * 3
+
+
+def test_what_a_balance_holds_is_not_counted_again_where_all_is_forgotten() -> None:
+    log: list[Line] = [(HERE, record) for record in (received("t"), reserved(), settled(), answered())]
+    ledger = begun({}, 1, log)
+    emptied = forgotten(ledger.spent_in(HERE))
+
+    balances = {shard: (5, spent) for shard, spent in ledger.close(5, NEW_YEAR).items()}
+    ledger.apply(5, HERE, emptied)
+    again = begun(balances, 5, [*log, (HERE, emptied)])
+
+    assert ledger.spent_in(HERE) == again.spent_in(HERE) == ()
+    assert sums(ledger) == sums(again) == [("0.10", "0")] * 3
+
+
+def test_what_others_spent_and_hold_stays_where_a_scope_is_forgotten() -> None:
+    ledger = begun({}, 1, [(HERE, received("t")), (THERE, received("u", THERE)), (THERE, reserved("u"))])
+
+    ledger.apply(4, HERE, forgotten())
+
+    assert sums(ledger) == [("0", "0.40"), ("0", "0.40"), ("0", "0")]
+    assert sums(ledger, THERE)[2] == ("0", "0.40")
 
 
 def test_what_a_turn_spends_beyond_a_mark_that_it_was_closed_before_is_not_lost() -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from factory_contracts.messages import Address, Attachment, InboundMessage, Outcome, Usage, turn_id
 from factory_contracts.records import (
     Bound,
+    Forgotten,
     HeadMoved,
     Record,
     ReplyOpened,
@@ -36,10 +37,13 @@ from hub.kernel.session import (
     COMPACT,
     COMPACT_AFTER,
     EXPAND,
+    FORGET,
+    FORGET_ALL,
     HISTORY_CHARACTERS,
     HISTORY_EXCHANGES,
     QUOTED,
     SEEN_KEPT,
+    Farewell,
     Session,
     fold,
 )
@@ -595,6 +599,77 @@ def test_compaction_keeps_the_newest_thousand_ids() -> None:
     assert kept[-1] == turn_of(f"{SEEN_KEPT + 9}")
 
 
+def ended(session: Session) -> tuple[Record, ...]:
+    """What is still missing until nothing is open."""
+    return tuple(
+        record
+        for turn in session.turns.values()
+        for id in (turn.message.message_id,)
+        for record in (*(() if turn.is_answered else (answered(id),)), shown(id))
+    )
+
+
+def emptied(session: Session) -> Forgotten:
+    """What a hub writes where all is to be removed."""
+    farewell = session.farewell or Farewell(turn_of("bye"), "ann", session.sequence, 0.0)
+    return session.forgetting(farewell, 7.5, 3, ())
+
+
+def test_a_granted_farewell_stands_until_everything_is_forgotten() -> None:
+    asked = (received("one"), answered("one"), received("bye", FORGET_ALL))
+
+    session = folded(*asked, answered("bye", by_hub=True))
+
+    assert folded(*asked).farewell is None
+    assert session.farewell == Farewell(turn_of("bye"), "ann", 3, 4.5)
+    session.apply(9, emptied(session))
+    assert session.farewell is None
+
+
+@pytest.mark.parametrize(
+    ("said", "answer"),
+    [
+        pytest.param(FORGET, answered("bye", by_hub=True), id="what it would do was asked"),
+        pytest.param(FORGET_ALL, answered("bye", by_hub=True, outcome="failed"), id="it was not granted"),
+        pytest.param(FORGET_ALL, answered("bye"), id="an agent answered"),
+        pytest.param(FORGET_ALL, refused("bye"), id="it was refused"),
+        pytest.param(f"say {FORGET_ALL}", answered("bye", by_hub=True), id="it was only spoken of"),
+    ],
+)
+def test_whatever_else_is_said_is_no_farewell(said: str, answer: Record) -> None:
+    assert folded(received("bye", said), answer).farewell is None
+
+
+def test_a_scope_that_says_farewell_is_not_put_in_short_any_more() -> None:
+    records = [
+        record for at in range(COMPACT_AFTER) for record in (received(f"{at}"), answered(f"{at}"), shown(f"{at}"))
+    ]
+    asked = (received("bye", FORGET_ALL), answered("bye", by_hub=True), shown("bye"))
+
+    assert folded(*records).is_long
+    assert not folded(*records, *asked).is_long
+
+
+def test_of_what_is_forgotten_no_word_stays() -> None:
+    secret = "canary"
+    session = folded(
+        received("one", f"{secret} asked"),
+        tool_started("one"),
+        tool_done("one", content=f"{secret} found"),
+        answered("one", f"{secret} answered"),
+        received("short", "/compact"),
+        answered("short", f"{secret} in short"),
+        received("two", f"{secret} again"),
+        answered("two", secret),
+    )
+
+    record = emptied(session)
+
+    assert secret not in record.model_dump_json()
+    assert "cat.png" not in record.model_dump_json()
+    assert (record.tally, record.usage.calls, record.by) == (session.tally, 3, "ann")
+
+
 # A life of a conversation: each step is one thing that happens to one of a few turns.
 
 TEXTS = st.sampled_from(("", "x", "word " * 40, "y" * 60_000, "/compact", "/expand"))
@@ -674,6 +749,7 @@ def state(session: Session) -> dict[str, object]:
         "summarised": session.summarised,
         "is_summary_tainted": session.is_summary_tainted,
         "forgotten": session.forgotten,
+        "erased_at": session.erased_at,
         "tally": session.tally,
     }
 
@@ -720,6 +796,62 @@ def test_a_fold_from_a_compacted_record_is_the_fold_from_the_start(before: Life,
     assert {**state(again), "seen": None} == {**state(plain), "seen": None}
     assert set(again.seen) == set(plain.seen)
     assert again.compacted == sequence
+
+
+@few
+@given(lives(), lives(), st.data())
+def test_whatever_is_left_of_what_is_forgotten_the_fold_is_the_same(
+    before: Life, after: Life, data: st.DataObject
+) -> None:
+    records = (*before.records, *ended(folded(*before.records)))
+    whole = folded(*records)
+    record = emptied(whole)
+    sequence = len(records) + 1
+    later = tuple(
+        record.model_copy(update={"id": f"later {record.id}"})
+        if isinstance(record, SessionOpened | Bound | HeadMoved)
+        else record
+        for record in after.records
+    )
+    stays = data.draw(st.lists(st.booleans(), min_size=len(records), max_size=len(records)))
+    left = [(at, one) for at, (one, is_left) in enumerate(zip(records, stays, strict=True), 1) if is_left]
+    rest = list(enumerate((record, *later), sequence))
+
+    again = [fold(*SCOPE, lines) for lines in ([*enumerate(records, 1), *rest], [*left, *rest], rest)]
+
+    assert state(again[0]) == state(again[1]) == state(again[2])
+    assert {one.compacted for one in again} == {sequence}
+    begun = fold(*SCOPE, rest[:1])
+    assert (begun.history, begun.turns, begun.summary, begun.latest) == ((), {}, "", None)
+    assert (begun.agent, begun.model, begun.tally, begun.used) == (whole.agent, whole.model, whole.tally, whole.used)
+    assert (begun.erased_at, begun.seen) == (7.5, whole.seen)
+
+
+@few
+@given(lives())
+def test_what_was_forgotten_is_known_when_it_comes_again(life: Life) -> None:
+    session = folded(*life.records, *ended(folded(*life.records)))
+    session.apply(1_000, emptied(session))
+    tally = session.tally
+
+    for record in life.records:
+        if isinstance(record, TurnReceived):
+            assert session.known(record.message) is not None
+            session.apply(1_001, record)
+
+    assert (session.turns, session.tally) == ({}, tally)
+
+
+def test_a_late_double_of_what_empties_a_scope_forgets_nothing_more() -> None:
+    session = folded(received("one"), answered("one"), shown("one"))
+    record = emptied(session)
+    session.apply(10, record)
+    session.apply(11, received("two").model_copy(update={"compacted": 10}))
+
+    session.apply(12, record)
+
+    assert list(session.turns) == [turn_of("two")]
+    assert session.compacted == 10
 
 
 @few

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -322,6 +323,68 @@ async def test_the_newest_sessions_are_remembered_and_no_others(
     assert value(claude.runs[-1], "--resume")
     assert len(list((claude.home / "kept").rglob("sessions/*"))) <= 5
     assert len(list((claude.home / "kept").rglob("work/*"))) <= 5
+
+
+def left(claude: Installation) -> list[str]:
+    """What is kept of conversations: by us, and by the command line itself."""
+    kept, projects = claude.home / "kept", claude.home / ".claude" / "projects"
+    places = (kept.rglob("sessions/*"), kept.rglob("work/*"), projects.rglob("*.jsonl"))
+    return [path.name for place in places for path in place]
+
+
+def said_in(scope: str, *messages: ModelMessage | str) -> ModelRequest:
+    return replace(request(*messages), conversation=f"{scope}:alice")
+
+
+@pytest.mark.parametrize("is_told", [False, True], ids=["folders of its own", "a folder that is told"])
+async def test_what_is_kept_of_a_conversation_is_erased_and_no_others(claude: Installation, is_told: bool) -> None:
+    model = claude.of({"CLAUDE_CLI_FOLDER": str(claude.home / "told")} if is_told else {})
+    for scope in ("cli:main:a", "cli:main:ab"):
+        first = text(await hear(model, said_in(scope, "One")))
+        await hear(model, said_in(scope, "One", Spoken("assistant", first), "Two"))
+    before = left(claude)
+
+    assert await model.erase("cli:main:a", (), time.time() + 1)
+
+    after = left(claude)
+    assert len(after) * 2 == len(before)
+    said = (Spoken("user", "One"), Spoken("assistant", first))
+    await hear(model, said_in("cli:main:ab", *said, "Three"))
+    await hear(model, said_in("cli:main:a", *said, "Three"))
+    assert [value(run, "--resume") is None for run in claude.runs[-2:]] == [False, True]
+
+
+async def test_what_was_said_after_the_time_that_is_named_stays(claude: Installation) -> None:
+    await hear(claude.model, said_in("cli:main:a", "One"))
+    before = left(claude)
+
+    assert await claude.model.erase("cli:main:a", (), time.time() - 60)
+
+    assert left(claude) == before
+
+
+async def test_where_nothing_was_ever_kept_nothing_is_to_be_erased(claude: Installation) -> None:
+    assert await claude.model.erase("cli:main:a", (), time.time())
+    assert await claude.of({"HOME": ""}).erase("cli:main:a", (), time.time())
+
+
+async def test_the_transcript_of_a_call_that_failed_is_gone_with_its_folder(claude: Installation) -> None:
+    claude.plot({"say": "Half"}, {"result": {"is_error": True, "result": "API Error: 500"}})
+    await hear(claude.model, said_in("cli:main:a", "One"))
+
+    assert left(claude) == []
+
+
+async def test_sessions_of_an_earlier_version_go_with_any_conversation(claude: Installation) -> None:
+    await hear(claude.model, said_in("cli:main:a", "One"))
+    for file in (claude.home / "kept").rglob("sessions/*"):
+        kept = json.loads(file.read_text())
+        work = Path(kept["work"]).rename(Path(kept["work"]).with_name("k3p2_q"))
+        file.write_text(json.dumps({"session": kept["session"], "work": str(work)}))
+
+    assert await claude.model.erase("cli:main:b", (), time.time() + 1)
+
+    assert list((claude.home / "kept").rglob("sessions/*")) == list((claude.home / "kept").rglob("work/*")) == []
 
 
 @pytest.mark.parametrize("kept", [b"", b"{", b"[]", b'{"session": "--x", "work": "/"}', b"\xff", b'{"session": 1}'])

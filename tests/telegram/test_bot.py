@@ -715,6 +715,25 @@ async def test_what_a_group_said_is_seen_by_the_next_answer_where_that_is_wished
         assert "Bob: The meeting is at noon" in (stage.hub.accepted[turn].quoted or "")
 
 
+async def test_what_a_group_said_before_it_was_forgotten_is_seen_by_nobody(tmp_path: Path) -> None:
+    async with staged(tmp_path, observes=True) as stage:
+        stage.account.reads_all = True
+
+        def hear(message: InboundMessage) -> bool:
+            return message.is_addressed
+
+        agree = stage.hub.agree
+        stage.hub.answers = lambda asked: (
+            Refused(reason="not addressed") if isinstance(asked, Submit) and not hear(asked.message) else agree(asked)
+        )
+        stage.server.say(stage.group, stage.bob, "The meeting is at noon")
+        await until(lambda: any(isinstance(asked, Submit) for asked in stage.hub.asked))
+        await stage.hub.erase(str(stage.group.id))
+        turn = await stage.said(stage.group, stage.ann, "@factory_bot when is it?")
+
+        assert stage.hub.accepted[turn].quoted is None
+
+
 async def test_the_commands_are_offered_by_kind_of_chat_and_language(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
         await until(lambda: len(stage.server.ledger.called("setMyCommands")) >= 8)

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from adapters.cli.bot import Bot, Terminal
-from adapters.cli.conversation import Conversation
+from adapters.cli.conversation import Conversation, Screen
 from adapters.cli.files import read_all
 from adapters.cli.normalize import PLATFORM, Speaker
 from adapters.cli.once import Events, Once, Painted, Plain, Question, Writer
 from adapters.cli.paint import painter
-from adapters.spoke import Reply, Screen
+from adapters.spoke import Reply
 from factory_contracts import messages
 from factory_contracts.messages import (
     Accepted,
@@ -88,7 +88,7 @@ class Prompter:
         word = await self._words.get()
         return word if isinstance(word, Refused) else None
 
-    async def keep(self, kind: AttachmentKind, name: str, mime: str, data: bytes) -> Attachment | None:
+    async def keep(self, scope_id: str, kind: AttachmentKind, name: str, mime: str, data: bytes) -> Attachment | None:
         """Tell the test; it is taken, unless the test has said that there is no room."""
         self._tell("kept", kind=kind, name=name, mime=mime, text=data[:100].decode(errors="replace"))
         if self._is_full:
@@ -126,6 +126,9 @@ class Prompter:
                     show = asyncio.create_task(self._show(order))
                     self._shows.add(show)
                     show.add_done_callback(self._shows.discard)
+                case "went":
+                    assert self._screen is not None
+                    self._screen.went(order["scope"])
                 case "said":
                     address = Address(platform=PLATFORM, bot_id="main", scope_id="here")
                     assert self._screen is not None

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from adapters.cli import downloads
 from adapters.cli.downloads import announced, folder_of, safe, save
 from factory_contracts.messages import Attachment, AttachmentKind, InboundMessage, Refused, Welcome
 from factory_contracts.render import RENDER, AnswerEnded, SavedFile
@@ -33,7 +34,7 @@ class Shelf:
     async def decide(self, scope_id: str, turn: str, code: str, user_id: str, *, approved: bool) -> Refused | None:
         raise NotImplementedError
 
-    async def keep(self, kind: AttachmentKind, name: str, mime: str, data: bytes) -> Attachment | None:
+    async def keep(self, scope_id: str, kind: AttachmentKind, name: str, mime: str, data: bytes) -> Attachment | None:
         raise NotImplementedError
 
     async def read(self, attachment: Attachment) -> bytes | None:
@@ -196,3 +197,24 @@ def test_json_tells_where_the_files_lie_and_what_may_be_said(settings: Settings,
         choices=("Yes", "No"),
     )
     assert json.loads(last)["files"][0]["path"] == path
+
+
+def test_what_was_saved_until_then_is_removed_and_the_folder_with_the_last_of_it(tmp_path: Path) -> None:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    (folder / "old").write_text("secret")
+    (folder / "link").symlink_to(tmp_path)
+    (folder / "new").write_text("kept")
+    os.utime(folder / "new", (2_000.0, 2_000.0))
+    for name in ("old", "link"):
+        os.utime(folder / name, (1_000.0, 1_000.0), follow_symlinks=False)
+
+    (folder / "of my own").mkdir()
+    downloads.forget(folder, 1_500.0)
+    (folder / "of my own").rmdir()
+    left = [path.name for path in folder.iterdir()]
+    downloads.forget(folder, 2_000.0)
+    downloads.forget(folder, 2_000.0)
+
+    assert left == ["new"]
+    assert list(tmp_path.iterdir()) == []

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from adapters.cli.normalize import FORGET_ALL
 from factory_contracts.render import RENDER, AnswerEnded, QuestionAsked, TextDelta, TextReplaced, ToolSummary
 from tests.terminal.actor import Settings
 from tests.terminal.stage import Stage
@@ -225,6 +226,18 @@ def test_a_refusal_is_told_on_stderr_and_exits_with_1(piped: Stage, tmp_path: Pa
     assert code == 1
     assert "Slowly, please." in piped.shown()
     assert (tmp_path / "out").read_text() == ""
+
+
+def test_who_has_everything_forgotten_leaves_when_what_is_kept_here_is_gone(tmp_path: Path) -> None:
+    settings = Settings(str(tmp_path), prompt=FORGET_ALL, use_color=False)
+    with Stage(settings) as stage:
+        stage.welcome()
+        stage.finish(stage.accepted(), "It is being removed.")
+        stage.see("It is being removed.")
+        stage.order("went", scope="elsewhere")
+        stage.order("went", scope="here")
+
+        assert stage.end() == 0
 
 
 def test_another_turn_of_the_session_is_not_the_answer(piped: Stage, tmp_path: Path) -> None:

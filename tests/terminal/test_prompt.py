@@ -1,8 +1,13 @@
 """What a person sees who presses keys."""
 
+from datetime import datetime
+from pathlib import Path
+
 import pytest
 
+from adapters.cli import sessions
 from adapters.cli.normalize import COMMANDS, POWERS
+from adapters.cli.typed import add, forget
 from tests.terminal.stage import Stage
 
 
@@ -51,6 +56,35 @@ def test_an_arrow_up_brings_back_what_was_typed(stage: Stage) -> None:
     stage.type("\r")
 
     assert stage.told("submitted")["text"] == "hello"
+
+
+def test_what_was_typed_in_a_session_that_is_forgotten_is_not_offered_again(stage: Stage, tmp_path: Path) -> None:
+    stage.type("a secret\r")
+    stage.finish(stage.accepted(), "Hush.")
+    add(tmp_path / "history", "typed elsewhere", "there", datetime(2025, 1, 1))
+    forget(tmp_path / "history", "here", datetime(2125, 1, 1))
+    stage.type("half a li")
+    stage.order("went", scope="here")
+    stage.type("ne")
+    stage.see("> half a line")
+
+    stage.type("\x1b[A")
+    stage.see("> typed elsewhere")
+    stage.type("\x1b[A")
+    stage.type("!\r")
+
+    assert stage.told("submitted")["text"] == "typed elsewhere!"
+
+
+def test_a_session_that_goes_on_after_it_was_forgotten_is_noted_anew(stage: Stage, tmp_path: Path) -> None:
+    stage.type("a secret\r")
+    stage.finish(stage.accepted(), "Hush.")
+    sessions.forget(tmp_path / "sessions", "here", datetime(2125, 1, 1))
+    stage.order("went", scope="here")
+    stage.type("a new life\r")
+    stage.finish(stage.accepted(), "Welcome.")
+
+    assert [noted.words for noted in sessions.load(tmp_path / "sessions")] == ["a new life"]
 
 
 def test_ctrl_r_finds_what_was_typed(stage: Stage) -> None:
@@ -118,7 +152,8 @@ def test_what_a_slash_may_become_stays_on_one_line(stage: Stage) -> None:
         ("/lim", "/limits"),
         ("/com", "/compact"),
         ("/exp", "/expand"),
-        ("/fo", "/fork"),
+        ("/fork", "/fork"),
+        ("/forg", "/forget"),
         ("/at", "/attach"),
     ],
 )

@@ -1,11 +1,11 @@
 """What this terminal remembers of its sessions."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from adapters.cli.sessions import KEPT, Session, UnknownSession, add, find, load, name_for, note
+from adapters.cli.sessions import KEPT, Session, UnknownSession, add, find, forget, load, name_for, note
 
 NOW = datetime(2025, 11, 3, 14, 12)
 
@@ -41,6 +41,33 @@ def test_a_line_that_is_no_note_is_passed_over(tmp_path: Path) -> None:
     add(notes, note("good", "words", NOW))
 
     assert [noted.name for noted in load(notes)] == ["good"]
+
+
+def test_a_session_that_is_forgotten_is_not_listed_and_its_words_are_nowhere(tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    for name, words in (("one", "secret"), ("two", "second"), ("one", "secret too")):
+        add(notes, note(name, words, NOW))
+
+    forget(notes, "one", NOW)
+
+    assert [noted.name for noted in load(notes)] == ["two"]
+    assert b"secret" not in notes.read_bytes()
+
+
+def test_a_session_that_goes_on_afterwards_is_listed_with_its_new_words(tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    add(notes, note("one", "secret", NOW))
+    add(notes, note("one", "a new life", NOW + timedelta(seconds=1)))
+
+    forget(notes, "one", NOW)
+
+    assert [noted.words for noted in load(notes)] == ["a new life"]
+
+
+def test_where_no_session_was_noted_nothing_is_made_to_forget_it(tmp_path: Path) -> None:
+    forget(tmp_path / "notes", "one", NOW)
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_file_stays_short(tmp_path: Path) -> None:

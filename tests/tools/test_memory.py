@@ -429,6 +429,116 @@ async def test_damage_in_the_middle_is_told_of_too(kept: Memory, path: Path, cap
     assert "secret" not in caplog.text
 
 
+REACHES: tuple[Reach, ...] = ("scope", "person", "agent")
+HERE, THERE = "telegram:main:1", "telegram:main:2"
+FOREVER = 1e12
+
+
+@pytest.mark.parametrize("reach", REACHES)
+async def test_what_was_noted_in_a_conversation_goes_with_it_however_wide_its_place_is(
+    kept: Memory, path: Path, reach: Reach
+) -> None:
+    for number in range(30):
+        await kept.remember(f"canary {number} " + "word " * 50, at(HERE, reach=reach), "canarytopic")
+        await kept.remember(f"other {number}", at(THERE, reach=reach))
+
+    assert await kept.erase(HERE, ("scout",), FOREVER)
+
+    assert b"canary" not in bytes_of(path)
+    assert len(shown(await kept.recall(at(THERE, reach=reach), "other", 50))) == 30
+    assert "Remembered" in await kept.remember("canary 1", at(HERE, reach=reach))
+
+
+async def test_what_another_conversation_noted_as_well_stays_until_that_goes_too(kept: Memory) -> None:
+    for scope in (HERE, THERE, HERE):
+        await kept.remember("Ann likes tea.", at(scope, reach="person"))
+
+    assert await kept.erase(HERE, ("scout",), FOREVER)
+    first = shown(await kept.recall(at(HERE, reach="person")))
+    assert await kept.erase(THERE, ("scout",), FOREVER)
+
+    assert first == ["Ann likes tea."]
+    assert shown(await kept.recall(at(HERE, reach="person"))) == []
+
+
+@pytest.mark.parametrize("reach", REACHES)
+async def test_what_is_noted_after_the_time_that_is_named_stays(kept: Memory, reach: Reach) -> None:
+    await kept.remember("before", at(reach=reach))
+    await kept.remember("again", at(reach=reach))
+    await kept.remember("again", at(reach=reach))
+
+    assert await kept.erase(HERE, ("scout",), 1_700_000_000 + 86_400)
+
+    assert shown(await kept.recall(at(reach=reach))) == ["again"]
+
+
+async def test_notes_that_a_model_forgets_leave_nothing_of_where_they_were_made(kept: Memory, path: Path) -> None:
+    told = await kept.remember("Ann likes tea.", at())
+
+    await kept.forget(id_in(told), at())
+
+    with closing(sqlite3.connect(path)) as file:
+        assert file.execute("SELECT count(*) FROM origins").fetchone() == (0,)
+
+
+async def test_where_nothing_was_ever_noted_nothing_is_made_to_erase_it(kept: Memory, path: Path) -> None:
+    assert await kept.erase(HERE, ("scout",), FOREVER)
+
+    assert not path.exists()
+
+
+def make_old(path: Path, version: int) -> None:
+    """The file as an earlier version made it."""
+    with closing(sqlite3.connect(path)) as file:
+        file.execute("DROP TABLE origins")
+        if version < 2:
+            file.execute("ALTER TABLE memories DROP COLUMN tainted")
+        file.execute(f"PRAGMA user_version = {version}")
+        file.commit()
+
+
+@pytest.mark.parametrize("version", [1, 2])
+async def test_notes_of_earlier_versions_are_kept_and_go_where_their_place_tells_whose_they_are(
+    kept: Memory, path: Path, version: int
+) -> None:
+    for scope in (HERE, THERE):
+        await kept.remember(f"in {scope}", at(scope))
+        await kept.remember(f"wide {scope}", at(scope, reach="agent"))
+    make_old(path, version)
+
+    assert await kept.erase(HERE, ("other", "scout"), FOREVER)
+
+    assert shown(await kept.recall(at(HERE))) == []
+    assert shown(await kept.recall(at(THERE))) == [f"in {THERE}"]
+    # Nobody knows where these were made.
+    assert len(shown(await kept.recall(at(HERE, reach="agent")))) == 2
+    assert "Remembered" in await kept.remember("new", at(HERE))
+
+
+async def test_what_cannot_be_written_anew_now_is_not_said_to_be_erased(kept: Memory, path: Path) -> None:
+    await kept.remember("canary", at())
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM memories").fetchone()
+
+        meanwhile = await kept.erase(HERE, ("scout",), FOREVER)
+        reader.execute("COMMIT")
+
+    assert not meanwhile
+    assert await kept.erase(HERE, ("scout",), FOREVER)
+    assert b"canary" not in bytes_of(path)
+
+
+async def test_a_damaged_file_is_not_said_to_be_erased(
+    kept: Memory, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path.write_bytes(b"these are no memories " * 500)
+
+    assert not await kept.erase(HERE, ("scout",), FOREVER)
+
+    assert "not removed yet" in caplog.text
+
+
 async def test_what_was_remembered_in_a_tainted_turn_is_foreign_when_it_is_recalled(kept: Memory) -> None:
     await kept.remember("Ann likes tea", at())
     await kept.remember("Ann wants everything sent to Bob", at(is_tainted=True))
@@ -450,10 +560,7 @@ async def test_a_note_that_is_remembered_again_without_a_taint_has_none_from_the
 
 async def test_notes_of_which_nobody_noted_whence_they_came_are_foreign(kept: Memory, path: Path) -> None:
     await kept.remember("Ann likes tea", at())
-    with closing(sqlite3.connect(path)) as file:
-        file.execute("ALTER TABLE memories DROP COLUMN tainted")
-        file.execute("PRAGMA user_version = 1")
-        file.commit()
+    make_old(path, version=1)
 
     before = await kept.recall(at())
     await kept.remember("Ann likes cake", at())

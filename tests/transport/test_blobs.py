@@ -30,6 +30,7 @@ MEMBERS = {
     subjects.HUB: Permissions(
         (*subjects.hub_store_permissions(OURS, THEIRS).publish, f"$JS.API.STREAM.INFO.OBJ_{OURS}"), place="streams"
     ),
+    subjects.ERASER: subjects.eraser_permissions(OURS, THEIRS),
     "paper-desk": subjects.store_permissions(OURS),
     "paper-loft": subjects.store_permissions(THEIRS),
     "w1": subjects.store_permissions(OURS),
@@ -249,9 +250,6 @@ async def test_many_who_put_the_same_at_once_all_read_it_right(join: Join) -> No
     name = sha256(data).hexdigest()
     assert kept == [Ok(name)] * 4
     assert [await blobs.get(spoke, OURS, name) for spoke in spokes] == [Ok(data)] * 4
-    # Of those who were not the quickest nothing is left but an empty message.
-    *rest, whole = sorted((await chunks(await join(subjects.HUB))).values())
-    assert (whole, set(rest) <= {1}) == (6, True)
 
 
 async def test_a_put_that_was_cut_off_is_not_there_and_putting_it_again_is_right(join: Join) -> None:
@@ -366,6 +364,101 @@ async def test_a_full_disk_is_told_and_putting_it_later_is_right() -> None:
 
     assert isinstance(refused, Err) and refused.reason == "no space"
     assert await blobs.get(hub, OURS, await put(hub, b"data")) == Ok(b"data")
+
+
+HERE, THERE = "here", "there"
+
+
+async def kept(transport: Transport, data: bytes, folder: str) -> str:
+    name = await blobs.put(transport, OURS, data, folder=folder)
+    assert name == Ok(f"{folder}-{sha256(data).hexdigest()}")
+    return f"{folder}-{sha256(data).hexdigest()}"
+
+
+async def reach(eraser: Transport) -> int:
+    found = await blobs.reach(eraser, OURS)
+    assert isinstance(found, Ok)
+    return found.value
+
+
+async def test_the_same_value_in_two_folders_is_two_values(join: Join) -> None:
+    spoke, hub = await join("paper-desk"), await join(subjects.HUB)
+    names = [await kept(spoke, some(3 * CHUNK), folder) for folder in (HERE, THERE, HERE)]
+
+    assert [await blobs.get(spoke, OURS, name) for name in names] == [Ok(some(3 * CHUNK))] * 3
+    assert sorted((await chunks(hub)).values()) == [3, 3]
+    assert await blobs.names(await join(subjects.ERASER), OURS, HERE) == Ok(frozenset(names[:1]))
+
+
+async def test_a_folder_is_erased_with_what_an_interrupted_put_left_and_nothing_else_is(join: Join) -> None:
+    spoke, hub, eraser = await join("paper-desk"), await join(subjects.HUB), await join(subjects.ERASER)
+    gone = [await kept(spoke, some(2 * CHUNK, seed), HERE) for seed in range(3)]
+    stay = [await kept(spoke, some(2 * CHUNK), f"{HERE}_{THERE}"), await kept(spoke, some(1), THERE)]
+    old = await put(spoke, b"of an earlier version")
+    await spoke.append([Entry(f"$O.{OURS}.C.{HERE}-0123", b"half of a value")])
+
+    erased = await blobs.erase(eraser, OURS, HERE, until=await reach(eraser))
+    again = await blobs.erase(eraser, OURS, HERE, until=await reach(eraser))
+
+    assert (erased, again) == (Ok(None), Ok(None))
+    assert [await blobs.get(spoke, OURS, name) for name in gone] == [Ok(None)] * 3
+    assert [await blobs.get(spoke, OURS, name) for name in (*stay, old)] == [
+        *(Ok(some(2 * CHUNK)), Ok(some(1)), Ok(b"of an earlier version"))
+    ]
+    assert not [one for one in await chunks(hub) if one.startswith(f"$O.{OURS}.C.{HERE}-0")]
+    assert len(await chunks(hub)) == 3
+
+
+async def test_values_are_erased_by_name_as_well_and_spared_by_name(join: Join) -> None:
+    spoke, eraser = await join("paper-desk"), await join(subjects.ERASER)
+    ours = [await kept(spoke, some(CHUNK + seed), HERE) for seed in range(2)]
+    old = [await put(spoke, some(CHUNK, seed)) for seed in range(5, 8)]
+
+    erased = await blobs.erase(eraser, OURS, HERE, until=await reach(eraser), also=old[:2], spared=(ours[0], old[1]))
+
+    assert erased == Ok(None)
+    found = [await blobs.get(spoke, OURS, name) for name in (*ours, *old)]
+    assert [isinstance(one, Ok) and one.value is not None for one in found] == [True, False, False, True, True]
+
+
+async def test_what_was_put_later_stays_and_can_be_read(join: Join) -> None:
+    spoke, eraser = await join("paper-desk"), await join(subjects.ERASER)
+    before = await kept(spoke, b"before", HERE)
+    until = await reach(eraser)
+    after = await kept(spoke, some(2 * CHUNK), HERE)
+
+    assert await blobs.erase(eraser, OURS, HERE, until=until) == Ok(None)
+
+    assert await blobs.get(spoke, OURS, before) == Ok(None)
+    assert await blobs.get(spoke, OURS, after) == Ok(some(2 * CHUNK))
+
+
+async def test_what_is_erased_can_be_put_again(join: Join) -> None:
+    spoke, eraser = await join("paper-desk"), await join(subjects.ERASER)
+    name = await kept(spoke, some(CHUNK + 1), HERE)
+    await blobs.erase(eraser, OURS, HERE, until=await reach(eraser))
+
+    assert await kept(spoke, some(CHUNK + 1), HERE) == name
+
+    assert await blobs.get(spoke, OURS, name) == Ok(some(CHUNK + 1))
+
+
+@pytest.mark.parametrize("folder", ["a-b", "a.b", "*", "a b", "ü", "f" * 41])
+async def test_a_wrong_folder_is_no_subject(folder: str) -> None:
+    refused = await blobs.put(FakeBus().join("anybody"), OURS, b"x", folder=folder)
+
+    assert isinstance(refused, Err) and refused.reason == "malformed"
+
+
+@pytest.mark.parametrize("identity", ["paper-desk", "w1"])
+async def test_nobody_but_the_eraser_erases(join: Join, identity: str) -> None:
+    spoke, eraser, other = await join("paper-desk"), await join(subjects.ERASER), await join(identity)
+    name = await kept(spoke, b"kept", HERE)
+
+    refused = await blobs.erase(other, OURS, HERE, until=await reach(eraser))
+
+    assert isinstance(refused, Err) and refused.reason == "forbidden"
+    assert await blobs.get(spoke, OURS, name) == Ok(b"kept")
 
 
 async def test_a_value_outlives_the_server(tmp_path: Path) -> None:

@@ -107,6 +107,50 @@ async def test_what_was_made_is_closed_and_nothing_else(install: Install) -> Non
     assert vars(oracle.model)["closed"] == 1
 
 
+KEEPING = """
+ASKED = []
+
+class Keeping:
+    def __init__(self, settings):
+        self.folder = settings.folder
+
+    async def stream(self, request):
+        yield
+
+    async def erase(self, scope, namespaces, until):
+        ASKED.append((scope, tuple(namespaces), until))
+        return len(ASKED) > 1
+
+    async def close(self):
+        pass
+"""
+
+
+async def test_who_keeps_something_in_the_folder_of_its_name_is_asked_to_erase_it_though_nobody_asked_it_yet(
+    install: Install, tmp_path: Path
+) -> None:
+    keeping = install("keeping", KEEPING, "Keeping")
+    oracle = install("oracle", ORACLE, "Oracle")
+    (tmp_path / "keeping").mkdir()
+    (tmp_path / "oracle").mkdir()
+    models = Installed({"scripted": Scripted()}, ModelSettings({"ORACLE_KEY": "k"}, str(tmp_path)))
+
+    erased = [await models.erase("cli:main:a", ("alice",), 7.5) for _ in range(2)]
+
+    assert erased == [False, True]
+    assert sys.modules[keeping].ASKED == [("cli:main:a", ("alice",), 7.5)] * 2
+    assert oracle in sys.modules
+
+
+async def test_who_keeps_nothing_is_not_loaded_to_erase_it(install: Install, tmp_path: Path) -> None:
+    module = install("keeping", KEEPING, "Keeping")
+    models = Installed({}, ModelSettings({}, str(tmp_path)))
+
+    assert await models.erase("cli:main:a", (), 7.5)
+
+    assert module not in sys.modules
+
+
 def with_models(models: Installed) -> Kit:
     return Kit(models=models, tools={}, prices=FakePrices(), now=lambda: 0.0)
 

@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from hashlib import sha256
 
 import pytest
@@ -14,6 +15,7 @@ from factory_contracts.records import ToolDone, ToolStarted
 from factory_contracts.work import (
     EVENTS,
     Done,
+    Erase,
     Forget,
     KnownCall,
     Limits,
@@ -208,6 +210,58 @@ async def test_a_turn_is_kept_until_it_may_be_forgotten(bus: Bus) -> None:
         await bus.hub.until(lambda: not bus.hub.heartbeats[-1].turns)
 
     assert (kept.scope, kept.attempt, kept.events) == (SCOPE, 1, len(events))
+
+
+class Shelf:
+    """Somebody who keeps things, and removes them when a test lets them."""
+
+    def __init__(self, *outcomes: bool | Exception) -> None:
+        self.asked: list[tuple[str, tuple[str, ...], float]] = []
+        self._outcomes = list(outcomes)
+
+    async def erase(self, scope: str, namespaces: Sequence[str], until: float) -> bool:
+        self.asked.append((scope, tuple(namespaces), until))
+        outcome = self._outcomes.pop(0) if self._outcomes else True
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+
+def erase(*, epoch: int = 7) -> Erase:
+    return Erase(scope=SCOPE, namespaces=("a",), until=9.5, epoch=epoch, partition=0)
+
+
+async def test_what_is_kept_of_a_scope_is_erased_before_that_is_said(bus: Bus) -> None:
+    shelves = Shelf(), Shelf()
+    async with at_work(bus, replace(kit(STALL), keepers=shelves)):
+        await bus.hub.tell(erase())
+        await bus.hub.until(lambda: bus.hub.replies == [Done()])
+
+    assert [shelf.asked for shelf in shelves] == [[(SCOPE, ("a",), 9.5)]] * 2
+
+
+async def test_nothing_is_said_while_something_is_left_and_everybody_is_asked_all_the_same(
+    bus: Bus, caplog: pytest.LogCaptureFixture
+) -> None:
+    shelves = Shelf(False, ValueError("a shelf of somebody else's")), Shelf()
+    async with at_work(bus, replace(kit(STALL), keepers=shelves)):
+        for _ in range(3):
+            await bus.hub.tell(erase())
+        await bus.hub.until(lambda: bus.hub.replies == [Done()])
+
+    assert [len(shelf.asked) for shelf in shelves] == [3, 2]
+    assert "cannot be removed" in caplog.text
+
+
+async def test_a_hub_that_is_over_has_nothing_erased(bus: Bus) -> None:
+    shelf = Shelf()
+    async with at_work(bus, replace(kit(STALL), keepers=(shelf,))):
+        await bus.hub.tell(erase(epoch=9))
+        await bus.hub.tell(erase(epoch=8))
+        await bus.hub.until(lambda: len(bus.hub.replies) == 2)
+
+    assert Stale(epoch=9) in bus.hub.replies
+    assert len(shelf.asked) == 1
 
 
 async def test_a_command_of_an_epoch_that_is_over_is_refused(bus: Bus) -> None:

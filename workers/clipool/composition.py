@@ -81,6 +81,7 @@ def compose(
 ) -> Kit:
     """The models and tools that these settings ask for."""
     mcp = LateMcp(settings.variables)
+    memory = Memory(settings.folder / MEMORY, time.time)
     script = load(settings.script) if settings.script is not None else None
     scripted = Scripted(script, folder=settings.scripts, calls_file=settings.calls_file)
     tools = (
@@ -88,7 +89,7 @@ def compose(
         Equipped(calculator.SPEC, calculator.Calculator()),
         choices.CHOICES,
         *Fetch().tools(),
-        *Memory(settings.folder / MEMORY, time.time).tools(),
+        *memory.tools(),
         *extra_tools,
     )
     prices = LatePrices(settings.prices)
@@ -104,6 +105,7 @@ def compose(
         prices=prices,
         now=time.time,
         sources=(Folders(settings.folder / FILES), Skills(settings.agents / SKILLS), mcp),
+        keepers=(memory, models),
         closers=(mcp.close, models.close),
         at=at,
         redactor=settings.redactor,

@@ -166,7 +166,7 @@ class Errand:
 
     async def carry_out(self, lines: Sequence[Line]) -> None:
         """From the first model call to the end; whatever breaks on the way ends the errand and not the worker."""
-        begun = await _guard(self._begin(lines))
+        begun = await guarded(self._begin(lines))
         if isinstance(begun, Exception):
             logger.error("turn %s could not begin", self._run.turn, exc_info=begun)
             self._step(self._nothing())
@@ -177,7 +177,7 @@ class Errand:
             self._step(event)
         while self._todo:
             todo, self._todo = self._todo, []
-            error = await _guard(self._do(todo))
+            error = await guarded(self._do(todo))
             if error is not None:
                 logger.error("turn %s met a fault of ours", self._run.turn, exc_info=error)
                 self.feed(Failed(type(error).__name__))
@@ -275,7 +275,7 @@ class Errand:
             await asyncio.sleep(ask.delay)
         request = ask.request
         provider = request.model.partition(":")[0]
-        model = await _guard(self._kit.models.find(provider))
+        model = await guarded(self._kit.models.find(provider))
         if isinstance(model, Exception):
             logger.error("the model provider %s cannot be had", provider, exc_info=model)
             self.feed(Failed(f"the model provider {provider!r} cannot be had: {type(model).__name__}", cost=NOTHING))
@@ -344,7 +344,7 @@ class Errand:
             async with asyncio.timeout(None) as limit:
                 watch = _Watch(self, limit, self._agent.limits.stall_seconds)
                 try:
-                    heard = await _guard(self._follow(model, request))
+                    heard = await guarded(self._follow(model, request))
                 finally:
                     watch.end()
         except TimeoutError:
@@ -500,7 +500,7 @@ class Errand:
         occasion = Occasion(run.turn, call, run.scope, run.user_id, self._agent, is_tainted, run.person, report)
         tool = self._tools[use.tool.name].tool
         limit = self._limits[call] = Limit(use.tool.timeout)
-        result = await _guard(limit.within(tool.run(use.arguments, occasion)))
+        result = await guarded(limit.within(tool.run(use.arguments, occasion)))
         del self._limits[call]
         match result:
             case str():
@@ -730,7 +730,8 @@ class Helper:
         return await self._errand.ask(self._agent, loads(arguments)["question"], occasion.call)
 
 
-async def _guard(work: Awaitable[T]) -> T | Exception:
+async def guarded(work: Awaitable[T]) -> T | Exception:
+    """What it comes to, or what it raised."""
     try:
         return await work
     # Models and tools are other people's code: what they raise is an event of one turn, and the worker has many.

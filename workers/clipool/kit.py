@@ -2,14 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from factory_contracts.work import AgentSpec, Opinion
 from factory_nats.circuit import CircuitBreaker
 from hub.kernel.harness import RETRY_DELAYS
-from hub.kernel.ports import Blobs, Equipped, Model, Prices, ToolSource
+from hub.kernel.ports import Blobs, Equipped, Keeper, Model, Prices, ToolSource
 from hub.kernel.secrecy import LOOKS_ALONE, Redactor
 from workers.clipool.discretion import discreet_tool
 
@@ -76,6 +76,7 @@ class Kit:
     prices: Prices
     now: Callable[[], float]
     sources: tuple[ToolSource, ...] = ()
+    keepers: tuple[Keeper, ...] = ()
     blobs: Blobs | None = None
     closers: tuple[Callable[[], Awaitable[None]], ...] = ()
     at: Callable[[Point], None] = pass_by
@@ -87,6 +88,10 @@ class Kit:
         """End what was begun for the turns of this worker."""
         for close in self.closers:
             await close()
+
+    async def erase(self, scope: str, namespaces: Sequence[str], until: float) -> bool:
+        """Have everybody remove what they kept of a scope; whether nothing of it is left."""
+        return all([await keeper.erase(scope, namespaces, until) for keeper in self.keepers])
 
     async def equip(self, agent: AgentSpec) -> dict[str, Equipped]:
         """The agent's tools by name: those it names, and those that what it names brings along; all are discreet."""

@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 
-from hub.kernel.ports import Model, ModelSettings
+from hub.kernel.ports import Keeper, Model, ModelSettings
 from hub.kernel.secrecy import LOOKS_ALONE, Redactor
 from workers.clipool.discretion import DiscreetModel
 
@@ -31,6 +32,7 @@ class Installed:
         self._beside = beside
         self._redactor = redactor
         self._made: dict[str, Model] = dict(given)
+        self._keepers: dict[str, Keeper] = {name: one for name, one in given.items() if isinstance(one, Keeper)}
         self._found: Mapping[str, EntryPoint] = {one.name: one for one in entry_points(group=GROUP)}
         self._settings = settings
         self._lock = asyncio.Lock()
@@ -45,6 +47,17 @@ class Installed:
         for model in self._made.values():
             await model.close()
 
+    async def erase(self, scope: str, namespaces: Sequence[str], until: float) -> bool:
+        """Have every provider that keeps something of conversations, in the folder of its name, remove it."""
+        folder = Path(self._settings.folder)
+        are_done = True
+        for name in self.names:
+            if (folder / name).exists():
+                await self.find(name)
+            if (keeper := self._keepers.get(name)) is not None:
+                are_done &= await keeper.erase(scope, namespaces, until)
+        return are_done
+
     async def find(self, provider: str) -> Model | None:
         """The provider, made at its first use; None where there is none of that name."""
         made = self._made.get(provider)
@@ -54,7 +67,10 @@ class Installed:
         async with self._lock:
             if provider not in self._made:
                 make = await asyncio.to_thread(_load, self._found[provider], self._beside)
-                self._made[provider] = DiscreetModel(make(self._settings), self._redactor)
+                model = make(self._settings)
+                if isinstance(model, Keeper):
+                    self._keepers[provider] = model
+                self._made[provider] = DiscreetModel(model, self._redactor)
                 logger.info("the model provider %s is loaded", provider)
             return self._made[provider]
 

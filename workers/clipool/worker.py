@@ -19,6 +19,7 @@ from factory_contracts.work import (
     Command,
     CommandReply,
     Done,
+    Erase,
     Forget,
     KeptTurn,
     RecordReply,
@@ -34,6 +35,7 @@ from factory_contracts.work import (
 )
 from factory_nats.result import Err
 from factory_nats.transport import Delivery, Handler, Transport
+from workers.clipool.errand import guarded
 from workers.clipool.kit import Kit
 from workers.clipool.outlet import Outlet
 from workers.clipool.turn import Turn
@@ -68,6 +70,7 @@ class Worker:
         self._ticked = self._loop.time()
         self._is_draining = False
         self._emptied = asyncio.Event()
+        self._erasing = asyncio.Lock()
 
     async def serve(self, until: asyncio.Event) -> None:
         """Work until told otherwise, then finish what is begun, for a few seconds. Raises when the bus forbids it."""
@@ -199,16 +202,20 @@ class Worker:
         except Malformed as error:
             logger.error("a command is refused: %s", error)
             return
-        reply = self._carry_out(command)
-        if reply is None or not delivery.reply:
+        reply = self._carry_out(command, delivery.reply)
+        if reply is not None:
+            self._answer(delivery.reply, reply)
+
+    def _answer(self, to: str, reply: CommandReply) -> None:
+        if not to:
             return
-        if not self._transport.owns_inbox(delivery.reply, subjects.HUB):
+        if not self._transport.owns_inbox(to, subjects.HUB):
             logger.error("a command wants its answer sent to somebody else than the hub")
             return
-        self._outlet.put((delivery.reply, COMMAND_REPLY.encode(reply)))
+        self._outlet.put((to, COMMAND_REPLY.encode(reply)))
 
-    def _carry_out(self, command: Command) -> CommandReply | None:
-        """What is to be answered, or None where events are the answer."""
+    def _carry_out(self, command: Command, to: str) -> CommandReply | None:
+        """What is to be answered, or None where events are the answer or it comes later."""
         highest = self._epochs.get(command.partition, 0)
         if command.epoch < highest:
             logger.warning("a command of epoch %s is refused, the present one is %s", command.epoch, highest)
@@ -219,6 +226,10 @@ class Worker:
                 if name in self._turns:
                     self.drop(self._turns[name])
             return Done()
+        if isinstance(command, Erase):
+            # It is asked for until it is answered; who is at it answers every time.
+            self._group.create_task(self._erase(command, to), name=f"erase {command.scope}")
+            return None
         turn = self._turns.get(command.turn)
         if isinstance(command, Run):
             return self._run(command, turn)
@@ -234,6 +245,16 @@ class Worker:
             case Steer():
                 turn.steer(command)
         return Done()
+
+    async def _erase(self, command: Erase, to: str) -> None:
+        """Remove what is kept of a scope; silence where something of it is left, which makes the hub ask again."""
+        # Two at once would only wait for each other.
+        async with self._erasing:
+            erased = await guarded(self._kit.erase(command.scope, command.namespaces, command.until))
+        if isinstance(erased, Exception):
+            logger.error("what is kept of a scope cannot be removed", exc_info=erased)
+        elif erased:
+            self._answer(to, Done())
 
     def _run(self, command: Run, known: Turn | None) -> CommandReply | None:
         self._kit.at("commanded")

@@ -10,6 +10,7 @@ from typing import Literal
 
 from factory_cli.amounts import EXACT, dollars, plain
 from factory_contracts.records import (
+    Forgotten,
     MoneyReserved,
     MoneySettled,
     Record,
@@ -160,6 +161,9 @@ class Expenses:
                 self._turn(key, record.turn).calls.setdefault((attempt, call), _Call()).settled = record
             case TurnAnswered() | TurnRefused() | TurnSuperseded():
                 return self._ended(key, record)
+            case Forgotten():
+                self._over[record.turn] = None
+                return tuple(_of_all(key, record))
             case _:
                 pass
         return ()
@@ -257,6 +261,27 @@ def _of_the_rest(turn: _Turn, record: TurnAnswered, known: list[Expense]) -> Ite
     )
     if rest.calls or rest.input_tokens or rest.output_tokens or rest.cost or rest.unknown:
         yield rest
+
+
+def _of_all(key: RoutingKey, record: Forgotten) -> Iterator[Expense]:
+    """What a conversation took that is forgotten: of its calls nothing else is known, so it counts when it was."""
+    usage = record.usage
+    if usage.calls:
+        yield Expense(
+            at=record.at,
+            turn=record.turn,
+            key=key,
+            user=NOBODY,
+            agent=NOBODY,
+            model=NOBODY,
+            calls=usage.calls,
+            input_tokens=usage.input_tokens,
+            cache_read_tokens=usage.cache_read_tokens,
+            cache_write_tokens=usage.cache_write_tokens,
+            output_tokens=usage.output_tokens,
+            cost=usage.cost,
+            unknown=usage.unpriced,
+        )
 
 
 def _assumed(reserved: MoneyReserved | None) -> Decimal:

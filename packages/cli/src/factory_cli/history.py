@@ -13,7 +13,7 @@ from factory_cli.expenses import Expense, Expenses, Total
 from factory_cli.home import Home
 from factory_cli.trace import clock
 from factory_contracts import subjects
-from factory_contracts.records import Record, TurnAnswered, TurnReceived, TurnRefused, TurnSuperseded
+from factory_contracts.records import Forgotten, Record, TurnAnswered, TurnReceived, TurnRefused, TurnSuperseded
 from factory_nats.transport import Transport
 from hub.kernel.routing import RoutingKey
 
@@ -80,12 +80,19 @@ async def newest(transport: Transport, scope: str | None, limit: int) -> tuple[L
         tokens = subjects.read_turns(subject)
         if tokens is None or (scope is not None and scope not in (tokens[2], named(*tokens))):
             continue
-        for expense in expenses.apply(RoutingKey(*tokens), record):
-            add(expense)
+        over = expenses.apply(RoutingKey(*tokens), record)
         match record:
             case TurnReceived() if record.turn not in found:
                 text = record.message.text
                 found[record.turn] = Listed(record.turn, clock(record.at), named(*tokens), text, "open", Total())
+                if len(found) > limit:
+                    found.popitem(last=False)
+            case Forgotten():
+                # All that was said before it is gone, or is about to be.
+                name = named(*tokens)
+                for turn in [turn for turn, one in found.items() if one.scope == name]:
+                    del found[turn]
+                found[record.turn] = Listed(record.turn, clock(record.at), name, "", "forgotten", Total())
                 if len(found) > limit:
                     found.popitem(last=False)
             case TurnAnswered() | TurnRefused() | TurnSuperseded() if record.turn in found:
@@ -93,6 +100,8 @@ async def newest(transport: Transport, scope: str | None, limit: int) -> tuple[L
                 found[record.turn].state = f"{record.kind}{outcome}"
             case _:
                 pass
+        for expense in over:
+            add(expense)
     for expense in expenses.rest():
         add(expense)
     return tuple(found.values())
@@ -115,7 +124,7 @@ async def _meant(transport: Transport, wanted: str) -> tuple[str, str]:
     begins: dict[str, str] = {}
     refers: dict[str, str] = {}
     async for subject, _, record in log.records(transport, subjects.plane("scopes")[0]):
-        if isinstance(record, TurnReceived) and record.turn.startswith(wanted):
+        if isinstance(record, TurnReceived | Forgotten) and record.turn.startswith(wanted):
             begins[record.turn] = subject
         elif isinstance(record, TurnAnswered) and record.reference == wanted:
             refers[record.turn] = subject

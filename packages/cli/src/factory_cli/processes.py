@@ -46,11 +46,14 @@ def hub(
         handed = secret.handed(folder)
         variables = config.providers_variables(handed=handed)
         identity = membership.identity(where, configuration, subjects.HUB)
-        known = (*config.secrets(environment.nats_url), *secret.values(variables, handed), *membership.seeds(identity))
+        eraser = membership.identity(where, configuration, subjects.ERASER)
+        seeds = (*membership.seeds(identity), *membership.seeds(eraser))
+        known = (*config.secrets(environment.nats_url), *secret.values(variables, handed), *seeds)
         privacy.report(environment.log_level, Redactor.of(known).redact)
         settings = HubSettings(
             nats_url=environment.nats_url or DEFAULT_URL,
             identity=identity,
+            eraser=eraser,
             bindings=load(folder, by_surroundings(variables, environment.script), configuration.routes),
             policies=policies(configuration),
             budgets=tuple(

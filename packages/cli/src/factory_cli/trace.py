@@ -16,6 +16,7 @@ from factory_contracts.records import (
     Asked,
     Bound,
     Decided,
+    Forgotten,
     HeadMoved,
     MoneyReserved,
     MoneySettled,
@@ -65,6 +66,7 @@ class Turn:
     attempts: dict[int, Attempt] = field(default_factory=dict)
     bubble: ReplyOpened | None = None
     end: TurnAnswered | TurnRefused | TurnSuperseded | None = None
+    forgotten: Forgotten | None = None
     receipt: ReplyShown | ReplyUndeliverable | None = None
     others: list[SessionOpened | Bound | HeadMoved] = field(default_factory=list)
     total: Total = field(default_factory=Total)
@@ -119,6 +121,9 @@ def tree(steps: Sequence[Step]) -> tuple[Node, ...]:
 def lines(turn: Turn, width: int | None = None) -> Iterator[Line]:
     """All of it, from what was asked to how it was delivered."""
     yield _row("turn", Ink(turn.name, "strong"))
+    if turn.forgotten is not None:
+        yield from _of_forgotten(turn.forgotten, turn)
+        return
     if turn.received is not None:
         yield from _heard(turn.received, turn.key, width)
     for other in turn.others:
@@ -185,6 +190,8 @@ def _apply(turn: Turn, record: Record) -> None:
             turn.bubble = turn.bubble or record
         case TurnAnswered() | TurnRefused() | TurnSuperseded():
             turn.end = turn.end or record
+        case Forgotten():
+            turn.forgotten = record
         case ReplyShown() | ReplyUndeliverable():
             turn.receipt = turn.receipt or record
         case Asked(call=call):
@@ -235,6 +242,14 @@ def _said(message: InboundMessage, width: int | None) -> Iterator[Line]:
 def _with(attachments: Iterable[Attachment]) -> Iterator[Line]:
     for one in attachments:
         yield _row("with", Ink(f"{one.kind} {one.name!r} ({one.mime}, {one.size:,} bytes)"))
+
+
+def _of_forgotten(record: Forgotten, turn: Turn) -> Iterator[Line]:
+    tally = record.tally
+    ends = f"{tally.answered:,} answered, {tally.refused:,} refused, {tally.superseded:,} heard in others"
+    yield _row("forgotten", Ink(f"{clock(record.at)} in {turn.key.to_pool_id()}"), Ink(f", as {record.by} asked"))
+    yield _row("until then", Ink(f"{tally.received:,} turn{'' if tally.received == 1 else 's'}: {ends}"))
+    yield _row("total", Ink(of_total(turn.total)))
 
 
 def _of_other(record: SessionOpened | Bound | HeadMoved) -> str:

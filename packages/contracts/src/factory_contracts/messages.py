@@ -197,8 +197,15 @@ class Hello(_FromSpoke):
     of: Annotated[str, StringConstraints(min_length=5, max_length=400)] | None = None
 
 
+class Erased(_FromSpoke):
+    """What the spoke kept of the scope is removed, as the turn asked."""
+
+    kind: Literal["erased"] = "erased"
+    turn: Id
+
+
 FromSpoke = Annotated[
-    Submit | ShownReceipt | FinalReceipt | Decision | StopPressed | Moved | Hello, Field(discriminator="kind")
+    Submit | ShownReceipt | FinalReceipt | Decision | StopPressed | Moved | Hello | Erased, Field(discriminator="kind")
 ]
 
 
@@ -249,7 +256,10 @@ class Exchange(Part):
 
 
 class Welcome(Envelope):
-    """The hub knows this spoke; for one scope it tells who answers there and what was said last."""
+    """The hub knows this spoke; for one scope it tells who answers there and what was said last.
+
+    What a spoke keeps of the scope from before `erased_at` is to be removed.
+    """
 
     kind: Literal["welcome"] = "welcome"
     epoch: Count
@@ -258,6 +268,7 @@ class Welcome(Envelope):
     model: Id | None = None
     payer: Text = ""
     history: tuple[Exchange, ...] = ()
+    erased_at: float | None = None
 
 
 ToSpoke = Annotated[Accepted | AlreadyAccepted | Refused | Noted | Welcome, Field(discriminator="kind")]
@@ -327,7 +338,19 @@ class Said(Envelope):
     address: Address
 
 
-Outbound = Annotated[Update | Final | Said, Field(discriminator="kind")]
+class Erase(Envelope):
+    """All that was said in a scope until then is removed, as this turn asked: a spoke removes what it keeps of it or of
+    these turns beside the screen, and says that it did."""
+
+    kind: Literal["erase"] = "erase"
+    turn: Id
+    turns: tuple[Id, ...]
+    until: float
+    epoch: Count
+    address: Address
+
+
+Outbound = Annotated[Update | Final | Said | Erase, Field(discriminator="kind")]
 
 FROM_SPOKE: Wire[FromSpoke] = Wire(FromSpoke, MAX_MESSAGE_BYTES)
 TO_SPOKE: Wire[ToSpoke] = Wire(ToSpoke)

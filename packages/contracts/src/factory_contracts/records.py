@@ -1,7 +1,8 @@
 """The facts a scope's log may hold: a closed list, each with an id derived from its turn.
 
-Every record names the sequence of the scope's last `Compacted`, so that a long scope is refilled from there. Beside
-them stands what belongs to no scope: epochs, marks, balances, and the acts by which people are let in and shut out.
+Every record names the sequence of the scope's last `Compacted` or `Forgotten`, so that a long scope is refilled from
+there. Beside them stands what belongs to no scope: epochs, marks, balances, and the acts by which people are let in and
+shut out.
 """
 
 from typing import Annotated, Literal
@@ -216,6 +217,40 @@ class Compacted(_Record):
     usage: Usage = Usage()
     seen: tuple[Id, ...]
     tally: Tally
+    erased_at: float | None = None
+
+
+class Balance(Part):
+    """What was spent of one budget by one who has it, in one of its periods."""
+
+    budget: Id
+    who: Annotated[str, StringConstraints(max_length=600)] = ""
+    window: Id
+    spent: Money
+
+
+class Spending(Balance):
+    """The same of the turns which begin at one sequence."""
+
+    began: Count
+
+
+class Forgotten(_Record):
+    """A person had all removed that was said here: what stands before this, and the scope's files that the bot's store
+    holds up to the sequence `files`. It is removed after this is written, and what is left of it counts for nothing.
+
+    What stays tells doubles, who answers, how much was said and what it cost; `spent` is what no balance holds yet.
+    """
+
+    kind: Literal["forgotten"] = "forgotten"
+    by: Id
+    files: Count
+    agent: Id | None = None
+    model: Id | None = None
+    usage: Usage = Usage()
+    seen: tuple[Id, ...]
+    tally: Tally
+    spent: tuple[Spending, ...] = ()
 
 
 class HeadMoved(_Record):
@@ -273,6 +308,7 @@ Record = Annotated[
     | SessionOpened
     | Bound
     | Compacted
+    | Forgotten
     | HeadMoved
     | Asked
     | Decided,
@@ -293,15 +329,6 @@ class MarkMoved(Envelope):
 
     kind: Literal["mark"] = "mark"
     sequence: Count
-
-
-class Balance(Part):
-    """What was spent of one budget by one who has it, in one of its periods."""
-
-    budget: Id
-    who: Annotated[str, StringConstraints(max_length=600)] = ""
-    window: Id
-    spent: Money
 
 
 class Balances(Envelope):

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import sha256
 from types import MappingProxyType
 from typing import Literal
 from urllib.parse import quote, unquote
@@ -153,6 +154,11 @@ def blobs(platform: str, bot_id: str) -> str:
     return f"{ROOT}_{_bot(platform, bot_id)}"
 
 
+def folder(scope_id: str) -> str:
+    """What the files of a scope have in common in their bot's store."""
+    return sha256(scope_id.encode()).hexdigest()[:20]
+
+
 def typing(platform: str, bot_id: str) -> str:
     """Display feedback that may be lost."""
     return f"{ROOT}.typing.{platform_token(platform)}.{bot_token(bot_id)}"
@@ -272,11 +278,20 @@ def hub_store_permissions(*stores: str) -> Permissions:
 
 
 def eraser_permissions(*stores: str) -> Permissions:
-    """What is forgotten is taken off the log and out of the stores; the hub holds this key for nothing else."""
+    """What is forgotten is taken off the log and out of the stores; the hub holds this key for nothing else.
+
+    A purge leaves the bytes on the disk, a delete overwrites them. A stream that denies deletes has to be made anew.
+    """
     streams = (STREAM, *(f"OBJ_{store}" for store in stores))
-    verbs = ("PURGE", "MSG.DELETE")
+    both = (*streams, *(f"{stream}_BESIDE" for stream in streams))
+    verbs = ("INFO", "CREATE", "UPDATE", "DELETE")
     return Permissions(
-        publish=tuple(f"$JS.API.STREAM.{verb}.{stream}" for stream in streams for verb in verbs), place="streams"
+        publish=(
+            *(f"$JS.API.STREAM.MSG.DELETE.{stream}" for stream in streams),
+            *(f"$JS.API.STREAM.{verb}.{stream}" for stream in both for verb in verbs),
+            *(subject for stream in streams[1:] for subject in _asking(stream)),
+        ),
+        place="streams",
     )
 
 

@@ -28,6 +28,8 @@ from factory_contracts.messages import (
     AlreadyAccepted,
     Attachment,
     Decision,
+    Erase,
+    Erased,
     Exchange,
     Final,
     FinalReceipt,
@@ -56,6 +58,7 @@ from factory_contracts.records import (
     Compacted,
     Decided,
     EpochBegun,
+    Forgotten,
     Granted,
     HeadMoved,
     Invited,
@@ -70,6 +73,7 @@ from factory_contracts.records import (
     ReplyUndeliverable,
     Revoked,
     SessionOpened,
+    Spending,
     Start,
     Tally,
     ToolDone,
@@ -396,6 +400,7 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
         StopPressed(platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, turn=TURN, user_id=USER_ID),
         Moved(platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, old_scope="-100"),
         Hello(platform=PLATFORM, bot_id=BOT_ID, scope_id="*", understands=1, of="pigeon:loft:tower"),
+        Erased(platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, turn=TURN),
     )
     | _samples(
         "to-spoke",
@@ -405,7 +410,13 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
         Refused(reason="too fast", text="One moment, please."),
         Noted(message_id="b1", epoch=EPOCH),
         Welcome(
-            epoch=EPOCH, understands=1, agent="helper", model="scripted:default", payer="you", history=(_EXCHANGE,)
+            epoch=EPOCH,
+            understands=1,
+            agent="helper",
+            model="scripted:default",
+            payer="you",
+            history=(_EXCHANGE,),
+            erased_at=NOW,
         ),
     )
     | _samples(
@@ -439,6 +450,7 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
             address=_ADDRESS,
         ),
         Said(turn=TURN, user_name="Zoë", text="hello", joined="another", epoch=EPOCH, address=_ADDRESS),
+        Erase(turn=TURN, turns=("another",), until=NOW, epoch=EPOCH, address=_ADDRESS),
     )
     | _samples(
         "record",
@@ -522,6 +534,21 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
             usage=_USAGE,
             seen=(MESSAGE_ID, "m2"),
             tally=Tally(received=9, answered=6, refused=2, superseded=1),
+            erased_at=NOW,
+        ),
+        Forgotten(
+            id=record_id(TURN, "forgotten"),
+            turn=TURN,
+            at=NOW,
+            compacted=3,
+            by=USER_ID,
+            files=12,
+            agent="scout",
+            model="openai:other",
+            usage=_USAGE,
+            seen=(MESSAGE_ID, "m2"),
+            tally=Tally(received=9, answered=6, refused=2, superseded=1),
+            spent=(Spending(began=40, budget="daily", who="telegram:u1", window="2026-01-02", spent=Decimal("0.25")),),
         ),
         HeadMoved(id=record_id(TURN, "head"), turn=TURN, at=NOW, compacted=3, after="another", again=True),
         Asked(
@@ -605,6 +632,9 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
             tainted=True,
         ),
         Forget(turns=(TURN,), epoch=EPOCH, partition=5),
+        work.Erase(
+            scope=f"{PLATFORM}:{BOT_ID}:{SCOPE_ID}", namespaces=("helper",), until=NOW, epoch=EPOCH, partition=5
+        ),
     )
     | _samples("command-reply", work.COMMAND_REPLY, Done(), Unknown(turn=TURN), Stale(epoch=EPOCH))
     | _samples(

@@ -195,7 +195,19 @@ class Forget(Envelope):
     partition: Partition
 
 
-Command = Annotated[Run | Resume | Stop | Steer | Forget, Field(discriminator="kind")]
+class Erase(Envelope):
+    """All that was said in a scope until then is removed: the worker removes what it keeps of it on its disk, and only
+    then answers that it did. The namespaces are those in which agents may have noted something there."""
+
+    kind: Literal["erase"] = "erase"
+    scope: Text
+    namespaces: tuple[Id, ...]
+    until: float
+    epoch: Count
+    partition: Partition
+
+
+Command = Annotated[Run | Resume | Stop | Steer | Forget | Erase, Field(discriminator="kind")]
 
 
 class Done(Envelope):

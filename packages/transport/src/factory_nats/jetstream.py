@@ -27,6 +27,7 @@ _REASONS: Final[Mapping[int, Reason]] = {
     10047: "no space",  # storage
     10077: "no space",  # a stream's limit, or a write that failed
     10054: "too large",
+    10043: "not found",  # a sequence that holds no message
     10059: "not found",
     10058: "exists",
 }

@@ -68,6 +68,9 @@ class PairedTransport:
     async def subjects(self, stream: str, filter: str) -> Result[Mapping[str, int]]:
         return await self._store.subjects(stream, filter)
 
+    async def erase(self, stream: str, sequence: int) -> Result[None]:
+        return await self._store.erase(stream, sequence)
+
     async def ensure_bucket(self, name: str, *, ttl: float | None) -> Result[None]:
         return await self._store.ensure_bucket(name, ttl=ttl)
 

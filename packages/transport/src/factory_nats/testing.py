@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from factory_nats import jetstream
 from factory_nats.jetstream import Entry, Stored, StreamConfig
@@ -108,7 +108,7 @@ class FakeBus:
         if found is None:
             self._streams[config.name] = _Stream(config)
         else:
-            found.config = config
+            found.config = replace(config, deny_delete=config.deny_delete or found.config.deny_delete)
         return Ok(None)
 
     def store(self, entries: Sequence[Entry]) -> Result[int]:
@@ -377,6 +377,19 @@ class FakeTransport:
             if matches(filter, one.subject):
                 counts[one.subject] = counts.get(one.subject, 0) + 1
         return Ok(counts)
+
+    async def erase(self, stream: str, sequence: int) -> Result[None]:
+        found = await self._stream(stream, f"$JS.API.STREAM.MSG.DELETE.{stream}")
+        if isinstance(found, Err):
+            return Err("not found", "stream not found (10059)") if found.reason == "no responders" else found
+        if found.value.config.deny_delete:
+            return Err("refused", "message delete not permitted (10057)")
+        left = [one for one in found.value.messages if one.sequence != sequence]
+        if len(left) == len(found.value.messages):
+            return Err("not found", f"sequence {sequence} not found (10043)")
+        found.value.messages = left
+        found.value.last = {one.subject: one.sequence for one in left}
+        return Ok(None)
 
     async def ensure_bucket(self, name: str, *, ttl: float | None) -> Result[None]:
         if not is_name(name):

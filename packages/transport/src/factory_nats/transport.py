@@ -128,7 +128,10 @@ class Transport(Protocol):
         ...
 
     async def ensure_stream(self, config: StreamConfig) -> Result[None]:
-        """Make the log exist as configured; "refused" when it exists and cannot be changed into that."""
+        """Make the log exist as configured; "refused" when it exists and cannot be changed into that.
+
+        One that denies deletes keeps denying them.
+        """
         ...
 
     async def append(self, entries: Sequence[Entry], *, timeout: float = 5.0) -> Result[int]:
@@ -149,6 +152,11 @@ class Transport(Protocol):
 
     async def subjects(self, stream: str, filter: str) -> Result[Mapping[str, int]]:
         """The subjects that hold messages, and how many."""
+        ...
+
+    async def erase(self, stream: str, sequence: int) -> Result[None]:
+        """Overwrite a message on the disk; no other way leaves nothing of it. "refused" where the log denies that, and
+        sometimes where there is no such message any more; "not found" where there is none."""
         ...
 
     async def ensure_bucket(self, name: str, *, ttl: float | None) -> Result[None]:
@@ -466,6 +474,8 @@ class NatsTransport:
         if isinstance(made, Err) and made.reason == "exists":
             logger.info("stream %s is configured anew", config.name)
             made = await self._api(f"STREAM.UPDATE.{config.name}", wanted)
+            if isinstance(made, Err) and made.reason == "refused" and not config.deny_delete:
+                made = await self._api(f"STREAM.UPDATE.{config.name}", {**wanted, "deny_delete": True})
         return made if isinstance(made, Err) else _DONE
 
     async def append(self, entries: Sequence[Entry], *, timeout: float = 5.0) -> Result[int]:
@@ -584,6 +594,10 @@ class NatsTransport:
             found.update(state)
             if not state or len(found) >= page.value.get("total", 0):
                 return Ok(found)
+
+    async def erase(self, stream: str, sequence: int) -> Result[None]:
+        erased = await self._api(f"STREAM.MSG.DELETE.{stream}", {"seq": sequence})
+        return erased if isinstance(erased, Err) else _DONE
 
     # Small values
 
