@@ -15,6 +15,7 @@ from adapters.nats.inbound import NatsInbound
 from adapters.nats.log import JetStreamLog
 from adapters.nats.outbound import NatsOutbox
 from adapters.nats.readiness import NatsReadiness
+from adapters.nats.stores import CapabilityStores
 from factory_contracts import subjects
 from factory_nats.connect import Identity, connect
 from factory_nats.result import Err
@@ -94,6 +95,7 @@ async def _reign(
     clipool = NatsCliPool(transport, log.epoch, log.reigns)
     inbound = NatsInbound(transport, at=at)
     files = NatsBlobs(transport)
+    large = CapabilityStores(transport)
     eraser = NatsEraser(transport, as_eraser(settings.nats_url, settings.eraser), at=at)
     deliveries = Deliveries(fenced.set, at)
     ledger = Ledger(settings.budgets)
@@ -128,6 +130,7 @@ async def _reign(
         await log.create()
         for policy in settings.policies:
             await files.create(policy.platform, policy.bot_id)
+        await large.open()
         await log.take_over(time.time())
         await people.restore()
         await clipool.start()
@@ -151,6 +154,7 @@ async def _reign(
     await pools.close()
     await forgetting.close()
     await clipool.close()
+    await large.close()
     if lost.is_set():
         return LOST
     return SUPERSEDED if fenced.is_set() else 0

@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PRODUCT = ("hub", "adapters", "workers", "packages")
-OURS = (*PRODUCT, "bench", "tests")
+OURS = (*PRODUCT, "examples", "bench", "tests")
 SUBJECTS = ROOT / "packages/contracts/src/factory_contracts/subjects.py"
 ROUTING = ROOT / "hub/kernel/routing.py"
 CONFIGURATION = tomllib.loads((ROOT / "pyproject.toml").read_text())

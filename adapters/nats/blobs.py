@@ -43,7 +43,7 @@ class NatsBlobs:
         """The file's bytes; None where it cannot be had, which is logged."""
         platform, bot_id, _ = scope.split(":", 2)
         store = subjects.blobs(platform, bot_id)
-        found = await _patiently(lambda: blobs.get(self._transport, store, attachment.blob))
+        found = await patiently(lambda: blobs.get(self._transport, store, attachment.blob))
         if isinstance(found, Err):
             logger.error("a file of %s/%s cannot be read: %s", platform, bot_id, found.detail)
             return None
@@ -55,7 +55,7 @@ class NatsBlobs:
         """Put a file where the person's screen can read it; None where it is not taken, which is logged."""
         platform, bot_id, scope_id = scope.split(":", 2)
         store, folder = subjects.blobs(platform, bot_id), subjects.folder(scope_id)
-        kept = await _patiently(lambda: blobs.put(self._transport, store, file.data, folder=folder))
+        kept = await patiently(lambda: blobs.put(self._transport, store, file.data, folder=folder))
         if isinstance(kept, Err):
             logger.error("a file for %s/%s cannot be kept: %s", platform, bot_id, kept.detail)
             return None
@@ -64,13 +64,15 @@ class NatsBlobs:
         return Attachment(kind=file.kind, name=name[:255], mime=mime[:127], size=len(file.data), blob=kept.value)
 
 
-async def _patiently(work: Callable[[], Awaitable[Result[T]]]) -> Result[T]:
-    """A lost bus is waited for, because a model that is not shown a file answers another question."""
+async def patiently(
+    work: Callable[[], Awaitable[Result[T]]], passing: frozenset[str] = frozenset(("timeout", "disconnected"))
+) -> Result[T]:
+    """What comes of it when a lost bus is waited for: a model that is not shown a file answers another question."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + PATIENCE
     while True:
         done = await work()
-        is_lost = isinstance(done, Err) and done.reason in ("timeout", "disconnected")
-        if not is_lost or loop.time() >= deadline:
+        is_passing = isinstance(done, Err) and done.reason in passing
+        if not is_passing or loop.time() >= deadline:
             return done
         await asyncio.sleep(RETRY)

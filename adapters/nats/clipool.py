@@ -38,7 +38,7 @@ from factory_contracts.work import (
     WorkerHeartbeat,
 )
 from factory_contracts.work import Run as RunCommand
-from factory_nats.registry import WorkerRegistry
+from factory_nats.registry import Sign, WorkerRegistry
 from factory_nats.result import Err
 from factory_nats.transport import Delivery, Transport
 from hub.kernel.ports import Assignment, Chosen, Fenced, Lost, Report
@@ -370,7 +370,7 @@ class NatsCliPool:
         if heartbeat is None:
             return
         now = self._loop.time()
-        self._registry.heard(heartbeat.worker, heartbeat.instance, float(len(heartbeat.turns)), now)
+        self._registry.heard(Sign(heartbeat.worker, heartbeat.instance, float(len(heartbeat.turns))), now)
         # A worker that drains offers no models any more.
         if not heartbeat.models:
             self._registry.mark_stale(heartbeat.worker)

@@ -1,7 +1,7 @@
 """What the core needs of the world, and what each failure means."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal, Protocol, runtime_checkable
 
@@ -304,11 +304,16 @@ class Prices(Protocol):
         ...
 
 
+def unheard(_: str) -> None:
+    """Nobody wants to know how far it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Occasion:
     """For whom and where a tool is called, and whether by a turn that is tainted.
 
-    A `person` is named where who speaks is one with others: "platform:user".
+    A `person` is named where who speaks is one with others: "platform:user". What takes long may `report` in a few
+    words how far it is, at most every second or so.
     """
 
     turn: str
@@ -318,6 +323,7 @@ class Occasion:
     agent: AgentSpec
     is_tainted: bool = False
     person: str | None = None
+    report: Callable[[str], None] = field(default=unheard, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

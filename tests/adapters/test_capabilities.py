@@ -4,37 +4,44 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
 
 import pytest
+from pydantic import BaseModel, ConfigDict
 
-from adapters.nats.capabilities import ANSWER, BUS_PATIENCE, PATIENCE, TIMEOUT, Capabilities
+from adapters.nats.capabilities import MARGIN, TIMEOUT, Capabilities
+from adapters.nats.fleet import BUS_PATIENCE, BUSY_PATIENCE, PATIENCE
 from factory_contracts import subjects
-from factory_contracts.capability import (
-    CAPABILITY_REPLY,
-    CapabilityDone,
-    CapabilityRefused,
-    CapabilityReply,
-    CapabilityRequest,
-    MadeFile,
-    RefusalReason,
-)
+from factory_contracts.capability import CAPABILITY_REPLY, CapabilityDone
 from factory_contracts.lifecycle import HEARTBEAT, Heartbeat
 from factory_contracts.messages import Attachment
-from factory_contracts.work import AgentSpec
+from factory_contracts.records import Effect
+from factory_contracts.work import AgentSpec, Opinion
+from factory_contracts.worker import File, Made, Report, Unable, capability
+from factory_nats.satellite import Satellite
 from factory_nats.testing import FakeBus, FakeTransport
 from factory_nats.transport import Delivery
-from factory_nats.worker_pool import LOOK, SILENT_LOOKS
 from hub.kernel.ports import Equipped, Media, Observation, OutcomeUnknown, ToolFailed
 from hub.kernel.schema import complaint
 from tests.fakes import ANYBODY, idle, pass_time, words_of
-from workers.serve import CapabilityWorker, Work, for_agents
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")
 
 NAME = "voice.tts"
-SILENT = LOOK * SILENT_LOOKS
+
+
+class Words(BaseModel):
+    """What is to be said."""
+
+    model_config = ConfigDict(extra="allow")
+
+    text: str = ""
+
+
+Say = Callable[[Words], Awaitable[object]]
 
 
 def agent(*workers: str) -> AgentSpec:
@@ -48,13 +55,23 @@ def clipool(bus: FakeBus) -> FakeTransport:
 
 def member(bus: FakeBus, name: str) -> FakeTransport:
     may = subjects.worker_permissions(NAME, name)
-    return bus.join(name, publish=may.publish, subscribe=may.subscribe)
+    kept = subjects.store_permissions(subjects.store(NAME))
+    return bus.join(name, publish=(*may.publish, *kept.publish), subscribe=may.subscribe)
 
 
-def worker(
-    bus: FakeBus, name: str, work: Work, *, at_once: int = 4, instance: str = "i1"
-) -> CapabilityWorker[CapabilityRequest, CapabilityReply]:
-    return CapabilityWorker(member(bus, name), for_agents(NAME, work, at_once=at_once), instance)
+@asynccontextmanager
+async def worker(
+    bus: FakeBus, name: str, say: Say, *, effect: Effect = "external", at_once: int = 4, instance: str = "i1"
+) -> AsyncIterator[FakeTransport]:
+    @capability(NAME, effect=effect, at_once=at_once, seconds=60)
+    async def speak(words: Words) -> object:
+        """Says it."""
+        return await say(words)
+
+    transport = member(bus, name)
+    async with Satellite(transport, speak, instance, grace=0.0):
+        await idle()
+        yield transport
 
 
 async def tool_of(transport: FakeTransport) -> Equipped:
@@ -63,48 +80,67 @@ async def tool_of(transport: FakeTransport) -> Equipped:
 
 
 async def ask(tool: Equipped, request: str = "say hey", **arguments: object) -> str:
+    """Ask in words, as one asks whom nobody has described."""
     given = {"request": request, **({"arguments": arguments} if arguments else {})}
+    return await call(tool, given)
+
+
+async def call(tool: Equipped, given: dict[str, Any]) -> str:
     assert not complaint(json.loads(tool.spec.parameters), given)
     return await words_of(tool, json.dumps(given))
 
 
-async def beat(bus: FakeBus, name: str, *, load: float = 0.0, instance: str = "i1") -> None:
-    said = HEARTBEAT.encode(Heartbeat(worker=name, instance=instance, load=load))
+async def beat(bus: FakeBus, name: str, *, instance: str = "i1") -> None:
+    said = HEARTBEAT.encode(Heartbeat(worker=name, instance=instance))
     await member(bus, name).publish(subjects.heartbeat(NAME, name), said)
     await idle()
 
 
 class Speaker:
-    """A worker's work, which notes what it was asked."""
+    """Work that notes what is to be said."""
 
-    def __init__(self, reply: CapabilityReply | None = None) -> None:
-        self.asked: list[CapabilityRequest] = []
-        self._reply = reply or CapabilityDone(text="said")
+    def __init__(self, answer: object = "said") -> None:
+        self.asked: list[dict[str, Any]] = []
+        self._answer = answer
 
-    async def __call__(self, request: CapabilityRequest) -> CapabilityReply:
-        self.asked.append(request)
-        return self._reply
+    async def __call__(self, words: Words) -> object:
+        self.asked.append(words.model_dump())
+        return self._answer
 
 
 class Sleeper(Speaker):
     """Work that does not come to an end by itself."""
 
-    async def __call__(self, request: CapabilityRequest) -> CapabilityReply:
-        self.asked.append(request)
-        return await asyncio.Event().wait() and self._reply
+    async def __call__(self, words: Words) -> object:
+        self.asked.append(words.model_dump())
+        return await asyncio.Event().wait()
 
 
 async def test_an_agent_that_names_no_capability_has_no_such_tool() -> None:
     assert await Capabilities(clipool(FakeBus())).tools(agent()) == ()
 
 
-async def test_each_capability_is_one_tool_that_acts_outside_and_is_not_done_twice() -> None:
+async def test_each_capability_that_nobody_describes_is_one_tool_that_acts_outside_and_is_not_done_twice() -> None:
     tools = await Capabilities(clipool(FakeBus())).tools(agent("image", NAME, "image"))
 
     assert [tool.spec.name for tool in tools] == ["ask_image", "ask_voice_tts"]
     assert {(tool.spec.effect, tool.spec.is_idempotent, tool.spec.timeout) for tool in tools} == {
         ("external", False, TIMEOUT)
     }
+
+
+@pytest.mark.parametrize(("effect", "is_idempotent"), [("read", True), ("write", False), ("external", False)])
+async def test_a_tool_is_as_its_worker_describes_it(effect: Effect, is_idempotent: bool) -> None:
+    bus, speaker = FakeBus(), Speaker()
+    async with worker(bus, "w1", speaker, effect=effect):
+        tool = await tool_of(clipool(bus))
+        answer = await call(tool, {"text": "hey", "times": 2})
+
+    assert (tool.spec.name, tool.spec.description) == ("ask_voice_tts", "Says it.")
+    assert json.loads(tool.spec.parameters)["properties"].keys() == {"text"}
+    assert (tool.spec.effect, tool.spec.is_idempotent) == (effect, is_idempotent)
+    assert tool.spec.timeout == 60.0 + MARGIN
+    assert (answer, speaker.asked) == ("said", [{"text": "hey", "times": 2}])
 
 
 async def test_the_longest_names_are_still_told_apart_by_every_provider() -> None:
@@ -116,30 +152,46 @@ async def test_the_longest_names_are_still_told_apart_by_every_provider() -> Non
     assert max(len(one.spec.name), len(other.spec.name)) <= 64
 
 
-async def test_a_worker_is_told_what_is_wanted_and_how_long_anybody_waits() -> None:
+async def test_whom_nobody_has_described_is_asked_in_words() -> None:
     bus, speaker = FakeBus(), Speaker()
     tool = await tool_of(clipool(bus))
     async with worker(bus, "w1", speaker):
         answer = await ask(tool, "say 'hé'", times=2, mood={"loud": True})
 
-    (asked,) = speaker.asked
     assert answer == "said"
-    assert (asked.turn, asked.call, asked.text) == (ANYBODY.turn, ANYBODY.call, "say 'hé'")
-    assert asked.details == {"times": 2, "mood": {"loud": True}}
-    assert asked.deadline == pytest.approx(ANSWER, abs=PATIENCE)
+    assert speaker.asked == [{"text": "say 'hé'", "times": 2, "mood": {"loud": True}}]
 
 
 async def test_what_a_worker_makes_is_for_the_person() -> None:
     bus, png = FakeBus(), b"\x89PNG\r\n\x1a\n\0"
-    done = CapabilityDone(text="painted", files=(MadeFile.of("cat", png), MadeFile.of("said.txt", b"meow")))
-    tool = await tool_of(clipool(bus))
-    async with worker(bus, "w1", Speaker(done)):
-        said = await tool.tool.run('{"request": "paint"}', ANYBODY)
+    made = Made("painted", (File("cat", png), File("said.txt", b"meow")))
+    async with worker(bus, "w1", Speaker(made)):
+        tool = await tool_of(clipool(bus))
+        said = await tool.tool.run('{"text": "paint"}', ANYBODY)
 
     assert said == Observation(
         "painted",
         files=(Media("image", "cat", "image/png", png), Media("document", "said.txt", "text/plain", b"meow")),
     )
+
+
+async def test_how_far_it_is_is_told_to_the_person_and_not_too_often() -> None:
+    @capability(NAME, effect="read")
+    async def count(words: Words, report: Report) -> str:
+        """Counts."""
+        for number in range(1, 31):
+            report(f"word {number}", share=number / 30)
+            await asyncio.sleep(0.2)
+        return "30"
+
+    bus, told = FakeBus(), list[str]()
+    async with Satellite(member(bus, "w1"), count, "i1"):
+        tool = await tool_of(clipool(bus))
+        answer = await words_of(tool, '{"text": "hey"}', replace(ANYBODY, report=told.append))
+
+    assert answer == "30"
+    assert told[0] == "3 %, word 1"
+    assert len(told) == 6
 
 
 async def test_half_a_character_does_not_keep_the_rest_from_the_worker() -> None:
@@ -148,229 +200,128 @@ async def test_half_a_character_does_not_keep_the_rest_from_the_worker() -> None
     async with worker(bus, "w1", speaker):
         await ask(tool, "say \ud800", mood="\udfff")
 
-    assert (speaker.asked[0].text, speaker.asked[0].details) == ("say ?", {"mood": "?"})
+    assert speaker.asked == [{"text": "say ?", "mood": "?"}]
+
+
+async def answering(bus: FakeBus, answer: bytes) -> None:
+    """A worker of its own kind, that has always the same answer."""
+    stranger = member(bus, "w1")
+    answers: list[asyncio.Task[object]] = []
+
+    def take(delivery: Delivery) -> None:
+        answers.append(asyncio.get_running_loop().create_task(stranger.publish(delivery.reply, answer)))
+
+    await stranger.subscribe(subjects.request(NAME, "w1"), take)
+    await beat(bus, "w1")
 
 
 async def test_files_that_were_made_are_named() -> None:
     made = Attachment(kind="audio", name="hey.ogg", mime="audio/ogg", size=9, blob="b1")
     bus = FakeBus()
     tool = await tool_of(clipool(bus))
-    async with worker(bus, "w1", Speaker(CapabilityDone(text="said", attachments=(made,)))):
-        answer = await ask(tool)
+    await answering(bus, CAPABILITY_REPLY.encode(CapabilityDone(text="said", attachments=(made,))))
 
-    assert answer == "said\n[it made a file 'hey.ogg' (audio/ogg), which cannot be shown here]"
-
-
-async def test_agents_that_ask_at_once_share_one_subscription(caplog: pytest.LogCaptureFixture) -> None:
-    bus = FakeBus()
-    source = Capabilities(clipool(bus))
-    await asyncio.gather(*(source.tools(agent(NAME)) for _ in range(3)))
-
-    await member(bus, "w1").publish(subjects.heartbeat(NAME, "w1"), b"no heartbeat")
-    await idle()
-
-    assert len(caplog.records) == 1
-
-
-async def test_the_least_busy_worker_is_asked() -> None:
-    bus, busy, idler = FakeBus(), Speaker(), Speaker()
-    tool = await tool_of(clipool(bus))
-    async with worker(bus, "w1", busy), worker(bus, "w2", idler):
-        await pass_time(0.1)
-        await beat(bus, "w1", load=1.0)
-        await ask(tool)
-
-    assert (len(busy.asked), len(idler.asked)) == (0, 1)
+    assert await ask(tool) == "said\n[it made a file 'hey.ogg' (audio/ogg), which cannot be shown here]"
 
 
 async def test_nobody_there_is_words_and_no_doubt() -> None:
     tool = await tool_of(clipool(FakeBus()))
     loop = asyncio.get_running_loop()
+    began = loop.time()
 
     with pytest.raises(ToolFailed, match=r"No worker for voice\.tts is there now; nothing was done") as raised:
         await ask(tool)
 
     assert not isinstance(raised.value, OutcomeUnknown)
-    assert PATIENCE <= loop.time() < 2 * PATIENCE
-
-
-async def test_a_worker_that_comes_in_time_is_asked() -> None:
-    bus = FakeBus()
-    asking = asyncio.create_task(ask(await tool_of(clipool(bus))))
-    await pass_time(PATIENCE / 2)
-    async with worker(bus, "w1", Speaker()):
-        assert await asking == "said"
-
-
-@pytest.mark.parametrize("name", ["a.b", ">", "*", "W1", "x" * 65, "w2"])
-async def test_a_heartbeat_that_names_another_than_who_sends_it_changes_nothing(name: str) -> None:
-    bus = FakeBus()
-    tool = await tool_of(clipool(bus))
-    said = HEARTBEAT.encode(Heartbeat(worker=name, instance="i1"))
-    await member(bus, "w1").publish(subjects.heartbeat(NAME, "w1"), said)
-
-    async with worker(bus, "w1", Speaker()):
-        assert await ask(tool) == "said"
-
-
-async def test_a_worker_that_is_gone_is_left_for_the_next_and_asked_again_when_it_is_back() -> None:
-    bus, back = FakeBus(), Speaker()
-    tool = await tool_of(clipool(bus))
-    await beat(bus, "gone")
-    async with worker(bus, "w2", Speaker()) as there:
-        await beat(bus, "w2", load=1.0)
-        assert await ask(tool) == "said"
-        assert there.running == 0
-    async with worker(bus, "gone", back):
-        assert await ask(tool) == "said"
-
-    assert len(back.asked) == 1
-
-
-async def test_who_is_busy_did_nothing_and_the_next_is_asked(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-    bus, sleeper, speaker = FakeBus(), Sleeper(), Speaker()
-    tool = await tool_of(clipool(bus))
-    async with worker(bus, "w1", sleeper, at_once=1), worker(bus, "w2", speaker):
-        first = asyncio.create_task(ask(tool))
-        await pass_time(0.1)
-        await beat(bus, "w1")
-        await beat(bus, "w2", load=1.0)
-        second = await ask(tool)
-        first.cancel()
-        await asyncio.gather(first, return_exceptions=True)
-
-    assert second == "said"
-    assert "worker w1 refuses call c: busy" in caplog.messages
-    assert (len(sleeper.asked), len(speaker.asked)) == (1, 1)
+    assert PATIENCE <= loop.time() - began < 2 * PATIENCE
 
 
 async def test_when_all_are_busy_the_model_is_told_so() -> None:
     bus, sleeper = FakeBus(), Sleeper()
-    tool = await tool_of(clipool(bus))
     async with worker(bus, "w1", sleeper, at_once=1):
-        first = asyncio.create_task(ask(tool))
+        tool = await tool_of(clipool(bus))
+        first = asyncio.create_task(words_of(tool, '{"text": "a"}', ANYBODY))
         await pass_time(0.1)
+        other = await tool_of(clipool(bus))
         with pytest.raises(ToolFailed, match=r"All workers for voice\.tts are busy; nothing was done") as raised:
-            await ask(tool)
+            await call(other, {"text": "b"})
         first.cancel()
         await asyncio.gather(first, return_exceptions=True)
 
     assert not isinstance(raised.value, OutcomeUnknown)
+    assert BUSY_PATIENCE > PATIENCE
     assert len(sleeper.asked) == 1
 
 
-async def test_who_becomes_free_in_time_is_asked_again() -> None:
-    bus, free = FakeBus(), asyncio.Event()
-
-    async def work(_: CapabilityRequest) -> CapabilityReply:
-        await free.wait()
-        return CapabilityDone(text="said")
-
-    tool = await tool_of(clipool(bus))
-    async with worker(bus, "w1", work, at_once=1):
-        asking = [asyncio.create_task(ask(tool)) for _ in range(2)]
+async def test_an_answer_that_is_lost_leaves_open_what_was_done() -> None:
+    bus, sleeper = FakeBus(), Sleeper()
+    async with worker(bus, "w1", sleeper) as dying:
+        tool = await tool_of(clipool(bus))
+        asking = asyncio.create_task(call(tool, {"text": "hey"}))
         await pass_time(0.1)
-        free.set()
-        assert await asyncio.gather(*asking) == ["said", "said"]
+        await dying.close()
+        with pytest.raises(OutcomeUnknown, match="not known, and it was not asked again"):
+            await asking
+
+    assert len(sleeper.asked) == 1
 
 
-async def fall_silent(bus: FakeBus, one: CapabilityWorker[CapabilityRequest, CapabilityReply]) -> None:
-    await one.transport.close()
-
-
-async def begin_anew(bus: FakeBus, one: CapabilityWorker[CapabilityRequest, CapabilityReply]) -> None:
-    await one.transport.close()
-    await beat(bus, "w1", instance="i2")
-
-
-async def lose_the_bus(bus: FakeBus, one: CapabilityWorker[CapabilityRequest, CapabilityReply]) -> None:
-    bus.stop()
-    bus.start()
-
-
-async def take_forever(bus: FakeBus, one: CapabilityWorker[CapabilityRequest, CapabilityReply]) -> None:
-    await idle()
-
-
-@pytest.mark.parametrize(
-    ("happens", "longest"),
-    [(fall_silent, SILENT + 2), (begin_anew, 1.0), (lose_the_bus, 1.0), (take_forever, ANSWER + 1)],
-)
-async def test_an_answer_that_is_lost_leaves_open_what_was_done_and_nobody_else_is_asked(
-    happens: Callable[[FakeBus, CapabilityWorker[CapabilityRequest, CapabilityReply]], Awaitable[None]], longest: float
-) -> None:
-    bus, sleeper, speaker = FakeBus(), Sleeper(), Speaker()
-    tool = await tool_of(clipool(bus))
-    loop = asyncio.get_running_loop()
-    async with worker(bus, "w1", sleeper) as first:
+async def test_what_only_reads_and_is_not_answered_leaves_nothing_open() -> None:
+    bus, sleeper = FakeBus(), Sleeper()
+    async with worker(bus, "w1", sleeper, effect="read") as dying:
+        tool = await tool_of(clipool(bus))
+        asking = asyncio.create_task(call(tool, {"text": "hey"}))
         await pass_time(0.1)
-        async with worker(bus, "w2", speaker):
-            await beat(bus, "w2", load=1.0)
-            asking = asyncio.create_task(ask(tool))
-            await idle()
-            began = loop.time()
-            await happens(bus, first)
-            with pytest.raises(OutcomeUnknown, match="not known"):
-                await asking
-            lasted = loop.time() - began
-            await pass_time(1)
+        await dying.close()
+        with pytest.raises(ToolFailed, match=r"No worker|did not answer") as raised:
+            await asking
 
-    assert lasted <= longest < TIMEOUT
-    assert (len(sleeper.asked), speaker.asked) == (1, [])
+    assert not isinstance(raised.value, OutcomeUnknown)
 
 
-async def test_a_worker_stops_when_nobody_waits_any_more() -> None:
-    bus, ended = FakeBus(), list[str]()
-
-    async def work(_: CapabilityRequest) -> CapabilityReply:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            ended.append("ended")
-        return CapabilityDone(text="said")
-
-    tool = await tool_of(clipool(bus))
-    async with worker(bus, "w1", work):
+async def test_a_tool_says_itself_that_nobody_answered() -> None:
+    bus = FakeBus()
+    async with worker(bus, "w1", Sleeper()):
+        tool = await tool_of(clipool(bus))
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         with pytest.raises(OutcomeUnknown):
-            await ask(tool)
-        await idle()
+            await call(tool, {"text": "hey"})
 
-        assert ended == ["ended"]
+        assert loop.time() - began < tool.spec.timeout
 
 
-@pytest.mark.parametrize(
-    ("reason", "is_open"), [("unable", False), ("malformed", False), ("failed", True), ("late", True)]
-)
-async def test_a_refusal_is_told_in_the_workers_words(reason: RefusalReason, is_open: bool) -> None:
-    bus, speaker = FakeBus(), Speaker(CapabilityRefused(reason=reason, words="My throat hurts."))
-    tool = await tool_of(clipool(bus))
+async def test_a_refusal_is_told_in_the_workers_words() -> None:
+    bus, speaker = FakeBus(), Speaker(Unable("My throat hurts."))
     async with worker(bus, "w1", speaker):
+        tool = await tool_of(clipool(bus))
         with pytest.raises(ToolFailed, match=r"^My throat hurts\.") as raised:
-            await ask(tool)
+            await call(tool, {"text": "hey"})
 
-    assert isinstance(raised.value, OutcomeUnknown) == is_open
+    assert not isinstance(raised.value, OutcomeUnknown)
     assert len(speaker.asked) == 1
 
 
 async def test_a_refusal_without_words_says_at_least_that() -> None:
     bus = FakeBus()
-    tool = await tool_of(clipool(bus))
-    async with worker(bus, "w1", Speaker(CapabilityRefused(reason="unable", words=" "))):
+    async with worker(bus, "w1", Speaker(Unable(" "))):
+        tool = await tool_of(clipool(bus))
         with pytest.raises(ToolFailed, match="gives no reason"):
-            await ask(tool)
+            await call(tool, {"text": "hey"})
 
 
-async def test_a_worker_whose_code_breaks_leaves_open_what_it_did() -> None:
-    async def work(_: CapabilityRequest) -> CapabilityReply:
+@pytest.mark.parametrize(("effect", "is_open"), [("external", True), ("read", False)])
+async def test_a_worker_whose_code_breaks_leaves_open_what_it_did(effect: Effect, is_open: bool) -> None:
+    async def fail(words: Words) -> object:
         raise RuntimeError("a secret")
 
     bus = FakeBus()
-    tool = await tool_of(clipool(bus))
-    async with worker(bus, "w1", work):
-        with pytest.raises(OutcomeUnknown) as raised:
-            await ask(tool)
+    async with worker(bus, "w1", fail, effect=effect):
+        tool = await tool_of(clipool(bus))
+        with pytest.raises(ToolFailed) as raised:
+            await call(tool, {"text": "hey"})
 
+    assert isinstance(raised.value, OutcomeUnknown) == is_open
     assert "secret" not in str(raised.value)
 
 
@@ -381,18 +332,10 @@ async def test_a_worker_whose_code_breaks_leaves_open_what_it_did() -> None:
 async def test_an_answer_that_cannot_be_read_leaves_open_what_was_done(answer: bytes) -> None:
     bus = FakeBus()
     tool = await tool_of(clipool(bus))
-    stranger = member(bus, "w1")
-    answers: list[asyncio.Task[object]] = []
-
-    def take(delivery: Delivery) -> None:
-        answers.append(asyncio.get_running_loop().create_task(stranger.publish(delivery.reply, answer)))
-
-    await stranger.subscribe(subjects.request(NAME, "w1"), take)
-    await beat(bus, "w1")
+    await answering(bus, answer)
 
     with pytest.raises(OutcomeUnknown, match="nobody can read"):
         await ask(tool)
-    assert len(answers) == 1
 
 
 async def test_a_bus_that_is_away_when_a_worker_is_wanted_is_waited_for() -> None:
@@ -425,14 +368,12 @@ async def test_what_the_bus_forbids_is_told_at_once() -> None:
     assert asyncio.get_running_loop().time() == 0.0
 
 
-async def test_workers_that_fail_again_and_again_are_left_alone_for_a_while() -> None:
+async def test_what_is_thought_of_the_workers_is_told_by_capability() -> None:
     bus = FakeBus()
-    tool = await tool_of(clipool(bus))
-    for _ in range(3):
-        await beat(bus, "gone")
-        with pytest.raises(ToolFailed, match="No worker"):
-            await ask(tool)
+    source = Capabilities(clipool(bus))
+    async with worker(bus, "w1", Speaker()):
+        await source.tools(agent(NAME))
+        opinions = source.opinions()
+        await source.close()
 
-    await beat(bus, "gone")
-    with pytest.raises(ToolFailed, match="failed again and again"):
-        await ask(tool)
+    assert opinions == (Opinion(capability=NAME, worker="w1", score=0.25, circuit="closed"),)

@@ -12,10 +12,12 @@ import os
 import sqlite3
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, closing
 from functools import partial
 from pathlib import Path
+
+from pydantic import BaseModel
 
 from adapters.nats.capabilities import Capabilities
 from adapters.nats.clipool import Keeper, NatsCliPool
@@ -26,10 +28,11 @@ from adapters.tools.mcp import McpServers, Patience
 from adapters.tools.memory import Memory
 from adapters.tools.skills import Skills
 from factory_contracts import subjects
-from factory_contracts.capability import CapabilityDone, CapabilityRequest
 from factory_contracts.messages import Accepted, Attachment, Decision, Outbound, Update
 from factory_contracts.records import Asked
 from factory_contracts.work import Files, McpServer
+from factory_contracts.worker import Declaration, capability
+from factory_nats.satellite import Satellite
 from factory_nats.testing import FakeBus
 from hub.kernel.access import BotPolicy
 from hub.kernel.agent import Agent
@@ -40,7 +43,6 @@ from tests.hub.world import BOT, MUCH, PLATFORM, World, key_of
 from tests.workers.stage import FakePrices
 from workers.clipool.kit import Given, Kit
 from workers.clipool.worker import Worker
-from workers.serve import CapabilityWorker, for_agents
 
 STRANGER = Path(__file__).with_name("stranger.py")
 AGENTS = Path(__file__).parents[2] / "agents"
@@ -57,6 +59,12 @@ OWNED = BotPolicy(
     turns_at_once=MUCH,
 )
 CALM = Patience(start=60, listing=60, call=60, grace=0.5)
+
+
+class Words(BaseModel):
+    """What is to be shouted."""
+
+    text: str
 
 
 class Web:
@@ -162,6 +170,7 @@ class House(World):
         transport = self._bus.join(subjects.CLIPOOL, publish=may.publish, subscribe=may.subscribe)
         may = subjects.worker_permissions(CAPABILITY, SHOUTER)
         member = self._bus.join(SHOUTER, publish=may.publish, subscribe=may.subscribe)
+        asked = Capabilities(transport)
         servers = McpServers({"PATH": os.environ["PATH"]}, patience=CALM)
         tools = (
             Equipped(clock.SPEC, clock.Clock(clock.utc_now)),
@@ -175,18 +184,19 @@ class House(World):
             tools={tool.spec.name: tool for tool in tools},
             prices=FakePrices(),
             now=self.clock,
-            sources=(Folders(self.folder / "files"), Skills(AGENTS / "skills"), servers, Capabilities(transport)),
+            sources=(Folders(self.folder / "files"), Skills(AGENTS / "skills"), servers, asked),
             blobs=self.attic,
         )
         working = asyncio.create_task(Worker(transport, kit, lambda: "life-1").serve(asyncio.Event()))
         try:
-            async with CapabilityWorker(member, for_agents(CAPABILITY, self._shout), "i1"):
+            async with Satellite(member, self._shout(), "i1"):
                 yield self
         finally:
             for task in (working, *self._answers):
                 task.cancel()
             await asyncio.gather(working, *self._answers, return_exceptions=True)
             await servers.close()
+            await asked.close()
             await self.kill()
             await self._workers.close()
 
@@ -269,6 +279,11 @@ class House(World):
         )
         await self.hub.answer(pressed)
 
-    async def _shout(self, request: CapabilityRequest) -> CapabilityDone:
-        self.shouted.append(request.text)
-        return CapabilityDone(text=f"It says: {self._said}")
+    def _shout(self) -> Declaration[[Words], Awaitable[str]]:
+        @capability(CAPABILITY)
+        async def shout(words: Words) -> str:
+            """Shouts it."""
+            self.shouted.append(words.text)
+            return f"It says: {self._said}"
+
+        return shout

@@ -225,6 +225,42 @@ async def test_a_request_that_is_heard_and_not_answered_times_out(bus: Bus) -> N
     assert isinstance(answer, Err) and answer.reason == "timeout"
 
 
+async def test_what_is_not_the_answer_yet_is_shown_as_it_comes(bus: Bus) -> None:
+    asker, worker = await bus.join(), await bus.join("two")
+    shown: list[bytes] = []
+
+    def is_followed(data: bytes) -> bool:
+        shown.append(data)
+        return data.startswith(b"half")
+
+    async def work(delivery: Delivery) -> None:
+        for said in (b"half of it", b"half again", b"all"):
+            assert await worker.publish(delivery.reply, said) == Ok(None)
+
+    working: list[asyncio.Task[None]] = []
+    await worker.subscribe("work", lambda delivery: working.append(asyncio.create_task(work(delivery))))
+
+    answer = await asker.request("work", b"", timeout=5, more=is_followed)
+
+    assert answer == Ok(b"all")
+    assert shown == [b"half of it", b"half again", b"all"]
+    await asyncio.gather(*working)
+
+
+async def test_that_nobody_answers_is_shown_to_nobody(bus: Bus) -> None:
+    asker = await bus.join()
+    shown: list[bytes] = []
+
+    def is_followed(data: bytes) -> bool:
+        shown.append(data)
+        return True
+
+    answer = await asker.request("nobody", b"", timeout=5, more=is_followed)
+
+    assert isinstance(answer, Err) and answer.reason == "no responders"
+    assert shown == []
+
+
 async def test_messages_arrive_in_the_order_in_which_they_were_sent(bus: Bus) -> None:
     sender, listener = await bus.join("one"), await bus.join("two")
     heard = Heard()

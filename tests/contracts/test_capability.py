@@ -81,9 +81,22 @@ def test_what_is_no_base64_is_no_file(content: str) -> None:
         '{"kind":"done","text":"x"}',
     ],
 )
-def test_a_reply_is_one_of_two_kinds(said: str) -> None:
+def test_a_reply_is_one_of_few_kinds(said: str) -> None:
     with pytest.raises(Malformed):
         CAPABILITY_REPLY.decode(said.encode())
+
+
+@pytest.mark.parametrize(
+    "said", ['{"schema_version":1}', '{"schema_version":1,"kind":"cancel"}', '{"schema_version":1,"kind":"sing"}']
+)
+def test_what_is_asked_is_one_of_few_kinds(said: str) -> None:
+    with pytest.raises(Malformed):
+        CAPABILITY_REQUEST.decode(said.encode())
+
+
+def test_the_same_turn_and_call_or_the_same_id_are_the_same_wish() -> None:
+    assert wish().key == wish(deadline=9.0).key == "t/c"
+    assert wish(id="mine").key == wish(id="mine", call="d").key == "mine"
 
 
 @pytest.mark.parametrize("bad", ["", "a b", "A", "a.b.c", "outbound", "voice.request", "hub", "clipool"])

@@ -4,14 +4,25 @@ import json
 import random
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
-from factory_contracts.envelope import MAX_BYTES, MAX_DEPTH, Envelope, Malformed, Part, Wire
+from factory_contracts.envelope import (
+    MAX_BYTES,
+    MAX_DEPTH,
+    SCHEMA_VERSION,
+    Envelope,
+    Malformed,
+    Newer,
+    Part,
+    Since,
+    Wire,
+    version_of,
+)
 from factory_contracts.lifecycle import HEARTBEAT
 from factory_contracts.messages import FROM_SPOKE, MAX_MESSAGE_BYTES, OUTBOUND, InboundMessage, Submit, Welcome
 from factory_contracts.records import RECORD, TurnReceived
@@ -40,7 +51,16 @@ class Loose(Envelope):
     anything: Any = None
 
 
+class Grown(Envelope):
+    """A contract that said less in the versions before."""
+
+    text: str = ""
+    louder: Annotated[int | None, Since(SCHEMA_VERSION + 1)] = None
+    loudest: Annotated[int | None, Since(SCHEMA_VERSION + 2)] = None
+
+
 OUTER: Wire[Outer] = Wire(Outer)
+GROWN: Wire[Grown] = Wire(Grown)
 LOOSE: Wire[Loose] = Wire(Loose)
 
 SPLINTERS = (b"", b'"', b":", b"{", b"[", b"\\", b"\xff", b"\x00", b"1e9")
@@ -279,3 +299,28 @@ def test_what_was_read_is_written_again() -> None:
         raw = SAMPLES[name].write()
         value = OUTBOUND.decode(raw)
         assert OUTBOUND.encode(value) == raw
+
+
+@pytest.mark.parametrize(
+    ("value", "version"),
+    [
+        (Grown(text="x"), SCHEMA_VERSION),
+        (Grown(louder=0), SCHEMA_VERSION + 1),
+        (Grown(louder=1, loudest=2), SCHEMA_VERSION + 2),
+    ],
+)
+def test_a_value_is_written_in_the_lowest_version_in_which_it_can_be_read(value: Grown, version: int) -> None:
+    assert version_of(value) == version
+    assert json.loads(GROWN.encode(value))["schema_version"] == version
+
+
+def test_what_says_nothing_new_is_read_by_those_who_know_nothing_new() -> None:
+    assert OUTER.decode(GROWN.encode(Grown(text="x"))) == Outer(text="x")
+
+
+def test_what_says_something_new_is_told_from_what_is_broken() -> None:
+    with pytest.raises(Newer):
+        OUTER.decode(GROWN.encode(Grown(louder=1)))
+    with pytest.raises(Malformed) as raised:
+        OUTER.decode(b'{"schema_version":1,"louder":1}')
+    assert not isinstance(raised.value, Newer)

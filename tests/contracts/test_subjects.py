@@ -362,5 +362,11 @@ def test_no_two_bots_share_a_store() -> None:
     assert subjects.blobs("a_b", "c") != subjects.blobs("a", "b_c")
 
 
+@pytest.mark.parametrize(("one", "other"), [("a.b", "a_b"), ("a_b.c", "a.b_c"), ("a", "a.a")])
+def test_no_two_capabilities_share_a_store_and_none_with_a_bot(one: str, other: str) -> None:
+    assert subjects.store(one) != subjects.store(other)
+    assert subjects.store(one) not in (subjects.blobs("work", one[0]), subjects.blobs("a", "b"))
+
+
 def test_no_two_bots_share_their_owners() -> None:
     assert subjects.owners("a_b", "c") != subjects.owners("a", "b_c")

@@ -1,4 +1,4 @@
-"""A satellite: heartbeats, answers, and a clean end."""
+"""A presence on the bus: heartbeats, a place to be asked at, and an end in good order."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from factory_nats.adapter import NatsAdapterBase, Trouble
+from factory_nats.adapter import NatsAdapterBase
 from factory_nats.result import Err, Ok
 from factory_nats.testing import FakeBus
 from factory_nats.transport import Delivery
@@ -15,32 +15,46 @@ from factory_nats.transport import Delivery
 class Shout(NatsAdapterBase):
     """Answers in capitals; what it is told to wait for, it waits for."""
 
-    def __init__(self, bus: FakeBus, *, at_once: int = 64, grace: float = 5.0, askers: tuple[str, ...] = ()) -> None:
+    def __init__(self, bus: FakeBus, *, grace: float = 5.0, askers: tuple[str, ...] = ()) -> None:
         super().__init__(
             bus.join("shout"),
             requests="shout.request",
             heartbeats="shout.heartbeat",
             interval=0.01,
-            at_once=at_once,
             grace=grace,
             askers=askers,
         )
         self.go_on = asyncio.Event()
         self.waits = asyncio.Event()
 
-    async def answer(self, data: bytes) -> bytes:
-        if data == b"wait":
-            self.waits.set()
-            await self.go_on.wait()
-        if data == b"fail":
-            raise RuntimeError("a stranger's fault")
-        return data.upper()
+    def take(self, delivery: Delivery) -> None:
+        if self.may_answer(delivery):
+            self.undertake(self._answer(delivery))
 
     def heartbeat(self) -> bytes:
-        return b"alive"
+        return b"draining" if self.is_draining else b"alive"
 
-    def apologise(self, trouble: Trouble) -> bytes | None:
-        return trouble.encode()
+    async def _answer(self, delivery: Delivery) -> None:
+        if delivery.data == b"wait":
+            self.waits.set()
+            await self.go_on.wait()
+        await self.send(delivery.reply, delivery.data.upper())
+
+
+class Listener:
+    """Somebody who hears the heartbeats."""
+
+    def __init__(self) -> None:
+        self.beats: list[bytes] = []
+        self.enough = asyncio.Event()
+
+    async def listen(self, bus: FakeBus) -> None:
+        await bus.join("listener").subscribe("shout.heartbeat", self._hear)
+
+    def _hear(self, delivery: Delivery) -> None:
+        self.beats.append(delivery.data)
+        if len(self.beats) == 3:
+            self.enough.set()
 
 
 async def test_a_request_is_answered() -> None:
@@ -52,72 +66,57 @@ async def test_a_request_is_answered() -> None:
 
 
 async def test_heartbeats_come_at_once_and_go_on() -> None:
-    bus = FakeBus()
-    beats: list[bytes] = []
-    third = asyncio.Event()
-
-    def count(delivery: Delivery) -> None:
-        beats.append(delivery.data)
-        if len(beats) == 3:
-            third.set()
-
-    await bus.join("listener").subscribe("shout.heartbeat", count)
+    bus, listener = FakeBus(), Listener()
+    await listener.listen(bus)
 
     async with Shout(bus), asyncio.timeout(5):
-        await third.wait()
+        await listener.enough.wait()
 
-    assert beats[:3] == [b"alive"] * 3
-
-
-async def test_one_failing_request_is_logged_and_the_next_is_answered(caplog: pytest.LogCaptureFixture) -> None:
-    bus = FakeBus()
-    asker = bus.join("asker")
-
-    async with Shout(bus):
-        assert await asker.request("shout.request", b"fail", timeout=5, responder="shout") == Ok(b"failed")
-        assert await asker.request("shout.request", b"hello", timeout=5, responder="shout") == Ok(b"HELLO")
-
-    assert "a stranger's fault" in caplog.text
-
-
-async def test_more_than_it_can_do_at_once_is_told_so() -> None:
-    bus = FakeBus()
-    asker = bus.join("asker")
-
-    async with Shout(bus, at_once=1) as satellite:
-        first = asyncio.create_task(asker.request("shout.request", b"wait", timeout=5, responder="shout"))
-        await satellite.waits.wait()
-        second = await asker.request("shout.request", b"hello", timeout=5, responder="shout")
-        satellite.go_on.set()
-
-        assert second == Ok(b"busy")
-        assert await first == Ok(b"WAIT")
+    assert listener.beats[:3] == [b"alive"] * 3
 
 
 async def test_what_was_begun_is_finished_at_the_end() -> None:
     bus = FakeBus()
     asker = bus.join("asker")
 
-    async with Shout(bus) as satellite:
+    async with Shout(bus) as presence:
         asked = asyncio.create_task(asker.request("shout.request", b"wait", timeout=5, responder="shout"))
-        await satellite.waits.wait()
-        asyncio.get_running_loop().call_soon(satellite.go_on.set)
+        await presence.waits.wait()
+        asyncio.get_running_loop().call_soon(presence.go_on.set)
 
     assert await asked == Ok(b"WAIT")
-    assert not satellite.transport.is_connected
+    assert not presence.transport.is_connected
+
+
+async def test_who_ends_is_heard_of_until_all_is_finished() -> None:
+    bus, listener = FakeBus(), Listener()
+    asker = bus.join("asker")
+
+    async def let_go(presence: Shout) -> None:
+        await listener.enough.wait()
+        presence.go_on.set()
+
+    async with asyncio.timeout(5), Shout(bus) as presence:
+        asked = asyncio.create_task(asker.request("shout.request", b"wait", timeout=5, responder="shout"))
+        await presence.waits.wait()
+        await listener.listen(bus)
+        letting = asyncio.create_task(let_go(presence))
+
+    assert await asked == Ok(b"WAIT")
+    await letting
+    assert set(listener.beats) == {b"draining"}
 
 
 async def test_the_end_waits_no_longer_than_its_grace() -> None:
     bus = FakeBus()
     asker = bus.join("asker")
 
-    async with Shout(bus, grace=0.01) as satellite:
+    async with Shout(bus, grace=0.01) as presence:
         asked = asyncio.create_task(asker.request("shout.request", b"wait", timeout=0.2, responder="shout"))
-        await satellite.waits.wait()
+        await presence.waits.wait()
 
     answer = await asked
     assert isinstance(answer, Err) and answer.reason == "timeout"
-    assert satellite.running == 0
 
 
 @pytest.mark.parametrize(

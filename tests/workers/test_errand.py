@@ -667,6 +667,22 @@ async def test_a_tool_is_told_who_speaks_and_with_whom_they_are_one() -> None:
     assert witness.seen == [("ann", None), ("ann", "stone:max")]
 
 
+async def test_how_far_a_tool_is_stands_in_its_line_and_leads_nowhere() -> None:
+    class Slow:
+        async def run(self, arguments: str, occasion: Occasion) -> str:
+            occasion.report("half of it, see https://evil.example/x")
+            return "seen"
+
+    scene = Scene({"one": Player([call("look"), TOOLS], [Said("."), END])}, {"look": ("read", Slow())})
+    await scene.play()
+
+    lines = [event.text for event in scene.desk.events if isinstance(event, ToolEvent)]
+    assert lines[0] == "Using look"
+    assert lines[1].startswith("Using look: half of it, see ")
+    assert "https://evil.example" not in lines[1]
+    assert lines[2] == "Used look"
+
+
 async def test_an_effect_that_is_refused_in_words_does_not_happen_and_the_model_reads_them() -> None:
     bell, model = Bell(), Player([call("ring"), TOOLS], [Said("."), END])
     scene = Scene({"one": model}, {"ring": ("external", bell)})

@@ -170,7 +170,14 @@ class LateMcp:
 
 def joined(kit: Kit, transport: Transport) -> Kit:
     """The kit with what comes over the bus: files, and the workers of other capabilities."""
-    return replace(kit, blobs=NatsBlobs(transport), sources=(*kit.sources, Capabilities(transport)))
+    workers = Capabilities(transport)
+    return replace(
+        kit,
+        blobs=NatsBlobs(transport),
+        sources=(*kit.sources, workers),
+        closers=(workers.close, *kit.closers),
+        opinions=workers.opinions,
+    )
 
 
 async def run(transport: Transport, kit: Kit, until: asyncio.Event) -> None:
@@ -197,8 +204,9 @@ async def _work(settings: ClipoolSettings, kit: Kit) -> int:
             return 0
         logger.error("%s", connected.detail)
         return 1
+    kit = joined(kit, connected.value)
     try:
-        await run(connected.value, joined(kit, connected.value), until)
+        await run(connected.value, kit, until)
     finally:
         await kit.close()
         await connected.value.close()

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Sequence
 from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import partial
 from json import loads
 from typing import Literal, Protocol, TypeVar
 
@@ -495,7 +496,8 @@ class Errand:
         """What came of it, and whether that is certain."""
         run, is_foreign = self._run, use.tool.is_foreign
         is_tainted = harness.is_tainted(self._state)
-        occasion = Occasion(run.turn, call, run.scope, run.user_id, self._agent, is_tainted, run.person)
+        report = partial(self._report, use)
+        occasion = Occasion(run.turn, call, run.scope, run.user_id, self._agent, is_tainted, run.person, report)
         tool = self._tools[use.tool.name].tool
         limit = self._limits[call] = Limit(use.tool.timeout)
         result = await guarded(limit.within(tool.run(use.arguments, occasion)))
@@ -515,6 +517,12 @@ class Errand:
             case Exception():
                 logger.error("tool %s broke in turn %s", use.tool.name, self._run.turn, exc_info=result)
                 return ToolFinished(use.call, "The tool itself broke.", is_error=True), use.tool.effect == "read"
+
+    def _report(self, use: UseTool, words: str) -> None:
+        """How far a tool is, for the person to see; a tool's words lead nowhere."""
+        if not isinstance(self._state, harness.Over):
+            line = without_links(f"Using {use.tool.name}: {words}", self._may_show)
+            self._stage.show(Show(self._name(use.call), use.tool.name, "running", line))
 
     async def _bring(self, call: str, observed: Observation) -> ToolFinished:
         """What a tool made for the person, once its files are where the person's screen can read them."""

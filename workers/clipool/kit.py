@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from factory_contracts.work import AgentSpec
+from factory_contracts.work import AgentSpec, Opinion
 from factory_nats.circuit import CircuitBreaker
 from hub.kernel.harness import RETRY_DELAYS
 from hub.kernel.ports import Blobs, Equipped, Keeper, Model, Prices, ToolSource
@@ -81,6 +81,7 @@ class Kit:
     closers: tuple[Callable[[], Awaitable[None]], ...] = ()
     at: Callable[[Point], None] = pass_by
     circuits: Circuits = field(default_factory=Circuits)
+    opinions: Callable[[], tuple[Opinion, ...]] = tuple
     redactor: Redactor = LOOKS_ALONE
 
     async def close(self) -> None:

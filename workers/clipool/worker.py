@@ -11,6 +11,7 @@ from factory_contracts.work import (
     COMMAND,
     COMMAND_REPLY,
     HUB_HELLO,
+    MOST_OPINIONS,
     RECORD_REPLY,
     RECORD_REQUEST,
     WORKER_HEARTBEAT,
@@ -178,7 +179,13 @@ class Worker:
         }
         models = () if self._is_draining else self._kit.models.names
         return WORKER_HEARTBEAT.encode(
-            WorkerHeartbeat(worker=self.name, instance=self._instance, turns=kept, models=models)
+            WorkerHeartbeat(
+                worker=self.name,
+                instance=self._instance,
+                turns=kept,
+                models=models,
+                opinions=self._kit.opinions()[:MOST_OPINIONS] or None,
+            )
         )
 
     def _on_hello(self, delivery: Delivery) -> None:

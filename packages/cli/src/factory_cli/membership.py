@@ -47,16 +47,17 @@ def members(configuration: config.Configuration) -> tuple[Member, ...]:
     stores = [subjects.blobs(bot.platform, bot.bot_id) for bot in bots]
     clipools = config.clipools_of(configuration)
     workers = [(one.capability, one.name) for one in configuration.workers]
+    large = list(dict.fromkeys(subjects.store(capability) for capability, _ in workers))
     return (
         Member(
             subjects.HUB,
             subjects.hub_permissions(*clipools, *(bot.identity for bot in bots)),
-            subjects.hub_store_permissions(*stores),
+            subjects.hub_store_permissions(*stores, *large),
         ),
         Member(subjects.ERASER, subjects.eraser_permissions(*stores)),
         Member(subjects.READER, subjects.reader_permissions()),
         *(
-            Member(name, subjects.clipool_permissions(name, *workers), subjects.store_permissions(*stores))
+            Member(name, subjects.clipool_permissions(name, *workers), subjects.store_permissions(*stores, *large))
             for name in clipools
         ),
         *(
@@ -67,7 +68,14 @@ def members(configuration: config.Configuration) -> tuple[Member, ...]:
             )
             for bot in bots
         ),
-        *(Member(name, subjects.worker_permissions(capability, name, *clipools)) for capability, name in workers),
+        *(
+            Member(
+                name,
+                subjects.worker_permissions(capability, name, *clipools),
+                subjects.store_permissions(subjects.store(capability)),
+            )
+            for capability, name in workers
+        ),
     )
 
 

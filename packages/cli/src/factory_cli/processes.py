@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Coroutine, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -31,7 +32,7 @@ def hub(
 ) -> None:
     """The one routing authority: accepts, logs, assigns, shows."""
     with told():
-        _begin(under)
+        begin(under)
         from factory_cli import membership, models, pairing
         from factory_cli.access import policies
         from factory_cli.ending import until_told
@@ -66,18 +67,10 @@ def hub(
         raise typer.Exit(run(until_told(partial(serve, settings))))
 
 
-def worker(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What it does: clipool.")],
-    called: Annotated[str, typer.Option("--name", metavar="NAME", help="Which of several.")] = subjects.CLIPOOL,
-    home: HomeOption = None,
-    agents: AgentsOption = None,
-    under: UnderOption = None,
-) -> None:
-    """A worker that serves one capability."""
+def clipool(called: str, home: Path | None, agents: Path | None, under: int | None) -> None:
+    """The worker that runs agents' turns."""
     with told():
-        _begin(under)
-        if name != subjects.CLIPOOL:
-            raise Failed(f"no worker {name!r} in this version; there is: {subjects.CLIPOOL}")
+        begin(under)
         from adapters.models.scripted import ScriptError
         from factory_cli import membership
         from hub.kernel.secrecy import Redactor
@@ -117,7 +110,7 @@ def adapter(
 ) -> None:
     """The spoke of one platform, for all its bots; `cli` is a chat that starts nothing else."""
     with told():
-        _begin(under)
+        begin(under)
         where, environment = surroundings(home)
         url = environment.nats_url or DEFAULT_URL
         if name == config.LOCAL_PLATFORM:
@@ -222,7 +215,8 @@ def _discord(
     return serve(settings)
 
 
-def _begin(under: int | None) -> None:
+def begin(under: int | None) -> None:
+    """What every process does first; `under` is the supervisor, without which it does not live."""
     privacy.seal()
     if under is None:
         return

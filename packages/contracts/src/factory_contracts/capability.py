@@ -1,32 +1,30 @@
-"""What an agent and a worker of some capability say to each other: a wish in words, and what came of it in words."""
+"""What an agent and a worker of some capability say to each other: a wish, and what came of it.
+
+What is too large for a message lies in the capability's object store, and the message names it. Whoever writes a worker
+sees none of this: `factory_contracts.worker` reads and writes it.
+"""
 
 import json
 from base64 import b64decode, b64encode
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
+from pydantic_core import from_json
 
 from factory_contracts.envelope import Envelope, Part, Wire
-from factory_contracts.messages import Attachment, Id, Text
+from factory_contracts.messages import Attachment, Count, Id, Text, Version
+from factory_contracts.records import Effect
 
 # All files of a reply together: in base64 and beside a long text they fit a message.
 MOST_FILE_BYTES = 400_000
 
-RefusalReason = Literal["malformed", "busy", "unable", "failed", "late"]
+RefusalReason = Literal["malformed", "busy", "unable", "failed", "late", "newer version", "gone", "cancelled"]
 
 
 def _is_an_object(arguments: str) -> str:
-    try:
-        value: object = json.loads(arguments, parse_constant=_constant)
-    except RecursionError:
-        raise ValueError("nested too deep") from None
-    if not isinstance(value, dict):
+    if not isinstance(from_json(arguments, allow_inf_nan=False), dict):
         raise ValueError("no JSON object")
     return arguments
-
-
-def _constant(_: str) -> None:
-    raise ValueError("a number that is no number")
 
 
 def _is_base64(text: str) -> str:
@@ -45,10 +43,19 @@ Object = Annotated[Text, AfterValidator(_is_an_object)]
 Patience = Annotated[float, Field(gt=0, le=86_400)]
 
 
+class Kept(Part):
+    """What was too large for a message: it lies in the capability's store under this name."""
+
+    blob: Id
+    size: Count
+
+
 class CapabilityRequest(Envelope):
     """What is wanted: in words, and where the worker knows names for details, as a JSON object.
 
-    The same turn and call are the same wish, which is never to be done twice; after `deadline` seconds nobody waits.
+    The same turn and call, or the same `id`, are the same wish, which is never to be done twice; after `deadline`
+    seconds nobody waits. `large` holds arguments that are too large to stand here. `instance` is the one life of a
+    worker that is meant, `understands` the highest version in which the reply may be written.
     """
 
     turn: Id
@@ -56,12 +63,35 @@ class CapabilityRequest(Envelope):
     text: Text
     arguments: Object = "{}"
     deadline: Patience
+    id: Id | None = None
+    large: Kept | None = None
+    instance: Id | None = None
+    understands: Version | None = None
+    wants_progress: bool | None = None
+
+    @property
+    def key(self) -> str:
+        """What makes two requests the same wish."""
+        return self.id or f"{self.turn}/{self.call}"
 
     @property
     def details(self) -> dict[str, Any]:
         """The arguments by name."""
         found: dict[str, Any] = json.loads(self.arguments)
         return found
+
+
+class CapabilityCancel(Envelope):
+    """Nobody waits for this wish any more."""
+
+    kind: Literal["cancel"] = "cancel"
+    id: Annotated[str, StringConstraints(min_length=1, max_length=511)]
+
+
+class CapabilityInquiry(Envelope):
+    """How is this worker asked?"""
+
+    kind: Literal["describe"] = "describe"
 
 
 class MadeFile(Part):
@@ -81,20 +111,31 @@ class MadeFile(Part):
         return b64decode(self.base64)
 
 
+class KeptFile(Kept):
+    """A file that a worker made and that was too large to go along."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=255)]
+
+
 class CapabilityDone(Envelope):
-    """It is done, and this is what came of it; `files` go to the person whose agent asked."""
+    """It is done, and this is what came of it; the files go to the person whose agent asked.
+
+    `large` holds the text where it is too large to stand here.
+    """
 
     kind: Literal["done"] = "done"
     text: Text
     attachments: Annotated[tuple[Attachment, ...], Field(max_length=100)] = ()
     files: Annotated[tuple[MadeFile, ...], Field(max_length=10), AfterValidator(_fit)] | None = None
+    large: Kept | None = None
+    kept_files: Annotated[tuple[KeptFile, ...], Field(max_length=10)] | None = None
 
 
 class CapabilityRefused(Envelope):
     """It is not done; the words are for whoever asked.
 
-    "malformed", "busy" and "unable" say that nothing was done at all. Of what "failed" or was too "late" some may have
-    taken effect.
+    "malformed", "newer version", "busy" and "unable" say that nothing was done at all, "gone" that the life which was
+    meant is over. Of what "failed", was "cancelled" or too "late" some may have taken effect.
     """
 
     kind: Literal["refused"] = "refused"
@@ -102,7 +143,33 @@ class CapabilityRefused(Envelope):
     words: Text = ""
 
 
-CapabilityReply = Annotated[CapabilityDone | CapabilityRefused, Field(discriminator="kind")]
+class CapabilityProgress(Envelope):
+    """It is being done: how far it is, from 0 to 1, and what is going on."""
 
-CAPABILITY_REQUEST: Wire[CapabilityRequest] = Wire(CapabilityRequest)
+    kind: Literal["progress"] = "progress"
+    share: Annotated[float, Field(ge=0, le=1)] | None = None
+    words: Annotated[str, StringConstraints(max_length=1_000)] = ""
+
+
+class CapabilityDescription(Envelope):
+    """How a worker is asked: the arguments that it knows, as a JSON schema, what asking does to the world, and how long
+    it may take."""
+
+    kind: Literal["description"] = "description"
+    name: Annotated[str, StringConstraints(max_length=65)]
+    description: Text
+    parameters: Object
+    effect: Effect
+    seconds: Patience
+
+
+# What has a kind is told apart by it; the wish is what nearly always comes, and has none.
+CapabilityAsked = Annotated[
+    CapabilityRequest | Annotated[CapabilityCancel | CapabilityInquiry, Field(discriminator="kind")],
+    Field(union_mode="left_to_right"),
+]
+CapabilityOutcome = CapabilityDone | CapabilityRefused
+CapabilityReply = Annotated[CapabilityOutcome | CapabilityProgress | CapabilityDescription, Field(discriminator="kind")]
+
+CAPABILITY_REQUEST: Wire[CapabilityAsked] = Wire(CapabilityAsked)
 CAPABILITY_REPLY: Wire[CapabilityReply] = Wire(CapabilityReply)

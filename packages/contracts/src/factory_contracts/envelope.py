@@ -6,13 +6,16 @@ model does not know. A refusal is a `Malformed`, which never repeats the payload
 
 import json
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from typing_extensions import TypeForm
 
+# The highest version that is understood here, and the one in which everything began.
 SCHEMA_VERSION = 1
+FIRST_VERSION = 1
 MAX_BYTES = 900_000
 MAX_DEPTH = 16
 
@@ -26,19 +29,51 @@ class Malformed(ValueError):
     """These bytes are no such contract; the sentence says why and quotes nothing of them."""
 
 
+class Newer(Malformed):
+    """Whoever wrote this knows a newer version than we do."""
+
+
 class Part(BaseModel):
     """A value inside an envelope."""
 
     model_config = _STRICT
 
 
-class Envelope(Part):
-    """A value that crosses a process by itself, and so names the version it is written in."""
+@dataclass(frozen=True, slots=True)
+class Since:
+    """Stands on a field that came later than the first version; the field is None where nothing is said by it."""
 
-    schema_version: int = Field(default=SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
+    version: int
+
+
+class Envelope(Part):
+    """A value that crosses a process by itself, and so names a version: the lowest in which it can be read.
+
+    So what says nothing new is read by old and new alike, whoever wrote it.
+    """
+
+    schema_version: int = Field(default=FIRST_VERSION, ge=FIRST_VERSION, le=SCHEMA_VERSION)
 
 
 T = TypeVar("T", bound=Envelope)
+
+
+def version_of(value: Envelope) -> int:
+    """The lowest version in which the value can be read."""
+    later = _later_fields(type(value))
+    if not later:
+        return value.schema_version
+    return max((since for name, since in later if getattr(value, name) is not None), default=value.schema_version)
+
+
+@cache
+def _later_fields(contract: type[Envelope]) -> tuple[tuple[str, int], ...]:
+    return tuple(
+        (name, mark.version)
+        for name, field in contract.model_fields.items()
+        for mark in field.metadata
+        if isinstance(mark, Since)
+    )
 
 
 class Wire(Generic[T]):
@@ -64,7 +99,9 @@ class Wire(Generic[T]):
         return _takes_anything(self._adapter.core_schema)
 
     def encode(self, value: T) -> bytes:
-        """The value as JSON, without what is absent."""
+        """The value as JSON, without what is absent, in the lowest version in which it can be read."""
+        if _later_fields(type(value)):
+            value = value.model_copy(update={"schema_version": version_of(value)})
         return value.__pydantic_serializer__.to_json(value, exclude_none=True)
 
     def decode(self, raw: bytes) -> T:
@@ -74,7 +111,10 @@ class Wire(Generic[T]):
         try:
             value = self._validate(raw)
         except ValidationError as error:
-            raise Malformed(_describe(error, _gate(raw))) from None
+            found = _gate(raw)
+            if _is_newer(found):
+                raise Newer(f"a newer version than {SCHEMA_VERSION}") from None
+            raise Malformed(_describe(error)) from None
         # What we would have written ourselves holds no key twice and no NaN, and is as deep as its contract allows.
         # Such is nearly all that comes, and writing it costs less than parsing it twice. The rest is looked at closely.
         if self._is_open or self.encode(value) != raw:
@@ -125,11 +165,13 @@ def _takes_anything(schema: object) -> bool:
     return isinstance(schema, list | tuple) and any(map(_takes_anything, schema))
 
 
-def _describe(error: ValidationError, value: object) -> str:
-    """Where and what kind, but neither the input nor a key that the sender made up."""
+def _is_newer(value: object) -> bool:
     version = value.get("schema_version") if isinstance(value, dict) else None
-    if isinstance(version, int) and version > SCHEMA_VERSION:
-        return f"a newer version than {SCHEMA_VERSION}"
+    return isinstance(version, int) and version > SCHEMA_VERSION
+
+
+def _describe(error: ValidationError) -> str:
+    """Where and what kind, but neither the input nor a key that the sender made up."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     if first["type"] == "extra_forbidden":
         place = ".".join(str(step) for step in first["loc"][:-1]) or "the envelope"

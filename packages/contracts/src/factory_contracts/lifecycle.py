@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from factory_contracts.envelope import Envelope, Wire
+from factory_contracts.envelope import Envelope, Part, Wire
 from factory_contracts.messages import Count, Id, Scope, Token, Version
 
 
@@ -15,13 +15,29 @@ class HubHeartbeat(Envelope):
     epoch: Count
 
 
+class Memory(Part):
+    """The memory of all graphics processors of a machine together, in bytes."""
+
+    free: Count
+    total: Count
+
+
 class Heartbeat(Envelope):
-    """A worker of some capability lives; `load` 0 is idle, 1 is full."""
+    """A worker of some capability lives; `load` 0 is idle, 1 is full.
+
+    It does `at_once` wishes side by side, and `running` now; `shape` changes with what it says of how it is asked. Who
+    is draining finishes what it has and takes nothing new.
+    """
 
     worker: Id
     instance: Id
     understands: Version = 1
     load: Annotated[float, Field(ge=0, le=1)] = 0.0
+    at_once: Count | None = None
+    running: Count | None = None
+    shape: Id | None = None
+    is_draining: bool | None = None
+    gpu: Memory | None = None
 
 
 class Typing(Envelope):

@@ -174,9 +174,16 @@ def heartbeats(capability: str) -> str:
     return f"{ROOT}.{capability_token(capability)}.heartbeat.*"
 
 
+@_remembered
 def request(capability: str, worker: str) -> str:
     """Where one worker of a capability is asked."""
     return f"{ROOT}.{capability_token(capability)}.request.{worker_token(worker)}"
+
+
+def store(capability: str) -> str:
+    """The store of what is too large for the messages of a capability."""
+    first, _, second = capability_token(capability).partition(".")
+    return f"{ROOT}_work_{len(first)}_{first}" + (f"_{second}" if second else "")
 
 
 @_remembered
@@ -228,6 +235,14 @@ def read_worker(subject: str) -> str:
     return worker_token(subject.rpartition(".")[2])
 
 
+def read_capability(subject: str) -> str:
+    """The capability of a heartbeat's subject."""
+    root, *tokens = subject.split(".")
+    if root != ROOT or len(tokens) not in (3, 4) or tokens[-2] != "heartbeat":
+        raise BadToken("no subject of a heartbeat")
+    return capability_token(".".join(tokens[:-2]))
+
+
 def hub_permissions(*askers: str) -> Permissions:
     """The hub tells every spoke and CliPool worker, and answers those `askers`, which are the same by identity."""
     return Permissions(
@@ -242,8 +257,7 @@ def hub_permissions(*askers: str) -> Permissions:
             *plane("inbound"),
             *plane("events"),
             *plane("record"),
-            heartbeats(CLIPOOL),
-            heartbeats(HUB),
+            *plane("heartbeat"),
         ),
     )
 
@@ -283,7 +297,7 @@ def reader_permissions() -> Permissions:
     """The command looks at every log, and hears which workers live; it writes nothing."""
     return Permissions(
         publish=(*_asking(STREAM), f"$JS.API.DIRECT.GET.KV_{READY_BUCKET}.$KV.{READY_BUCKET}.{HUB}"),
-        subscribe=(heartbeats(CLIPOOL),),
+        subscribe=plane("heartbeat"),
         place="apart",
     )
 
@@ -318,7 +332,11 @@ def clipool_permissions(worker: str, *asked: tuple[str, str]) -> Permissions:
 
 
 def store_permissions(*stores: str) -> Permissions:
-    """A spoke keeps and reads the files of its bot; a CliPool worker those of every bot, for it runs turns of all."""
+    """A spoke keeps and reads the files of its bot; a CliPool worker those of every bot, for it runs turns of all.
+
+    A worker of another capability keeps and reads what is too large for the messages of its capability, and so does
+    whoever asks it.
+    """
     writing = (f"$O.{store}.{kind}.*" for store in stores for kind in ("C", "M"))
     reading = (subject for store in stores for subject in _asking(f"OBJ_{store}"))
     return Permissions(publish=(*writing, *reading), place="apart")

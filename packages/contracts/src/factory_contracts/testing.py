@@ -8,9 +8,20 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from factory_contracts import capability, lifecycle, messages, records, render, work
-from factory_contracts.capability import CapabilityDone, CapabilityRefused, CapabilityRequest, MadeFile
+from factory_contracts.capability import (
+    CapabilityCancel,
+    CapabilityDescription,
+    CapabilityDone,
+    CapabilityInquiry,
+    CapabilityProgress,
+    CapabilityRefused,
+    CapabilityRequest,
+    Kept,
+    KeptFile,
+    MadeFile,
+)
 from factory_contracts.envelope import Envelope, Wire
-from factory_contracts.lifecycle import Heartbeat, HubHeartbeat, Ready, Typing
+from factory_contracts.lifecycle import Heartbeat, HubHeartbeat, Memory, Ready, Typing
 from factory_contracts.messages import (
     Accepted,
     Address,
@@ -96,6 +107,7 @@ from factory_contracts.work import (
     LlmEvent,
     McpServer,
     NotRecorded,
+    Opinion,
     Recorded,
     RecordRequest,
     Resume,
@@ -685,22 +697,64 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
             understands=1,
             turns={TURN: KeptTurn(scope=f"{PLATFORM}:{BOT_ID}:{SCOPE_ID}", attempt=2, events=6)},
             models=("scripted:default",),
+            opinions=(Opinion(capability="voice.tts", worker="w1", score=0.25, circuit="half-open"),),
         ),
     )
     | _samples(
         "capability-request",
         capability.CAPABILITY_REQUEST,
-        CapabilityRequest(turn=TURN, call="c1", text="Say it loudly.", arguments='{"times": 2}', deadline=118.0),
+        CapabilityRequest(
+            turn=TURN,
+            call="c1",
+            text="Say it loudly.",
+            arguments='{"times": 2}',
+            deadline=118.0,
+            id="w1",
+            large=Kept(blob="b1", size=500_000),
+            instance="i1",
+            understands=1,
+            wants_progress=True,
+        ),
+        CapabilityCancel(id="w1"),
+        CapabilityInquiry(),
     )
     | _samples(
         "capability-reply",
         capability.CAPABILITY_REPLY,
-        CapabilityDone(text="DONE", attachments=(_ATTACHMENT,), files=(MadeFile.of("a.txt", b"made"),)),
+        CapabilityDone(
+            text="DONE",
+            attachments=(_ATTACHMENT,),
+            files=(MadeFile.of("a.txt", b"made"),),
+            large=Kept(blob="b1", size=500_000),
+            kept_files=(KeptFile(name="b.ogg", blob="b2", size=600_000),),
+        ),
         CapabilityRefused(reason="busy", words="Later, please."),
+        CapabilityProgress(share=0.5, words="Half of it."),
+        CapabilityDescription(
+            name="voice.tts",
+            description="Says it.",
+            parameters='{"type":"object","properties":{}}',
+            effect="read",
+            seconds=60.0,
+        ),
     )
     | _samples("hub-hello", work.HUB_HELLO, HubHello(epoch=EPOCH, understands=1))
     | _samples("hub-heartbeat", lifecycle.HUB_HEARTBEAT, HubHeartbeat(hub="hub-1", epoch=EPOCH))
-    | _samples("heartbeat", lifecycle.HEARTBEAT, Heartbeat(worker="w1", instance="i1", understands=1, load=0.25))
+    | _samples(
+        "heartbeat",
+        lifecycle.HEARTBEAT,
+        Heartbeat(
+            worker="w1",
+            instance="i1",
+            understands=1,
+            load=0.25,
+            at_once=4,
+            running=1,
+            shape="0123456789abcdef",
+            is_draining=True,
+            gpu=Memory(free=1 << 30, total=1 << 34),
+        ),
+    )
     | _samples("typing", lifecycle.TYPING, Typing(platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID))
     | _samples("ready", lifecycle.READY, Ready(hub="hub-1", epoch=EPOCH, understands=1))
     | _samples(

@@ -24,6 +24,9 @@ from factory_contracts.records import Effect, Identity, Record
 from factory_contracts.subjects import CLIPOOL, HUB, PARTITIONS, capability_token
 from factory_contracts.trace import Excerpt, Step
 
+# Of more workers nobody is told what is thought of them.
+MOST_OPINIONS = 100
+
 
 def _is_asked(capability: str) -> str:
     if capability_token(capability) in (HUB, CLIPOOL):
@@ -338,6 +341,16 @@ class KeptTurn(Part):
     events: Count
 
 
+class Opinion(Part):
+    """What a CliPool worker thinks of a worker that it may ask: the lowest score is asked first, and an open circuit is
+    one that is not asked at all for a while."""
+
+    capability: Capability
+    worker: Id
+    score: Annotated[float, Field(ge=0)]
+    circuit: Literal["closed", "open", "half-open"]
+
+
 class WorkerHeartbeat(Envelope):
     """A CliPool worker lives; all turns of its older instances are gone."""
 
@@ -346,6 +359,7 @@ class WorkerHeartbeat(Envelope):
     understands: Version = 1
     turns: dict[Id, KeptTurn] = Field(default_factory=dict)
     models: tuple[Id, ...] = ()
+    opinions: Annotated[tuple[Opinion, ...], Field(max_length=MOST_OPINIONS)] | None = None
 
 
 class HubHello(Envelope):

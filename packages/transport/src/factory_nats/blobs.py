@@ -13,6 +13,7 @@ import re
 import secrets
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Collection
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any, Final
 
@@ -37,11 +38,11 @@ _LONG: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _FOLDER: Final = re.compile(r"[A-Za-z0-9_]{1,40}")
 
 
-async def ensure(transport: Transport, store: str) -> Result[None]:
-    """Make the store exist."""
+async def ensure(transport: Transport, store: str, *, max_age: float = 0.0, max_bytes: int = -1) -> Result[None]:
+    """Make the store exist; what is older than `max_age` seconds vanishes, where that is not 0."""
     if _LONG.fullmatch(store) is None:
         return Err("malformed", f"no name for a store: {store[:100]!r}")
-    return await transport.ensure_stream(config(store))
+    return await transport.ensure_stream(replace(config(store), max_age=max_age, max_bytes=max_bytes))
 
 
 def config(store: str) -> StreamConfig:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from factory_nats.jetstream import Entry, Stored, StreamConfig
 from factory_nats.result import Result
 from factory_nats.subject import SERVER
-from factory_nats.transport import Handler, Subscription, Transport
+from factory_nats.transport import Handler, More, Subscription, Transport
 
 
 class PairedTransport:
@@ -42,8 +42,10 @@ class PairedTransport:
     async def publish(self, subject: str, payload: bytes, *, reply: str = "") -> Result[None]:
         return await self._bus.publish(subject, payload, reply=reply)
 
-    async def request(self, subject: str, payload: bytes, *, timeout: float, responder: str = SERVER) -> Result[bytes]:
-        return await self._bus.request(subject, payload, timeout=timeout, responder=responder)
+    async def request(
+        self, subject: str, payload: bytes, *, timeout: float, responder: str = SERVER, more: More | None = None
+    ) -> Result[bytes]:
+        return await self._bus.request(subject, payload, timeout=timeout, responder=responder, more=more)
 
     async def subscribe(self, subject: str, handler: Handler) -> Result[Subscription]:
         return await self._bus.subscribe(subject, handler)

@@ -26,6 +26,9 @@ Reason: TypeAlias = Literal[
     "no space",
     "circuit open",
     "no worker",
+    "busy",
+    "gone",
+    "lost",
     "refused",
 ]
 

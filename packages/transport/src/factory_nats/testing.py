@@ -15,7 +15,7 @@ from factory_nats import jetstream
 from factory_nats.jetstream import Entry, Stored, StreamConfig
 from factory_nats.result import Err, Ok, Result
 from factory_nats.subject import SERVER, answers_prefix, covers, is_filter, is_literal, is_name, matches, overlap
-from factory_nats.transport import PAYLOAD_MARGIN, Delivery, Handler, Subscription, inbox_prefix
+from factory_nats.transport import PAYLOAD_MARGIN, Delivery, Handler, More, Subscription, inbox_prefix
 
 _GONE = Err("disconnected", "there is no connection to the server")
 
@@ -203,7 +203,7 @@ class FakeTransport:
         self._on_reconnect = on_reconnect
         self._on_closed = on_closed
         self._subscriptions: list[_FakeSubscription] = []
-        self._waiting: dict[str, asyncio.Future[Result[bytes]]] = {}
+        self._waiting: dict[str, tuple[asyncio.Future[Result[bytes]], More | None]] = {}
         self._asked = 0
         self._is_closed = False
         self._found_forbidden: set[str] = set()
@@ -232,7 +232,7 @@ class FakeTransport:
             return
         self._since = None
         waiting, self._waiting = self._waiting, {}
-        for future in waiting.values():
+        for future, _ in waiting.values():
             if not future.done():
                 future.set_result(Err("disconnected", "the connection to the server was lost"))
         if self._on_disconnect is not None:
@@ -257,8 +257,12 @@ class FakeTransport:
         """Take what the bus carries; True when somebody here listens to it."""
         if self._since is None:
             return False
-        future = self._waiting.pop(delivery.subject, None)
-        if future is not None:
+        asked = self._waiting.get(delivery.subject)
+        if asked is not None:
+            future, more = asked
+            if more is not None and delivery.data and more(delivery.data):
+                return True
+            del self._waiting[delivery.subject]
             answer: Result[bytes] = Ok(delivery.data)
             if delivery.status == "503":
                 answer = Err("no responders", "nobody answers")
@@ -281,7 +285,9 @@ class FakeTransport:
         self.bus.carry(self, subject, payload, reply)
         return Ok(None)
 
-    async def request(self, subject: str, payload: bytes, *, timeout: float, responder: str = SERVER) -> Result[bytes]:
+    async def request(
+        self, subject: str, payload: bytes, *, timeout: float, responder: str = SERVER, more: More | None = None
+    ) -> Result[bytes]:
         if responder != SERVER and not is_name(responder):
             return Err("malformed", f"no name of somebody who answers: {responder[:100]!r}")
         refusal = self._refusal(subject, payload, "")
@@ -290,7 +296,7 @@ class FakeTransport:
         self._asked += 1
         reply = self.inbox(responder, f"_.{self._asked}")
         future: asyncio.Future[Result[bytes]] = asyncio.get_running_loop().create_future()
-        self._waiting[reply] = future
+        self._waiting[reply] = (future, more)
         try:
             self.bus.carry(self, subject, payload, reply)
             async with asyncio.timeout(timeout):

@@ -26,6 +26,7 @@ __all__ = [
     "Delivery",
     "Entry",
     "Handler",
+    "More",
     "NatsTransport",
     "Stored",
     "StreamConfig",
@@ -62,6 +63,10 @@ class Delivery:
 
 Handler: TypeAlias = Callable[[Delivery], None]
 """Takes a message without waiting: it queues it or notes it. What it raises is logged, and the next message comes."""
+
+
+More: TypeAlias = Callable[[bytes], bool]
+"""Whether what came is followed by more; it must not raise."""
 
 
 class Subscription(Protocol):
@@ -104,10 +109,13 @@ class Transport(Protocol):
         """Send without an answer; "disconnected" at once when there is no connection, nothing is kept for later."""
         ...
 
-    async def request(self, subject: str, payload: bytes, *, timeout: float, responder: str = SERVER) -> Result[bytes]:
-        """Send and wait for one answer, which nobody but the responder is heard with.
+    async def request(
+        self, subject: str, payload: bytes, *, timeout: float, responder: str = SERVER, more: More | None = None
+    ) -> Result[bytes]:
+        """Send and wait for the answer, which nobody but the responder is heard with.
 
-        After "timeout" or "disconnected" the other side may have acted or not.
+        What comes is shown to `more` first, where there is one: true says that it was not the answer yet. After
+        "timeout" or "disconnected" the other side may have acted or not.
         """
         ...
 
@@ -175,6 +183,7 @@ class _Asked(NamedTuple):
     subject: str
     timeout: float
     deadline: float
+    more: More | None
 
 
 class _Handlers:
@@ -322,10 +331,12 @@ class NatsTransport:
     async def publish(self, subject: str, payload: bytes, *, reply: str = "") -> Result[None]:
         return self._refusal(subject, payload, reply) or await self._send(subject, payload, reply)
 
-    async def request(self, subject: str, payload: bytes, *, timeout: float, responder: str = SERVER) -> Result[bytes]:
+    async def request(
+        self, subject: str, payload: bytes, *, timeout: float, responder: str = SERVER, more: More | None = None
+    ) -> Result[bytes]:
         if responder != SERVER and not is_name(responder):
             return Err("malformed", f"no name of somebody who answers: {responder[:100]!r}")
-        answer = await self._ask(subject, payload, b"", timeout, responder)
+        answer = await self._ask(subject, payload, b"", timeout, responder, more)
         return answer if isinstance(answer, Err) else Ok(answer.data)
 
     async def barrier(self) -> Result[None]:
@@ -364,14 +375,20 @@ class NatsTransport:
         return f"{answers}{self._asked}"
 
     async def _ask(
-        self, subject: str, payload: bytes, header: bytes, timeout: float, responder: str = SERVER
+        self,
+        subject: str,
+        payload: bytes,
+        header: bytes,
+        timeout: float,
+        responder: str = SERVER,
+        more: More | None = None,
     ) -> Message | Err:
         refusal = self._refusal(subject, payload, "", header)
         if refusal is not None:
             return refusal
         reply = self._new_reply(responder)
         future: asyncio.Future[Message | Err] = self._loop.create_future()
-        self._waiting[reply] = asked = _Asked(future, subject, timeout, self._loop.time() + timeout)
+        self._waiting[reply] = asked = _Asked(future, subject, timeout, self._loop.time() + timeout, more)
         self._watch_until(asked.deadline)
         try:
             sent = await self._send(subject, payload, reply, header, timeout)
@@ -405,8 +422,12 @@ class NatsTransport:
 
     def _take_answer(self, message: Message) -> None:
         # The subject names the responder: an answer that comes from somebody else is waited for by nobody.
-        asked = self._waiting.pop(message.subject, None)
+        asked = self._waiting.get(message.subject)
         if asked is not None:
+            # What the server says by itself has no data, and is an answer.
+            if asked.more is not None and message.data and asked.more(message.data):
+                return
+            del self._waiting[message.subject]
             if not asked.answer.done():
                 asked.answer.set_result(message)
             return
@@ -430,6 +451,8 @@ class NatsTransport:
             return Err("malformed", f"no subject to listen to: {subject[:100]!r}")
         if not self._link.is_connected:
             return _GONE
+        # What was forbidden may have been allowed since.
+        self._forbidden.discard(("subscription", subject))
         subscription = _Subscription(subject, handler, self._handlers, self._link)
         known = await self.barrier()
         if isinstance(known, Ok) and ("subscription", subject) in self._forbidden:

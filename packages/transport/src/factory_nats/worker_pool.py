@@ -1,36 +1,95 @@
-"""Asking whichever worker is best, and the next one when it does not answer."""
+"""Asking whichever worker is best, and the next one when it does not answer.
+
+While somebody waits for a worker it is knocked at: nobody tells that whoever was asked has died, but the server says at
+once that nobody listens there any more.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
+from abc import ABC, abstractmethod
+from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal, NamedTuple, TypeAlias
 
-from factory_nats.circuit import CircuitBreaker
-from factory_nats.registry import WorkerRegistry
+from factory_nats.circuit import CircuitBreaker, State
+from factory_nats.registry import Sign, Standing, WorkerRegistry
 from factory_nats.result import Err, Ok, Result
-from factory_nats.transport import Delivery, Subscription, Transport
+from factory_nats.transport import Delivery, More, Subscription, Transport
+
+__all__ = ["Answered", "Opinion", "Request", "Sign", "WorkerPoolClient"]
 
 logger = logging.getLogger(__name__)
 
-# What says something about one worker and nothing about the request or about us.
-_ITS_FAULT: Final = frozenset({"timeout", "no responders"})
+KNOCK: Final = 0.03
+DOOR: Final = "door"
+# For so long nobody need be heard of who is asked for what can be asked of another; and for what cannot, for there is
+# nothing to be won by giving up.
+SILENT: Final = 2.0
+SILENT_ALONE: Final = 10.0
+# Somebody who is nowhere for so long is dead, and has not just lost the connection.
+NOWHERE: Final = 2.0
+# After the server was away we are back before others are: "nobody listens" says nothing yet.
+YOUNG: Final = 2.0
+BACK_OFF: Final = 0.1
+# Who failed three times in a row is asked again by one at a time: another does what it fails at, and nobody notices.
+PAUSE: Final = 1.0
+# Who was given what: more than can be under way, so that what is asked for again finds whom it was given to.
+REMEMBERED: Final = 20_000
 
-# Nobody tells that whoever was asked is dead; who is silent for so many looks is taken to be. Longer than a worker that
-# ends needs to finish what it has begun, in which time it sends no heartbeat any more.
-LOOK: Final = 0.5
-SILENT_LOOKS: Final = 20
+Step: TypeAlias = Literal["next", "again", "stop"]
 
 
-@dataclass(frozen=True, slots=True)
-class Heartbeat:
-    """What a worker says about itself, whatever else its message holds."""
+def _circuit() -> CircuitBreaker:
+    return CircuitBreaker(pause=PAUSE)
 
-    worker: str
-    instance: str
-    load: float
+
+class Request(ABC):
+    """What is asked until `until` on the event loop's clock, and for `patience` seconds of each who is asked.
+
+    What has an `id` a worker does once, however often it is asked. What is repeatable may be asked of another when one
+    is lost. `more` is shown what comes before the answer. Who understands less than `understands` is not asked, who is
+    of another `shape` comes last.
+    """
+
+    def __init__(
+        self,
+        until: float,
+        *,
+        id: str = "",
+        patience: float = math.inf,
+        is_repeatable: bool = True,
+        more: More | None = None,
+        understands: int = 1,
+        shape: str = "",
+    ) -> None:
+        self.until = until
+        self.id = id
+        self.patience = patience
+        self.is_repeatable = is_repeatable
+        self.more = more
+        self.understands = understands
+        self.shape = shape
+
+    @abstractmethod
+    def write(self, instance: str) -> bytes:
+        """The message for one instance of a worker; to be written by whoever asks."""
+
+    def cancel(self) -> bytes:
+        """What a worker is told when nobody waits any more; nothing, where it is not told."""
+        return b""
+
+    def judge(self, data: bytes) -> Err | None:
+        """What is wrong with an answer, if anything is.
+
+        "busy", "newer version" and "gone" say that nothing was done and the next may be asked; "refused" that it was
+        tried in vain, which another may try once more if it is repeatable; "malformed" that the worker is at fault.
+        """
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +100,47 @@ class Answered:
     data: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """How a worker stands with us, and whether we ask it at all."""
+
+    standing: Standing
+    circuit: State
+
+
+class _Given(NamedTuple):
+    """Whom something was given to, and in which life."""
+
+    worker: str
+    instance: str
+
+
+class _Waiting:
+    """A request that one worker was given, until it answers or is given up."""
+
+    def __init__(self, given: _Given, is_repeatable: bool) -> None:
+        self.given = given
+        self.is_repeatable = is_repeatable
+        self.problem: Err | None = None
+        self._task = asyncio.current_task()
+        self._cancelling = 0 if self._task is None else self._task.cancelling()
+
+    def give_up(self, problem: Err) -> None:
+        """Have whoever waits go on with this instead of an answer."""
+        if self.problem is None and self._task is not None:
+            self.problem = problem
+            self._task.cancel()
+
+    def is_given_up(self) -> bool:
+        """Whether that is why the waiting was called off, and nobody else did so as well."""
+        return self._task is not None and self._task.uncancel() <= self._cancelling
+
+
 class WorkerPoolClient:
     """The workers of one capability, each known by its identity.
 
     A request may be carried out twice, for after a timeout the next worker is asked; unless it is said not to be
-    repeatable.
+    repeatable. A request of an id that was given to a worker goes to that worker again, which knows it.
     """
 
     def __init__(
@@ -54,85 +149,294 @@ class WorkerPoolClient:
         registry: WorkerRegistry,
         *,
         subject: Callable[[str], str],
-        circuit: Callable[[], CircuitBreaker] = CircuitBreaker,
+        circuit: Callable[[], CircuitBreaker] = _circuit,
     ) -> None:
         self.registry = registry
+        self._loop = asyncio.get_running_loop()
         self._transport = transport
         self._subject = subject
         self._circuit = circuit
         self._circuits: dict[str, CircuitBreaker] = {}
+        self._given: OrderedDict[str, _Given] = OrderedDict()
+        self._waiting: set[_Waiting] = set()
+        self._watching: asyncio.Task[None] | None = None
+        self._has_door = False
+        self._doors: dict[str, str] = {}
+        self._nowhere: dict[str, int] = {}
+        self._lost: dict[str, str] = {}
+        self._curious: set[asyncio.Future[None]] = set()
 
-    async def listen(self, subject: str, read: Callable[[Delivery], Heartbeat | None]) -> Result[Subscription]:
+    async def listen(self, subject: str, read: Callable[[Delivery], Sign | None]) -> Result[Subscription]:
         """Learn from the heartbeats on `subject` who is there; what `read` drops was not said."""
 
         def note(delivery: Delivery) -> None:
-            said = read(delivery)
-            if said is None:
-                return
-            change = self.registry.heard(said.worker, said.instance, said.load, self._now())
-            if change != "known":
-                logger.info("worker %s: %s", said.worker, change)
+            sign = read(delivery)
+            if sign is not None:
+                self._note(sign)
 
+        if not self._has_door:
+            opened = await self._transport.subscribe(self._transport.inbox("*", DOOR), self._nobody_opens)
+            if isinstance(opened, Err):
+                return opened
+            self._has_door = True
         return await self._transport.subscribe(subject, note)
 
-    async def request(
-        self, payload: bytes, *, timeout: float, patience: float | None = None, is_repeatable: bool = True
-    ) -> Result[Answered]:
-        """Ask until somebody answers, `timeout` seconds in all and `patience` seconds for each.
+    async def close(self) -> None:
+        """Watch over nobody any more; what is asked for still is answered or times out."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
 
-        "no worker" when none is alive, "circuit open" when all that are alive have failed too often. What is not
-        repeatable is given to the next worker only while nobody took it; a "timeout" then leaves open whether it was
-        done. Who begins a new life, or gives no sign of the present one, is waited for no longer.
-        """
-        deadline = self._now() + timeout
-        candidates = self.registry.candidates(self._now())
-        problem = Err("no worker", "no worker is alive")
-        if candidates:
-            problem = Err("circuit open", f"{len(candidates)} workers have failed too often")
-        for worker in candidates:
-            left = deadline - self._now()
-            if left <= 0:
-                break
-            circuit = self._circuits.setdefault(worker, self._circuit())
-            if not circuit.admit(self._now()):
-                continue
-            self.registry.gave(worker, self._now())
-            answer = await self._ask(worker, payload, left if patience is None else min(left, patience))
-            if isinstance(answer, Ok):
-                circuit.succeeded()
-                return Ok(Answered(worker, answer.value))
-            problem = answer
-            if answer.reason not in _ITS_FAULT:
-                break
-            circuit.failed(self._now())
-            self.registry.mark_stale(worker)
-            if answer.reason == "timeout" and not is_repeatable:
-                logger.warning("worker %s does not answer, and nobody else may be asked", worker)
-                break
-            logger.warning("worker %s does not answer (%s), trying the next", worker, answer.reason)
-        return problem
-
-    async def _ask(self, worker: str, payload: bytes, timeout: float) -> Result[bytes]:
-        instance, heard, silent = self.registry.instance(worker), self.registry.heard_at(worker), 0
-        asking = asyncio.create_task(
-            self._transport.request(self._subject(worker), payload, timeout=timeout, responder=worker)
+    def opinions(self) -> tuple[Opinion, ...]:
+        """What we think of everybody who was heard of."""
+        now = self._now()
+        return tuple(
+            Opinion(standing, self._state(standing.said.worker, now)) for standing in self.registry.standings(now)
         )
+
+    async def change(self, seconds: float) -> None:
+        """Until somebody was heard or has room again, or so long."""
+        pulse: asyncio.Future[None] = self._loop.create_future()
+        self._curious.add(pulse)
         try:
-            while not asking.done():
-                await asyncio.wait({asking}, timeout=LOOK)
-                if asking.done():
-                    break
-                if self.registry.instance(worker) != instance:
-                    return Err("timeout", f"worker {worker} began a new life before it answered")
-                # Looks are counted, not seconds: who stood still itself has not yet heard what came meanwhile.
-                before, heard = heard, self.registry.heard_at(worker)
-                silent = silent + 1 if heard == before else 0
-                if silent >= SILENT_LOOKS:
-                    return Err("timeout", f"worker {worker} fell silent before it answered")
-            return asking.result()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await pulse
         finally:
-            asking.cancel()
-            await asyncio.gather(asking, return_exceptions=True)
+            self._curious.discard(pulse)
+
+    async def request(self, asked: Request) -> Result[Answered]:
+        """Ask until somebody answers.
+
+        "no worker" when none is alive, "busy" when none has room, "circuit open" when all have failed too often, "newer
+        version" when none understands the request: then nothing was done. What is not repeatable is given to the next
+        worker only while nobody took it; "timeout", "lost" and "malformed" leave open whether it was done, and so does
+        "disconnected" of what has no id.
+        """
+        tried: set[str] = set()
+        vain: Answered | None = None
+        problem = Err("timeout", "there is no time left to ask anybody")
+        again = self._given.get(asked.id)
+        while (left := asked.until - self._now()) > 0:
+            if again is not None and not await self._is_back(again, asked):
+                problem = Err("lost", f"worker {again.worker}, which was given this, is gone")
+                if not asked.is_repeatable:
+                    break
+                self._forget(asked.id, again)
+                again = None
+            if again is None and not self._transport.is_connected:
+                # Said here, it means that nothing was sent.
+                problem = Err("disconnected", "there is no connection to the server")
+                break
+            given = again or self._best(asked, tried)
+            if isinstance(given, Err):
+                problem = given if not tried or problem.reason == "no responders" else problem
+                break
+            tried.add(given.worker)
+            began = self._now()
+            answer = await self._ask(asked, given, min(left, asked.patience))
+            if isinstance(answer, Ok):
+                verdict = asked.judge(answer.value)
+                if verdict is None or verdict.reason == "refused":
+                    self._took(given.worker, self._now() - began)
+                    answered = Answered(given.worker, answer.value)
+                    if verdict is None or vain is not None or not asked.is_repeatable:
+                        return Ok(answered)
+                    vain, again = answered, None
+                    continue
+                answer = verdict
+            problem, step = self._learn(asked, given, answer, was_known=again is not None)
+            if step == "stop":
+                break
+            again = given if step == "again" else None
+            if again is not None:
+                await asyncio.sleep(BACK_OFF)
+        return problem if vain is None else Ok(vain)
+
+    # Whom to ask
+
+    def _best(self, asked: Request, tried: set[str]) -> _Given | Err:
+        now = self._now()
+        for worker in self.registry.candidates(now, shape=asked.shape):
+            said = self.registry.said(worker)
+            if worker in tried or said is None or said.understands < asked.understands:
+                continue
+            circuit = self._circuits.get(worker)
+            if circuit is None or circuit.admit(now):
+                return _Given(worker, said.instance)
+        return self._why_nobody(asked.understands, tried, now)
+
+    def _why_nobody(self, understands: int, tried: set[str], now: float) -> Err:
+        living = [said for said in self.registry.living(now) if said.worker not in tried]
+        if not living:
+            return Err("no worker", "no worker is alive")
+        able = [said for said in living if said.understands >= understands]
+        if not able:
+            return Err("newer version", f"{len(living)} workers do not understand version {understands}")
+        if all(self._state(said.worker, now) != "closed" for said in able):
+            return Err("circuit open", f"{len(able)} workers have failed too often")
+        return Err("busy", f"{len(able)} workers have their hands full")
+
+    def _state(self, worker: str, now: float) -> State:
+        circuit = self._circuits.get(worker)
+        return "closed" if circuit is None else circuit.state(now)
+
+    async def _is_back(self, given: _Given, asked: Request) -> bool:
+        """Whether whoever was given something can be asked for it again: it lives, and it is the same life."""
+        patience = SILENT if asked.is_repeatable else SILENT_ALONE
+        until = self._now() + patience
+        while (now := self._now()) < min(until, asked.until):
+            is_lost = self._lost.get(given.worker) == given.instance
+            if is_lost or self.registry.instance(given.worker) != given.instance:
+                return False
+            if not self._transport.is_connected:
+                until = now + patience
+            elif self.registry.is_alive(given.worker, now):
+                return True
+            await self.change(KNOCK)
+        return False
+
+    # What becomes of it
+
+    def _learn(self, asked: Request, given: _Given, problem: Err, *, was_known: bool) -> tuple[Err, Step]:
+        """What a failure says of the worker, and who is to be asked now."""
+        if problem.reason == "gone" and was_known:
+            problem = Err("lost", f"worker {given.worker} began a new life before it answered")
+        match problem.reason:
+            case "busy" | "newer version" | "gone":
+                self._forget(asked.id, given)
+                self.registry.gave_back(given.worker, is_full=problem.reason == "busy")
+                return problem, "next"
+            case "disconnected":
+                # Whoever was asked knows the id: it is not done again, and what came of it is told again.
+                return problem, "again" if asked.id else "stop"
+            case "no responders" if was_known:
+                return problem, "again"
+            case "no responders":
+                self._forget(asked.id, given)
+                self._failed(given.worker, problem)
+                return problem, "next"
+            case "timeout" | "lost" | "malformed":
+                if problem.reason == "lost":
+                    self._lost[given.worker] = given.instance
+                self._failed(given.worker, problem)
+                if not asked.is_repeatable:
+                    return problem, "stop"
+                self._forget(asked.id, given)
+                return problem, "next"
+            case _:
+                return problem, "stop"
+
+    def _give(self, id: str, given: _Given) -> None:
+        self.registry.gave(given.worker, self._now())
+        if not id:
+            return
+        self._given[id] = given
+        self._given.move_to_end(id)
+        if len(self._given) > REMEMBERED:
+            self._given.popitem(last=False)
+
+    def _forget(self, id: str, given: _Given) -> None:
+        """It was given to nobody after all; unless another who asked for the same has found somebody."""
+        if self._given.get(id) == given:
+            del self._given[id]
+
+    def _took(self, worker: str, seconds: float) -> None:
+        self.registry.took(worker, seconds, self._now())
+        circuit = self._circuits.get(worker)
+        if circuit is not None:
+            circuit.succeeded()
+        self._pulse()
+
+    def _failed(self, worker: str, problem: Err) -> None:
+        # Many may wait for one that dies: that is one failure.
+        now = self._now()
+        if self.registry.failed(worker, now):
+            logger.warning("worker %s does not answer: %s", worker, problem.detail)
+            self._circuits.setdefault(worker, self._circuit()).failed(now)
+
+    def _pulse(self) -> None:
+        for pulse in self._curious:
+            if not pulse.done():
+                pulse.set_result(None)
+
+    # Waiting for one
+
+    async def _ask(self, asked: Request, given: _Given, timeout: float) -> Result[bytes]:
+        self._give(asked.id, given)
+        subject = self._subject(given.worker)
+        waiting = _Waiting(given, asked.is_repeatable)
+        self._waiting.add(waiting)
+        if self._watching is None or self._watching.done():
+            self._watching = asyncio.create_task(self._watch(), name="watch over workers")
+        is_over = False
+        try:
+            answer = await self._transport.request(
+                subject, asked.write(given.instance), timeout=timeout, responder=given.worker, more=asked.more
+            )
+            is_over = isinstance(answer, Ok) or answer.reason != "timeout"
+            return answer
+        except asyncio.CancelledError:
+            # As `asyncio.timeout` does it, which costs a tenth of a request.
+            if waiting.problem is None or not waiting.is_given_up():
+                raise
+            is_over = waiting.problem.reason == "disconnected" or not asked.is_repeatable
+            return waiting.problem
+        finally:
+            self._waiting.discard(waiting)
+            if not is_over and (word := asked.cancel()):
+                await self._transport.publish(subject, word)
+
+    async def _watch(self) -> None:
+        """Knock at whoever is waited for, and give up who is silent."""
+        quiet: dict[str, tuple[float | None, int]] = {}
+        while self._waiting:
+            await asyncio.sleep(KNOCK)
+            workers = {waiting.given.worker for waiting in self._waiting}
+            quiet = {worker: self._listen_for(worker, quiet.get(worker)) for worker in workers}
+            for worker in workers:
+                said = self.registry.said(worker)
+                # Who does not say how much it can do is of an older kind, and would take a knock for a request.
+                if said is not None and said.slots:
+                    door = self._transport.inbox(worker, DOOR)
+                    self._doors[door] = worker
+                    await self._transport.publish(self._subject(worker), b"", reply=door)
+            for waiting in self._waiting:
+                patience = SILENT if waiting.is_repeatable else SILENT_ALONE
+                _, looks = quiet.get(waiting.given.worker, (None, 0))
+                if looks * KNOCK > patience:
+                    waiting.give_up(Err("lost", f"worker {waiting.given.worker} fell silent before it answered"))
+
+    def _listen_for(self, worker: str, before: tuple[float | None, int] | None) -> tuple[float | None, int]:
+        """When it was heard, and how many looks ago: who stood still itself has not yet heard what came meanwhile."""
+        heard = self.registry.heard_at(worker)
+        return (heard, before[1] + 1) if before is not None and before[0] == heard else (heard, 0)
+
+    def _nobody_opens(self, delivery: Delivery) -> None:
+        worker = self._doors.get(delivery.subject)
+        if worker is None or delivery.status != "503" or self._transport.connected_for(self._now()) < YOUNG:
+            return
+        self._nowhere[worker] = looks = self._nowhere.get(worker, 0) + 1
+        is_dead = looks * KNOCK > NOWHERE
+        for waiting in self._waiting:
+            if waiting.given.worker == worker and (waiting.is_repeatable or is_dead):
+                waiting.give_up(Err("lost", f"worker {worker} is gone"))
+
+    def _note(self, sign: Sign) -> None:
+        change = self.registry.heard(sign, self._now())
+        was_nowhere = self._nowhere.pop(sign.worker, 0)
+        self._lost.pop(sign.worker, None)
+        if change != "known":
+            logger.info("worker %s: %s", sign.worker, change)
+        for waiting in self._waiting:
+            if waiting.given.worker != sign.worker:
+                continue
+            if waiting.given.instance != sign.instance:
+                waiting.give_up(Err("lost", f"worker {sign.worker} began a new life before it answered"))
+            elif was_nowhere:
+                # It had lost the connection, and perhaps the answer with it.
+                waiting.give_up(Err("disconnected", f"worker {sign.worker} was away"))
+        self._pulse()
 
     def _now(self) -> float:
-        return asyncio.get_running_loop().time()
+        return self._loop.time()
