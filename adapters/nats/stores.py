@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 
 # Nobody may wait for longer than a day for what was asked, and nobody fetches it later.
 MAX_AGE = 2 * 86_400.0
-MAX_BYTES = 1 << 30
+MAX_BYTES = 256 << 20
 _OURS = frozenset((subjects.HUB, subjects.CLIPOOL))
 
 

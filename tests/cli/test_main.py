@@ -21,6 +21,7 @@ GROUPS = [
     ("init",),
     ("hub",),
     ("worker",),
+    ("workers",),
     ("adapter",),
     ("status",),
     ("doctor",),
@@ -150,7 +151,7 @@ def test_what_cannot_be_meant_is_a_usage_error(factory: Factory, arguments: tupl
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("worker", "image"), "factory: no worker 'image' in this version; there is: clipool"),
+        (("worker", "image"), "factory: no worker 'image': name its file, or clipool"),
         (("adapter", "pigeon"), "factory: no adapter 'pigeon' in this version; there are: cli, telegram, discord"),
         (("adapter", "cli", "--bot", "other"), "factory: the terminal has one bot: main"),
         (("agent", "show", "nobody"), "factory: no agent 'nobody' in "),

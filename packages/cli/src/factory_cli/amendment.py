@@ -2,11 +2,12 @@
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from factory_cli import config
-from factory_cli.config import Bot, Configuration
+from factory_cli.config import Bot, Configuration, Worker
 from factory_cli.document import BadConfiguration, parsed, shown
 from factory_cli.home import write_atomically
 
@@ -35,8 +36,26 @@ def amend(path: Path, bot: Bot, api_base: str | None) -> bool:
         line = f"api_base = {json.dumps(api_base)}\n"
         added.append(f"[{bot.platform}]\n{line}")
         text = _with_line(text, bot.platform, line) or _with_end(text, added[-1])
-    if not added:
+    return bool(added) and _write(path, text, wanted, added)
+
+
+def name_worker(path: Path, worker: Worker) -> bool:
+    """Have the file name the worker; false where it does already. Raises as `amend` does.
+
+    Raises `BadConfiguration` also where nobody of that name may serve that.
+    """
+    before = config.load(path)
+    if worker in before.workers:
         return False
+    text = path.read_bytes().decode() if path.exists() else ""
+    added = f'[[workers]]\nname = "{worker.name}"\ncapability = "{worker.capability}"\n'
+    text = _with_end(text, added)
+    # Whether there may be such a worker at all; whether it can be written there is another question.
+    config.understood(parsed(shown(path), text))
+    return _write(path, text, replace(before, workers=(*before.workers, worker)), [added])
+
+
+def _write(path: Path, text: str, wanted: Configuration, added: Sequence[str]) -> bool:
     if not _says(path, text, wanted):
         raise NotAmended(
             "\n".join((f"{shown(path)} cannot be added to as it is written; write there yourself:\n", *added))

@@ -5,7 +5,7 @@ Whatever takes long to load is imported where it is used, so that help and the s
 
 import typer
 
-from factory_cli import agents, bus, diagnosis, introduction, processes, serving, talk, turns, usage
+from factory_cli import agents, bus, diagnosis, fleet, introduction, processes, serving, talk, turns, usage, workers
 
 # No room for a sentence of its own: all of this must fit a screen.
 _MAIN = "A chat platform for language-model agents. Begin with: factory chat"
@@ -28,7 +28,8 @@ app.add_typer(agents.app, name="agent", rich_help_panel=_MAIN)
 app.add_typer(turns.app, name="turns", rich_help_panel=_MAIN)
 app.command(rich_help_panel=_MAIN)(usage.usage)
 app.add_typer(serving.app, name="tools", rich_help_panel=_MAIN)
+app.command(rich_help_panel=_MAIN)(fleet.workers)
 app.command(rich_help_panel=_SINGLE)(processes.hub)
-app.command(rich_help_panel=_SINGLE)(processes.worker)
+app.command(rich_help_panel=_SINGLE)(workers.worker)
 app.command(rich_help_panel=_SINGLE, short_help="The spoke of one platform.")(processes.adapter)
 app.add_typer(bus.app, name="nats", rich_help_panel=_SINGLE)

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Coroutine, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -31,7 +32,7 @@ def hub(
     under: UnderOption = None,
 ) -> None:
     """The one routing authority: accepts, logs, assigns, shows."""
-    _begin(under)
+    begin(under)
     with told():
         from factory_cli import membership, models, pairing
         from factory_cli.ending import until_told
@@ -76,18 +77,10 @@ def hub(
         raise typer.Exit(run(until_told(partial(serve, settings))))
 
 
-def worker(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What it does: clipool.")],
-    called: Annotated[str, typer.Option("--name", metavar="NAME", help="Which of several.")] = subjects.CLIPOOL,
-    home: HomeOption = None,
-    agents: AgentsOption = None,
-    under: UnderOption = None,
-) -> None:
-    """A worker that serves one capability."""
-    _begin(under)
+def clipool(called: str, home: Path | None, agents: Path | None, under: int | None) -> None:
+    """The worker that runs agents' turns."""
+    begin(under)
     with told():
-        if name != subjects.CLIPOOL:
-            raise Failed(f"no worker {name!r} in this version; there is: {subjects.CLIPOOL}")
         from adapters.models.scripted import ScriptError
         from factory_cli import membership
         from workers.clipool.composition import ClipoolSettings, serve
@@ -118,7 +111,7 @@ def adapter(
     under: UnderOption = None,
 ) -> None:
     """The spoke of one platform, for all its bots; `cli` is a chat that starts nothing else."""
-    _begin(under)
+    begin(under)
     with told():
         where, environment = surroundings(home)
         url = environment.nats_url or DEFAULT_URL
@@ -212,7 +205,8 @@ def _discord(
     return serve(settings)
 
 
-def _begin(under: int | None) -> None:
+def begin(under: int | None) -> None:
+    """What every process does first; `under` is the supervisor, without which it does not live."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if under is None:
         return

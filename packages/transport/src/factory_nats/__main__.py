@@ -9,7 +9,6 @@ import argparse
 import logging
 import os
 import sys
-import threading
 from pathlib import Path
 
 from factory_nats import process
@@ -50,14 +49,5 @@ def _identity(name: str, key: Path | None) -> Identity:
     return Identity(name, seed, store=Identity(name, store) if store else None)
 
 
-def leave(status: int) -> None:
-    """End the process, whatever still computes in a thread that nobody waits for."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    if threading.active_count() > 1:
-        os._exit(status)
-    sys.exit(status)
-
-
 if __name__ == "__main__":
-    leave(main())
+    process.leave(main())

@@ -433,6 +433,8 @@ class NatsTransport:
             return Err("malformed", f"no subject to listen to: {subject[:100]!r}")
         if not self._link.is_connected:
             return _GONE
+        # What was forbidden may have been allowed since.
+        self._forbidden.discard(("subscription", subject))
         subscription = _Subscription(subject, handler, self._handlers, self._link)
         known = await self.barrier()
         if isinstance(known, Ok) and ("subscription", subject) in self._forbidden:
