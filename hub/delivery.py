@@ -123,7 +123,7 @@ def _final(pool: Pool, turn: OpenTurn, answer: TurnAnswered | TurnRefused) -> Fi
         attachments=given.attachments if given is not None else None,
         choices=given.choices if given is not None else None,
         asker=turn.message.user_id if given is not None and given.choices else None,
-        joined=tuple(name for name, _ in turn.joined),
+        joined=tuple(other.turn for other in turn.joined),
         message_id=turn.bubble,
         further=turn.bubbles[1:] or None,
         epoch=pool.epoch,

@@ -23,7 +23,6 @@ from factory_contracts.records import (
     TurnReceived,
     record_id,
 )
-from factory_contracts.work import Line
 from hub.kernel.agent import Agent
 from hub.kernel.budget import Ledger
 from hub.kernel.ports import CliPool, Fenced, Full, Log, Logged, Outbox, Unwritable
@@ -309,7 +308,7 @@ class Pool:
             # Nothing overtakes what may not join, and what was asked must be shown to later turns as well.
             if not turn.may_join or room < 0:
                 return
-            await following.run.steer(turn.turn, Line(role="user", text=turn.asked))
+            await following.run.steer(turn.turn, turn.line, is_tainted=turn.is_tainted)
 
     def _start_now(self, turn: str) -> Start | None:
         """Where the scope is idle and a worker is there, received and started are one record."""

@@ -123,7 +123,9 @@ async def _ask(pool: Pool, turn: OpenTurn, brief: GoOn) -> tuple[Record, ...]:
         pool.following = None
         logger.warning("turn %s attempt %s is lost: %s", turn.turn, turn.start and turn.start.attempt, why)
         if pool.is_stopping:
-            return (_answered(pool, turn, agent, processor, STOPPED),)
+            # Nobody told what of it came from elsewhere.
+            ended = STOPPED.model_copy(update={"tainted": processor.events > 0 or None})
+            return (_answered(pool, turn, agent, processor, ended),)
         model_starts += processor.events > 0
         await asyncio.sleep(min(BACK_OFF_MOST, BACK_OFF * 2**losses))
         losses += 1
@@ -178,6 +180,7 @@ async def _command(pool: Pool, turn: OpenTurn, agent: Agent, lines: tuple[Line, 
         lines=lines,
         pace_ms=turn.message.address.pace_ms,
         known_calls=turn.known_calls,
+        is_tainted=pool.session.is_tainted(turn),
     )
     clipool = pool.ports.clipool
     return await (clipool.run(assignment) if is_ours else clipool.resume(assignment))
@@ -253,6 +256,7 @@ def _answered(pool: Pool, turn: OpenTurn, agent: Agent, processor: StreamProcess
         reference=ended.reference,
         attachments=ended.attachments,
         choices=ended.choices,
+        tainted=ended.tainted or pool.session.is_tainted(turn) or None,
         steps=processor.trace,
     )
 

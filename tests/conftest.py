@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ LONGEST = (
     "telegram/test_bot.py",
     "discord/test_bot.py",
     "botapi/test_botapi.py",
+    "secrets/test_canaries.py",
     "tools/test_mcp.py",
     "test_walk.py",
     "cli/test_main.py",
@@ -43,9 +45,11 @@ LONGEST = (
 )
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Collecting makes much that stays and nothing that goes: looking through it again and again took half the time."""
     gc.disable()
+    if os.environ.get("FACTORY_CANARIES"):
+        config.pluginmanager.import_plugin("tests.canaries")
 
 
 def pytest_collection_finish() -> None:

@@ -383,7 +383,7 @@ class FakeRun:
             if self._workers.stops_answer:
                 self._workers.end(self.assignment.turn, "stopped")
 
-    async def steer(self, joining: str, line: Line) -> None:
+    async def steer(self, joining: str, line: Line, *, is_tainted: bool = False) -> None:
         kept = self._workers.kept.get(self.assignment.turn)
         if kept is not None and not kept.is_over and joining not in kept.steers:
             kept.steers[joining] = line

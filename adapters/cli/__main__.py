@@ -7,7 +7,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -51,6 +51,7 @@ class ChatSettings:
     resume: str | None = None
     agent: str | None = None
     prompt: str | None = None
+    piped: str = ""
     files: tuple[str, ...] = ()
     is_json: bool = False
     allows: bool = False
@@ -73,6 +74,8 @@ async def chat(settings: ChatSettings) -> int:
     is_once = prompt is not None or settings.is_json or not settings.is_interactive
     if prompt is None and is_once:
         prompt = sys.stdin.read()
+    if prompt is not None and not prompt.strip():
+        prompt, settings = settings.piped, replace(settings, piped="")
     if prompt is not None and not prompt.strip():
         _tell("nothing was asked")
         return _USAGE
@@ -159,7 +162,7 @@ async def _ask(settings: ChatSettings, transport: Transport, scope: str, prompt:
     else:
         writer = Plain(sys.stdout, _tell)
     sessions.add(settings.sessions_file, sessions.note(scope, prompt, datetime.now()))
-    question = Question(prompt, scope, _speaker(settings), settings.files_folder, settings.agent, files)
+    question = Question(prompt, scope, _speaker(settings), settings.files_folder, settings.agent, files, settings.piped)
     join = _spokes(settings, transport)
     return await Once(
         question,

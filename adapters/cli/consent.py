@@ -49,7 +49,11 @@ class Consent:
             self._answer.set_result(None)
 
     def _read(self, terminal: int, answer: asyncio.Future[bool | None]) -> None:
-        line = os.read(terminal, 4_096)
+        try:
+            line = os.read(terminal, 4_096)
+        except OSError:
+            # The terminal is gone.
+            line = b""
         if answer.done():
             return
         match line.strip().lower():

@@ -131,6 +131,7 @@ def message(
     message_id: str,
     sent_at: float | None = None,
     attachments: tuple[Attachment, ...] = (),
+    quoted: str | None = None,
 ) -> InboundMessage:
     """A person's words, and the files that go with them, as the hub takes them."""
     return InboundMessage(
@@ -139,6 +140,7 @@ def message(
         user_name=speaker.user_name,
         text=text,
         attachments=attachments,
+        quoted=quoted,
         address=Address(
             platform=PLATFORM, bot_id=speaker.bot_id, scope_id=scope_id, pace_ms=PACE_MS, echo=True, names_scopes=True
         ),

@@ -29,7 +29,10 @@ PATIENCE = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked, by whom and where, and the folder for the files that answers bring."""
+    """What is asked, by whom and where, and the folder for the files that answers bring.
+
+    What was `piped` in goes with it as a quotation: somebody else may have written it.
+    """
 
     text: str
     scope: str
@@ -37,6 +40,7 @@ class Question:
     files_folder: Path
     agent: str | None = None
     files: tuple[File, ...] = ()
+    piped: str = ""
 
 
 Saved = tuple[SavedFile, ...]
@@ -324,6 +328,7 @@ class Once:
                     message_id=message_id,
                     sent_at=datetime.now().timestamp(),
                     attachments=attachments,
+                    quoted=(question.piped or None) if is_shown else None,
                 )
             )
         if isinstance(outcome, Refused):

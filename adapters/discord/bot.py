@@ -23,7 +23,16 @@ from adapters.discord.layout import MOST_UNITS
 from adapters.discord.memory import Memory
 from adapters.discord.menu import register
 from adapters.discord.normalize import PLATFORM, File, Heard, Me, Normalized, Pressed, Seen, normalize
-from adapters.discord.screen import FILE_BYTES, NOBODY, Screen, message_in, messages_in, notice, row
+from adapters.discord.screen import (
+    FILE_BYTES,
+    NOBODY,
+    SUPPRESS_EMBEDS,
+    Screen,
+    message_in,
+    messages_in,
+    notice,
+    row,
+)
 from adapters.discord.settings import BotSettings, DiscordSettings
 from adapters.pace import Pace, Rhythm
 from adapters.spoke import Left, NotNow, Reply, Spoke, Undeliverable
@@ -156,7 +165,8 @@ class Bot:
             shown = {"components": made, "allowed_mentions": NOBODY}
             self._aside.do(self._paced(address, message_in("PATCH", address.scope_id, pressed.message_id), shown))
         elif told:
-            body = {"content": clip(told, MOST_UNITS), "flags": EPHEMERAL, "allowed_mentions": NOBODY}
+            flags = EPHEMERAL | SUPPRESS_EMBEDS
+            body = {"content": clip(told, MOST_UNITS), "flags": flags, "allowed_mentions": NOBODY}
             await self._try(followup(pressed.command), body)
 
     async def send(self, reply: Reply) -> str:
@@ -245,7 +255,7 @@ class Bot:
         command = await self._commands.original(self._turn(heard)) if heard.command is not None else None
         if command is not None:
             if words:
-                body = {"content": clip(words, MOST_UNITS), "allowed_mentions": NOBODY}
+                body = {"content": clip(words, MOST_UNITS), "allowed_mentions": NOBODY, "flags": SUPPRESS_EMBEDS}
                 await self._paced(address, original("PATCH", command), body)
                 self._commands.end(self._turn(heard))
             else:

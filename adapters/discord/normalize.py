@@ -194,7 +194,8 @@ def _message(data: Json, me: Me, roles: Collection[str], ours: Collection[str]) 
     is_addressed = is_private or is_dedicated or _is_addressed(data, typed, replied, me, roles)
     files, told = _files(data), _in_words(data)
     forwarded = [object_of(object_of(one).get("message")) for one in list_of(data.get("message_snapshots"))]
-    for snapshot in forwarded if _reference(data).get("type") == _FORWARD else ():
+    is_forward = _reference(data).get("type") == _FORWARD
+    for snapshot in forwarded if is_forward else ():
         told += ("[forwarded]", *_in_words(snapshot), _plain(text_of(snapshot.get("content")), snapshot, me))
         files += _files(snapshot)
     text = "\n".join(filter(None, (*told, _said(typed, data, me, roles))))
@@ -212,6 +213,7 @@ def _message(data: Json, me: Me, roles: Collection[str], ours: Collection[str]) 
             user_name=name,
             text=clipped(text, MAX_TEXT),
             quoted=_quotation(replied, user_id, me),
+            foreign=is_forward or None,
             in_group=not is_private,
             is_addressed=is_addressed,
             address=_address(me, channel, None if is_private else id),

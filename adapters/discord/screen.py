@@ -119,7 +119,7 @@ class Screen:
         command = await self._commands.original(reply.turn)
         if command is None:
             return None
-        body = {"content": reply.text, "allowed_mentions": NOBODY}
+        body = {"content": reply.text, "allowed_mentions": NOBODY, "flags": SUPPRESS_EMBEDS}
         try:
             return _id_of(await self._write(original("PATCH", command), body))
         except Rejected as error:
@@ -137,7 +137,7 @@ class Screen:
                 await self._write(message_in("DELETE", channel, message))
             elif slot.file is not None:
                 body, files = await self._filed(reply, slot.file)
-                body |= {"allowed_mentions": NOBODY}
+                body |= {"allowed_mentions": NOBODY, "flags": SUPPRESS_EMBEDS}
                 await self._write(message_in("PATCH", channel, message), body, files)
             else:
                 await self._edit(reply.turn, index, _shown(slot), message_in("PATCH", channel, message))

@@ -83,10 +83,17 @@ class NatsRun:
         turn, part = self.assignment.turn, self.assignment.key.partition
         await self._pool.tell(self, Stop(turn=turn, epoch=self._pool.epoch(part), partition=part))
 
-    async def steer(self, joining: str, line: Line) -> None:
+    async def steer(self, joining: str, line: Line, *, is_tainted: bool = False) -> None:
         """Have a message join the turn, if it is not over yet; its end tells whether it did."""
-        turn, part = self.assignment.turn, self.assignment.key.partition
-        command = Steer(turn=turn, epoch=self._pool.epoch(part), partition=part, joining=joining, line=line)
+        part = self.assignment.key.partition
+        command = Steer(
+            turn=self.assignment.turn,
+            epoch=self._pool.epoch(part),
+            partition=part,
+            joining=joining,
+            line=line,
+            tainted=is_tainted or None,
+        )
         await self._pool.tell(self, command)
 
     async def close(self, *, forget: bool) -> None:
@@ -277,6 +284,7 @@ class NatsCliPool:
             agent=assignment.agent,
             lines=assignment.lines,
             pace_ms=assignment.pace_ms,
+            tainted=assignment.is_tainted or None,
             known_calls=assignment.known_calls,
         )
 

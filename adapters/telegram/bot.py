@@ -31,7 +31,7 @@ from adapters.telegram.gather import merged
 from adapters.telegram.intake import Intake, Polling, Settled
 from adapters.telegram.menu import register
 from adapters.telegram.normalize import PLATFORM, File, Halted, Heard, Me, Moved, Normalized, Pressed, normalize
-from adapters.telegram.screen import Screen, place
+from adapters.telegram.screen import NO_PREVIEW, Screen, place
 from adapters.telegram.settings import BotSettings, TelegramSettings
 from factory_contracts.messages import (
     Accepted,
@@ -223,7 +223,13 @@ class Bot:
             hanging = ReplyParameters(message_id=int(message.address.reply_to), allow_sending_without_reply=True)
         await self._paced(
             message.address,
-            SendMessage(chat_id=chat, message_thread_id=thread, text=clip(words, 4096), reply_parameters=hanging),
+            SendMessage(
+                chat_id=chat,
+                message_thread_id=thread,
+                text=clip(words, 4096),
+                reply_parameters=hanging,
+                link_preview_options=NO_PREVIEW,
+            ),
         )
 
     async def _type(self, address: Address) -> None:

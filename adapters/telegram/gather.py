@@ -55,6 +55,7 @@ def merged(parts: Sequence[Heard]) -> Heard:
             "covers": tuple(message.message_id for message in messages),
             "text": (_album(parts) if first.group else _paste(parts))[:MAX_TEXT],
             "quoted": next((message.quoted for message in messages if message.quoted is not None), None),
+            "foreign": any(message.foreign for message in messages) or None,
             "is_addressed": any(message.is_addressed for message in messages),
         }
     )

@@ -155,6 +155,9 @@ _SERVICE = _words(
     """
 )
 
+# What was passed on, taken from another bot's offers or from a list: its words are somebody else's.
+_WRITTEN_BY_OTHERS = _words("forward_origin via_bot contact venue poll")
+
 # In the name of these accounts Telegram passes on what an anonymous administrator, a channel or a linked channel says.
 _STAND_INS = frozenset((1087968824, 136817688, 777000))
 
@@ -281,6 +284,7 @@ def _message(message: Json, update_id: int, me: Me, commands: Collection[str], p
             user_name=sender.name,
             text=clipped("\n".join(filter(None, (forwarded, told, text))), MAX_TEXT),
             quoted=_quotation(message, quoted, author, sender, me),
+            foreign=not _WRITTEN_BY_OTHERS.isdisjoint(message) or None,
             in_group=not place.is_private,
             is_addressed=is_addressed,
             address=place.address(me, pace_ms, message_id),

@@ -28,6 +28,7 @@ SPEC = ToolSpec(
         '{"type":"object","properties":{"expression":{"type":"string","description":"such as (3+4)*2**0.5"}},'
         '"required":["expression"],"additionalProperties":false}'
     ),
+    is_foreign=False,
 )
 
 _TOKEN = re.compile(r"\s*(?:(\d[\d_]*\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?)|([a-z]\w*)|(\*\*|//|[-+*/%^(),]))")

@@ -30,4 +30,4 @@ async def choices(options: list[str]) -> Observation:
     )
 
 
-CHOICES = equip(choices)
+CHOICES = equip(choices, is_foreign=False)

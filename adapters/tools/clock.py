@@ -14,6 +14,7 @@ SPEC = ToolSpec(
         '{"type":"object","properties":{"timezone":{"type":"string",'
         '"description":"an IANA name such as Europe/Berlin; UTC when absent"}},"additionalProperties":false}'
     ),
+    is_foreign=False,
 )
 
 

@@ -191,14 +191,14 @@ class Folder:
             equip(self.list_files, is_idempotent=True),
             equip(self.read_file, is_idempotent=True),
             equip(self.search_files, is_idempotent=True, timeout=60.0),
-            equip(self.send_file, is_idempotent=True),
+            equip(self.send_file, is_idempotent=True, is_foreign=False),
         )
         writing = (
-            equip(self.write_file, effect="write", is_idempotent=True),
-            equip(self.edit_file, effect="write"),
-            equip(self.make_folder, effect="write", is_idempotent=True),
-            equip(self.move_file, effect="write"),
-            equip(self.delete_file, effect="write"),
+            equip(self.write_file, effect="write", is_idempotent=True, is_foreign=False),
+            equip(self.edit_file, effect="write", is_foreign=False),
+            equip(self.make_folder, effect="write", is_idempotent=True, is_foreign=False),
+            equip(self.move_file, effect="write", is_foreign=False),
+            equip(self.delete_file, effect="write", is_foreign=False),
         )
         return reading + writing if can_write else reading
 

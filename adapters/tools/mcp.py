@@ -34,6 +34,7 @@ from mcp.shared.message import SessionMessage
 from adapters.mime import ending_of, kind_of, mime_of
 from factory_contracts.records import Effect
 from factory_contracts.work import AgentSpec, McpServer
+from hub.kernel.foreign import labelled, neutral, visible
 from hub.kernel.harness import MAX_FILES
 from hub.kernel.ports import Equipped, Media, Observation, Occasion, OutcomeUnknown, ToolFailed, ToolSpec
 from hub.kernel.schema import complaint
@@ -104,8 +105,7 @@ class McpServers:
         offers = [offer for answer in asked for offer in answer.result()]
         seconds = self._patience.call + 2 * self._patience.listing
         return tuple(
-            Equipped(ToolSpec(name, offer.description, offer.parameters, offer.effect, seconds), offer)
-            for name, offer in zip(_names(offers), offers, strict=True)
+            Equipped(offer.spec(name, seconds), offer) for name, offer in zip(_names(offers), offers, strict=True)
         )
 
     async def close(self) -> None:
@@ -127,6 +127,11 @@ class _Offer:
     description: str
     parameters: str
     effect: Effect
+
+    def spec(self, name: str, seconds: float) -> ToolSpec:
+        """What a model is told of it: a stranger's words, where the operator does not vouch for the server."""
+        is_strange = not self.server.is_trusted
+        return ToolSpec(name, self.description, self.parameters, self.effect, seconds, is_strange=is_strange)
 
     async def run(self, arguments: str, occasion: Occasion) -> str | Observation:
         """What the server made of it."""
@@ -176,6 +181,11 @@ class _Server:
     def name(self) -> str:
         """The name that its agent gives it."""
         return self._spec.name
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether its words about its tools are taken for the operator's."""
+        return bool(self._spec.trusted)
 
     async def offers(self) -> tuple[_Offer, ...]:
         """What a turn that begins now may use."""
@@ -333,8 +343,9 @@ class _Server:
         # A server's own word that a tool only reads is worth nothing: whoever believes it lets the server decide what
         # is done again after a crash and what a dry run lets through. The operator's list counts.
         effect: Effect = "read" if tool.name in self._spec.reads else "external"
-        description = _clean((tool.description or tool.title or "")[: 2 * MAX_DESCRIPTION])[:MAX_DESCRIPTION]
-        return _Offer(self, tool.name, description or _clean(tool.name), dumps(tool.input_schema), effect)
+        description = neutral((tool.description or tool.title or "")[: 2 * MAX_DESCRIPTION])[:MAX_DESCRIPTION]
+        parameters = neutral(dumps(tool.input_schema, ensure_ascii=False))
+        return _Offer(self, tool.name, description.strip() or neutral(tool.name), parameters, effect)
 
     async def _list_again(self, life: _Life, client: Client) -> bool:
         """Whether the server told its tools once more; one that does not is ended."""
@@ -492,7 +503,7 @@ async def _by_process(
             tasks[2].cancel()
             for stream in (incoming, received, sent, outgoing):
                 stream.close()
-            words = _clean(tail.decode(errors="replace")).strip()
+            words = visible(tail.decode(errors="replace")).strip()
             if words:
                 logger.debug("the server %s said last on its standard error: %r", spec.name, words)
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -761,20 +772,8 @@ def _names(offers: Sequence[_Offer]) -> list[str]:
     return names
 
 
-# What nobody sees though it counts as printable: it can carry words past a person's eye.
-_INVISIBLE = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
-)
-
-
-def _clean(text: str) -> str:
-    """The text without what cannot be seen; lines and spaces stay."""
-    seen = "".join(sign if sign.isprintable() or sign in "\n\t" else " " * sign.isspace() for sign in text)
-    return _INVISIBLE.sub("", seen)
-
-
 def _sentence(text: str) -> str:
-    return " ".join(_clean(text[:MAX_SENTENCE]).split()).rstrip(".")
+    return " ".join(neutral(text[:MAX_SENTENCE]).split()).rstrip(".")
 
 
 _SHAPES: Mapping[str, tuple[type, ...]] = MappingProxyType(
@@ -932,7 +931,7 @@ async def serve(tools: Sequence[Equipped], occasion: Occasion) -> None:
             return _failed(str(failed))
         except TimeoutError:
             return _failed(f"No answer within {equipped.spec.timeout:g} s; whether it took effect is not known.")
-        return types.CallToolResult(content=_content(said))
+        return types.CallToolResult(content=_content(equipped.spec, said))
 
     calls = count(1)
     server = Server("factory", on_list_tools=list_tools, on_call_tool=call_tool)
@@ -952,11 +951,11 @@ def _described(spec: ToolSpec) -> types.Tool:
     )
 
 
-def _content(said: str | Observation) -> list[types.ContentBlock]:
-    """What a tool said and the files it brought, as the protocol has them."""
-    if isinstance(said, str):
-        return [_text(said)]
-    return [*([_text(said.content)] if said.content else []), *map(_block, said.files)]
+def _content(spec: ToolSpec, said: str | Observation) -> list[types.ContentBlock]:
+    """What a tool said, labelled where others wrote it, and the files it brought, as the protocol has them."""
+    told = said if isinstance(said, Observation) else Observation(said)
+    words = labelled(spec.name, told.content) if spec.is_foreign or told.is_foreign else told.content
+    return [*([_text(words)] if told.content or not told.files else []), *map(_block, told.files)]
 
 
 def _block(file: Media) -> types.ContentBlock:

@@ -22,7 +22,7 @@ from math import log
 from pathlib import Path
 from types import MappingProxyType
 
-from hub.kernel.ports import Equipped, Occasion, ToolFailed
+from hub.kernel.ports import Equipped, Observation, Occasion, ToolFailed
 from hub.kernel.schema import equip
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ MAX_QUERY = 1_000
 MAX_TERMS = 24
 BUSY_SECONDS = 5.0
 TIMEOUT = 60.0
-VERSION = 1
+VERSION = 2
 
 # How BM25 weighs a word said often, and a long text; the values that everybody uses.
 _OFTEN = 1.2
@@ -52,6 +52,7 @@ _SCHEMA = (
         topic TEXT NOT NULL,
         text TEXT NOT NULL,
         words TEXT NOT NULL,
+        tainted INTEGER NOT NULL,
         UNIQUE (place, id)
     )""",
     "CREATE INDEX memories_by_age ON memories (place, at)",
@@ -60,6 +61,12 @@ _SCHEMA = (
         USING fts5(place, words, content='memories', content_rowid='number', tokenize='ascii')""",
     "CREATE TABLE owed (cleanings INTEGER NOT NULL)",
     "INSERT INTO owed VALUES (0)",
+    f"PRAGMA user_version = {VERSION}",
+)
+
+# Nobody noted of what was remembered before whether strangers had a hand in it, so it counts as tainted.
+_SINCE_1 = (
+    "ALTER TABLE memories ADD COLUMN tainted INTEGER NOT NULL DEFAULT 1",
     f"PRAGMA user_version = {VERSION}",
 )
 
@@ -89,6 +96,7 @@ class _Note:
     at: float
     topic: str
     text: str
+    is_tainted: bool
 
     def show(self) -> str:
         day = datetime.fromtimestamp(self.at, UTC)
@@ -107,9 +115,9 @@ class Memory:
     def tools(self) -> tuple[Equipped, ...]:
         """`remember`, `recall` and `forget`."""
         return (
-            equip(self.remember, effect="write", is_idempotent=True, timeout=TIMEOUT),
-            equip(self.recall, timeout=TIMEOUT),
-            equip(self.forget, effect="write", is_idempotent=True, timeout=TIMEOUT),
+            equip(self.remember, effect="write", is_idempotent=True, timeout=TIMEOUT, is_foreign=False),
+            equip(self.recall, timeout=TIMEOUT, is_foreign=False),
+            equip(self.forget, effect="write", is_idempotent=True, timeout=TIMEOUT, is_foreign=False),
         )
 
     async def remember(self, text: str, occasion: Occasion, topic: str = "") -> str:
@@ -127,9 +135,9 @@ class Memory:
             )
         if len(topic) > MAX_TOPIC:
             raise ToolFailed(f"The topic may have {MAX_TOPIC} characters: a word or two are enough.")
-        return await asyncio.to_thread(self._remember, _place(occasion), text, topic)
+        return await asyncio.to_thread(self._remember, _place(occasion), text, topic, occasion.is_tainted)
 
-    async def recall(self, occasion: Occasion, query: str = "", most: int = 8) -> str:
+    async def recall(self, occasion: Occasion, query: str = "", most: int = 8) -> str | Observation:
         """Finds what was remembered, best first; without a query the newest notes.
 
         query: words to look for; any of them may do
@@ -145,10 +153,11 @@ class Memory:
         """
         return await asyncio.to_thread(self._forget, _place(occasion), _clean(id).strip("[]").lower())
 
-    def _remember(self, place: str, text: str, topic: str) -> str:
+    def _remember(self, place: str, text: str, topic: str, is_tainted: bool) -> str:
         id = _digest(place, text)
         with self._opened() as file, _writing(file):
-            if file.execute("SELECT 1 FROM memories WHERE place = ? AND id = ?", (place, id)).fetchone():
+            known = "UPDATE memories SET tainted = min(tainted, ?) WHERE place = ? AND id = ?"
+            if file.execute(known, (is_tainted, place, id)).rowcount:
                 return f"This is already remembered as {id}."
             if _count(file, place) >= MAX_MEMORIES:
                 raise ToolFailed(
@@ -156,14 +165,13 @@ class Memory:
                     "Forget what is out of date (recall shows the ids), then try again."
                 )
             words = _join(_words(f"{topic}\n{text}"))
-            row = (place, id, self._now(), len(words), topic, text, words)
-            number = file.execute(
-                "INSERT INTO memories (place, id, at, size, topic, text, words) VALUES (?, ?, ?, ?, ?, ?, ?)", row
-            ).lastrowid
+            row = (place, id, self._now(), len(words), topic, text, words, is_tainted)
+            columns = "place, id, at, size, topic, text, words, tainted"
+            number = file.execute(f"INSERT INTO memories ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row).lastrowid
             file.execute("INSERT INTO search (rowid, place, words) VALUES (?, ?, ?)", (number, place, words))
         return f"Remembered as {id}."
 
-    def _recall(self, place: str, query: str, most: int) -> str:
+    def _recall(self, place: str, query: str, most: int) -> str | Observation:
         with self._opened() as file, _reading(file):
             count = _count(file, place)
             if not count:
@@ -179,7 +187,8 @@ class Memory:
             notes = [_note(file, place, number) for number in numbers]
         if not notes:
             return f"None of the {count} notes here has any of these words; other words, or no query, may find it."
-        return _show(notes)
+        shown = _show(notes)
+        return Observation(shown, is_foreign=True) if any(note.is_tainted for note in notes) else shown
 
     def _forget(self, place: str, id: str) -> str:
         with self._opened() as file:
@@ -300,8 +309,8 @@ def _prepare(file: sqlite3.Connection, path: Path) -> None:
     with _writing(file):
         # Another process may have been faster while this one waited.
         found = _version(file)
-        if found == 0:
-            for statement in _SCHEMA:
+        if found in (0, 1):
+            for statement in _SINCE_1 if found else _SCHEMA:
                 file.execute(statement)
         elif found != VERSION:
             logger.error("the memory %s is of version %s; this program knows version %s", path, found, VERSION)
@@ -341,7 +350,7 @@ def _count(file: sqlite3.Connection, place: str) -> int:
 
 def _note(file: sqlite3.Connection, place: str, number: int) -> _Note:
     row = file.execute(
-        "SELECT number, id, at, topic, text FROM memories WHERE number = ? AND place = ?", (number, place)
+        "SELECT number, id, at, topic, text, tainted FROM memories WHERE number = ? AND place = ?", (number, place)
     ).fetchone()
     return _Note(*row)
 

@@ -135,7 +135,9 @@ class Skills:
             found[name] = skill
         while len(self._read) > MAX_KEPT:
             self._read.pop(next(iter(self._read)))
-        return (equip(Shelf(MappingProxyType(found)).read_skill, is_idempotent=True),) if found else ()
+        return (
+            (equip(Shelf(MappingProxyType(found)).read_skill, is_idempotent=True, is_foreign=False),) if found else ()
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,7 +99,7 @@ async def _kit(url: str, folder: Path) -> AsyncIterator[Kit]:
     identity = Identity(subjects.CLIPOOL, "")
     settings = composition.ClipoolSettings("", identity, folder=folder, agents=folder, variables=variables)
     model = OpenAI(OPENAI, ModelSettings(variables, str(folder)))
-    composed = composition.compose(settings, extra_tools=(equip(tell_time),))
+    composed = composition.compose(settings, extra_tools=(equip(tell_time, is_foreign=False),))
     kit = replace(composed, models=Given({"openai": model}), closers=(*composed.closers, model.close))
     try:
         yield kit

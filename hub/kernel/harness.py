@@ -7,22 +7,26 @@ the same call the same id: what an earlier attempt did is told to the model inst
 A model that fails is asked again, then the next one of the agent is; what was said stays, and the next goes on there.
 
 What tools bring for the person, files and things to say next, goes with an answer that is complete, and with no other.
+
+What tools bring from elsewhere reaches the model labelled, and taints the turn from then on.
 """
 
-from dataclasses import dataclass, replace
-from json import dumps, loads
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from json import loads
 from typing import Literal
 
 from factory_contracts.messages import Attachment, Outcome
-from factory_contracts.work import KnownCall
+from factory_contracts.work import Approvals, KnownCall
+from hub.kernel.addresses import Heard
 from hub.kernel.approval import digest
 from hub.kernel.events import Called, Did, Failed, Finished, Kept, ModelEvent, Said, Thought
+from hub.kernel.foreign import labelled, named
 from hub.kernel.ports import ModelMessage, ModelRequest, Spoken, ToolCalls, ToolResult, ToolSpec
-from hub.kernel.schema import complaint
+from hub.kernel.schema import complaint, read
+from hub.kernel.taint import Ground, may_name, provided, reasons, said_in
 
 MAX_ANSWER = 1_000_000
-MAX_ARGUMENTS = 100_000
-MAX_NESTING = 64
 MAX_OBSERVATION = 250_000
 MAX_FILES = 10
 MAX_FILE = 20 * 1024 * 1024
@@ -57,17 +61,23 @@ class Begin:
     max_calls: int = 20
     known_calls: tuple[KnownCall, ...] = ()
     is_dry: bool = False
+    approvals: Approvals = field(default_factory=Approvals)
+    ground: Ground = field(default_factory=Ground)
 
 
 @dataclass(frozen=True, slots=True)
 class ToolFinished:
-    """A tool came back, or broke; either way the content is what the model reads. The rest is for the person."""
+    """A tool came back, or broke; either way the content is what the model reads. The rest is for the person.
+
+    What is foreign came from elsewhere, and not from this system.
+    """
 
     call: str
     content: str
     is_error: bool = False
     attachments: tuple[Attachment, ...] = ()
     choices: tuple[str, ...] = ()
+    is_foreign: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +96,8 @@ class Steer:
 
     joining: str
     line: Spoken
+    is_tainted: bool = False
+    trusted: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +169,7 @@ class End:
     joined: tuple[str, ...] = ()
     attachments: tuple[Attachment, ...] = ()
     choices: tuple[str, ...] = ()
+    is_tainted: bool = False
 
 
 Command = AskModel | UseTool | Skip | Say | Show | End
@@ -187,6 +200,7 @@ class Course:
     given: Begin
     messages: tuple[ModelMessage, ...]
     models: tuple[str, ...]
+    ground: Ground
     said: int = 0
     calls: int = 0
     steers: tuple[Steer, ...] = ()
@@ -267,8 +281,41 @@ def room(state: State) -> int:
             return 0
 
 
+def ground(state: State) -> Ground:
+    """What the turn stands on by now, for another agent that it asks."""
+    match state:
+        case Asking() | Using():
+            return replace(state.course.ground, before=tuple(_heard(state)))
+        case Idle() | Over():
+            return Ground()
+
+
+def is_tainted(state: State) -> bool:
+    """Whether the model was shown what came from elsewhere."""
+    return isinstance(state, Asking | Using) and state.course.ground.is_tainted
+
+
+def may_show(state: State, address: str) -> bool:
+    """Whether an address may stand in an answer that is tainted."""
+    if not isinstance(state, Asking | Using):
+        return False
+    return may_name(address, state.course.given.approvals, _heard(state))
+
+
+def _heard(state: Asking | Using) -> Iterator[Heard]:
+    """All that was said to the model and by it, in order."""
+    given, before = state.course.given, state.course.ground.before
+    yield Heard(given.request.system)
+    yield from before or ()
+    yield from said_in(state.course.messages, len(given.request.messages), is_helper=before is not None)
+    if isinstance(state, Asking):
+        yield from provided(state.kept)
+
+
 def _begin(given: Begin) -> Step:
-    return _ask(Course(given, given.request.messages, (given.request.model, *given.fallbacks)))
+    tools = given.request.tools
+    ground = replace(given.ground, is_tainted=given.ground.is_tainted or any(tool.is_strange for tool in tools))
+    return _ask(Course(given, given.request.messages, (given.request.model, *given.fallbacks), ground))
 
 
 def _ask(course: Course, *, retries: int = 0, delay: float = 0.0, is_continuing: bool = False) -> Step:
@@ -277,11 +324,21 @@ def _ask(course: Course, *, retries: int = 0, delay: float = 0.0, is_continuing:
             course,
             messages=course.messages + tuple(steer.line for steer in course.steers),
             joined=course.joined + tuple(steer.joining for steer in course.steers),
+            ground=_steered(course),
             steers=(),
         )
     course = replace(course, calls=course.calls + 1)
     request = replace(course.given.request, model=course.models[0], messages=course.messages)
     return Asking(course, retries=retries, is_continuing=is_continuing), (AskModel(request, delay),)
+
+
+def _steered(course: Course) -> Ground:
+    """The ground with what joins the turn now."""
+    ground = course.ground
+    for steer in course.steers:
+        is_tainted = ground.is_tainted or steer.is_tainted
+        ground = replace(ground, is_tainted=is_tainted, trusted=(*ground.trusted, steer.trusted))
+    return ground
 
 
 def _hear(state: Asking, event: Event) -> Step:
@@ -295,7 +352,9 @@ def _hear(state: Asking, event: Event) -> Step:
         case Kept():
             return replace(state, kept=(*state.kept, event.content)), ()
         case Did():
-            return state, (Show(event.call, event.tool, event.state, event.text),)
+            # What the provider's own tools brought, only the model has seen.
+            course = replace(state.course, ground=state.course.ground.after(None, ""))
+            return replace(state, course=course), (Show(event.call, event.tool, event.state, event.text),)
         case Steer():
             return replace(state, course=_steer(state.course, event)), ()
         case Begin() | ToolFinished():
@@ -397,7 +456,7 @@ def _advance(state: Using) -> Step:
             break
         else:
             running.append(wanted)
-            commands += (_line(wanted, "running"), UseTool(wanted.call, wanted.plan, wanted.arguments, wanted.digest))
+            commands += (_line(wanted, "running"), _use(state, wanted, wanted.plan))
         del waiting[0]
     state = replace(
         state, waiting=tuple(waiting), running=tuple(running), results=tuple(results), brought=tuple(brought)
@@ -407,6 +466,16 @@ def _advance(state: Using) -> Step:
     course = _resulted(state)
     after, more = _ask(course) if course.may_ask else _exhausted(course)
     return after, (*commands, *more)
+
+
+def _use(state: Using, wanted: Wanted, tool: ToolSpec) -> UseTool:
+    course = state.course
+    asks = (
+        ()
+        if course.given.is_dry
+        else reasons(tool, wanted.arguments, course.ground, course.given.approvals, _heard(state))
+    )
+    return UseTool(wanted.call, tool, wanted.arguments, wanted.digest, asks)
 
 
 def _must_wait(wanted: Wanted, running: list[Wanted]) -> bool:
@@ -441,7 +510,10 @@ def _note(state: Using, event: ToolFinished) -> Step:
             break
     else:
         return state, ()
-    result = ToolResult(wanted.call, wanted.name, _bounded(event.content), event.is_error)
+    content = _bounded(event.content)
+    if event.is_foreign and content:
+        content = labelled(wanted.name, content)
+    result = ToolResult(wanted.call, wanted.name, content, event.is_error, event.is_foreign)
     running = tuple(other for other in state.running if other is not wanted)
     brought = (*state.brought, event) if event.attachments or event.choices else state.brought
     state = replace(state, running=running, results=(*state.results, result), brought=brought)
@@ -462,7 +534,7 @@ def _plan(state: Asking) -> tuple[Course, tuple[Wanted, ...]]:
     planned: list[Wanted] = []
     for called in state.called:
         name = called.tool[:MAX_TOOL_NAME] or "unnamed"
-        arguments, problem = _read(called.arguments)
+        arguments, problem = read(called.arguments)
         known_by = digest(called.tool, arguments)
         digests.append(known_by[:CALL_DIGEST])
         call = f"{known_by[:CALL_DIGEST]}-{digests.count(known_by[:CALL_DIGEST])}"
@@ -498,8 +570,9 @@ def _permit(given: Begin, spec: ToolSpec, known: KnownCall | None, call: str, ar
     if spec.effect == "read":
         return spec
     if known is not None and known.outcome != "unknown":
-        content = f"This was done in an earlier attempt at the same answer, and said: {known.content}"
-        return ToolResult(call, spec.name, content, is_error=known.outcome == "error")
+        said = labelled(spec.name, known.content) if spec.is_foreign else known.content
+        content = f"This was done in an earlier attempt at the same answer, and said: {said}"
+        return ToolResult(call, spec.name, content, known.outcome == "error", spec.is_foreign)
     if known is not None and not spec.is_idempotent:
         content = (
             "This was begun in an earlier attempt at the same answer, and whether it took effect is not known. "
@@ -509,27 +582,6 @@ def _permit(given: Begin, spec: ToolSpec, known: KnownCall | None, call: str, ar
     if given.is_dry:
         return ToolResult(call, spec.name, f"Dry run: {spec.name} would have been called with {arguments}.")
     return spec
-
-
-def _read(arguments: str) -> tuple[str, str]:
-    """The arguments in one spelling, and what is wrong with them."""
-    if len(arguments) > MAX_ARGUMENTS:
-        return "{}", f"The arguments are longer than {MAX_ARGUMENTS} characters."
-    try:
-        value = loads(arguments or "{}")
-        if not isinstance(value, dict):
-            return "{}", "The arguments are no JSON object."
-        if _nests(value, MAX_NESTING):
-            return "{}", f"The arguments are nested more than {MAX_NESTING} deep."
-        return dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False), ""
-    except (ValueError, RecursionError):
-        return "{}", "The arguments are no valid JSON."
-
-
-def _nests(value: object, levels: int) -> bool:
-    """Whether the value is nested deeper than so many levels."""
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return any(levels == 1 or _nests(one, levels - 1) for one in inner if isinstance(one, dict | list))
 
 
 def _abandon(state: Asking, why: str) -> Course:
@@ -566,13 +618,15 @@ def _resulted(state: Using) -> Course:
     """The course with every result and what it brought, in the order of the calls."""
     found = {result.call: result for result in state.results}
     brought = {event.call: event for event in state.brought}
-    course, results = state.course, []
+    course, results, ground = state.course, [], state.course.ground
     for wanted in state.wanted:
         result = found[wanted.call]
+        if result.is_foreign:
+            ground = ground.after(wanted.plan if isinstance(wanted.plan, ToolSpec) else None, wanted.arguments)
         if wanted.call in brought:
             course, result = _load(course, brought[wanted.call], result)
         results.append(result)
-    return replace(course, messages=(*course.messages, *results))
+    return replace(course, messages=(*course.messages, *results), ground=ground)
 
 
 def _load(course: Course, brought: ToolFinished, result: ToolResult) -> tuple[Course, ToolResult]:
@@ -585,14 +639,15 @@ def _load(course: Course, brought: ToolFinished, result: ToolResult) -> tuple[Co
             continue
         if not is_there:
             held.append(file)
-        words.append(f"[the file {file.name!r} ({file.mime}, {file.size:,} bytes) goes to the person with your answer]")
+        about = f"{named(file.name)!r} ({file.mime}, {file.size:,} bytes)"
+        words.append(f"[the file {about} goes to the person with your answer]")
     course = replace(course, attachments=tuple(held), choices=brought.choices or course.choices)
     return course, replace(result, content="\n".join(words))
 
 
 def unsent(name: str, why: str) -> str:
     """What a model is told of a file that does not go to the person."""
-    return f"[the file {name!r} does not go to the person: {why}]"
+    return f"[the file {named(name)!r} does not go to the person: {why}]"
 
 
 def _steer(course: Course, event: Steer) -> Course:
@@ -615,7 +670,7 @@ def _fail(course: Course, reason: str, words: str = "Sorry, I could not finish t
 
 
 def _end(course: Course, outcome: Outcome, words: str = "", reason: str = "") -> Step:
-    end = End(outcome, reason, course.joined)
+    end = End(outcome, reason, course.joined, is_tainted=course.ground.is_tainted)
     if outcome == "complete":
         end = replace(end, attachments=course.attachments, choices=course.choices)
     return Over(course.messages), (Say(words), end) if words else (end,)

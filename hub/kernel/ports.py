@@ -87,6 +87,7 @@ class Assignment:
     lines: tuple[Line, ...]
     pace_ms: int
     known_calls: tuple[KnownCall, ...] = ()
+    is_tainted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ class Run(Protocol):
         """Ask the worker to end the turn; its end arrives as an event."""
         ...
 
-    async def steer(self, joining: str, line: Line) -> None:
+    async def steer(self, joining: str, line: Line, *, is_tainted: bool = False) -> None:
         """Have another turn's message join this one at its next model call; its end tells whether it was heard."""
         ...
 
@@ -148,7 +149,8 @@ class ToolSpec:
     """What a model is told of a tool, and what the harness must know to be trusted with it.
 
     `parameters` is a JSON schema; after `timeout` seconds the call is given up. What is idempotent may be done again
-    when nobody knows whether it was done.
+    when nobody knows whether it was done. What a foreign tool says was written elsewhere; a strange one is even
+    described by others. `reaches` names the argument that is an address, which is told to whoever serves it.
     """
 
     name: str
@@ -157,16 +159,20 @@ class ToolSpec:
     effect: Effect = "read"
     timeout: float = 30.0
     is_idempotent: bool = False
+    is_foreign: bool = True
+    is_strange: bool = False
+    reaches: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What a tool call came to, as the model is told."""
+    """What a tool call came to, as the model is told; what is foreign was written elsewhere, and is labelled."""
 
     call: str
     tool: str
     content: str
     is_error: bool = False
+    is_foreign: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,13 +278,14 @@ class Prices(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Occasion:
-    """For whom and where a tool is called."""
+    """For whom and where a tool is called, and whether by a turn that is tainted."""
 
     turn: str
     call: str
     scope: str
     user_id: str
     agent: AgentSpec
+    is_tainted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,13 +293,15 @@ class Observation:
     """What came of a tool, where that is more than words for the model: what the person gets with the answer.
 
     `files` are still to be kept where the person's screen can read them, `attachments` are there already. `choices` are
-    what the person may say next.
+    what the person may say next. What is foreign was written elsewhere, though the tool's own words are not.
     """
 
     content: str = ""
     files: tuple[Media, ...] = ()
     attachments: tuple[Attachment, ...] = ()
     choices: tuple[str, ...] = ()
+    is_foreign: bool = False
+    is_error: bool = False
 
 
 class Tool(Protocol):

@@ -14,6 +14,9 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from factory_contracts.records import Effect
 from hub.kernel.ports import Equipped, Observation, Occasion, ToolSpec
 
+MAX_ARGUMENTS = 100_000
+MAX_NESTING = 64
+
 Function = Callable[..., Awaitable[str | Observation]]
 Schema = Mapping[str, Any]
 
@@ -38,6 +41,8 @@ def describe(
     effect: Effect = "read",
     is_idempotent: bool = False,
     timeout: float = 30.0,
+    is_foreign: bool = True,
+    reaches: str = "",
 ) -> ToolSpec:
     """What a model is told of the function. Raises `TypeError` where a parameter is not described or cannot be."""
     name = name or function.__name__
@@ -60,7 +65,7 @@ def describe(
     if parameters:
         raise TypeError(f"tool {name}: the docstring describes {min(parameters)!r}, which is no parameter")
     whole = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
-    return ToolSpec(name, about, dumps(whole), effect, timeout, is_idempotent)
+    return ToolSpec(name, about, dumps(whole), effect, timeout, is_idempotent, is_foreign=is_foreign, reaches=reaches)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +92,35 @@ def equip(
     effect: Effect = "read",
     is_idempotent: bool = False,
     timeout: float = 30.0,
+    is_foreign: bool = True,
+    reaches: str = "",
 ) -> Equipped:
     """The function's schema and the function itself."""
-    spec = describe(function, name=name, effect=effect, is_idempotent=is_idempotent, timeout=timeout)
+    spec = describe(
+        function,
+        name=name,
+        effect=effect,
+        is_idempotent=is_idempotent,
+        timeout=timeout,
+        is_foreign=is_foreign,
+        reaches=reaches,
+    )
     return Equipped(spec, Bound(function))
+
+
+def read(arguments: str) -> tuple[str, str]:
+    """A model's arguments in one spelling, and what is wrong with them."""
+    if len(arguments) > MAX_ARGUMENTS:
+        return "{}", f"The arguments are longer than {MAX_ARGUMENTS} characters."
+    try:
+        value = loads(arguments or "{}")
+        if not isinstance(value, dict):
+            return "{}", "The arguments are no JSON object."
+        if _nests(value, MAX_NESTING):
+            return "{}", f"The arguments are nested more than {MAX_NESTING} deep."
+        return dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False), ""
+    except (ValueError, RecursionError):
+        return "{}", "The arguments are no valid JSON."
 
 
 def complaint(schema: object, value: object, place: str = "") -> str:
@@ -116,6 +146,12 @@ def complaint(schema: object, value: object, place: str = "") -> str:
     if kinds and not any(_is(kind, value) for kind in kinds):
         return f"{at} must be of type {' or '.join(kinds)}."
     return _bounds(schema, value, at) or _inside(schema, value, place)
+
+
+def _nests(value: object, levels: int) -> bool:
+    """Whether the value is nested deeper than so many levels."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(levels == 1 or _nests(one, levels - 1) for one in inner if isinstance(one, dict | list))
 
 
 def _bounds(schema: Schema, value: object, at: str) -> str:

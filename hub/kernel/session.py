@@ -34,19 +34,21 @@ from factory_contracts.records import (
 )
 from factory_contracts.work import KnownCall, Line
 from hub.kernel.approval import Approval
+from hub.kernel.foreign import labelled, named, neutral, unmarked
 
 SEEN_KEPT = 1_000
 COMPACT_AFTER = 25
 NOTHING = Decimal(0)
 HISTORY_EXCHANGES = 50
 HISTORY_CHARACTERS = 100_000
+QUOTED = "quoted"
 COMPACT = "/compact"
 EXPAND = "/expand"
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """One exchange of the conversation."""
+    """One exchange of the conversation: tainted where the model was shown what came from elsewhere."""
 
     turn: str
     asked: str
@@ -54,6 +56,8 @@ class Passage:
     user_name: str = ""
     attachments: tuple[Attachment, ...] = ()
     outcome: Outcome = "complete"
+    is_tainted: bool = False
+    is_trusted: bool = False
     _lines: tuple[Line, ...] = field(default=(), init=False, repr=False, compare=False)
 
     @property
@@ -68,11 +72,21 @@ class Passage:
         return len(self.asked) + len(self.answered)
 
     def _make_lines(self) -> tuple[Line, ...]:
-        asked = Line(role="user", text=self.asked, attachments=self.attachments)
+        asked = Line(role="user", text=self.asked, attachments=self.attachments, trusted=self.is_trusted or None)
         lines = (asked, Line(role="assistant", text=self.answered)) if self.answered else (asked,)
         # It looks the same before and after.
         object.__setattr__(self, "_lines", lines)
         return lines
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """What another turn asked that was heard in this one."""
+
+    turn: str
+    asked: str
+    is_tainted: bool
+    is_trusted: bool
 
 
 @dataclass(slots=True)
@@ -88,8 +102,9 @@ class OpenTurn:
     bubbles: tuple[str, ...] = ()
     answer: TurnAnswered | TurnRefused | None = None
     known_calls: tuple[KnownCall, ...] = ()
-    joined: tuple[tuple[str, str], ...] = ()
+    joined: tuple[Joined, ...] = ()
     again: Passage | None = None
+    quotes_known: bool = False
     approvals: tuple[Approval, ...] = ()
 
     @property
@@ -100,8 +115,27 @@ class OpenTurn:
     @property
     def asked(self) -> str:
         """What a model is asked: the message, or the earlier one that is asked again, and what joined it."""
-        first = self.again.asked if self.again is not None else _asked(self.message)
-        return "\n\n".join((first, *(text for _, text in self.joined)))
+        first = self.again.asked if self.again is not None else _asked(self)
+        return "\n\n".join((first, *(other.asked for other in self.joined)))
+
+    @property
+    def line(self) -> Line:
+        """The same, as a model is shown it."""
+        return Line(role="user", text=self.asked, attachments=self.attachments, trusted=self.is_trusted or None)
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether all of it that is not labelled was written by an owner or somebody trusted."""
+        is_first = self.trust != "public" and (self.again is None or self.again.is_trusted)
+        return is_first and all(other.is_trusted for other in self.joined)
+
+    @property
+    def is_tainted(self) -> bool:
+        """Whether any of it comes from strangers, from files or from elsewhere."""
+        message = self.message
+        is_foreign = bool(message.foreign or message.attachments or (message.quoted and not self.quotes_known))
+        is_old = self.again is not None and self.again.is_tainted
+        return self.trust == "public" or is_foreign or is_old or any(other.is_tainted for other in self.joined)
 
     @property
     def attachments(self) -> tuple[Attachment, ...]:
@@ -206,6 +240,7 @@ class Session:
     model: str | None = None
     summary: str = ""
     summarised: str | None = None
+    is_summary_tainted: bool = False
     used: Used = UNUSED
     latest: Reply | None = None
     forgotten: int = 0
@@ -250,7 +285,7 @@ class Session:
                     self.superseded += 1
                     by = self.turns.get(record.by)
                     if by is not None and not by.is_answered:
-                        by.joined = (*by.joined, (turn.turn, _asked(turn.message)))
+                        by.joined = (*by.joined, Joined(turn.turn, turn.asked, turn.is_tainted, turn.is_trusted))
             case ReplyShown() | ReplyUndeliverable():
                 turn = self.turns.get(record.turn)
                 if turn is not None and turn.is_answered:
@@ -302,8 +337,24 @@ class Session:
 
     def lines(self, turn: OpenTurn) -> tuple[Line, ...]:
         """What the model is shown: as much of the conversation as fits, then the message."""
-        asked = turn.asked
-        room = HISTORY_CHARACTERS - len(asked)
+        line = turn.line
+        lines: list[Line] = []
+        if self.summary:
+            lines.append(Line(role="user", text=f"[What was said before, in short: {self.summary}]"))
+        for passage in reversed(self._shown_with(len(line.text))):
+            lines += passage.lines
+        lines.append(line)
+        return tuple(lines)
+
+    def is_tainted(self, turn: OpenTurn) -> bool:
+        """Whether what the model is shown holds anything of strangers, of files or from elsewhere."""
+        if turn.is_tainted or (self.summary and self.is_summary_tainted):
+            return True
+        return any(passage.is_tainted for passage in self._shown_with(len(turn.asked)))
+
+    def _shown_with(self, length: int) -> list[Passage]:
+        """The passages that are shown with a message of this length, the newest first."""
+        room = HISTORY_CHARACTERS - length
         chosen: list[Passage] = []
         for passage in reversed(self.history):
             room -= passage.size
@@ -311,13 +362,7 @@ class Session:
             if room < 0 or passage.turn == self.summarised:
                 break
             chosen.append(passage)
-        lines: list[Line] = []
-        if self.summary:
-            lines.append(Line(role="user", text=f"[What was said before, in short: {self.summary}]"))
-        for passage in reversed(chosen):
-            lines += passage.lines
-        lines.append(Line(role="user", text=asked, attachments=turn.attachments))
-        return tuple(lines)
+        return chosen
 
     @property
     def is_long(self) -> bool:
@@ -339,12 +384,15 @@ class Session:
                     user_name=passage.user_name,
                     attachments=passage.attachments,
                     outcome=passage.outcome,
+                    tainted=passage.is_tainted or None,
+                    trusted=passage.is_trusted or None,
                 )
                 for passage in self.history
             ),
             forgotten=self.forgotten,
             summary=self.summary,
             summarised=self.summarised,
+            tainted=self.is_summary_tainted or None,
             agent=self.agent,
             model=self.model,
             usage=self.used.usage(),
@@ -393,8 +441,20 @@ class Session:
         for platform_id in record.message.ids:
             self.seen.setdefault(self._id(platform_id), record.turn)
         self.seen[record.turn] = record.turn
-        self.turns[record.turn] = OpenTurn(record.message, record.turn, record.trust, sequence, record.at, record.start)
+        turn = OpenTurn(record.message, record.turn, record.trust, sequence, record.at, record.start)
+        turn.quotes_known = self._knows(record.message.quoted)
+        self.turns[record.turn] = turn
         self.received += 1
+
+    def _knows(self, quoted: str | None) -> bool:
+        """Whether a quotation is of something that was said here and is not tainted, however a platform spells it."""
+        letters = _letters(quoted or "")
+        return bool(letters) and any(
+            letters in _letters(said)
+            for passage in self.history
+            if not passage.is_tainted
+            for said in (passage.answered, passage.asked)
+        )
 
     def _started(self, name: str, start: Start) -> None:
         turn = self.turns.get(name)
@@ -413,16 +473,24 @@ class Session:
         self.answered_since += 1
         word = turn.message.text.strip().partition(" ")[0]
         if word == EXPAND:
-            self.summary, self.summarised = "", None
+            self._unsummarise()
         # What the hub itself answered is no part of the conversation that a model is shown.
         if record.agent is None:
             return
         if word == COMPACT:
             if record.outcome == "complete" and self.history:
                 self.summary, self.summarised = record.text, self.history[-1].turn
+                self.is_summary_tainted = bool(record.tainted)
         else:
             passage = Passage(
-                record.turn, turn.asked, record.text, turn.message.user_name, turn.attachments, record.outcome
+                record.turn,
+                turn.asked,
+                record.text,
+                turn.message.user_name,
+                turn.attachments,
+                record.outcome,
+                bool(record.tainted) or turn.is_tainted,
+                turn.is_trusted,
             )
             self._remember((*self.history, passage))
         self.used = self.used.plus(record.usage)
@@ -452,7 +520,8 @@ class Session:
     def _change(self, record: SessionOpened | Bound | HeadMoved) -> None:
         match record:
             case SessionOpened():
-                self.history, self.forgotten, self.summary, self.summarised = (), 0, "", None
+                self.history, self.forgotten = (), 0
+                self._unsummarise()
             case Bound():
                 self.agent, self.model = record.agent, record.model
             case HeadMoved():
@@ -466,11 +535,14 @@ class Session:
             kept = turns.index(record.after) + 1 if record.after in turns else len(turns)
         # A summary of what is taken back is taken back with it.
         if any(one.turn == self.summarised for one in self.history[kept:]):
-            self.summary, self.summarised = "", None
+            self._unsummarise()
         turn = self.turns.get(record.turn)
         if record.again and turn is not None and kept < len(self.history):
             turn.again = self.history[kept]
         self.history = self.history[:kept]
+
+    def _unsummarise(self) -> None:
+        self.summary, self.summarised, self.is_summary_tainted = "", None, False
 
     def _compacted(self, sequence: int, record: Compacted, is_late: bool) -> None:
         self.compacted = sequence
@@ -482,6 +554,7 @@ class Session:
         self.agent, self.model = record.agent, record.model
         self.used = UNUSED.plus(record.usage)
         self.summary, self.summarised = record.summary, record.summarised
+        self.is_summary_tainted = bool(record.tainted)
         self.forked = record.id if record.id.startswith("fork.") else ""
         self.forgotten = record.forgotten
         self.history = tuple(
@@ -492,6 +565,8 @@ class Session:
                 exchange.user_name,
                 exchange.attachments,
                 exchange.outcome,
+                bool(exchange.tainted),
+                bool(exchange.trusted),
             )
             for exchange in record.history
         )
@@ -511,12 +586,22 @@ def fold(platform: str, bot_id: str, scope_id: str, records: Iterable[tuple[int,
     return session
 
 
-def _asked(message: InboundMessage) -> str:
-    """The message as a model reads it: in a group the speaker's name, and what the message answers to."""
-    text = message.text
+def _asked(turn: OpenTurn) -> str:
+    """The message as a model reads it: in a group the speaker's name, and what the message answers to.
+
+    What is not the sender's own is labelled, and what a stranger says can mean nothing but what it says.
+    """
+    message = turn.message
+    text = neutral(message.text) if turn.trust == "public" else unmarked(message.text)
+    if message.foreign:
+        text = labelled("passed on", message.text)
     if message.quoted:
-        quoted = "\n".join(f"> {line}" for line in message.quoted.splitlines())
-        text = f"{quoted}\n\n{text}"
+        quoted = "\n".join(f"> {line}" for line in neutral(message.quoted).splitlines())
+        text = f"{quoted if turn.quotes_known else labelled(QUOTED, message.quoted)}\n\n{text}"
     if message.in_group and message.user_name:
-        text = f"{message.user_name}: {text}"
+        text = f"{named(message.user_name)}: {text}"
     return text
+
+
+def _letters(text: str) -> str:
+    return "".join(filter(str.isalnum, text))

@@ -25,7 +25,8 @@ What was seen: `server.screen(chat)` has `messages` (each `Shown` with `text`, `
 `await server.until(claim)` waits for a claim without sleeping.
 
 `server.faults` must be empty at the end of each test of the product. A fault is: a method or parameter that is not
-known here or of a wrong type, `parse_mode`, entities that Telegram would drop or misplace, a write during a penalty.
+known here or of a wrong type, `parse_mode`, entities that Telegram would drop or misplace, a write during a penalty,
+and a text whose links would show what is behind them (unless `server.lets_unfurl`).
 
 `server.plan("sendMessage", Cut(after=True), times=2, chat=chat)` lets the next calls go wrong (see `trouble`; "*" is
 any method). A planned 429 with `retry_after` begins a penalty for its chat.
@@ -66,6 +67,8 @@ WRITES = frozenset(name for name in METHODS if name.startswith(("send", "edit"))
     "deleteMessage",
     "setMessageReaction",
 }
+# What says a text in which Telegram looks for a link, to show what is behind it.
+PREVIEWED = frozenset({"sendMessage", "editMessageText"})
 # What a form of the largest file may be in all.
 MOST_BODY = UPLOAD + (1 << 20)
 
@@ -85,6 +88,8 @@ class BotApi(People):
         super().__init__(Clock(speed, tick), Ledger(ledger), budgets)
         # What else is served, by the first part of its path.
         self.routes: dict[str, Callable[[web.Request], Awaitable[web.StreamResponse]]] = {}
+        # Whether a link may show what is behind it.
+        self.lets_unfurl = False
         self._port = port
         self._planned: list[Planned] = []
         self._runner: web.AppRunner | None = None
@@ -170,7 +175,10 @@ class BotApi(People):
             if unread is not None:
                 raise unread
             method = method_called(name)
-            response = await self._answer(bot, method, arguments(method, given, uploads), request)
+            parsed = arguments(method, given, uploads)
+            response = await self._answer(bot, method, parsed, request)
+            if not self.lets_unfurl and method in PREVIEWED and _unfurls(parsed):
+                self._blame(call, "without is_disabled, its links would show what is behind them")
             status, description = response.status, ""
         except Refused as refused:
             if refused.fault:
@@ -263,6 +271,10 @@ async def _read(request: web.Request) -> tuple[Json, dict[str, Upload]]:
     except web.HTTPRequestEntityTooLarge:
         raise Refused(413) from None
     return given, uploads
+
+
+def _unfurls(given: Json) -> bool:
+    return bool(given.get("text")) and not given.get("link_preview_options", {}).get("is_disabled")
 
 
 def _result(result: Any) -> web.Response:

@@ -93,6 +93,7 @@ async def opened(budgets: Budgets = UNLIMITED, speed: float = 1.0, **how: Any) -
         BotApi(budgets=budgets, speed=speed, tick=lambda: now[0]) as server,
         aiohttp.ClientSession() as http,
     ):
+        server.lets_unfurl = True
         bot = server.bot(TOKEN, **how)
         ann, bob = server.user("Ann", username="ann_lee"), server.user("Bob")
         private, group = server.chat("private", ann), server.chat("supergroup", ann, bob)
@@ -151,6 +152,15 @@ async def test_the_libraries_know_their_bot(scene: Scene, ptb: telegram.Bot, aio
     assert (me.id, me.has_topics_enabled) == (42, False)
     assert not me.model_extra
     assert not scene.server.faults
+
+
+async def test_a_text_whose_links_would_show_what_is_behind_them_is_a_fault(scene: Scene) -> None:
+    scene.server.lets_unfurl = False
+    chat = scene.private.id
+    sent = await scene.call("sendMessage", chat_id=chat, text="x", link_preview_options={"is_disabled": True})
+    await scene.call("editMessageText", chat_id=chat, message_id=sent["message_id"], text="y")
+
+    assert [(fault.method, "links" in fault.what) for fault in scene.server.faults] == [("editMessageText", True)]
 
 
 async def test_an_update_is_kept_until_a_greater_offset_confirms_it(scene: Scene, ptb: telegram.Bot) -> None:
@@ -1303,7 +1313,8 @@ async def test_another_process_moves_people_and_reads_what_happened(tmp_path: Pa
         made = await ask("chat", kind="private", members=["Ann"])
         await ask("say", chat=made["chat"], text="Hello")
         call = f"{url}/bot{TOKEN}"
-        given: Json = {"chat_id": made["chat"], "text": "Hi", "reply_markup": YES_NO}
+        unseen = {"is_disabled": True}
+        given: Json = {"chat_id": made["chat"], "text": "Hi", "reply_markup": YES_NO, "link_preview_options": unseen}
         sent = await (await http.post(f"{call}/sendMessage", json=given)).json()
         await ask("press", chat=made["chat"], message=sent["result"]["message_id"], button="No")
         await ask("plan", method="getMe", trouble="page", status=503)

@@ -19,6 +19,7 @@ from workers.clipool.composition import ClipoolSettings, compose
 
 SCOUT = 'model = "scripted"\n'
 SKILL = "---\nname: {name}\ndescription: About {name}.\n---\n{text}\n"
+KEY = "sk-ant-api03-whoever-sees-this-owns-it"
 MCP = SCOUT + "[[mcp]]\nname = 'tickets'\n"
 
 
@@ -133,6 +134,8 @@ def test_the_hash_changes_with_the_soul(tmp_path: Path) -> None:
         (MCP + "url = 'https://'\n", "4: mcp.url: must begin with http:// or https:// and name a host"),
         (MCP + "url = 'http://x'\nenv = ['A']\n", "5: mcp.env: goes with a command"),
         (MCP + "command = ['x']\nbearer = 'A'\n", "5: mcp.bearer: goes with a url"),
+        (MCP + f"command = ['x', '--key={KEY}']\n", "4: mcp.command: holds a secret, and everybody on the machine"),
+        (MCP + "url = 'https://ann:pa55word@x'\n", "4: mcp.url: holds a secret; name a variable that does"),
         (MCP + "command = 'x'\n", "4: mcp.command: must be a list of strings"),
         (MCP.replace("tickets", "Tickets") + "command = ['x']\n", "3: mcp.name: string should match pattern"),
         (

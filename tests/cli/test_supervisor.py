@@ -234,7 +234,7 @@ def test_one_child_serves_all_bots_of_a_platform_and_no_other_process_knows_a_to
     assert set(pids) == {"supervisor", "nats", "hub", "clipool", platform}
     assert platform in status
     knowing = {name for name, pid in pids.items() if token in proc(pid, "environ")}
-    assert knowing <= {"supervisor", platform, "nats"}
+    assert knowing <= {"supervisor", platform}
     assert not [name for name, pid in pids.items() if token in proc(pid, "cmdline")]
     assert token not in status + "".join(path.read_text() for path in (factory.home / "log").iterdir())
     assert (factory.home / "spokes").stat().st_mode & 0o777 == 0o700
@@ -246,7 +246,11 @@ def nowhere(platform: str) -> dict[str, str]:
 
 
 def proc(pid: int, file: str) -> str:
-    return Path(f"/proc/{pid}/{file}").read_text(errors="replace")
+    """What the kernel tells of a process; of what it keeps from us, nothing."""
+    try:
+        return Path(f"/proc/{pid}/{file}").read_text(errors="replace")
+    except PermissionError:
+        return ""
 
 
 def test_a_spoke_that_dies_again_and_again_takes_nobody_with_it(factory: Factory) -> None:

@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from adapters.discord.layout import MOST_UNITS, in_markdown
+from hub.kernel.approval import worded
 
 WORDS = st.sampled_from(
     (
@@ -93,6 +94,18 @@ def test_a_question_stands_whole_below_the_answer_and_changes_no_message_that_is
         assert 0 < len(page.encode("utf-16-le", "surrogatepass")) // 2 <= MOST_UNITS
         assert fences(page) % 2 == 0
     assert layout.pages(text, None, False) == before
+
+
+@given(st.dictionaries(st.text(max_size=70), LINES | st.text(max_size=700), max_size=4))
+@settings(deadline=None, max_examples=60)
+def test_all_arguments_of_a_call_are_read_in_what_the_hub_asks(arguments: dict[str, object]) -> None:
+    question = worded("send", "external", arguments, ["it reaches outside"], 1.0)
+    named = question.split("```\n")[1].rstrip("`\n")
+
+    shown = "".join(in_markdown().pages("||Look [here", None, False, question))
+
+    told = shown.replace("\u200b", "").replace("```", "")
+    assert "".join(named.replace("```", "").split()) in "".join(told.split())
 
 
 def test_nothing_in_an_answer_hides_what_a_question_says() -> None:

@@ -187,6 +187,8 @@ def test_stickers_polls_and_what_is_passed_on_are_told_in_words() -> None:
     assert heard(message("", poll=poll)).message.text == "[poll Tea? (Yes / No)]"
     forward = message("", message_reference={"type": 1}, message_snapshots=[snapshot])
     assert heard(forward).message.text == "[forwarded]\n[sticker Wave]\nold @bob"
+    assert heard(forward).message.foreign
+    assert heard(message("mine")).message.foreign is None
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,8 @@ class People:
         self.nonces: dict[tuple[int, int, str], tuple[float, Message]] = {}
         # Whether a bot may call people out.
         self.lets_ping = False
+        # Whether a link in what it says may show what is behind it.
+        self.lets_unfurl = False
         # Where the gateway is, for who resumes.
         self.gateway_url = ""
 

@@ -671,6 +671,7 @@ def _content(
             if is_needed and name not in may:
                 raise no(50013)
     called = _pings(asked, body, channel, text, replied, "mention_everyone" in may)
+    _check_links(asked, text, flags)
     return _Content(text, embeds, numbered(components), files, flags, called)
 
 
@@ -686,6 +687,12 @@ def _pings(asked: Asked, body: Json, channel: Channel, text: str, replied: Messa
         if called.noted:
             asked.faults.append(f"calls out {', '.join(called.noted)}")
     return called
+
+
+def _check_links(asked: Asked, text: str, flags: int) -> None:
+    """Discord fetches what a link leads to, and so tells its words to whoever serves it."""
+    if text and not (flags & SUPPRESS_EMBEDS or asked.people.lets_unfurl):
+        asked.faults.append("without SUPPRESS_EMBEDS, links would unfurl")
 
 
 def _check_flags(flags: int, known: int) -> None:
@@ -764,6 +771,8 @@ def _change(asked: Asked, message: Message, body: Json, bot: Bot) -> None:
         message.pings = _pings(asked, body, message.channel, text, None, "mention_everyone" in may)
     # An edit that does not speak of flags leaves them.
     suppressed = (flags if "flags" in body else message.flags) & SUPPRESS_EMBEDS
+    if "content" in body:
+        _check_links(asked, text, suppressed)
     kept = message.flags & ~(LOADING | SUPPRESS_EMBEDS) | suppressed | flags & IS_COMPONENTS_V2
     message.text, message.embeds, message.files, message.flags = text, embeds, files, kept
     message.components = numbered(components)

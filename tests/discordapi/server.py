@@ -31,7 +31,8 @@ What was seen: `server.screen(channel)` has `messages` (each `Shown` with `text`
 
 `server.faults` must be empty at the end of each test of the product. A fault is: a route, method or field that is not
 known here or of a wrong type, a call during a penalty, what a bot says to the gateway that ends the connection, a text
-without `allowed_mentions`, and one that calls somebody out (unless `server.lets_ping`).
+without `allowed_mentions`, one that calls somebody out (unless `server.lets_ping`), and one whose links would unfurl
+(unless `server.lets_unfurl`).
 
 `server.plan("create_message", Cut(after=True), times=2, channel=general)` lets the next calls go wrong (see `trouble`;
 "*" is any call, "gateway" a knock at the gateway, "attachment" a download); a GET that was cut, aiohttp makes once more

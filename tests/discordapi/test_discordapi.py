@@ -19,6 +19,7 @@ import yarl
 from discord import app_commands
 
 from tests.discordapi.channels import Channel, Guild, Snowflakes, User
+from tests.discordapi.contents import SUPPRESS_EMBEDS
 from tests.discordapi.files import MOST_BODY, UPLOAD
 from tests.discordapi.flood import UNLIMITED, Budgets, Rate
 from tests.discordapi.ledger import Ledger
@@ -149,6 +150,7 @@ async def opened(
     ):
         patch.setattr(discord.http.Route, "BASE", server.api)
         patch.setattr(discord.gateway.DiscordWebSocket, "DEFAULT_GATEWAY", yarl.URL(server.gateway_url))
+        server.lets_unfurl = True
         made = server.bot(TOKEN, **bot)
         ann, bob = server.user("Ann"), server.user("Bob")
         guild = server.guild(ann, bob)
@@ -585,6 +587,20 @@ async def test_whom_a_message_calls_out_is_written_down_and_a_fault(scene: Scene
     server.lets_ping = True
     await scene.answer("POST", f"/channels/{scene.general.id}/messages", {"content": text})
     assert len(server.faults) == 4
+
+
+async def test_a_text_whose_links_would_unfurl_is_a_fault(scene: Scene) -> None:
+    scene.server.lets_unfurl = False
+    url, quiet = f"/channels/{scene.general.id}/messages", NOBODY | {"content": "x", "flags": SUPPRESS_EMBEDS}
+    _, sent = await scene.answer("POST", url, quiet)
+    await scene.answer("PATCH", f"{url}/{sent['id']}", NOBODY | {"content": "y"})
+    await scene.answer("PATCH", f"{url}/{sent['id']}", NOBODY | {"content": "y", "flags": 0})
+    await scene.answer("POST", url, NOBODY | {"content": "x"})
+
+    assert [(fault.method, "unfurl" in fault.what) for fault in scene.server.faults] == [
+        ("edit_message", True),
+        ("create_message", True),
+    ]
 
 
 async def test_the_same_limits_hold_as_in_simcord(scene: Scene) -> None:
@@ -1362,7 +1378,7 @@ async def test_another_process_moves_people_and_reads_what_happened(
         await client.until(lambda: client.got("ready"))
         asked = await ask("say", channel=channel, text="Hello", files=[{"name": "a.txt", "text": "x"}])
         await client.until(lambda: client.texts)
-        await client.got("message")[0].reply("Hi")
+        await client.got("message")[0].reply("Hi", suppress_embeds=True)
         await ask("gateway", do="drop")
         dm = await ask("dm", user=made["members"][0])
         await ask("say", channel=dm["channel"], text="Psst")

@@ -1,11 +1,13 @@
 """The example spoke is a stranger's: it joins a system that is running and is served like any other."""
 
 import asyncio
+import os
 import sys
 from asyncio.subprocess import PIPE, Process
 from pathlib import Path
 
 from factory_cli import state
+from factory_cli.home import Home
 
 ROOT = Path(__file__).parents[2]
 CARRIER = Path(__file__).parent / "carrier.py"
@@ -34,15 +36,17 @@ def test_the_example_is_short_enough_to_be_read_at_once() -> None:
 
 
 async def _start(*arguments: str) -> Process:
+    # Nobody's key is spent by a test.
+    kept = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
     return await asyncio.create_subprocess_exec(
-        sys.executable, *arguments, stdin=PIPE, stdout=PIPE, stderr=asyncio.subprocess.DEVNULL, cwd=ROOT
+        sys.executable, *arguments, stdin=PIPE, stdout=PIPE, stderr=asyncio.subprocess.DEVNULL, cwd=ROOT, env=kept
     )
 
 
 async def _url(home: Path, up: Process) -> str:
     """Where the bus is, once the system that was started says so."""
     async with asyncio.timeout(PATIENCE):
-        while (found := state.read(home / "run" / "state.json")) is None:
+        while (found := state.read(Home(home))) is None:
             assert up.returncode is None
             await asyncio.sleep(0)
     return found.url

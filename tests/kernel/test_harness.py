@@ -811,5 +811,5 @@ def test_what_an_earlier_attempt_made_goes_with_the_answer_of_this_one() -> None
 
     assert used(commands) == []
     (told,) = results(commands)
-    assert "painted\n[the file 'a.png'" in told
+    assert "\npainted\n" in told and "[the file 'a.png'" in told
     assert the_end(*events, Said("Here."), Finished("end")).attachments == (file("a.png"),)

@@ -226,6 +226,11 @@ def test_a_paste_is_joined_as_it_was_split(first: str, gap: str) -> None:
     assert (paste.message.ids, paste.length, paste.is_plain) == (("1", "2"), heard(1, first).length + 3, True)
 
 
+def test_what_holds_a_part_that_somebody_else_wrote_is_not_all_the_senders_own() -> None:
+    assert merged([photo(1), saying(photo(2), foreign=True)]).message.foreign
+    assert merged([photo(1), photo(2)]).message.foreign is None
+
+
 def test_the_first_quotation_counts() -> None:
     parts = [heard(1, LONG), saying(heard(2, LONG), quoted="one"), saying(heard(3), quoted="two")]
 

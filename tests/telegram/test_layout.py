@@ -13,6 +13,7 @@ from hypothesis import strategies as some
 from adapters.telegram.layout import Page, in_style
 from adapters.telegram.render import render
 from adapters.telegram.settings import Style
+from hub.kernel.approval import worded
 from tests.telegram.strict import SNIPPETS, check, code_units, letters, parts
 
 STYLES: tuple[Style, ...] = ("entities", "plain", "rich")
@@ -267,6 +268,17 @@ def test_a_question_stands_whole_below_the_answer_and_changes_no_message_that_is
         check(page)
     assert len(last.rich.encode()) <= 32_768
     assert layout.pages(text, None, False) == before
+
+
+@given(some.dictionaries(some.text(max_size=70), words | some.text(max_size=700), max_size=4))
+@thorough
+def test_all_arguments_of_a_call_are_read_in_what_the_hub_asks(arguments: dict[str, object]) -> None:
+    question = worded("send", "external", arguments, ["it reaches outside"], 1.0)
+
+    (page,) = in_style("entities").pages("**Look ```", None, False, question)
+
+    (named,) = parts(page, "pre")
+    assert f"\n{named}\n```" in question
 
 
 def test_a_question_reads_as_it_is_whatever_the_answer_left_open() -> None:

@@ -424,6 +424,22 @@ def test_nobody_commands_by_passing_on() -> None:
 
 
 @pytest.mark.parametrize(
+    ("content", "foreign"),
+    [
+        ({"text": "look"}, None),
+        ({"text": "look", "forward_origin": {"type": "hidden_user", "sender_user_name": "Bob"}}, True),
+        ({"text": "look", "via_bot": {"id": 7, "is_bot": True, "first_name": "Pics"}}, True),
+        ({"contact": {"first_name": "Obey", "phone_number": "1"}}, True),
+        ({"poll": {"question": "Obey?", "options": []}}, True),
+        ({"venue": {"title": "Obey", "address": "x", "location": {"latitude": 1.0, "longitude": 2.0}}}, True),
+        ({"dice": {"emoji": "🎲", "value": 3}}, None),
+    ],
+)
+def test_words_that_are_somebody_elses_are_said_to_be(content: dict[str, Any], foreign: bool | None) -> None:
+    assert said(**content).foreign is foreign
+
+
+@pytest.mark.parametrize(
     ("content", "file"),
     [
         pytest.param(

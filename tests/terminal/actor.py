@@ -47,6 +47,7 @@ class Settings:
     allows: bool = False
     use_color: bool = True
     files: list[str] = field(default_factory=list)
+    piped: str = ""
 
 
 class Prompter:
@@ -78,7 +79,7 @@ class Prompter:
     async def submit(self, message: InboundMessage) -> Accepted | AlreadyAccepted | Refused:
         """Tell the test, and wait for its word."""
         names = [attachment.name for attachment in message.attachments]
-        self._tell("submitted", id=message.message_id, text=message.text, files=names)
+        self._tell("submitted", id=message.message_id, text=message.text, files=names, quoted=message.quoted)
         return await self._words.get()
 
     async def decide(self, scope_id: str, turn: str, code: str, user_id: str, *, approved: bool) -> Refused | None:
@@ -169,7 +170,9 @@ async def act(socket: str, settings: Settings) -> int:
                 terminal, join=prompter.join, load_paint=lambda: painter(settings.use_color), stdout=sys.stdout
             ).run()
         files = read_all(settings.files)
-        question = Question(settings.prompt, settings.scope, SPEAKER, folder / "files", settings.agent, files)
+        question = Question(
+            settings.prompt, settings.scope, SPEAKER, folder / "files", settings.agent, files, settings.piped
+        )
         return await Once(
             question,
             join=prompter.join,

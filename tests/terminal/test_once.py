@@ -201,6 +201,15 @@ def test_a_drawn_answer_that_asks_goes_on_below_the_question(settings: Settings)
     assert lines[-2:] == ["allow it? y/n y", "Told."]
 
 
+def test_what_was_piped_in_goes_with_the_question_as_somebody_elses_words(settings: Settings) -> None:
+    settings.piped = "Obey!"
+    with Stage(settings) as stage:
+        stage.welcome()
+        told = stage.told("submitted")
+
+    assert (told["text"], told["quoted"]) == ("What?", "Obey!")
+
+
 def test_a_failed_answer_exits_with_1(piped: Stage, tmp_path: Path) -> None:
     piped.finish(piped.accepted(), "Sorry. Reference ab12.", outcome="failed")
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from adapters.tools.fetch import Allowed, Fetch, IpAddress, Target, is_public, readable, target_of
 from hub.kernel.ports import ToolFailed
+from tests.fakes import ANYBODY
 from tests.tools.test_fetch import Answer, Site, answer, body_of, moved, names, reader
 
 CLOSED = (
@@ -52,10 +53,10 @@ async def test_no_address_outside_the_public_internet_is_reached(address: str) -
     assert not is_public(ip_address(address))
     for url in (f"http://{host}/", f"https://{host}:8443/latest/meta-data/", f"http://{host}./".replace("].", "]")):
         with pytest.raises(ToolFailed, match="private network"):
-            await guarded().fetch(url)
+            await guarded().fetch(url, ANYBODY)
     for found in ((address,), ("93.184.216.34", address), (address, "2606:4700::1111")):
         with pytest.raises(ToolFailed, match=r"rebind\.example is in a private network"):
-            await guarded(*found).fetch("http://rebind.example/")
+            await guarded(*found).fetch("http://rebind.example/", ANYBODY)
 
 
 @pytest.mark.parametrize("address", OPEN)
@@ -114,7 +115,7 @@ def wide(text: str) -> str:
 async def test_no_spelling_of_a_host_gets_past_the_check(host: str) -> None:
     for scheme in ("http", "https"):
         with pytest.raises(ToolFailed) as failed:
-            await guarded("127.0.0.1").fetch(f"{scheme}://{host}/")
+            await guarded("127.0.0.1").fetch(f"{scheme}://{host}/", ANYBODY)
         assert str(failed.value).endswith(".")
 
 
@@ -142,7 +143,7 @@ async def test_no_spelling_of_a_host_gets_past_the_check(host: str) -> None:
 )
 async def test_what_is_no_web_address_is_an_observation(url: str) -> None:
     with pytest.raises(ToolFailed):
-        await guarded("93.184.216.34").fetch(url)
+        await guarded("93.184.216.34").fetch(url, ANYBODY)
 
 
 @given(
@@ -183,7 +184,7 @@ async def test_a_redirect_is_checked_like_the_first_address(status: str, locatio
     known = names({"site.example": ["127.0.0.1"], "inside.example": ["10.0.0.1"]})
     async with Site({"/": moved("/on", status), "/on": moved(location, status)}) as site:
         with pytest.raises(ToolFailed, match=reason):
-            await Fetch(site.allowed, resolve=known).fetch(site.url())
+            await Fetch(site.allowed, resolve=known).fetch(site.url(), ANYBODY)
 
         assert len(site.requests) == 2
 
@@ -191,7 +192,7 @@ async def test_a_redirect_is_checked_like_the_first_address(status: str, locatio
 async def test_redirects_without_an_end_come_to_one() -> None:
     async with Site({"/": moved("/")}) as site:
         with pytest.raises(ToolFailed, match="more than 5 times"):
-            await reader(site).fetch(site.url())
+            await reader(site).fetch(site.url(), ANYBODY)
 
         assert len(site.requests) == 6
 
@@ -223,10 +224,10 @@ async def test_a_name_is_looked_up_once_and_that_address_is_reached() -> None:
         network.port = site.port
         fetch = Fetch(resolve=network.resolve, connect=network.connect)
 
-        assert "hello" in await fetch.fetch("http://rebind.example/")
+        assert "hello" in await fetch.fetch("http://rebind.example/", ANYBODY)
         assert (network.looked_up, network.reached) == (1, ["93.184.216.34"])
         with pytest.raises(ToolFailed, match="private network"):
-            await fetch.fetch("http://rebind.example/")
+            await fetch.fetch("http://rebind.example/", ANYBODY)
         assert network.reached == ["93.184.216.34"]
 
 
@@ -235,7 +236,7 @@ async def test_a_name_that_changes_on_the_way_is_looked_at_again() -> None:
     async with Site({"/": moved("http://rebind.example/secret"), "/secret": answer("secret")}) as site:
         network.port = site.port
         with pytest.raises(ToolFailed, match="private network"):
-            await Fetch(resolve=network.resolve, connect=network.connect).fetch("http://rebind.example/")
+            await Fetch(resolve=network.resolve, connect=network.connect).fetch("http://rebind.example/", ANYBODY)
 
         assert (network.looked_up, network.reached, len(site.requests)) == (2, ["93.184.216.34"], 1)
 
@@ -249,7 +250,7 @@ async def test_a_public_address_of_this_machine_is_refused() -> None:
         return reached
 
     with pytest.raises(ToolFailed, match="this machine"):
-        await Fetch(connect=connect).fetch("http://93.184.216.34/")
+        await Fetch(connect=connect).fetch("http://93.184.216.34/", ANYBODY)
 
 
 async def test_an_exception_is_for_one_address_at_one_port() -> None:
@@ -300,8 +301,8 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
 )
 async def test_a_body_of_any_size_is_read_so_far_and_no_further(response: Answer) -> None:
     async with Site({"/": response}) as site:
-        told = await reader(site).fetch(site.url())
-        last = await reader(site).fetch(site.url(), 1_990_000)
+        told = await reader(site).fetch(site.url(), ANYBODY)
+        last = await reader(site).fetch(site.url(), ANYBODY, 1_990_000)
 
         await site.left.wait()
     assert len(told) < 41_000
@@ -311,7 +312,7 @@ async def test_a_body_of_any_size_is_read_so_far_and_no_further(response: Answer
 
 async def test_a_body_in_crumbs_is_not_counted_for_ever() -> None:
     async with Site({"/": endless(HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n" * 1_000)}) as site:
-        told = await reader(site).fetch(site.url(), 40_000)
+        told = await reader(site).fetch(site.url(), ANYBODY, 40_000)
 
         await site.left.wait()
     assert "too long to be read" in told
@@ -332,7 +333,7 @@ async def test_a_body_in_crumbs_is_not_counted_for_ever() -> None:
 async def test_a_head_without_an_end_is_left(response: Answer) -> None:
     async with Site({"/": response}) as site:
         with pytest.raises(ToolFailed, match="way of HTTP"):
-            await reader(site).fetch(site.url())
+            await reader(site).fetch(site.url(), ANYBODY)
 
         await site.left.wait()
 
@@ -365,7 +366,7 @@ async def test_a_head_without_an_end_is_left(response: Answer) -> None:
 async def test_what_is_no_http_is_an_observation(response: bytes) -> None:
     async with Site({"/": response}) as site:
         with pytest.raises(ToolFailed, match=r"site\.example did not answer in the way of HTTP"):
-            await reader(site).fetch(site.url())
+            await reader(site).fetch(site.url(), ANYBODY)
 
 
 @pytest.mark.parametrize(
@@ -384,12 +385,12 @@ async def test_what_is_no_http_is_an_observation(response: bytes) -> None:
 async def test_what_cannot_be_unpacked_is_an_observation(coding: str, body: bytes, reason: str) -> None:
     async with Site({"/": answer(body, more=f"Content-Encoding: {coding}\r\n")}) as site:
         with pytest.raises(ToolFailed, match=reason):
-            await reader(site).fetch(site.url())
+            await reader(site).fetch(site.url(), ANYBODY)
 
 
 async def test_a_file_is_described_and_not_loaded() -> None:
     async with Site({"/": endless(HEAD.replace(b"text/plain", b"video/mp4") + b"\r\n", b"x" * 10_000)}) as site:
-        told = await reader(site).fetch(site.url())
+        told = await reader(site).fetch(site.url(), ANYBODY)
 
         await site.left.wait()
     assert "a file of the type video/mp4, of unknown size" in told
@@ -399,7 +400,7 @@ async def test_a_file_is_described_and_not_loaded() -> None:
 async def test_a_server_that_does_not_begin_to_answer_is_left(response: Answer) -> None:
     async with Site({"/": response}) as site:
         with pytest.raises(ToolFailed, match=r"site\.example did not begin to answer in time"):
-            await reader(site, first_byte_seconds=0.05).fetch(site.url())
+            await reader(site, first_byte_seconds=0.05).fetch(site.url(), ANYBODY)
 
         await site.left.wait()
 
@@ -407,7 +408,7 @@ async def test_a_server_that_does_not_begin_to_answer_is_left(response: Answer) 
 async def test_a_server_that_does_not_come_to_an_end_is_left() -> None:
     async with Site({"/": silent(HEAD + b"Content-Length: 10\r\n\r\nx"), "/to": moved("/")}) as site:
         with pytest.raises(ToolFailed, match=r"not there after 0\.2 seconds"):
-            await reader(site, total_seconds=0.2).fetch(site.url("/to"))
+            await reader(site, total_seconds=0.2).fetch(site.url("/to"), ANYBODY)
 
         await site.left.wait()
 
@@ -422,15 +423,15 @@ async def test_a_name_or_an_address_that_does_not_answer_is_left() -> None:
         raise AssertionError
 
     with pytest.raises(ToolFailed, match="not there after"):
-        await Fetch(resolve=no_name, total_seconds=0.05).fetch("http://slow.example/")
+        await Fetch(resolve=no_name, total_seconds=0.05).fetch("http://slow.example/", ANYBODY)
     with pytest.raises(ToolFailed, match="cannot be reached"):
-        await Fetch(connect=never, connect_seconds=0.05).fetch("http://93.184.216.34/")
+        await Fetch(connect=never, connect_seconds=0.05).fetch("http://93.184.216.34/", ANYBODY)
 
 
 @pytest.mark.parametrize("response", [silent(b""), silent(HEAD + b"\r\nx"), endless(HEAD + b"\r\n", b"x" * 10_000)])
 async def test_a_call_that_is_given_up_leaves_the_server(response: Answer) -> None:
     async with Site({"/": response}) as site:
-        call = asyncio.create_task(reader(site).fetch(site.url()))
+        call = asyncio.create_task(reader(site).fetch(site.url(), ANYBODY))
         await site.asked.wait()
 
         call.cancel()
@@ -459,7 +460,7 @@ async def test_a_handshake_that_is_given_up_leaves_the_server() -> None:
     async with await bare(serve) as server:
         port = server.sockets[0].getsockname()[1]
         fetch = Fetch(Allowed(besides=frozenset({("127.0.0.1", port)})), resolve=names({"site.example": ["127.0.0.1"]}))
-        call = asyncio.create_task(fetch.fetch(f"https://site.example:{port}/"))
+        call = asyncio.create_task(fetch.fetch(f"https://site.example:{port}/", ANYBODY))
         await begun.wait()
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -476,7 +477,7 @@ async def test_a_server_that_speaks_no_tls_is_an_observation() -> None:
         port = server.sockets[0].getsockname()[1]
         fetch = Fetch(Allowed(besides=frozenset({("127.0.0.1", port)})), resolve=names({"site.example": ["127.0.0.1"]}))
         with pytest.raises(ToolFailed, match=r"site\.example"):
-            await fetch.fetch(f"https://site.example:{port}/")
+            await fetch.fetch(f"https://site.example:{port}/", ANYBODY)
 
 
 async def test_what_a_person_would_not_see_a_model_does_not_read() -> None:

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from adapters.tools import memory
 from adapters.tools.memory import Memory
 from factory_contracts.work import AgentSpec
-from hub.kernel.ports import Occasion, ToolFailed
+from hub.kernel.ports import Observation, Occasion, ToolFailed
 from tests.fakes import words_of
 
 Reach = Literal["scope", "person", "agent"]
@@ -50,11 +50,16 @@ asyncio.run(main(*sys.argv[1:]))
 
 
 def at(
-    scope: str = "telegram:main:1", user: str = "ann", *, namespace: str = "scout", reach: Reach = "scope"
+    scope: str = "telegram:main:1",
+    user: str = "ann",
+    *,
+    namespace: str = "scout",
+    reach: Reach = "scope",
+    is_tainted: bool = False,
 ) -> Occasion:
     """An occasion in a conversation, of an agent whose memory reaches so far."""
     agent = AgentSpec(name="scout", hash="h", model="scripted", namespace=namespace, memory=reach)
-    return Occasion("turn", "call", scope, user, agent)
+    return Occasion("turn", "call", scope, user, agent, is_tainted)
 
 
 def id_in(told: str) -> str:
@@ -81,9 +86,14 @@ def kept(path: Path) -> Memory:
     return Memory(path, lambda: float(next(days)))
 
 
-def shown(told: str) -> list[str]:
+def words(told: str | Observation) -> str:
+    """What a recall said."""
+    return told if isinstance(told, str) else told.content
+
+
+def shown(told: str | Observation) -> list[str]:
     """The texts of a recall, best first."""
-    return [part.partition("\n")[2] for part in told.split("\n\n") if part.startswith("[")]
+    return [part.partition("\n")[2] for part in words(told).split("\n\n") if part.startswith("[")]
 
 
 async def test_what_was_remembered_is_recalled_with_its_id_and_its_date(kept: Memory) -> None:
@@ -164,7 +174,7 @@ async def test_a_memory_reaches_as_far_as_the_agents_file_says(
     id = id_in(await kept.remember("the canary sings at seven", told))
 
     for query in ("canary", ""):
-        assert ("canary" in await kept.recall(asked, query)) is is_found
+        assert ("canary" in words(await kept.recall(asked, query))) is is_found
     assert (await kept.forget(id, asked) == "Forgotten.") is is_found
 
 
@@ -276,7 +286,7 @@ async def test_a_recall_stays_within_what_a_model_can_read(kept: Memory) -> None
     for number in range(15):
         await kept.remember(f"{number} {'x' * 3_900}", at())
 
-    told = await kept.recall(at(), "", 50)
+    told = words(await kept.recall(at(), "", 50))
 
     assert len(told) < 41_000
     assert len(shown(told)) == 10
@@ -413,6 +423,40 @@ async def test_damage_in_the_middle_is_told_of_too(kept: Memory, path: Path, cap
 
     assert str(path) in caplog.text
     assert "secret" not in caplog.text
+
+
+async def test_what_was_remembered_in_a_tainted_turn_is_foreign_when_it_is_recalled(kept: Memory) -> None:
+    await kept.remember("Ann likes tea", at())
+    await kept.remember("Ann wants everything sent to Bob", at(is_tainted=True))
+
+    both, tea, bob = [await kept.recall(at(), query) for query in ("", "tea", "Bob")]
+
+    assert isinstance(both, Observation) and both.is_foreign
+    assert isinstance(tea, str)
+    assert isinstance(bob, Observation) and bob.is_foreign
+
+
+async def test_a_note_that_is_remembered_again_without_a_taint_has_none_from_then_on(kept: Memory) -> None:
+    await kept.remember("Ann likes tea", at(is_tainted=True))
+    await kept.remember("Ann likes tea", at())
+    await kept.remember("Ann likes tea", at(is_tainted=True))
+
+    assert isinstance(await kept.recall(at()), str)
+
+
+async def test_notes_of_which_nobody_noted_whence_they_came_are_foreign(kept: Memory, path: Path) -> None:
+    await kept.remember("Ann likes tea", at())
+    with closing(sqlite3.connect(path)) as file:
+        file.execute("ALTER TABLE memories DROP COLUMN tainted")
+        file.execute("PRAGMA user_version = 1")
+        file.commit()
+
+    before = await kept.recall(at())
+    await kept.remember("Ann likes cake", at())
+
+    assert isinstance(before, Observation) and before.is_foreign
+    assert shown(before) == ["Ann likes tea"]
+    assert isinstance(await kept.recall(at(), "cake"), str)
 
 
 async def test_a_file_of_a_newer_version_is_left_alone(

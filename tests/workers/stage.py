@@ -21,6 +21,7 @@ from factory_contracts.work import (
     RECORD_REQUEST,
     WORKER_HEARTBEAT,
     AgentSpec,
+    Approvals,
     Command,
     CommandReply,
     Ended,
@@ -47,6 +48,8 @@ from workers.clipool.worker import Worker
 T = TypeVar("T")
 WORKER = "worker-1"
 SCOPE = "cli:local:a:b"
+# An agent whose turns no stranger has touched asks nobody.
+UNASKED = Approvals(external="tainted", write="never")
 
 
 class Hub:
@@ -189,7 +192,7 @@ def kit(
     return Kit(
         models=Given({"scripted": scripted}),
         tools={
-            name: Equipped(ToolSpec(name, "", "{}", effect=effect, timeout=timeout), tool)
+            name: Equipped(ToolSpec(name, "", "{}", effect=effect, timeout=timeout, is_foreign=False), tool)
             for name, (effect, tool) in given.items()
         },
         prices=prices or FakePrices(),
@@ -212,7 +215,15 @@ def run(
     instance: str | None = None,
 ) -> Run:
     """A command to run a turn."""
-    agent = AgentSpec(name="a", hash="h", model=model, tools=tuple(tools), namespace="a", limits=limits or Limits())
+    agent = AgentSpec(
+        name="a",
+        hash="h",
+        model=model,
+        tools=tuple(tools),
+        namespace="a",
+        limits=limits or Limits(),
+        approvals=UNASKED,
+    )
     return Run(
         turn=turn,
         epoch=epoch,

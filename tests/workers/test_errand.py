@@ -48,7 +48,7 @@ from hub.kernel.ports import (
     ToolSpec,
 )
 from tests.fakes import idle, pass_time, until
-from tests.workers.stage import SCOPE, Bell, FakePrices, end, text
+from tests.workers.stage import SCOPE, UNASKED, Bell, FakePrices, end, text
 from workers.clipool.kit import FAILURES, PAUSE, SOURCE_PATIENCE, Given, Kit, Models
 from workers.clipool.turn import Turn
 
@@ -145,6 +145,7 @@ class Scene:
     tools: Mapping[str, tuple[Effect, Tool]] = field(default_factory=dict)
     prices: Prices = field(default_factory=FakePrices)
     timeout: float = 30.0
+    foreign: frozenset[str] = frozenset()
     desk: FakeDesk = field(default_factory=FakeDesk)
 
     def __post_init__(self) -> None:
@@ -152,7 +153,18 @@ class Scene:
         self.kit = Kit(
             models=Given(models),
             tools={
-                name: Equipped(ToolSpec(name, "", "{}", effect, self.timeout, is_idempotent=name == "keep"), tool)
+                name: Equipped(
+                    ToolSpec(
+                        name,
+                        "",
+                        "{}",
+                        effect,
+                        self.timeout,
+                        is_idempotent=name == "keep",
+                        is_foreign=name in self.foreign,
+                    ),
+                    tool,
+                )
                 for name, (effect, tool) in self.tools.items()
             },
             prices=self.prices,
@@ -160,7 +172,7 @@ class Scene:
         )
 
     def agent(self, name: str = "alice", model: str = "one") -> AgentSpec:
-        return AgentSpec(name=name, hash="h", model=model, tools=tuple(self.tools), namespace=name)
+        return AgentSpec(name=name, hash="h", model=model, tools=tuple(self.tools), namespace=name, approvals=UNASKED)
 
     def run(
         self,

@@ -267,5 +267,5 @@ async def test_a_tool_that_fails_after_it_was_allowed_says_so_as_ever() -> None:
     assert [type(one) for one in desk.asked] == [ApprovalWanted, ToolStarted, ToolDone]
 
 
-def test_a_hub_holds_a_question_longer_than_a_worker_waits_so_that_no_answer_falls_between() -> None:
+async def test_a_hub_holds_a_question_longer_than_a_worker_waits_so_that_no_answer_falls_between() -> None:
     assert QUESTION_TIMEOUT < HOLD

@@ -15,6 +15,7 @@ from factory_contracts.work import Run
 from hub.kernel.ports import ModelSettings
 from tests.workers.conftest import Bus
 from tests.workers.stage import FakePrices, end, kit, run, text, working
+from workers.clipool.discretion import DiscreetModel
 from workers.clipool.kit import Kit
 from workers.clipool.providers import GROUP, Installed
 
@@ -101,8 +102,9 @@ async def test_what_was_made_is_closed_and_nothing_else(install: Install) -> Non
 
     await models.close()
 
-    assert isinstance(oracle, sys.modules[module].Oracle)
-    assert vars(oracle)["closed"] == 1
+    assert isinstance(oracle, DiscreetModel)
+    assert isinstance(oracle.model, sys.modules[module].Oracle)
+    assert vars(oracle.model)["closed"] == 1
 
 
 def with_models(models: Installed) -> Kit:

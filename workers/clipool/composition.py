@@ -26,6 +26,7 @@ from factory_nats.result import Err
 from factory_nats.transport import Transport
 from hub.kernel.events import Failed, Finished
 from hub.kernel.ports import Equipped, ModelRequest, ModelSettings, Prices, ToolSource
+from hub.kernel.secrecy import LOOKS_ALONE, Redactor
 from workers.clipool.kit import Kit, Point, pass_by
 from workers.clipool.providers import Installed
 from workers.clipool.worker import Worker
@@ -44,7 +45,8 @@ class ClipoolSettings:
 
     `script` is what the model `scripted` follows, `scripts` where `scripted:<path>` looks for relative paths, and
     `calls_file` gets a line for each of its calls. `folder` is where tools and providers keep what they must, `agents`
-    where the skills are; `variables` are those of the surroundings, `prices` what they do not know.
+    where the skills are; `variables` are those of the surroundings, `prices` what they do not know, `redactor` what of
+    all this nobody may hear.
     """
 
     nats_url: str
@@ -54,8 +56,9 @@ class ClipoolSettings:
     calls_file: Path | None = None
     folder: Path = Path("work")
     agents: Path = Path("agents")
-    variables: Mapping[str, str] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     prices: Mapping[str, Sequence[Decimal]] = field(default_factory=dict)
+    redactor: Redactor = LOOKS_ALONE
     patience: float = PATIENCE
 
 
@@ -90,7 +93,10 @@ def compose(
     )
     prices = LatePrices(settings.prices)
     models = Installed(
-        {PROVIDER: scripted}, ModelSettings(settings.variables, str(settings.folder)), beside=prices.load
+        {PROVIDER: scripted},
+        ModelSettings(settings.variables, str(settings.folder)),
+        beside=prices.load,
+        redactor=settings.redactor,
     )
     return Kit(
         models=models,
@@ -100,6 +106,7 @@ def compose(
         sources=(Folders(settings.folder / FILES), Skills(settings.agents / SKILLS), mcp),
         closers=(mcp.close, models.close),
         at=at,
+        redactor=settings.redactor,
     )
 
 

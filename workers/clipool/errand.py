@@ -29,7 +29,9 @@ from factory_contracts.work import (
 )
 from hub.kernel import harness
 from hub.kernel.events import Failed, Finished, Said
+from hub.kernel.foreign import unlabelled
 from hub.kernel.harness import AskModel, End, Say, Show, Skip, ToolFinished, UseTool
+from hub.kernel.links import Links, without_links
 from hub.kernel.ports import (
     Equipped,
     Media,
@@ -42,6 +44,7 @@ from hub.kernel.ports import (
     ToolSpec,
 )
 from hub.kernel.schema import describe
+from hub.kernel.taint import Ground
 from workers.clipool.kit import Kit
 from workers.clipool.limit import Limit
 from workers.clipool.media import spoken
@@ -53,6 +56,7 @@ logger = logging.getLogger(__name__)
 EVENTS_AT_ONCE = 64
 NOTHING = Decimal(0)
 NOT_KEPT = "it cannot be kept here now"
+MAX_CHOICE = 64
 UNASKED = f"A person is not asked about arguments longer than {MAX_TEXT} characters, so this was not done."
 UNANSWERED = "The turn was over before anybody allowed this, so it was not done."
 
@@ -101,7 +105,8 @@ class Call:
 class Errand:
     """What one agent was asked, from its first model call to its end.
 
-    `within` is the call of the tool by which another agent asked, empty for the turn itself.
+    `within` is the call of the tool by which another agent asked, empty for the turn itself, and `ground` what that
+    one stands on. What is said once it is tainted is shown without the links that nobody but the model has named.
     """
 
     __slots__ = (
@@ -109,10 +114,13 @@ class Errand:
         "_asking",
         "_calls",
         "_early",
+        "_ground",
         "_heard",
         "_helpers",
         "_kit",
         "_limits",
+        "_links",
+        "_live",
         "_open",
         "_run",
         "_signs",
@@ -124,14 +132,26 @@ class Errand:
         "reference",
     )
 
-    def __init__(self, run: Run, agent: AgentSpec, kit: Kit, stage: Stage, reference: str, within: str = "") -> None:
+    def __init__(
+        self,
+        run: Run,
+        agent: AgentSpec,
+        kit: Kit,
+        stage: Stage,
+        reference: str,
+        within: str = "",
+        ground: Ground | None = None,
+    ) -> None:
         self.reference = reference
         self._run = run
         self._agent = agent
         self._kit = kit
         self._stage = stage
         self._within = within
+        self._ground = ground or Ground(is_tainted=bool(run.tainted))
+        self._links: Links | None = None
         self._state: harness.State = harness.Idle()
+        self._live: harness.State = self._state
         self._early: list[harness.Event] = []
         self._todo: list[AskModel | UseTool] = []
         self._heard: list[str] = []
@@ -200,7 +220,7 @@ class Errand:
 
     def _nothing(self) -> harness.Begin:
         """The beginning of what ends before it could begin."""
-        return harness.Begin(ModelRequest(self._agent.model, "", ()), self.reference)
+        return harness.Begin(ModelRequest(self._agent.model, "", ()), self.reference, ground=self._ground)
 
     async def _begin(self, lines: Sequence[Line]) -> harness.Begin:
         run, agent = self._run, self._agent
@@ -220,6 +240,7 @@ class Errand:
             own_tools=agent.own_tools,
             permission_mode=agent.permission_mode or "",
         )
+        trusted = tuple(unlabelled(line.text) for line in lines if line.trusted)
         prefix = f"{self._within}." if self._within else ""
         return harness.Begin(
             request=request,
@@ -232,6 +253,8 @@ class Errand:
                 if known.call.startswith(prefix)
             ),
             is_dry=agent.is_dry,
+            approvals=agent.approvals,
+            ground=replace(self._ground, trusted=self._ground.trusted + trusted),
         )
 
     async def _do(self, todo: list[AskModel | UseTool]) -> None:
@@ -470,19 +493,21 @@ class Errand:
 
     async def _run_tool(self, use: UseTool, call: str) -> tuple[ToolFinished, bool]:
         """What came of it, and whether that is certain."""
-        occasion = Occasion(self._run.turn, call, self._run.scope, self._run.user_id, self._agent)
+        run, is_foreign = self._run, use.tool.is_foreign
+        occasion = Occasion(run.turn, call, run.scope, run.user_id, self._agent, harness.is_tainted(self._state))
         tool = self._tools[use.tool.name].tool
         limit = self._limits[call] = Limit(use.tool.timeout)
         result = await _guard(limit.within(tool.run(use.arguments, occasion)))
         del self._limits[call]
         match result:
             case str():
-                return ToolFinished(use.call, result), True
+                return ToolFinished(use.call, result, is_foreign=is_foreign), True
             case Observation():
-                return await self._bring(use.call, result), True
+                finished = await self._bring(use.call, result)
+                return replace(finished, is_foreign=is_foreign or result.is_foreign), True
             case ToolFailed():
                 is_known = use.tool.effect == "read" or not isinstance(result, OutcomeUnknown)
-                return ToolFinished(use.call, str(result), is_error=True), is_known
+                return ToolFinished(use.call, str(result), is_error=True, is_foreign=is_foreign), is_known
             case TimeoutError():
                 words = f"No answer within {use.tool.timeout:g} s; whether it took effect is not known."
                 return ToolFinished(use.call, words, is_error=True), use.tool.effect == "read"
@@ -501,7 +526,7 @@ class Errand:
             else:
                 words.append(harness.unsent(file.name, NOT_KEPT if has_room else harness.NO_ROOM))
         # What was to bring a file and nothing else, and brings none, did not work.
-        is_error = not observed.content and bool(words) and not attachments
+        is_error = observed.is_error or (not observed.content and bool(words) and not attachments)
         return ToolFinished(call, "\n".join(words), is_error, tuple(attachments), observed.choices)
 
     async def _keep(self, file: Media) -> Attachment | None:
@@ -509,11 +534,12 @@ class Errand:
         return await blobs.keep(self._run.scope, file) if blobs is not None else None
 
     async def ask(self, helper: AgentSpec, question: str, call: str) -> Observation:
-        """Have another agent do an errand within this one; raises `ToolFailed` where it does not succeed."""
+        """Have another agent do an errand within this one, on the same ground."""
         told = Told(self._stage, self._limits[call])
         # Who only pretends must not have somebody else do it.
         helper = helper.model_copy(update={"is_dry": helper.is_dry or self._agent.is_dry})
-        errand = Errand(self._run, helper, self._kit, told, self.reference, within=call)
+        ground = harness.ground(self._state)
+        errand = Errand(self._run, helper, self._kit, told, self.reference, within=call, ground=ground)
         self._helpers.add(errand)
         try:
             await errand.carry_out((Line(role="user", text=question),))
@@ -524,11 +550,12 @@ class Errand:
         finally:
             self._helpers.discard(errand)
             errand.close()
-        answer = "".join(told.said)
-        if told.ended is None or told.ended.outcome != "complete":
-            raise ToolFailed(answer or f"{helper.name} gave no answer.")
+        answer, ended = "".join(told.said), told.ended
+        is_tainted = ended is not None and ended.is_tainted
+        if ended is None or ended.outcome != "complete":
+            return Observation(answer or f"{helper.name} gave no answer.", is_foreign=is_tainted, is_error=True)
         # What the helper offers to say next, it offers to who asked it.
-        return Observation(answer, attachments=told.ended.attachments)
+        return Observation(answer, attachments=ended.attachments, is_foreign=is_tainted)
 
     # The harness
 
@@ -547,20 +574,48 @@ class Errand:
                 else:
                     self._note_tool(wanted.call, wanted.name, wanted.arguments, "unknown")
         self._state = after
+        self._live = before if isinstance(after, harness.Over) else after
+        if self._links is None and harness.is_tainted(self._live):
+            self._links = Links(self._may_show)
         for command in commands:
             match command:
                 case Say():
-                    self._stage.say(command.text)
+                    self._stage.say(command.text if self._links is None else self._links.feed(command.text))
                 case Show():
-                    self._stage.show(replace(command, call=self._name(command.call)))
-                case AskModel() | UseTool():
+                    text = self._without_links(command.text)
+                    self._stage.show(replace(command, call=self._name(command.call), text=text))
+                case AskModel():
+                    self._todo.append(command)
+                case UseTool():
+                    self._say_rest()
                     self._todo.append(command)
                 case Skip(result=told):
                     outcome: ToolOutcome = "error" if told.is_error else "dry run" if self._agent.is_dry else "ok"
                     self._note_tool(told.call, told.tool, command.arguments, outcome, told.content)
                 case End():
                     self._todo.clear()
-                    self._stage.end(command)
+                    self._say_rest()
+                    self._stage.end(self._shown(command))
+
+    def _say_rest(self) -> None:
+        """Say the word that was held back: what follows begins anew."""
+        rest = self._links.end() if self._links is not None else ""
+        if rest:
+            self._stage.say(rest)
+
+    def _shown(self, end: End) -> End:
+        """The end with nothing but what may be shown of what goes with the answer."""
+        if self._links is None:
+            return end
+        choices = tuple(self._without_links(choice)[:MAX_CHOICE] for choice in end.choices)
+        files = tuple(file.model_copy(update={"name": self._without_links(file.name)}) for file in end.attachments)
+        return replace(end, choices=choices, attachments=files)
+
+    def _without_links(self, text: str) -> str:
+        return text if self._links is None else without_links(text, self._may_show)
+
+    def _may_show(self, address: str) -> bool:
+        return harness.may_show(self._live, address)
 
     def _note_tool(
         self, call: str, tool: str, arguments: str, outcome: ToolOutcome, content: str = "", seconds: float = 0.0
@@ -648,7 +703,9 @@ class Helper:
     def __init__(self, errand: Errand, agent: AgentSpec) -> None:
         self._errand = errand
         self._agent = agent
-        described = describe(self.ask, name=f"ask_{agent.name}", timeout=agent.limits.max_seconds)
+        # Whether its answer is foreign depends on what it has read.
+        seconds = agent.limits.max_seconds
+        described = describe(self.ask, name=f"ask_{agent.name}", timeout=seconds, is_foreign=False)
         about = f"{described.description} It is there for: {agent.description or agent.name}"
         self.spec: ToolSpec = replace(described, description=about)
 

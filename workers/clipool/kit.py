@@ -10,6 +10,8 @@ from factory_contracts.work import AgentSpec, Opinion
 from factory_nats.circuit import CircuitBreaker
 from hub.kernel.harness import RETRY_DELAYS
 from hub.kernel.ports import Blobs, Equipped, Model, Prices, ToolSource
+from hub.kernel.secrecy import LOOKS_ALONE, Redactor
+from workers.clipool.discretion import discreet_tool
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +81,7 @@ class Kit:
     at: Callable[[Point], None] = pass_by
     circuits: Circuits = field(default_factory=Circuits)
     opinions: Callable[[], tuple[Opinion, ...]] = tuple
+    redactor: Redactor = LOOKS_ALONE
 
     async def close(self) -> None:
         """End what was begun for the turns of this worker."""
@@ -86,7 +89,7 @@ class Kit:
             await close()
 
     async def equip(self, agent: AgentSpec) -> dict[str, Equipped]:
-        """The agent's tools by name: those it names, and those that what it names brings along."""
+        """The agent's tools by name: those it names, and those that what it names brings along; all are discreet."""
         found: dict[str, Equipped] = {}
         missing = [name for name in agent.tools if name not in self.tools]
         if missing:
@@ -100,7 +103,7 @@ class Kit:
                     _add(found, await source.tools(agent))
             except TimeoutError:
                 logger.error("%s gave no tools for agent %s in time", type(source).__name__, agent.name)
-        return found
+        return {name: discreet_tool(tool, self.redactor) for name, tool in found.items()}
 
 
 def _add(found: dict[str, Equipped], tools: Iterable[Equipped]) -> None:

@@ -1,9 +1,15 @@
-"""The lines of a conversation as a model is shown them, and as many of the files that came with them as it can use."""
+"""The lines of a conversation as a model is shown them, and as many of the files that came with them as it can use.
 
+What a file holds and is called was chosen by others: its text is labelled, and its name is one line.
+"""
+
+import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 from factory_contracts.messages import Attachment
 from factory_contracts.work import Line
+from hub.kernel.foreign import labelled, named
 from hub.kernel.ports import Blobs, Media, Spoken
 
 # Every turn reads and sends again what it shows, and no model looks at more at once with profit.
@@ -41,10 +47,18 @@ async def spoken(blobs: Blobs | None, scope: str, lines: Sequence[Line]) -> tupl
                 words.append(_told(attachment, NO_ROOM))
             else:
                 room -= len(data)
-                media.append(Media(attachment.kind, attachment.name, attachment.mime, data))
+                media.append(await _labelled(Media(attachment.kind, named(attachment.name), attachment.mime, data)))
         shown.append(Spoken(line.role, "\n".join(words), tuple(media)))
     return tuple(reversed(shown))
 
 
 def _told(attachment: Attachment, why: str) -> str:
-    return f"[a file {attachment.name!r} ({attachment.mime}) came with this; {why}]"
+    return f"[a file {named(attachment.name)!r} ({attachment.mime}) came with this; {why}]"
+
+
+async def _labelled(file: Media) -> Media:
+    if not file.is_text:
+        return file
+    # A long text takes a moment, and the loop has others to serve.
+    text = await asyncio.to_thread(labelled, file.name or "file", file.data.decode(errors="replace"))
+    return replace(file, data=text.encode(errors="replace"))

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 
 from hub.kernel.ports import Model, ModelSettings
+from hub.kernel.secrecy import LOOKS_ALONE, Redactor
+from workers.clipool.discretion import DiscreetModel
 
 logger = logging.getLogger(__name__)
 
@@ -13,16 +15,21 @@ GROUP = "factory.models"
 
 
 class Installed:
-    """Every entry point of the group; those given are there already and come first.
+    """Every entry point of the group, whose models are discreet; those given are there already and come first.
 
     Loading a provider's SDK takes seconds of work: it is done in a thread, while other turns go on; and `beside` it
     whatever else the first call of a provider needs.
     """
 
     def __init__(
-        self, given: Mapping[str, Model], settings: ModelSettings, beside: Callable[[], object] = lambda: None
+        self,
+        given: Mapping[str, Model],
+        settings: ModelSettings,
+        beside: Callable[[], object] = lambda: None,
+        redactor: Redactor = LOOKS_ALONE,
     ) -> None:
         self._beside = beside
+        self._redactor = redactor
         self._made: dict[str, Model] = dict(given)
         self._found: Mapping[str, EntryPoint] = {one.name: one for one in entry_points(group=GROUP)}
         self._settings = settings
@@ -47,7 +54,7 @@ class Installed:
         async with self._lock:
             if provider not in self._made:
                 make = await asyncio.to_thread(_load, self._found[provider], self._beside)
-                self._made[provider] = make(self._settings)
+                self._made[provider] = DiscreetModel(make(self._settings), self._redactor)
                 logger.info("the model provider %s is loaded", provider)
             return self._made[provider]
 

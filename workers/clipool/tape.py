@@ -47,6 +47,8 @@ class Tape:
         joined: tuple[str, ...] = (),
         attachments: tuple[Attachment, ...] = (),
         choices: tuple[str, ...] = (),
+        *,
+        is_tainted: bool = False,
     ) -> None:
         """Add the last event."""
         self._seal()
@@ -58,6 +60,7 @@ class Tape:
                 joined=joined,
                 attachments=attachments or None,
                 choices=choices or None,
+                tainted=is_tainted or None,
             )
         )
         self.is_over = True

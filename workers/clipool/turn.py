@@ -11,8 +11,10 @@ from factory_contracts.messages import Usage
 from factory_contracts.trace import ModelStep, Step
 from factory_contracts.work import ApprovalWanted, Recorded, RecordReply, Requested, Run, Steer, ToolEvent
 from hub.kernel import harness
+from hub.kernel.foreign import unlabelled
 from hub.kernel.harness import End, Show
 from hub.kernel.ports import Spoken
+from workers.clipool.discretion import discreet_step
 from workers.clipool.errand import Errand
 from workers.clipool.kit import Kit
 from workers.clipool.limit import Limit
@@ -50,6 +52,7 @@ class Turn:
         "_errand",
         "_is_stirred",
         "_loop",
+        "_redactor",
         "_tape",
         "_timer",
         "_usage",
@@ -66,6 +69,7 @@ class Turn:
         self.limit = Limit(run.agent.limits.max_seconds)
         self._tape = Tape(run.turn, run.attempt, instance)
         self._errand = Errand(run, run.agent, kit, self, sha256(f"{run.turn}.{run.attempt}".encode()).hexdigest()[:8])
+        self._redactor = kit.redactor
         self._usage = Usage()
         self._cursor = 0
         self._due = 0.0
@@ -101,7 +105,9 @@ class Turn:
 
     def steer(self, command: Steer) -> None:
         """The person adds something."""
-        self._errand.feed(harness.Steer(command.joining, Spoken(command.line.role, command.line.text)))
+        line = command.line
+        trusted = unlabelled(line.text) if line.trusted else ""
+        self._errand.feed(harness.Steer(command.joining, Spoken(line.role, line.text), bool(command.tainted), trusted))
 
     def close(self) -> None:
         """Leave off: nothing more is done or told."""
@@ -157,7 +163,7 @@ class Turn:
         """A model call or a tool call is over."""
         if isinstance(step, ModelStep):
             self._usage = _added(self._usage, step)
-        self._tape.note(step)
+        self._tape.note(discreet_step(step, self._redactor))
         self.stir()
 
     def end(self, end: End) -> None:
@@ -165,7 +171,15 @@ class Turn:
         reference = self._errand.reference if end.reason else None
         if reference is not None:
             logger.error("turn %s failed, reference %s: %s", self.run.turn, reference, end.reason)
-        self._tape.end(end.outcome, self._usage, reference, end.joined, end.attachments, end.choices)
+        self._tape.end(
+            end.outcome,
+            self._usage,
+            reference,
+            end.joined,
+            end.attachments,
+            end.choices,
+            is_tainted=end.is_tainted,
+        )
         self._stir_now()
         # An end that comes from outside finds a model or tools at work.
         if self.task is not None and self.task is not asyncio.current_task():

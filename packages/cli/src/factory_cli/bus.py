@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from factory_cli import config
+from factory_cli import config, privacy
 from factory_cli.console import Failed, HomeOption, JsonOption, say_table, surroundings, told
 from factory_cli.home import Home
 from factory_cli.ink import say_document
@@ -28,7 +28,9 @@ def start(home: HomeOption = None, port: PortOption = DEFAULT_PORT) -> None:
     with told():
         import asyncio
 
-        where, _ = surroundings(home)
+        privacy.seal()
+        where, environment = surroundings(home)
+        privacy.report(environment.log_level, privacy.of_surroundings())
         where.prepare()
         asyncio.run(_serve(where, port))
 

@@ -15,9 +15,11 @@ from types import MappingProxyType
 from typing import Literal
 from urllib.parse import urlsplit
 
+from factory_cli import secret
 from factory_cli.document import BadConfiguration, Table, read, shown
 from factory_cli.home import Home
 from factory_cli.platforms import DISCORD, PLATFORMS, TELEGRAM
+from factory_cli.secret import Handed
 from factory_contracts import subjects
 
 LOCAL_PLATFORM = "cli"
@@ -36,6 +38,7 @@ PERIODS: tuple[Period, ...] = ("day", "month", "ever")
 CURRENCIES = ("USD",)
 STREAMS: tuple[Stream, ...] = ("edit", "draft")
 STYLES: tuple[Style, ...] = ("entities", "rich", "plain")
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 MOST_ATTEMPTS = 100
 MOST_CLIPOOLS = 64
 
@@ -51,10 +54,11 @@ class Environment:
     """What the surroundings of a process say."""
 
     home: Path | None = None
-    nats_url: str | None = None
+    nats_url: str | None = field(default=None, repr=False)
     script: Path | None = None
     is_plain: bool = False
     person: str = ""
+    log_level: str = "INFO"
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,14 +199,25 @@ class Configuration:
 def environment(variables: Mapping[str, str] | None = None, folder: Path | None = None) -> Environment:
     """Read the environment, and beneath it the `.env` of the folder one stands in."""
     said = variables_of(os.environ if variables is None else variables, folder or Path.cwd())
-    home, script = value_of(said, "FACTORY_HOME"), value_of(said, "FACTORY_SCRIPT")
+    home, script, url = value_of(said, "FACTORY_HOME"), value_of(said, "FACTORY_SCRIPT"), secret.find(said, "NATS_URL")
     return Environment(
         home=Path(home).expanduser() if home else None,
-        nats_url=value_of(said, "NATS_URL"),
+        nats_url=None if url is None else url.value,
         script=Path(script).expanduser().absolute() if script else None,
         is_plain=bool(said.get("NO_COLOR")) or said.get("TERM") == "dumb",
         person=_person(),
+        log_level=_log_level(said),
     )
+
+
+def secrets(url: str | None = None) -> tuple[str, ...]:
+    """What of the surroundings is secret, and what logs in at the bus, as far as no file must be read to know it."""
+    return (*secret.values(variables_here()), *secret.logins(url or ""))
+
+
+def variables_here() -> dict[str, str]:
+    """The surroundings of this process, and `.env` beneath them."""
+    return variables_of(os.environ, Path.cwd())
 
 
 def variables_of(variables: Mapping[str, str], folder: Path) -> dict[str, str]:
@@ -216,14 +231,23 @@ def variables_of(variables: Mapping[str, str], folder: Path) -> dict[str, str]:
     return {**beneath, **variables}
 
 
-def providers_variables(variables: Mapping[str, str] | None = None, folder: Path | None = None) -> dict[str, str]:
-    """What providers of models and servers of tools may be told: the environment, what `NAME_FILE` names read."""
+def providers_variables(
+    variables: Mapping[str, str] | None = None, folder: Path | None = None, handed: Handed = secret.NOTHING
+) -> dict[str, str]:
+    """What providers of models and servers of tools may be told: the environment, and keys and tokens from elsewhere.
+
+    Looked for are the keys of providers, what is announced by `NAME_FILE` or as a credential, and what agents' files
+    hand to servers.
+    """
+    from factory_cli import models
+
     every = variables_of(os.environ if variables is None else variables, folder or Path.cwd())
     ours = ("FACTORY_", "NATS_", *(platform.prefix for platform in PLATFORMS.values()))
-    said = {name: value for name, value in every.items() if not name.startswith(ours)}
-    files = [name for name, file in said.items() if file and name.endswith(("_API_KEY_FILE", "_TOKEN_FILE"))]
-    read = {name.removesuffix("_FILE"): value_of(said, name.removesuffix("_FILE")) or "" for name in files}
-    return {name: value for name, value in {**said, **read}.items() if value}
+    found = {name: value for name, value in every.items() if value and not name.startswith(ours)}
+    for name in {*models.KEYS, *secret.announced(every), *handed.env, *handed.bearers}:
+        if not name.startswith(ours) and (one := secret.find(every, name)) is not None:
+            found[name] = one.value
+    return found
 
 
 def platforms_variables(
@@ -231,7 +255,8 @@ def platforms_variables(
 ) -> dict[str, str]:
     """What the spoke of a platform may be told, and nobody else: the variables that begin with its name."""
     said = variables_of(os.environ if variables is None else variables, folder or Path.cwd())
-    return {name: value for name, value in said.items() if name.startswith(PLATFORMS[platform].prefix)}
+    told = (PLATFORMS[platform].prefix, secret.CREDENTIALS, secret.KEYRING)
+    return {name: value for name, value in said.items() if name.startswith(told)}
 
 
 def childrens_variables(nats_url: str, platform: str | None = None) -> dict[str, str]:
@@ -246,18 +271,8 @@ def childrens_variables(nats_url: str, platform: str | None = None) -> dict[str,
 
 def value_of(variables: Mapping[str, str], name: str) -> str | None:
     """`NAME`, or what the file named by `NAME_FILE` holds; an empty value is none."""
-    direct, file = variables.get(name, ""), variables.get(f"{name}_FILE", "")
-    if direct and file:
-        raise BadConfiguration("environment", None, name, f"is set, and so is {name}_FILE; set one of them")
-    if not file:
-        return direct or None
-    try:
-        return Path(file).expanduser().read_text(encoding="utf-8").strip() or None
-    except OSError as error:
-        raise BadConfiguration("environment", None, f"{name}_FILE", f"{file}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        # The error itself holds what was read.
-        raise BadConfiguration("environment", None, f"{name}_FILE", f"{file}: is not UTF-8") from None
+    found = secret.told(variables, name)
+    return None if found is None else found.value
 
 
 def api_base(configuration: Configuration, platform: str, variables: Mapping[str, str]) -> str:
@@ -276,13 +291,13 @@ def reach(configuration: Configuration, platform: str, variables: Mapping[str, s
 
 def webhook_secret(variables: Mapping[str, str]) -> str:
     """The word by which Telegram's calls are known."""
-    secret = value_of(variables, "TELEGRAM_WEBHOOK_SECRET")
-    if secret is None:
+    found = secret.find(variables, "TELEGRAM_WEBHOOK_SECRET")
+    if found is None:
         wrong = "is not set, nor TELEGRAM_WEBHOOK_SECRET_FILE: whoever finds the webhook could speak for anybody"
-    elif not _HEADER.fullmatch(secret):
+    elif not _HEADER.fullmatch(found.value):
         wrong = "must be 1 to 256 of A-Z, a-z, 0-9, '_' and '-'"
     else:
-        return secret
+        return found.value
     raise BadConfiguration("environment", None, "TELEGRAM_WEBHOOK_SECRET", wrong)
 
 
@@ -600,6 +615,13 @@ def model_name(table: Table, key: str, name: str) -> str:
     if provider in ("auto", "route"):
         raise table.wrong(key, f"{name!r} cannot stand here; name a model: provider:model")
     return name
+
+
+def _log_level(said: Mapping[str, str]) -> str:
+    level = said.get("FACTORY_LOG_LEVEL", "").upper() or Environment().log_level
+    if level not in LOG_LEVELS:
+        raise BadConfiguration("environment", None, "FACTORY_LOG_LEVEL", f"must be one of {', '.join(LOG_LEVELS)}")
+    return level
 
 
 def _person() -> str:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from factory_cli import config
+from factory_cli import config, privacy
 from factory_cli.document import BadConfiguration
 from factory_cli.home import Home
 from factory_cli.joining import NotRunning
@@ -29,11 +29,14 @@ class Failed(Exception):
 
 @contextmanager
 def told() -> Iterator[None]:
-    """Turn what a person can mend into a sentence and an exit status."""
+    """Turn what a person can mend into a sentence and an exit status; no secret is in it, nor in what nobody mends."""
+    privacy.leave_no_core()
+    redact = privacy.of_surroundings()
+    privacy.guard(redact)
     try:
         yield
     except (BadConfiguration, Failed, NotRunning, OSError) as error:
-        typer.echo(f"factory: {error}", err=True)
+        typer.echo(f"factory: {redact(str(error))}", err=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None

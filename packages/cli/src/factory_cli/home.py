@@ -1,6 +1,7 @@
 """The folder that one installation lives in, and where each thing lies there."""
 
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,10 +57,20 @@ class Home:
         """Where a running supervisor says how to join it."""
         return self.run / "state.json"
 
+    @property
+    def bus(self) -> Path:
+        """The address of a server of the person's own, where a password stands in it."""
+        return self.keys / "bus.url"
+
     def prepare(self) -> None:
         """Make what is missing, closed to others. Raises `OSError` where that is not possible."""
         for folder in (self.path, self.run, self.log, self.keys, self.nats, self.spokes, self.work):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def is_open_above(path: Path) -> bool:
+    """Whether everybody on this machine gets as far as to this file or folder."""
+    return all(folder.stat().st_mode & stat.S_IXOTH for folder in path.resolve().parents)
 
 
 def write_atomically(path: Path, text: str) -> None:

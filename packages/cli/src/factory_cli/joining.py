@@ -35,7 +35,7 @@ class NotRunning(Exception):
 def running(home: Home) -> state.State | None:
     """The system that runs on this home, if one does and it can be joined."""
     pid = locks.holder(home.run / SUPERVISOR)
-    found = state.read(home.state)
+    found = state.read(home)
     if not pid or found is None or found.pid != pid or found.failure or not _lives(pid):
         return None
     return found
@@ -84,7 +84,7 @@ class Joining:
         status = self._ours.poll() if self._ours is not None else 0
         if status is None:
             return ""
-        last = state.read(self._home.state)
+        last = state.read(self._home)
         if last is not None and last.failure and last.pid == self._known:
             return last.failure
         if status > 0:
@@ -142,7 +142,7 @@ def open_log(home: Home, name: str) -> BinaryIO:
     path = home.log / f"{name}.log"
     if path.exists() and path.stat().st_size > LONGEST_LOG:
         path.replace(path.with_suffix(".log.old"))
-    return path.open("ab")
+    return open(path, "ab", opener=lambda name, flags: os.open(name, flags, 0o600))
 
 
 def last_words(path: Path) -> str:

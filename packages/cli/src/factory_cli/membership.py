@@ -94,3 +94,9 @@ def identity(where: Home, configuration: config.Configuration, name: str) -> Ide
         if member.identity == name:
             return member.proves(lambda key: keys.seed_of(where.keys, key))
     return Identity(name, keys.seed_of(where.keys, name))
+
+
+def seeds(identity: Identity) -> tuple[str, ...]:
+    """The secrets by which an identity shows who it is."""
+    own = () if identity.seed is None else (identity.seed,)
+    return own if identity.store is None else (*own, *seeds(identity.store))

@@ -66,6 +66,8 @@ SERVERS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "openai_like": ("OPENAI_LIKE_BASE_URL", ""),
     }
 )
+# Whose key is found in more places than the environment.
+KEYS = (*(paid.key for paid in PAID), *(f"{name.upper()}_API_KEY" for name in SERVERS))
 
 # What only measures or reads texts cannot answer; Ollama's own lists do not always say which these are.
 _NO_CHAT = re.compile(r"embed|minilm|rerank|whisper|(?:^|[/_-])(?:bge|gte|e5|clip|paraphrase)(?:[-_:]|$)", re.I)

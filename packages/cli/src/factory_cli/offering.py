@@ -12,10 +12,11 @@ from factory_cli.home import Home
 from factory_contracts.work import AgentSpec, Files
 from hub.kernel.ports import Equipped, Occasion
 
-# Who is served is no agent of ours: a folder and a memory of its own, the same for whoever asks.
+# Who is served is no agent of ours: a folder and a memory of its own, the same for whoever asks. What it has read
+# before, nobody here knows.
 NAME = "served"
 AGENT = AgentSpec(name=NAME, hash=NAME, model=NAME, namespace=NAME, files=Files(), memory="agent")
-OCCASION = Occasion(turn=NAME, call="", scope=NAME, user_id=NAME, agent=AGENT)
+OCCASION = Occasion(turn=NAME, call="", scope=NAME, user_id=NAME, agent=AGENT, is_tainted=True)
 
 
 async def offered(where: Home) -> tuple[Equipped, ...]:

@@ -1,6 +1,5 @@
 """The commands that are one process each, as the supervisor starts them and as a container or unit does."""
 
-import logging
 import os
 import signal
 import sys
@@ -11,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from factory_cli import config, spokes
+from factory_cli import config, privacy, secret, spokes
 from factory_cli.config import Bot, Configuration
 from factory_cli.console import AgentsOption, Failed, HomeOption, UnderOption, run, surroundings, told
 from factory_cli.home import Home
@@ -32,26 +31,27 @@ def hub(
     under: UnderOption = None,
 ) -> None:
     """The one routing authority: accepts, logs, assigns, shows."""
-    begin(under)
     with told():
+        begin(under)
         from factory_cli import membership, models, pairing
         from factory_cli.ending import until_told
         from factory_cli.seeds import by_surroundings, load
         from hub.composition import HubSettings, serve
         from hub.kernel.budget import Budget
         from hub.kernel.guards import BotPolicy
+        from hub.kernel.secrecy import Redactor
 
         where, environment = surroundings(home)
-        configuration = config.load(where.configuration)
-        variables = config.providers_variables()
+        configuration, folder = config.load(where.configuration), config.agents_folder(agents, where)
+        handed = secret.handed(folder)
+        variables = config.providers_variables(handed=handed)
+        identity = membership.identity(where, configuration, subjects.HUB)
+        known = (*config.secrets(environment.nats_url), *secret.values(variables, handed), *membership.seeds(identity))
+        privacy.report(environment.log_level, Redactor.of(known).redact)
         settings = HubSettings(
             nats_url=environment.nats_url or DEFAULT_URL,
-            identity=membership.identity(where, configuration, subjects.HUB),
-            bindings=load(
-                config.agents_folder(agents, where),
-                by_surroundings(variables, environment.script),
-                configuration.routes,
-            ),
+            identity=identity,
+            bindings=load(folder, by_surroundings(variables, environment.script), configuration.routes),
             policies=tuple(
                 BotPolicy(
                     platform=bot.platform,
@@ -79,22 +79,30 @@ def hub(
 
 def clipool(called: str, home: Path | None, agents: Path | None, under: int | None) -> None:
     """The worker that runs agents' turns."""
-    begin(under)
     with told():
+        begin(under)
         from adapters.models.scripted import ScriptError
         from factory_cli import membership
+        from hub.kernel.secrecy import Redactor
         from workers.clipool.composition import ClipoolSettings, serve
 
         where, environment = surroundings(home)
-        configuration = config.load(where.configuration)
+        configuration, folder = config.load(where.configuration), config.agents_folder(agents, where)
+        handed = secret.handed(folder)
+        variables = config.providers_variables(handed=handed)
+        identity = membership.identity(where, configuration, called)
+        known = (*config.secrets(environment.nats_url), *secret.values(variables, handed), *membership.seeds(identity))
+        redactor = Redactor.of(known)
+        privacy.report(environment.log_level, redactor.redact)
         settings = ClipoolSettings(
             nats_url=environment.nats_url or DEFAULT_URL,
-            identity=membership.identity(where, configuration, called),
+            identity=identity,
             script=environment.script,
             folder=where.work,
-            agents=config.agents_folder(agents, where),
-            variables=config.providers_variables(),
+            agents=folder,
+            variables=variables,
             prices=configuration.prices,
+            redactor=redactor,
             patience=PATIENCE,
         )
         try:
@@ -111,8 +119,8 @@ def adapter(
     under: UnderOption = None,
 ) -> None:
     """The spoke of one platform, for all its bots; `cli` is a chat that starts nothing else."""
-    begin(under)
     with told():
+        begin(under)
         where, environment = surroundings(home)
         url = environment.nats_url or DEFAULT_URL
         if name == config.LOCAL_PLATFORM:
@@ -123,11 +131,16 @@ def adapter(
             raise typer.Exit(talk(where, environment, url, Wish()))
         if name not in PLATFORMS:
             raise Failed(f"no adapter {name!r} in this version; there are: {_ADAPTERS}")
-        raise typer.Exit(run(_spoke(where, url, PLATFORMS[name], bot)))
+        raise typer.Exit(run(_spoke(where, environment, PLATFORMS[name], bot)))
 
 
-def _spoke(where: Home, url: str, platform: Platform, only: str | None) -> Coroutine[None, None, int]:
+def _spoke(
+    where: Home, environment: config.Environment, platform: Platform, only: str | None
+) -> Coroutine[None, None, int]:
     """The work of serving all bots of a platform, or one of them; it ends in an exit status."""
+    from factory_cli import membership
+    from hub.kernel.secrecy import Redactor
+
     configuration = config.load(where.configuration)
     bots = configuration.of(platform.name)
     if not bots:
@@ -139,8 +152,15 @@ def _spoke(where: Home, url: str, platform: Platform, only: str | None) -> Corou
     needs = spokes.needs(where.keys, configuration, platform.name, only)
     where.spokes.mkdir(mode=0o700, parents=True, exist_ok=True)
     served = [bot for bot in bots if bot.bot_id in needs.tokens]
+    known = [*config.secrets(environment.nats_url), needs.reach.secret]
+    for one in served:
+        known += (
+            needs.tokens[one.bot_id].value,
+            *membership.seeds(membership.identity(where, configuration, one.identity)),
+        )
+    privacy.report(environment.log_level, Redactor.of(known).redact)
     serving = {TELEGRAM: _telegram, DISCORD: _discord}[platform.name]
-    return serving(where, url, configuration, served, needs)
+    return serving(where, environment.nats_url or DEFAULT_URL, configuration, served, needs)
 
 
 def _telegram(
@@ -207,7 +227,7 @@ def _discord(
 
 def begin(under: int | None) -> None:
     """What every process does first; `under` is the supervisor, without which it does not live."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    privacy.seal()
     if under is None:
         return
     if sys.platform == "linux":

@@ -22,6 +22,7 @@ from factory_contracts.work import Approvals, Files, Limits, McpServer
 from hub.kernel.agent import Agent, WhileRunning
 from hub.kernel.choice import Choice, rank
 from hub.kernel.routing import Binding, Bindings
+from hub.kernel.secrecy import LOOKS_ALONE
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -520,6 +521,7 @@ def _server(seed: _Seed, table: Table) -> McpServer | None:
     name, url, bearer = (seed.get("", table.text, key, default) for key, default in _SERVER_TEXTS)
     command = seed.get(_NONE, table.texts, "command", may_repeat=True)
     env, reads = seed.get(_NONE, table.texts, "env"), seed.get(_NONE, table.texts, "reads")
+    is_trusted = seed.get(False, table.flag, "trusted", False)
     if len(seed.faults) > before:
         return None
     if bool(command) == bool(url):
@@ -530,13 +532,25 @@ def _server(seed: _Seed, table: Table) -> McpServer | None:
         seed.note(table, "env", "goes with a command; what a url needs is a bearer")
     if command and "bearer" in table:
         seed.note(table, "bearer", "goes with a url; what a command needs is env")
+    if any(LOOKS_ALONE.redact(word) != word for word in command):
+        seed.note(table, "command", "holds a secret, and everybody on the machine can see commands; use env for it")
+    if LOOKS_ALONE.redact(url) != url:
+        seed.note(table, "url", "holds a secret; name a variable that does, as bearer")
     # Whoever writes the secret itself here must not find it in an error message too.
     if any(not _VARIABLE.fullmatch(variable) for variable in env):
         seed.note(table, "env", "names variables of the worker's surroundings, without their values")
     if "bearer" in table and not _VARIABLE.fullmatch(bearer):
         seed.note(table, "bearer", "names a variable of the worker's surroundings that holds the secret")
     try:
-        return McpServer(name=name, command=command, url=url, env=env, bearer=bearer or None, reads=reads)
+        return McpServer(
+            name=name,
+            command=command,
+            url=url,
+            env=env,
+            bearer=bearer or None,
+            reads=reads,
+            trusted=is_trusted or None,
+        )
     except ValidationError as error:
         if len(seed.faults) == before:
             seed.faults += _complaints(table, error)

@@ -1,11 +1,11 @@
 """`factory tools`: what agents can do, for people to see and for other programs to use."""
 
-import logging
 import signal
 from typing import Annotated
 
 import typer
 
+from factory_cli import config, privacy
 from factory_cli.console import HomeOption, JsonOption, say_table, surroundings, told
 from factory_cli.home import Home
 from factory_cli.ink import say_document
@@ -50,14 +50,15 @@ def serve_tools(
     home: HomeOption = None,
 ) -> None:
     """Serve tools over MCP to the program that starts this one."""
-    # Standard output is the protocol's, so that all talk goes to standard error.
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # The library waits for its next line in a thread, which no polite end would interrupt.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     with told():
         import asyncio
 
-        where, _ = surroundings(home)
+        privacy.seal()
+        where, environment = surroundings(home)
+        # Standard output is the protocol's, so that all talk goes to standard error.
+        privacy.report("WARNING", privacy.of_surroundings(environment.nats_url))
         where.prepare()
         asyncio.run(_serve(where, names))
 
@@ -65,8 +66,12 @@ def serve_tools(
 async def _serve(where: Home, names: list[str]) -> None:
     from adapters.tools.mcp import serve
     from factory_cli.offering import OCCASION, chosen, offered
+    from hub.kernel.secrecy import Redactor
+    from workers.clipool.discretion import discreet_tool
 
-    await serve(chosen(await offered(where), names), OCCASION)
+    redactor = Redactor.of(config.secrets())
+    tools = chosen(await offered(where), names)
+    await serve(tuple(discreet_tool(tool, redactor) for tool in tools), OCCASION)
 
 
 def _line(description: str) -> str:

@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import asdict, dataclass, field, replace
 
-from factory_cli.home import write_atomically
+from factory_cli.home import Home, write_atomically
+from factory_cli.secret import without_login
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,22 +22,31 @@ class State:
     """A running supervisor; or why it gave up, which stays to be read when it is gone."""
 
     pid: int
-    url: str
+    url: str = field(repr=False)
     is_embedded: bool
     agents: str
     children: Mapping[str, ChildState] = field(default_factory=dict)
     failure: str = ""
 
 
-def write(path: Path, state: State) -> None:
-    """Replace the state; a reader sees the old one or the new one."""
-    write_atomically(path, json.dumps(asdict(state), indent=1) + "\n")
+def write(home: Home, state: State) -> None:
+    """Replace the state; a reader sees the old one or the new one. What logs in at the bus is kept with the keys."""
+    place = without_login(state.url)
+    if place != state.url:
+        write_atomically(home.bus, state.url + "\n")
+    write_atomically(home.state, json.dumps(asdict(replace(state, url=place)), indent=1) + "\n")
 
 
-def read(path: Path) -> State | None:
+def clear(home: Home) -> None:
+    """There is nothing to join any more."""
+    home.state.unlink(missing_ok=True)
+    home.bus.unlink(missing_ok=True)
+
+
+def read(home: Home) -> State | None:
     """The state as last written, by whomever; None where there is none that can be understood."""
     try:
-        match json.loads(path.read_text(encoding="utf-8")):
+        match json.loads(home.state.read_text(encoding="utf-8")):
             case {
                 "pid": int(pid),
                 "url": str(url),
@@ -47,7 +56,15 @@ def read(path: Path) -> State | None:
                 "failure": str(failure),
             }:
                 told = {str(name): ChildState(**child) for name, child in children.items()}
-                return State(pid, url, is_embedded, agents, told, failure)
+                return State(pid, _with_login(home, url), is_embedded, agents, told, failure)
     except (OSError, ValueError, TypeError):
         return None
     return None
+
+
+def _with_login(home: Home, place: str) -> str:
+    """The address by which one gets in there."""
+    if not home.bus.exists():
+        return place
+    url = home.bus.read_text(encoding="utf-8").strip()
+    return url if without_login(url) == place else place

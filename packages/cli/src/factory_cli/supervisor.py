@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from factory_cli import config, joining, locks, spokes, state
+from factory_cli import config, joining, locks, privacy, spokes, state
 from factory_cli.document import BadConfiguration
 from factory_cli.home import Home
 from factory_contracts import subjects
@@ -45,8 +45,9 @@ class Plan:
 
     home: Home
     agents: Path
-    nats_url: str | None
+    nats_url: str | None = field(repr=False)
     stays: bool
+    log_level: str
 
 
 @dataclass(slots=True)
@@ -112,7 +113,7 @@ class Supervisor:
                 if task is not None:
                     task.cancel()
         if self._failure is None:
-            self._home.state.unlink(missing_ok=True)
+            state.clear(self._home)
             return 0
         self._tell(str(self._failure))
         print(f"factory: {self._failure}", file=sys.stderr, flush=True)
@@ -125,7 +126,7 @@ class Supervisor:
                 logger.info("ended process %s, which held %s for a supervisor that is gone", pid, path)
 
     def _choose_port(self) -> None:
-        before = state.read(self._home.state)
+        before = state.read(self._home)
         self._port = _port_like(before.url if before is not None and before.is_embedded else "")
         self._url = f"nats://127.0.0.1:{self._port}"
 
@@ -258,7 +259,7 @@ class Supervisor:
             os.getpid(), self._url, self._plan.nats_url is None, str(self._plan.agents), told, failure
         )
         try:
-            state.write(self._home.state, current)
+            state.write(self._home, current)
         except OSError as error:
             logger.error("nobody can be told how we do: %s", error)
 
@@ -273,12 +274,14 @@ def _runnable(home: Home, configuration: config.Configuration) -> tuple[spokes.P
 
 def supervise(plan: Plan, lock: int) -> int:
     """Run the plan under the lock of the home's supervisor. The exit status."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    privacy.seal()
+    redact = privacy.of_surroundings(plan.nats_url)
+    privacy.report(plan.log_level, redact)
     try:
         configuration = config.load(plan.home.configuration)
         return asyncio.run(_supervise(plan, configuration, lock))
     except (BadConfiguration, GaveUp, TimeoutError) as error:
-        print(f"factory: {error}", file=sys.stderr, flush=True)
+        print(f"factory: {redact(str(error))}", file=sys.stderr, flush=True)
         return 1
 
 
@@ -331,7 +334,9 @@ def main(arguments: list[str]) -> int:
     path, agents, lock = arguments
     # Inherited for us alone: a child that held it too would seem to be a supervisor.
     os.set_inheritable(int(lock), False)
-    return supervise(Plan(Home(Path(path)), Path(agents), config.environment().nats_url, stays=False), int(lock))
+    environment = config.environment()
+    plan = Plan(Home(Path(path)), Path(agents), environment.nats_url, stays=False, log_level=environment.log_level)
+    return supervise(plan, int(lock))
 
 
 if __name__ == "__main__":

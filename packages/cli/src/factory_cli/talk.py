@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from factory_cli import config, joining, locks, spokes
+from factory_cli import config, joining, locks, privacy, spokes
 from factory_cli.console import AgentsOption, Failed, HomeOption, run, surroundings, told
 from factory_cli.home import Home
 from factory_cli.joining import NotRunning
@@ -23,6 +23,7 @@ class Wish:
     """What a person asked of a chat."""
 
     prompt: str | None = None
+    piped: str = ""
     files: tuple[str, ...] = ()
     is_json: bool = False
     allows: bool = False
@@ -49,7 +50,7 @@ def chat(
     home: HomeOption = None,
     agents: AgentsOption = None,
 ) -> None:
-    """Talk with an agent here. Starts everything that is needed. Text piped in is added to the prompt."""
+    """Talk with an agent here. Starts everything that is needed. Text piped in goes with the prompt."""
     with told():
         where, environment = surroundings(home)
         if sum((continues, is_resuming, session is not None)) > 1:
@@ -75,7 +76,8 @@ def chat(
             if agents is not None and running.agents != str(seeds):
                 typer.echo(f"factory: --agents is ignored: {running.agents} is already running", err=True)
             wish = Wish(
-                prompt=_with_piped(prompt),
+                prompt=prompt,
+                piped="" if prompt is None or sys.stdin.isatty() else sys.stdin.read().strip(),
                 files=tuple(file or ()),
                 is_json=is_json,
                 allows=allows,
@@ -102,13 +104,15 @@ def up(home: HomeOption = None, agents: AgentsOption = None) -> None:
 
         locks.sign(lock, None)
         typer.echo(f"factory: running on {where.path}; logs are in {where.log}; Ctrl-C ends it", err=True)
-        raise typer.Exit(supervise(Plan(where, seeds, environment.nats_url, stays=True), lock))
+        plan = Plan(where, seeds, environment.nats_url, stays=True, log_level=environment.log_level)
+        raise typer.Exit(supervise(plan, lock))
 
 
 def talk(
     where: Home, environment: config.Environment, url: str, wish: Wish, tend: Callable[[], str] | None = None
 ) -> int:
     """Be the terminal's spoke on the bus at `url`, and see after what runs there. The exit status."""
+    privacy.seal()
     from adapters.cli.__main__ import ChatSettings
     from adapters.cli.__main__ import chat as converse
     from factory_cli import membership
@@ -127,6 +131,7 @@ def talk(
         resume=wish.resume,
         agent=wish.agent,
         prompt=wish.prompt,
+        piped=wish.piped,
         files=wish.files,
         is_json=wish.is_json,
         allows=wish.allows,
@@ -153,13 +158,6 @@ async def _tended(work: Coroutine[None, None, int], tend: Callable[[], str]) -> 
         if not talking.done():
             talking.cancel()
             await asyncio.wait((talking,))
-
-
-def _with_piped(prompt: str | None) -> str | None:
-    """The prompt and beneath it what was piped in; without a prompt the chat reads that itself."""
-    if prompt is None or sys.stdin.isatty():
-        return prompt
-    return "\n\n".join(part for part in (prompt, sys.stdin.read().strip()) if part)
 
 
 def _examine(where: Home, seeds: Path) -> config.Configuration:

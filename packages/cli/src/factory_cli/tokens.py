@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from factory_cli import config
+from factory_cli import config, secret
 from factory_cli.config import Bot
 from factory_cli.document import BadConfiguration
 from factory_cli.home import write_atomically
@@ -31,9 +31,9 @@ class Token:
 def find(bot: Bot, bots: Sequence[Bot], variables: Mapping[str, str], folder: Path) -> Token | None:
     """The bot's token, if there is one; the bots are all that are configured. Raises `BadConfiguration`."""
     for name in _names(bot, bots):
-        value = config.value_of(variables, name)
-        if value is not None:
-            return _checked(bot, value, name if variables.get(name) else f"{name}_FILE")
+        found = secret.find(variables, name)
+        if found is not None:
+            return _checked(bot, found.value, found.source)
     path = path_of(folder, bot)
     try:
         text = path.read_text(encoding="ascii").strip()

@@ -86,7 +86,10 @@ class Address(Part):
 
 
 class InboundMessage(Part):
-    """What a person said, normalised by a spoke, which vouches for nobody: trust is the hub's to resolve."""
+    """What a person said, normalised by a spoke, which vouches for nobody: trust is the hub's to resolve.
+
+    A `foreign` text is not its sender's own: it was passed on, chosen from a list, or read from somewhere.
+    """
 
     message_id: Id
     covers: Annotated[tuple[Id, ...], Field(max_length=100)] = ()
@@ -95,6 +98,7 @@ class InboundMessage(Part):
     text: Text
     attachments: Attachments = ()
     quoted: Text | None = None
+    foreign: bool | None = None
     in_group: bool = False
     is_addressed: bool = True
     trust: Literal["public"] = "public"
@@ -232,7 +236,7 @@ class Noted(Envelope):
 
 
 class Exchange(Part):
-    """What was asked and what was answered."""
+    """What was asked and what was answered; `trusted` where an owner or somebody trusted asked."""
 
     turn: Id
     asked: Answer
@@ -241,6 +245,7 @@ class Exchange(Part):
     attachments: tuple[Attachment, ...] = ()
     outcome: Outcome = "complete"
     tainted: bool | None = None
+    trusted: bool | None = None
 
 
 class Welcome(Envelope):

@@ -192,13 +192,17 @@ class Tally(Part):
 
 
 class Compacted(_Record):
-    """All that came before in this scope, as one view: written only while no turn is open."""
+    """All that came before in this scope, as one view: written only while no turn is open.
+
+    It is `tainted` where its summary is.
+    """
 
     kind: Literal["compacted"] = "compacted"
     history: tuple[Exchange, ...]
     forgotten: Count
     summary: Answer = ""
     summarised: Id | None = None
+    tainted: bool | None = None
     agent: Id | None = None
     model: Id | None = None
     usage: Usage = Usage()

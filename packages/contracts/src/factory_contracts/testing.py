@@ -302,6 +302,7 @@ _MESSAGE = InboundMessage(
     text='a "line": \n\u2028 and 🙂',
     attachments=(_ATTACHMENT,),
     quoted="said before",
+    foreign=True,
     in_group=True,
     is_addressed=True,
     address=_ADDRESS,
@@ -315,6 +316,7 @@ _EXCHANGE = Exchange(
     attachments=(_ATTACHMENT,),
     outcome="stopped",
     tainted=True,
+    trusted=True,
 )
 _START = Start(attempt=2, worker="clipool", instance="i1", why="the worker fell silent")
 _AGENT = AgentSpec(
@@ -333,6 +335,7 @@ _AGENT = AgentSpec(
             env=("SHOP_HOME",),
             bearer="SHOP_KEY",
             reads=("list_goods",),
+            trusted=True,
         ),
     ),
     helpers=(agent("scout"),),
@@ -502,6 +505,7 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
             forgotten=4,
             summary="They said hello.",
             summarised="another",
+            tainted=True,
             agent="scout",
             model="openai:other",
             usage=_USAGE,
@@ -569,7 +573,14 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
         ),
         Resume(turn=TURN, epoch=EPOCH, partition=5, attempt=2, start=3),
         Stop(turn=TURN, epoch=EPOCH, partition=5),
-        Steer(turn=TURN, epoch=EPOCH, partition=5, joining="t2", line=Line(role="user", text="wait")),
+        Steer(
+            turn=TURN,
+            epoch=EPOCH,
+            partition=5,
+            joining="t2",
+            line=Line(role="user", text="wait", trusted=True),
+            tainted=True,
+        ),
         Forget(turns=(TURN,), epoch=EPOCH, partition=5),
     )
     | _samples("command-reply", work.COMMAND_REPLY, Done(), Unknown(turn=TURN), Stale(epoch=EPOCH))

@@ -49,7 +49,8 @@ class Limits(Part):
 class McpServer(Part):
     """A server of tools: a command that speaks over its standard streams, or an address.
 
-    `env` and `bearer` name variables of the worker's surroundings; `reads` names the tools that change nothing.
+    `env` and `bearer` name variables of the worker's surroundings; `reads` names the tools that change nothing. How a
+    trusted one describes its tools is taken for the operator's own words; what they bring is not.
     """
 
     name: Token
@@ -58,6 +59,7 @@ class McpServer(Part):
     env: tuple[Id, ...] = ()
     bearer: Id | None = None
     reads: tuple[Id, ...] = ()
+    trusted: bool | None = None
 
 
 class Files(Part):
@@ -108,11 +110,15 @@ class AgentSpec(Part):
 
 
 class Line(Part):
-    """One line of a conversation as a model is shown it."""
+    """One line of a conversation as a model is shown it.
+
+    Of a `trusted` one, all that is not labelled as somebody else's was written by an owner or somebody trusted.
+    """
 
     role: Literal["user", "assistant"]
     text: Answer
     attachments: tuple[Attachment, ...] = ()
+    trusted: bool | None = None
 
 
 Partition = Annotated[int, Field(ge=0, lt=PARTITIONS)]
@@ -167,11 +173,15 @@ class Stop(_Command):
 
 
 class Steer(_Command):
-    """A new message, a turn of its own until it is heard, joins the running one at its next model call."""
+    """A new message, a turn of its own until it is heard, joins the running one at its next model call.
+
+    That is tainted from then on where the message is.
+    """
 
     kind: Literal["steer"] = "steer"
     joining: Id
     line: Line
+    tainted: bool | None = None
 
 
 class Forget(Envelope):

@@ -54,6 +54,7 @@ CONFIG: Final = "nats-server.conf"
 
 _ADDRESS: Final = re.compile(r'^host: "(.+)"\nport: (\d+)$', re.MULTILINE)
 _PUBLIC_KEY: Final = re.compile(r"U[A-Z2-7]{55}")
+_KEPT: Final = ("PATH", "HOME", "TMPDIR", "TZ", "GOMAXPROCS", "GOMEMLIMIT", "GOGC", "GODEBUG")
 _SET_PARENT_DEATH_SIGNAL: Final = 1
 _LIBC: Final = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -418,11 +419,14 @@ class EmbeddedServer:
             self._lock = None
 
     async def _spawn(self, binary: Path, lock: int) -> Result[None]:
+        # Whatever else the surroundings say, keys of others among it, is nothing to it.
+        kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
         check = await asyncio.create_subprocess_exec(
             str(binary),
             "-c",
             str(self.config_path),
             "-t",
+            env=kept,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
@@ -441,7 +445,7 @@ class EmbeddedServer:
             "-l",
             str(self.log_path),
             # A server that one machine shares with its clients needs no second scheduler: a fifth less CPU.
-            env={"GOMAXPROCS": "1", **os.environ},
+            env={"GOMAXPROCS": "1", **kept},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
