@@ -15,9 +15,9 @@ from workers.image.canvas import COLOURS, HEIGHT, WIDTH
 from workers.image.card import Card, draw_card
 from workers.image.chart import Chart, Series, draw_chart, number, scale
 from workers.image.code import Code, draw_code
-from workers.image.composition import compose
+from workers.image.composition import ImageSettings, compose
 from workers.image.painting import Scene, painting
-from workers.image.settings import ImageSettings, Painter
+from workers.image.settings import Painter
 
 
 def opened(made: Made | Unable) -> Image.Image:

@@ -14,8 +14,8 @@ from tests.providers.media import KEY, MediaServer
 from workers.endpoint import Endpoint, NoAnswer
 from workers.voice.mouth import Asked, Spoken, Words, mouth
 from workers.voice.opus import Encoder, is_opus
-from workers.voice.program import NoSound, wrong_command
-from workers.voice.settings import ESPEAK, Program, Server
+from workers.voice.program import NoSound
+from workers.voice.settings import ESPEAK, Program, Server, wrong_command
 
 # A program that writes down what it is told.
 NOTES = """

@@ -1,15 +1,28 @@
 """The composition root of the image worker."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 
 from factory_contracts.worker import Errand
 from factory_nats import process
+from factory_nats.identity import Identity
 from factory_nats.satellite import Served
 from workers.endpoint import Endpoint
 from workers.image.painting import SECONDS, painting
-from workers.image.settings import CARD, CHART, IMAGE, QR, ImageSettings
+from workers.image.settings import CARD, CHART, IMAGE, QR, Painter
 from workers.serve import Post, serve
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSettings:
+    """What the image worker is told; without a painter it draws codes, cards and charts."""
+
+    nats_url: str
+    painter: Painter | None = None
+    identities: Mapping[str, Identity] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    patience: float = 30.0
 
 
 def run(settings: ImageSettings) -> int:

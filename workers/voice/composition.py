@@ -2,18 +2,32 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 
 from factory_contracts.worker import Errand
 from factory_nats import process
+from factory_nats.identity import Identity
 from factory_nats.satellite import Served
 from workers.endpoint import Endpoint
 from workers.serve import Post, serve
 from workers.voice import ear, mouth
 from workers.voice.opus import Encoder
-from workers.voice.settings import STT, TTS, Ear, Local, Mouth, Program, Server, VoiceSettings
+from workers.voice.settings import STT, TTS, Ear, Local, Mouth, Program, Server
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceSettings:
+    """What the voice worker is told; it serves what it has an identity for."""
+
+    nats_url: str
+    mouth: Mouth | None = None
+    ear: Ear | None = None
+    identities: Mapping[str, Identity] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    patience: float = 30.0
 
 
 def run(settings: VoiceSettings) -> int:

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import re
 import signal
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Mapping
@@ -10,32 +9,22 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from workers.voice.settings import OUT, PLACE
+
 MOST_BYTES = 20 * 1024 * 1024
-OUT = "out"
 PIECE = 65_536
 LAST_WORDS = 1.0
-
-_PLACE = re.compile(r"\{([a-z]+)\}")
-_KNOWN = frozenset((OUT, "voice"))
 
 
 class NoSound(Exception):
     """The program gave nothing that could be heard; the sentence is for the log."""
 
 
-def wrong_command(command: tuple[str, ...]) -> str:
-    """What is wrong with a command; empty where nothing is."""
-    if not command or not command[0].strip():
-        return 'names no program; write it as a list: ["piper", "--output_file", "{out}"]'
-    unknown = sorted({name for part in command for name in _PLACE.findall(part)} - _KNOWN)
-    return f"holds {{{unknown[0]}}}, and only {{out}} and {{voice}} mean something" if unknown else ""
-
-
 async def spoken(command: tuple[str, ...], words: str, values: Mapping[str, str], *, seconds: float) -> bytes:
     """What the program makes of the words. Raises `NoSound`."""
     with TemporaryDirectory(prefix="voice-") as folder:
         file = Path(folder) / "said"
-        filled = tuple(_PLACE.sub(lambda found: {**values, OUT: str(file)}[found[1]], part) for part in command)
+        filled = tuple(PLACE.sub(lambda found: {**values, OUT: str(file)}[found[1]], part) for part in command)
         is_filed = any(f"{{{OUT}}}" in part for part in command)
         try:
             # What it has to complain of goes where our own log goes.

@@ -1,13 +1,16 @@
 """By what the voice worker speaks and hears."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass
 
-from factory_nats.identity import Identity
+from factory_contracts import subjects
 
-TTS = "voice.tts"
-STT = "voice.stt"
+TTS = subjects.SPEAKING
+STT = subjects.HEARING
 
+OUT = "out"
+PLACE = re.compile(r"\{([a-z]+)\}")
+_KNOWN = frozenset((OUT, "voice"))
 # It reads what stands on its standard input, and writes a WAV whose head tells how long it is.
 ESPEAK = ("espeak-ng", "--stdin", "-v", "{voice}", "-w", "{out}")
 
@@ -40,17 +43,13 @@ class Local:
     model: str
 
 
+def wrong_command(command: tuple[str, ...]) -> str:
+    """What is wrong with a command; empty where nothing is."""
+    if not command or not command[0].strip():
+        return 'names no program; write it as a list: ["piper", "--output_file", "{out}"]'
+    unknown = sorted({name for part in command for name in PLACE.findall(part)} - _KNOWN)
+    return f"holds {{{unknown[0]}}}, and only {{out}} and {{voice}} mean something" if unknown else ""
+
+
 Mouth = Program | Server
 Ear = Server | Local
-
-
-@dataclass(frozen=True, slots=True)
-class VoiceSettings:
-    """What the voice worker is told; it serves what it has an identity for."""
-
-    nats_url: str
-    mouth: Mouth | None = None
-    ear: Ear | None = None
-    identities: Mapping[str, Identity] = field(default_factory=dict)
-    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
-    patience: float = 30.0

@@ -46,7 +46,7 @@ def members(configuration: config.Configuration) -> tuple[Member, ...]:
     bots = config.bots_of(configuration)
     stores = [subjects.blobs(bot.platform, bot.bot_id) for bot in bots]
     clipools = config.clipools_of(configuration)
-    workers = [(one.capability, one.name) for one in configuration.workers]
+    workers = [(one.capability, one.name) for one in config.workers_of(configuration)]
     large = list(dict.fromkeys(subjects.store(capability) for capability, _ in workers))
     return (
         Member(

@@ -6,15 +6,15 @@ from typing import Annotated
 
 import typer
 
-from factory_cli import config, joining
+from factory_cli import config, joining, services
 from factory_cli.amendment import NotAmended, name_worker
 from factory_cli.config import Configuration, Worker
 from factory_cli.console import AgentsOption, Failed, HomeOption, UnderOption, run, surroundings, told
 from factory_cli.home import write_atomically
-from factory_cli.processes import DEFAULT_URL, begin, clipool
+from factory_cli.processes import DEFAULT_URL, begin, clipool, service
 from factory_contracts import subjects
 
-_WAYS = "./FILE.py | clipool | add NAME CAPABILITY | new NAME"
+_WAYS = "./FILE.py | clipool | voice | image | add NAME CAPABILITY | new NAME"
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 _WORKER = '''\
@@ -60,6 +60,8 @@ def worker(
     match words:
         case [subjects.CLIPOOL]:
             clipool(called or subjects.CLIPOOL, home, agents, under)
+        case [name] if name in services.SERVICES:
+            service(name, home, under)
         case ["add", name, capability]:
             with told():
                 _add(name, capability, home)
