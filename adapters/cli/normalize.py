@@ -22,6 +22,7 @@ COMMANDS = {
     "/model": "with which model; /model NAME chooses another",
     "/usage": "what was used, what it cost, what is left",
     "/why": "how the last answer came to be",
+    "/voice": "have the last answer as a sound file",
     "/compact": "put what was said in short; /expand takes it back",
     "/expand": "see again what was said instead of its summary",
     "/approvals": "what waits for your leave; /approve CODE and /deny CODE answer",
