@@ -24,6 +24,7 @@ LONGEST = (
     "botapi/test_botapi.py",
     "secrets/test_canaries.py",
     "tools/test_mcp.py",
+    "fleet/test_versions.py",
     "test_walk.py",
     "cli/test_main.py",
     "transport/test_link.py",

@@ -53,7 +53,7 @@ MOMENT = 0.001
 # The less there is of it, the less may be done twice.
 _STRICTEST: tuple[Effect, ...] = ("external", "write", "read")
 # What may be otherwise in a moment; nothing was done.
-_PASSING = frozenset(("busy", "no worker", "no responders", "circuit open", "disconnected"))
+_PASSING = frozenset(("busy", "gone", "no worker", "no responders", "circuit open", "disconnected"))
 _PASSING_IN_STORES = frozenset(("timeout", "disconnected", "no responders"))
 # Whoever was asked may have done it.
 _OPEN = frozenset(("timeout", "lost", "malformed"))
@@ -115,6 +115,10 @@ class Fleet:
         """Watch over nobody any more."""
         await self._pool.close()
 
+    async def change(self, seconds: float) -> None:
+        """Until somebody was heard or has room again, or so long."""
+        await self._pool.change(seconds)
+
     def opinions(self) -> tuple[Opinion, ...]:
         """What we think of each worker."""
         return self._pool.opinions()
@@ -150,12 +154,13 @@ class Fleet:
             if isinstance(stored, Err):
                 return Err("no worker", f"the arguments cannot be kept: {stored.detail}")
             kept = Kept(blob=stored.value, size=len(wish.arguments))
-        exchange = _Exchange(wish, kept, until, hear, self._now)
-        passing = _PASSING | _OPEN if effect == "read" else _PASSING
+        is_repeatable = effect == "read"
+        exchange = _Exchange(wish, kept, is_repeatable, until, hear, self._now)
+        passing = _PASSING | _OPEN if is_repeatable else _PASSING
         while True:
             problem = await self.listen()
             if problem is None:
-                answer = await self._pool.request(exchange.request(effect == "read", self._shape))
+                answer = await self._pool.request(exchange.request(self._shape))
                 if isinstance(answer, Ok):
                     return await self._outcome(exchange.read(answer.value.data))
                 problem = answer
@@ -244,7 +249,13 @@ class _Exchange:
     """One wish on its way to whoever fulfils it."""
 
     def __init__(
-        self, wish: Wish, kept: Kept | None, until: float, hear: Hear | None, now: Callable[[], float]
+        self,
+        wish: Wish,
+        kept: Kept | None,
+        is_repeatable: bool,
+        until: float,
+        hear: Hear | None,
+        now: Callable[[], float],
     ) -> None:
         self._asked = CapabilityRequest(
             turn=wish.turn,
@@ -257,19 +268,20 @@ class _Exchange:
             understands=SCHEMA_VERSION if SCHEMA_VERSION > FIRST_VERSION else None,
             wants_progress=True if hear is not None else None,
         )
+        self._is_repeatable = is_repeatable
         self._until = until
         self._hear = hear
         self._now = now
         self._read: tuple[bytes, CapabilityReply | Err] = b"", Err("malformed", "nothing was said")
 
-    def request(self, is_repeatable: bool, shape: str) -> Request:
+    def request(self, shape: str) -> Request:
         """How it is asked."""
         return Request(
             write=self._write,
             timeout=self._until - self._now(),
             id=self._asked.key,
             cancel=CAPABILITY_REQUEST.encode(CapabilityCancel(id=self._asked.key)),
-            is_repeatable=is_repeatable,
+            is_repeatable=self._is_repeatable,
             judge=self._judge,
             more=None if self._hear is None else self._is_followed,
             understands=version_of(self._asked),
@@ -302,6 +314,8 @@ class _Exchange:
                 return None
             case CapabilityRefused(reason="busy" | "newer version" | "gone" as reason):
                 return Err(reason, "the worker does not take it")
+            case CapabilityRefused(reason="cancelled") if self._is_repeatable:
+                return Err("gone", "the worker was told that nobody waits")
             case CapabilityRefused(reason="failed" | "late" | "cancelled"):
                 return Err("refused", "the worker failed at it")
             case CapabilityRefused():

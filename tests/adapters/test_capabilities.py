@@ -348,19 +348,6 @@ async def test_what_the_bus_forbids_is_told_at_once() -> None:
     assert asyncio.get_running_loop().time() == 0.0
 
 
-async def test_workers_that_fail_again_and_again_are_left_alone_for_a_while() -> None:
-    bus = FakeBus()
-    tool = await tool_of(clipool(bus))
-    for _ in range(3):
-        await beat(bus, "gone")
-        with pytest.raises(ToolFailed, match="No worker"):
-            await ask(tool)
-
-    await beat(bus, "gone")
-    with pytest.raises(ToolFailed, match="failed again and again"):
-        await ask(tool)
-
-
 async def test_what_is_thought_of_the_workers_is_told_by_capability() -> None:
     bus = FakeBus()
     source = Capabilities(clipool(bus))

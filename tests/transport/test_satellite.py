@@ -60,6 +60,7 @@ class Worker:
     at_once: int = 4
     stall: float = 60.0
     seconds: float = 60.0
+    is_repeatable: bool = False
     given: list[bytes | None] = field(default_factory=list)
     done: list[str] = field(default_factory=list)
 
@@ -179,6 +180,29 @@ async def test_what_failed_is_not_tried_again_under_the_same_id(caplog: pytest.L
         assert answers == [b"failed", b"failed"]
         assert it.worker.done == ["a"]
     assert "a secret" in caplog.text
+
+
+async def test_what_failed_is_tried_again_where_that_does_no_harm() -> None:
+    async def fail(errand: Errand, desk: Desk) -> bytes:
+        raise RuntimeError("a secret")
+
+    async with scene(Worker(fail, is_repeatable=True)) as it:
+        assert [await it.ask(wish()) for _ in range(2)] == [b"failed", b"failed"]
+        assert it.worker.done == ["a", "a"]
+
+
+async def test_who_asks_for_what_was_called_off_has_it_begun_anew() -> None:
+    gate = Gate()
+    async with scene(Worker(gate, is_repeatable=True)) as it:
+        first = asyncio.create_task(it.ask(wish("hey")))
+        await gate.came.wait()
+        await it.asker.publish("work.request", cancel())
+        second = asyncio.create_task(it.ask(wish("hey")))
+        assert await first == b"cancelled"
+        gate.open.set()
+
+        assert await second == b"hey"
+        assert it.worker.done == ["a", "a"]
 
 
 async def test_more_than_it_can_do_at_once_is_refused_and_may_be_asked_again() -> None:

@@ -152,6 +152,7 @@ class Declaration(Generic[P, R_co]):
     ) -> None:
         self.name = subjects.capability_token(name)
         self.effect = effect
+        self.is_repeatable = effect == "read"
         self.at_once = at_once
         self.seconds = seconds
         self.description = inspect.getdoc(function) or ""

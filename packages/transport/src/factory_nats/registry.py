@@ -20,8 +20,8 @@ NEWEST: Final = 0.2
 BELIEVED: Final = 30.0
 MOST_PACE: Final = 2.0
 # A failure weighs as much as a queue twice as long, half of it after so many seconds.
-FORGIVEN: Final = 10.0
-MOST_FAULTS: Final = 6
+FORGIVEN: Final = 2.0
+MOST_FAULTS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,6 +129,11 @@ class Served(Wording, Protocol[E]):
     """What a worker does: so many wishes at once, each within `seconds` and with a sign every `stall` seconds."""
 
     @property
+    def is_repeatable(self) -> bool:
+        """Whether what came to nothing may be tried again when somebody asks for it again."""
+        ...
+
+    @property
     def at_once(self) -> int:
         """How many wishes are worked at side by side."""
         ...
@@ -206,13 +211,14 @@ class Satellite(NatsAdapterBase, Generic[E]):
         self._gpu = gpu or Gpu()
         self._repeats = repeats or Repeats()
         self._jobs: dict[str, _Job] = {}
+        self._working: set[_Job] = set()
         self._threads = ThreadPoolExecutor(max(1, served.at_once), "work")
         self._left_behind = 0
 
     @property
     def running(self) -> int:
         """How many wishes are worked at; also those that nobody waits for any more and that cannot be stopped."""
-        return len(self._jobs) + self._left_behind
+        return len(self._working) + self._left_behind
 
     def heartbeat(self) -> bytes:
         """That this worker lives, and how it does."""
@@ -260,6 +266,7 @@ class Satellite(NatsAdapterBase, Generic[E]):
                 self._refuse(reply, "busy")
                 return
             self._jobs[errand.id] = job = _Job(errand.id, until, now, [reply])
+            self._working.add(job)
             job.timer = self._loop.call_at(min(until, now + self._served.stall), self._look, job)
             job.task = self.undertake(self._carry_out(job, errand))
             job.task.add_done_callback(partial(self._ended, job))
@@ -275,8 +282,12 @@ class Satellite(NatsAdapterBase, Generic[E]):
         if job is None:
             return
         job.waiting -= 1
-        if job.waiting <= 0:
-            self._stop(job, "cancelled")
+        if job.waiting > 0:
+            return
+        if self._served.is_repeatable:
+            # Whoever asks for it from now on has it begun anew, and does not join what is ending.
+            del self._jobs[id]
+        self._stop(job, "cancelled")
 
     def _look(self, job: _Job) -> None:
         """Stop what has taken too long, or come again when it may have."""
@@ -304,6 +315,8 @@ class Satellite(NatsAdapterBase, Generic[E]):
                 return
         await self._settle(job, await self._served.work(errand, given, Desk(self, job)))
 
+    # What came of it
+
     def _ended(self, job: _Job, task: asyncio.Task[None]) -> None:
         if job.timer is not None:
             job.timer.cancel()
@@ -312,13 +325,16 @@ class Satellite(NatsAdapterBase, Generic[E]):
         error = None if task.cancelled() else task.exception()
         if error is not None:
             logger.error("a wish on %s failed", self._requests, exc_info=error)
-        self.undertake(self._settle(job, self._served.refuse(job.trouble)))
+        self.undertake(self._settle(job, self._served.refuse(job.trouble), came_to_nothing=True))
 
-    async def _settle(self, job: _Job, data: bytes) -> None:
+    async def _settle(self, job: _Job, data: bytes, *, came_to_nothing: bool = False) -> None:
         """Remember what came of it, and tell everybody who waits."""
         job.is_over = True
-        del self._jobs[job.id]
-        self._repeats.keep(job.id, data, max(self._loop.time(), job.until) + KEPT)
+        self._working.discard(job)
+        if self._jobs.get(job.id) is job:
+            del self._jobs[job.id]
+        if not (came_to_nothing and self._served.is_repeatable):
+            self._repeats.keep(job.id, data, max(self._loop.time(), job.until) + KEPT)
         for reply in job.replies:
             await self.send(reply, data)
 

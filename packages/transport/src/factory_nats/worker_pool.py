@@ -35,6 +35,8 @@ NOWHERE: Final = 2.0
 # After the server was away we are back before others are: "nobody listens" says nothing yet.
 YOUNG: Final = 2.0
 BACK_OFF: Final = 0.1
+# Who failed three times in a row is asked again by one at a time: another does what it fails at, and nobody notices.
+PAUSE: Final = 1.0
 # Who was given what: more than can be under way, so that what is asked for again finds whom it was given to.
 REMEMBERED: Final = 20_000
 
@@ -50,6 +52,10 @@ Step: TypeAlias = Literal["next", "again", "stop"]
 
 def _content(_: bytes) -> Err | None:
     return None
+
+
+def _circuit() -> CircuitBreaker:
+    return CircuitBreaker(pause=PAUSE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +131,7 @@ class WorkerPoolClient:
         registry: WorkerRegistry,
         *,
         subject: Callable[[str], str],
-        circuit: Callable[[], CircuitBreaker] = CircuitBreaker,
+        circuit: Callable[[], CircuitBreaker] = _circuit,
     ) -> None:
         self.registry = registry
         self._transport = transport
@@ -138,6 +144,7 @@ class WorkerPoolClient:
         self._has_door = False
         self._doors: dict[str, str] = {}
         self._nowhere: dict[str, int] = {}
+        self._lost: dict[str, str] = {}
         self._curious: set[asyncio.Future[None]] = set()
 
     async def listen(self, subject: str, read: Callable[[Delivery], Sign | None]) -> Result[Subscription]:
@@ -260,7 +267,8 @@ class WorkerPoolClient:
         patience = SILENT if is_repeatable else SILENT_ALONE
         until = self._now() + patience
         while (now := self._now()) < min(until, deadline):
-            if self.registry.instance(given.worker) != given.instance:
+            is_lost = self._lost.get(given.worker) == given.instance
+            if is_lost or self.registry.instance(given.worker) != given.instance:
                 return False
             if not self._transport.is_connected:
                 until = now + patience
@@ -290,8 +298,13 @@ class WorkerPoolClient:
                 self._failed(given.worker, problem)
                 return problem, "next"
             case "timeout" | "lost" | "malformed":
+                if problem.reason == "lost":
+                    self._lost[given.worker] = given.instance
                 self._failed(given.worker, problem)
-                return problem, "next" if asked.is_repeatable else "stop"
+                if not asked.is_repeatable:
+                    return problem, "stop"
+                self._forget(asked.id, given)
+                return problem, "next"
             case _:
                 return problem, "stop"
 
@@ -390,6 +403,7 @@ class WorkerPoolClient:
     def _note(self, sign: Sign) -> None:
         change = self.registry.heard(sign, self._now())
         was_nowhere = self._nowhere.pop(sign.worker, 0)
+        self._lost.pop(sign.worker, None)
         if change != "known":
             logger.info("worker %s: %s", sign.worker, change)
         for waiting in self._waiting:
