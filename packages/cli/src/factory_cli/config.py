@@ -47,7 +47,7 @@ MOST_ATTEMPTS = 100
 MOST_CLIPOOLS = 64
 
 # Who is on the bus beside those whom the file names.
-_OURS = (subjects.HUB, subjects.READER, subjects.ERASER)
+_OURS = (subjects.HUB, subjects.READER, subjects.ERASER, subjects.ASKER)
 _NAME = re.compile(r"[a-z0-9_-]{1,32}")
 _HEADER = re.compile(r"[A-Za-z0-9_-]{1,256}")
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]{0,99}")

@@ -5,7 +5,20 @@ Whatever takes long to load is imported where it is used, so that help and the s
 
 import typer
 
-from factory_cli import agents, bus, diagnosis, fleet, introduction, processes, serving, talk, turns, usage, workers
+from factory_cli import (
+    agents,
+    asking,
+    bus,
+    diagnosis,
+    fleet,
+    introduction,
+    processes,
+    serving,
+    talk,
+    turns,
+    usage,
+    workers,
+)
 
 # No room for a sentence of its own: all of this must fit a screen.
 _MAIN = "A chat platform for language-model agents. Begin with: factory chat"
@@ -28,7 +41,11 @@ app.add_typer(agents.app, name="agent", rich_help_panel=_MAIN)
 app.add_typer(turns.app, name="turns", rich_help_panel=_MAIN)
 app.command(rich_help_panel=_MAIN)(usage.usage)
 app.add_typer(serving.app, name="tools", rich_help_panel=_MAIN)
-app.command(rich_help_panel=_MAIN)(fleet.workers)
+# Help has a line for one of the two.
+app.command(rich_help_panel=_MAIN, short_help="Who serves what, and how they do; `factory ask` asks one.")(
+    fleet.workers
+)
+app.command(hidden=True)(asking.ask)
 app.command(rich_help_panel=_SINGLE)(processes.hub)
 app.command(rich_help_panel=_SINGLE)(workers.worker)
 app.command(rich_help_panel=_SINGLE, short_help="The spoke of one platform.")(processes.adapter)

@@ -69,9 +69,14 @@ def members(configuration: config.Configuration) -> tuple[Member, ...]:
             for bot in bots
         ),
         *(
+            (Member(subjects.ASKER, subjects.asker_permissions(*workers), subjects.store_permissions(*large)),)
+            if workers
+            else ()
+        ),
+        *(
             Member(
                 name,
-                subjects.worker_permissions(capability, name, *clipools),
+                subjects.worker_permissions(capability, name, *clipools, subjects.ASKER),
                 subjects.store_permissions(subjects.store(capability)),
             )
             for capability, name in workers

@@ -78,7 +78,7 @@ def worker(
 def _serve(file: Path, called: str | None, home: Path | None, under: int | None) -> None:
     """Serve what the file declares, under the name of a worker that may."""
     if file.suffix != ".py":
-        raise Failed(f"no worker {str(file)!r}: name its file, or {subjects.CLIPOOL}")
+        raise Failed(f"no worker {str(file)!r}: name its file, or {subjects.CLIPOOL}, voice or image")
     from factory_cli.membership import identity
     from factory_nats.loading import NoWorker, load
     from factory_nats.process import leave

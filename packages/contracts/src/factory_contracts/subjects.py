@@ -22,6 +22,7 @@ CLIPOOL = "clipool"
 HUB = "hub"
 READER = "reader"
 ERASER = "eraser"
+ASKER = "asker"
 SPEAKING = "voice.tts"
 HEARING = "voice.stt"
 
@@ -312,6 +313,14 @@ def clipool_permissions(worker: str, *asked: tuple[str, str]) -> Permissions:
             clipool_hello(),
             *dict.fromkeys(heartbeats(capability) for capability in (HEARING, SPEAKING, *(one for one, _ in asked))),
         ),
+    )
+
+
+def asker_permissions(*asked: tuple[str, str]) -> Permissions:
+    """The command asks workers for the person who types it, each named by capability and worker."""
+    return Permissions(
+        publish=tuple(request(capability, other) for capability, other in asked),
+        subscribe=tuple(dict.fromkeys(heartbeats(capability) for capability, _ in asked)),
     )
 
 
