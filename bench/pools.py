@@ -40,6 +40,7 @@ from hub.kernel.budget import Ledger
 from hub.kernel.ports import Assignment, Chosen, Run
 from hub.kernel.routing import Bindings, RoutingKey
 from hub.kernel.session import COMPACT_AFTER, Session
+from hub.people import People
 from hub.pool import Crew, Pools, Ports
 from hub.turn import run_turn
 
@@ -317,6 +318,7 @@ def _pools(transport: Transport, log: JetStreamLog, most: int) -> Pools:
         clipool=_NoWorkers(),
         bindings=Bindings({}),
         ledger=Ledger(),
+        people=People(log),
         clock=time.time,
         at=lambda point: None,
     )

@@ -11,13 +11,14 @@ from bench.floor import DELTA, stagger
 from bench.stage import BOT, PLATFORM, Block, Driven, Given, join
 from factory_contracts.messages import Address, InboundMessage, Refused, Said
 from hub.composition import HubSettings, serve
+from hub.kernel.access import BotPolicy
 from hub.kernel.agent import Agent
-from hub.kernel.guards import BotPolicy
 from hub.kernel.routing import Binding, Bindings
 from workers.clipool import composition
 
 TERMINAL_PACE_MS = 30
 PLATFORM_PACE_MS = 250
+MUCH = 100_000_000
 
 Drive = Callable[[Block], Awaitable[Driven]]
 
@@ -30,7 +31,11 @@ async def hub(given: Given) -> AsyncIterator[None]:
         nats_url=given.url,
         identity=given.who,
         bindings=Bindings({agent.name: agent}, (Binding(agent.name),)),
-        policies=(BotPolicy(PLATFORM, BOT, access="public", rate_per_minute=100_000_000),),
+        policies=(
+            BotPolicy(
+                PLATFORM, BOT, access="public", rate_per_minute=MUCH, rate_per_scope_minute=MUCH, turns_at_once=MUCH
+            ),
+        ),
         max_pools=given.max_pools,
     )
     stop = asyncio.Event()

@@ -15,10 +15,10 @@ from factory_contracts.messages import Decision, InboundMessage, Noted, Refused
 from factory_contracts.records import Asked, Decided, ToolStarted, record_id
 from factory_contracts.work import ApprovalWanted, NotRecorded, Recorded, RecordReply
 from hub.commands import APPROVALS, APPROVE, DENY
+from hub.kernel.access import name_of
 from hub.kernel.approval import Approval, digest, in_code, read, worded
 from hub.kernel.routing import RoutingKey
 from hub.kernel.session import OpenTurn
-from hub.owners import Ownership
 from hub.pool import Pool, Pools, Ports, once
 from hub.turn import show
 
@@ -88,7 +88,6 @@ class Approvals:
 
     ports: Ports
     pools: Pools
-    owners: Ownership
     _asking: dict[tuple[str, str, int], asyncio.Future[None]] = field(default_factory=dict)
     _deciding: dict[tuple[str, str], asyncio.Future[None]] = field(default_factory=dict)
 
@@ -181,10 +180,8 @@ class Approvals:
 
     def _may_approve(self, pool: Pool, turn: OpenTurn, person: Person) -> bool:
         """Whether they own the bot that asks, wherever they answer from; who asked for the turn need not."""
-        policy = self.owners.policy(pool.key.platform, pool.key.bot_id)
-        if policy is None or person.platform != pool.key.platform or person.user_id in policy.blocked:
-            return False
-        return policy.everyone_owns or person.user_id in policy.owners
+        who = name_of(person.platform, person.user_id)
+        return self.ports.people.decide(pool.key, who, "approve", in_group=turn.message.in_group).allowed
 
     # The log
 

@@ -1,6 +1,6 @@
 """Words to the hub instead of the agent: `/new`, `/undo`, `/usage` and the like, and what each puts on the log."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -8,17 +8,19 @@ from factory_contracts.messages import Outcome
 from factory_contracts.records import Bound, HeadMoved, Record, SessionOpened, TurnAnswered, record_id
 from factory_contracts.subjects import BadToken, scope_token
 from factory_contracts.work import Line
+from hub.kernel.access import NOT_ALLOWED, Action, Decision, speaker
 from hub.kernel.agent import Agent
 from hub.kernel.budget import dollars, renewal
-from hub.kernel.guards import START
+from hub.kernel.guards import LINK, START
 from hub.kernel.routing import RoutingKey
 from hub.kernel.session import COMPACT, EXPAND, VOICE, OpenTurn, Used
-from hub.pool import Pool
+from hub.pool import QUEUE, Pool
+from hub.powers import POWERS, Word
 
 STOPPED = "Stopped."
 NOTHING_RUNS = "Nothing is running."
-NOT_YOURS = "Only who asked can stop this."
 WELCOME_OWNER = "You are an owner of this bot."
+WELCOME_TRUSTED = "An owner of this bot trusts you."
 HOW_TO = "Just write to me. `/new` begins a new conversation, `/stop` ends an answer, `/help` tells the other commands."
 HELP_HEAD = "Whatever you write is for the agent, but for these:"
 FORK = "/fork"
@@ -56,7 +58,13 @@ async def obey(pool: Pool, turn: OpenTurn) -> Obeyed:
     """The records that answer a word to the hub; `GoOn` where an agent is to answer."""
     word, _, rest = turn.message.text.strip().partition(" ")
     command = COMMANDS.get(word)
-    return GoOn() if command is None else await command(pool, turn, rest.strip())
+    if command is None:
+        return GoOn()
+    # What somebody might do when they said it they may not do any more once it was taken from them.
+    decision = _judged(pool, turn, word, rest.strip())
+    if not decision.allowed:
+        return _no(pool, turn, decision.words or NOT_ALLOWED)
+    return await command(pool, turn, rest.strip())
 
 
 def said_by_hub(
@@ -77,14 +85,20 @@ def said_by_hub(
 
 async def _start(pool: Pool, turn: OpenTurn, rest: str) -> Obeyed:
     agent = pool.agent
-    lines = [f"Hello! {WELCOME_OWNER}" if turn.trust == "owner" else "Hello!"]
+    greetings = {"owner": f"Hello! {WELCOME_OWNER}", "trusted": f"Hello! {WELCOME_TRUSTED}"}
+    lines = [greetings.get(turn.trust, "Hello!")]
     if agent is not None:
         lines.append(f"**{agent.name}** answers here. {agent.description}".rstrip())
     return (said_by_hub(pool, turn, "\n".join([*lines, HOW_TO])),)
 
 
 async def _help(pool: Pool, turn: OpenTurn, rest: str) -> Obeyed:
-    lines = [f"- `{word}` {says}" for word, says in HELP.items() if word != FORK or turn.message.address.names_scopes]
+    lines = [
+        f"- `{word}` {says}"
+        for word, says in HELP.items()
+        if word != FORK or turn.message.address.names_scopes
+        if _judged(pool, turn, word).allowed
+    ]
     return (said_by_hub(pool, turn, "\n".join([HELP_HEAD, *lines])),)
 
 
@@ -109,7 +123,8 @@ async def _agent(pool: Pool, turn: OpenTurn, name: str) -> Obeyed:
             for agent in agents.values()
         ]
         text = "\n".join(["These agents can answer; `/agent NAME` chooses:", *lines])
-        return (said_by_hub(pool, turn, text, choices=(f"/agent {other}" for other in agents)),)
+        offered = (f"/agent {other}" for other in agents if pool.decide(turn, "agent").allowed)
+        return (said_by_hub(pool, turn, text, choices=offered),)
     if name not in agents:
         known = ", ".join(sorted(agents)) or "none"
         return _no(pool, turn, f"There is no agent `{name}`. There are: {known}.")
@@ -120,15 +135,16 @@ async def _model(pool: Pool, turn: OpenTurn, name: str) -> Obeyed:
     agent = pool.ports.bindings.agent_for(pool.key, pool.session.agent)
     if agent is None:
         return _no(pool, turn, "No agent answers here, so there is no model to choose.")
-    own = (agent.model, *agent.fallbacks)
+    own, decision = (agent.model, *agent.fallbacks), pool.decide(turn, "model")
     if not name:
         here = pool.agent or agent
         words = [f"**{agent.name}** answers here with `{here.model}`."]
         words += [f"Its file names: {', '.join(f'`{one}`' for one in own)}. `/model NAME` chooses, `/model -` resets."]
-        return (said_by_hub(pool, turn, "\n".join(words), choices=(f"/model {one}" for one in own)),)
+        offered = (f"/model {one}" for one in own if decision.allowed)
+        return (said_by_hub(pool, turn, "\n".join(words), choices=offered),)
     if name == "-":
         return _bound(pool, turn, agent.name, None), said_by_hub(pool, turn, f"`{agent.model}` answers here again.")
-    if name not in own and turn.trust != "owner":
+    if name not in own and decision.level != "owner":
         return _no(pool, turn, f"Here you can choose among: {', '.join(f'`{one}`' for one in own)}.")
     if len(name) > MAX_MODEL_NAME:
         return _no(pool, turn, f"No model's name is longer than {MAX_MODEL_NAME} characters.")
@@ -164,16 +180,34 @@ async def _retry(pool: Pool, turn: OpenTurn, rest: str) -> Obeyed:
 
 
 async def _usage(pool: Pool, turn: OpenTurn, rest: str) -> Obeyed:
-    lines = [f"This conversation: {spell(pool.session.used)}."]
-    agent = pool.agent
-    now = pool.ports.clock()
-    name = agent.name if agent is not None else "-"
-    for standing in pool.ports.ledger.standings(pool.key, turn.message.user_id, name, now):
-        budget = standing.budget
-        held = f", {dollars(standing.held)} held for what runs" if standing.held else ""
+    lines = (f"This conversation: {spell(pool.session.used)}.", *_budgets(pool, turn))
+    return (said_by_hub(pool, turn, "\n".join(lines)),)
+
+
+async def _limits(pool: Pool, turn: OpenTurn, rest: str) -> Obeyed:
+    ports, who, place = pool.ports, speaker(turn.message), pool.key.to_pool_id()
+    policy = ports.people.policy(pool.key)
+    if policy is None:
+        return _no(pool, turn, "This bot is not set up yet, so nothing is said of its limits.")
+    now, access = ports.clock(), ports.people.access
+    yours = ports.traffic.people.left(access.name(who), policy.rate_per_minute, now)
+    everybodys = ports.traffic.scopes.left(place, policy.rate_per_scope_minute, now)
+    lines = [
+        "What holds here, and what is left of it:",
+        f"- {policy.rate_per_minute} messages a minute from one person, {int(yours)} left",
+        f"- {policy.rate_per_scope_minute} messages a minute in one conversation, {int(everybodys)} left",
+        f"- {policy.max_text:,} characters in one message",
+        f"- {QUEUE} messages that wait in one conversation, {QUEUE - pool.session.queued} left",
+        f"- answers in {policy.turns_at_once} conversations at once for one person, "
+        f"you wait in {ports.traffic.waits.beside(access.person(who), place)} others",
+        *_budgets(pool, turn),
+    ]
+    if pool.agent is not None:
+        limits = pool.agent.limits
         lines.append(
-            f"- Budget “{budget.name}” (per {budget.per}, {budget.period}): {dollars(standing.spent)} spent{held}, "
-            f"{dollars(standing.left)} of {dollars(budget.amount)} left. {renewal(standing.renews)}"
+            f"- for an answer **{pool.agent.name}** makes at most {limits.max_calls} model calls, of at most "
+            f"{limits.max_tokens:,} tokens each, in {limits.max_seconds} s; a model that falls silent for "
+            f"{limits.stall_seconds} s is given up"
         )
     return (said_by_hub(pool, turn, "\n".join(lines)),)
 
@@ -237,6 +271,14 @@ async def _expand(pool: Pool, turn: OpenTurn, rest: str) -> Obeyed:
     return (said_by_hub(pool, turn, words if pool.session.summary else "There is no summary to take back."),)
 
 
+def _telling(word: Word) -> Command:
+    async def command(pool: Pool, turn: OpenTurn, rest: str) -> Obeyed:
+        told = await word(pool, turn, rest)
+        return (said_by_hub(pool, turn, told.words, told.outcome, told.choices),)
+
+    return command
+
+
 COMMANDS: Mapping[str, Command] = MappingProxyType(
     {
         START: _start,
@@ -253,8 +295,36 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         VOICE: _voice,
         COMPACT: _compact,
         EXPAND: _expand,
+        "/limits": _limits,
+        **{word: _telling(told) for word, told in POWERS.items()},
     }
 )
+
+# What a word does to a bot; a word that is not here only looks.
+_ACTIONS: Mapping[str, Action] = MappingProxyType(
+    {
+        "/new": "new",
+        "/undo": "undo",
+        "/retry": "retry",
+        FORK: "fork",
+        COMPACT: "compact",
+        EXPAND: "expand",
+        "/invite": "invite",
+        "/people": "people",
+        "/grant": "grant",
+        "/revoke": "revoke",
+        "/block": "block",
+        "/unblock": "unblock",
+        LINK: "link",
+        "/unlink": "link",
+        "/whoami": "link",
+        APPROVALS: "approve",
+        APPROVE: "approve",
+        DENY: "approve",
+    }
+)
+# What these do when something is chosen.
+_CHOICES: Mapping[str, Action] = MappingProxyType({"/agent": "agent", "/model": "model"})
 
 
 HELP: Mapping[str, str] = MappingProxyType(
@@ -273,6 +343,16 @@ HELP: Mapping[str, str] = MappingProxyType(
         VOICE: "says the last answer aloud",
         COMPACT: "puts what was said into a summary, to make room",
         EXPAND: "takes the summary back",
+        "/limits": "tells what holds here for messages, answers and money, and what is left",
+        "/invite": "makes a code that lets somebody in, as `trusted` or as `owner`",
+        "/people": "tells who was let in here, by whom, and who is blocked",
+        "/grant": "with an account and `trusted` or `owner` lets somebody in without a code",
+        "/revoke": "with an account takes back what they were granted",
+        "/block": "with an account shuts somebody out",
+        "/unblock": "with an account hears somebody again",
+        LINK: "makes a code by which your account on another platform is you as well",
+        "/unlink": "makes an account a person of its own again",
+        "/whoami": "tells what you are here, and why",
         APPROVALS: "tells what waits for your leave, wherever it is asked",
         APPROVE: "with the code of a question allows what it asks",
         DENY: "with the code of a question does not allow it",
@@ -288,6 +368,27 @@ def spell(used: Used) -> str:
         f"{used.calls} model calls, {used.input_tokens:,} tokens in{cached}, {used.output_tokens:,} out, "
         f"{dollars(used.cost)}{unknown}"
     )
+
+
+def _judged(pool: Pool, turn: OpenTurn, word: str, rest: str = "") -> Decision:
+    """Whether who says a word may have it obeyed."""
+    action = _ACTIONS.get(word, "look")
+    return pool.decide(turn, _CHOICES.get(word, action) if rest else action)
+
+
+def _budgets(pool: Pool, turn: OpenTurn) -> Iterator[str]:
+    """How each budget stands for who asks here."""
+    name = pool.agent.name if pool.agent is not None else "-"
+    person = pool.ports.people.other_name(speaker(turn.message))
+    for standing in pool.ports.ledger.standings(
+        pool.key, turn.message.user_id, name, pool.ports.clock(), person=person
+    ):
+        budget = standing.budget
+        held = f", {dollars(standing.held)} held for what runs" if standing.held else ""
+        yield (
+            f"- Budget “{budget.name}” (per {budget.per}, {budget.period}): {dollars(standing.spent)} spent{held}, "
+            f"{dollars(standing.left)} of {dollars(budget.amount)} left. {renewal(standing.renews)}"
+        )
 
 
 def _no(pool: Pool, turn: OpenTurn, words: str) -> tuple[Record, ...]:

@@ -20,11 +20,11 @@ from factory_nats.result import Err
 from factory_nats.transport import Transport
 from hub.delivery import Deliveries
 from hub.dispatch import Hub
+from hub.kernel.access import BotPolicy
 from hub.kernel.budget import Budget, Ledger
-from hub.kernel.guards import BotPolicy
 from hub.kernel.ports import Fenced
 from hub.kernel.routing import Bindings
-from hub.owners import Offers, Ownership
+from hub.people import Offers, People
 from hub.pool import Crew, Pools, Ports
 from hub.recovery import keep_mark, recover
 from hub.turn import run_turn
@@ -92,12 +92,14 @@ async def _reign(
     large = CapabilityStores(transport)
     deliveries = Deliveries(fenced.set, at)
     ledger = Ledger(settings.budgets)
+    people = People(log, settings.policies, settings.offers)
     ports = Ports(
         log=log,
         outbox=NatsOutbox(transport),
         clipool=clipool,
         bindings=settings.bindings,
         ledger=ledger,
+        people=people,
         clock=time.time,
         at=at,
     )
@@ -109,8 +111,7 @@ async def _reign(
         fenced=fenced.set,
     )
     pools = Pools(ports, crew, settings.max_pools, deliveries.flush)
-    owners = Ownership(log, settings.policies, settings.offers)
-    hub = Hub(ports, pools, owners, settings.payer)
+    hub = Hub(ports, pools, settings.payer)
 
     async def begin() -> None:
         await readiness.listen()
@@ -122,7 +123,7 @@ async def _reign(
             await stores.create(policy.platform, policy.bot_id)
         await large.open()
         await log.take_over(time.time())
-        await owners.restore()
+        await people.restore()
         await clipool.start()
         await inbound.open(hub.answer, fenced.set)
         await readiness.announce(log.epoch(0))

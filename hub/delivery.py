@@ -38,6 +38,7 @@ class Deliveries:
     def settle(self, pool: Pool, turn: OpenTurn, record: ReplyShown | ReplyUndeliverable) -> None:
         """Note a final receipt; it goes to the log with others a little later."""
         self._at("receipt-unlogged")
+        pool.ports.people.drop_secret(record.turn)
         timer = self._timers.pop(record.turn, None)
         if timer is not None:
             timer.cancel()
@@ -115,14 +116,18 @@ class Deliveries:
 
 def _final(pool: Pool, turn: OpenTurn, answer: TurnAnswered | TurnRefused) -> Final:
     given = answer if isinstance(answer, TurnAnswered) else None
+    text, choices = answer.text, (given.choices or ()) if given is not None else ()
+    if given is not None and given.agent is None:
+        # What the hub itself says may hold a code, which stands here for the first time.
+        text, choices = pool.ports.people.disclose(turn.turn, text, choices)
     return Final(
         turn=turn.turn,
-        text=answer.text,
+        text=text,
         outcome=given.outcome if given is not None else "failed",
         usage=given.usage if given is not None else None,
         attachments=given.attachments if given is not None else None,
-        choices=given.choices if given is not None else None,
-        asker=turn.message.user_id if given is not None and given.choices else None,
+        choices=choices or None,
+        asker=turn.message.user_id if choices else None,
         joined=tuple(other.turn for other in turn.joined),
         message_id=turn.bubble,
         further=turn.bubbles[1:] or None,

@@ -26,14 +26,16 @@ from factory_contracts.records import MoneyReserved, ToolDone, ToolStarted, Trus
 from factory_contracts.subjects import BadToken
 from factory_contracts.work import ApprovalWanted, NotRecorded, Recorded, RecordReply, RecordRequest
 from hub.approvals import Approvals, is_word
-from hub.commands import NOT_YOURS, NOTHING_RUNS, STOPPED
+from hub.commands import NOTHING_RUNS, STOPPED
+from hub.kernel.access import NOT_ALLOWED, name_of, speaker
 from hub.kernel.budget import CallId, Granted, Later, TooDear
-from hub.kernel.guards import WRONG_CODE, Admitted, Declined, Rates, screen
+from hub.kernel.guards import Admitted, Claimed, Declined, screen
 from hub.kernel.ports import Full, Unwritable
 from hub.kernel.routing import RoutingKey
-from hub.kernel.session import fold
-from hub.owners import Ownership
-from hub.pool import LOG_FULL, QUEUE_FULL, Pool, Pools, Ports, once
+from hub.kernel.session import OpenTurn, fold
+from hub.people import Joined, Paired, Proposed
+from hub.pool import LOG_FULL, Pool, Pools, Ports, once
+from hub.powers import WRONG_CODE, joined, proposed
 from hub.turn import show
 
 logger = logging.getLogger(__name__)
@@ -51,14 +53,12 @@ class Hub:
 
     ports: Ports
     pools: Pools
-    owners: Ownership
     payer: Callable[[str], str] = lambda model: ""
-    rates: Rates = field(default_factory=Rates)
     approvals: Approvals = field(init=False)
     _reserving: dict[CallId, asyncio.Future[RecordReply | None]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.approvals = Approvals(self.ports, self.pools, self.owners)
+        self.approvals = Approvals(self.ports, self.pools)
 
     async def answer(self, asked: FromSpoke) -> ToSpoke | None:
         """What a spoke is told; None means silence, which makes the spoke ask again. Raises `Fenced`."""
@@ -94,40 +94,55 @@ class Hub:
         pool = self.pools.peek(key)
         if pool is not None and (word := await pool.word(message)) is not None:
             return word
-        policy = self.owners.policy(key.platform, key.bot_id)
-        offer, now = self.owners.offer(message), self.ports.clock()
-        match screen(message, policy, self.rates, now, offer, only_asks=only_asks):
+        people, now = self.ports.people, self.ports.clock()
+        match screen(message, people.access, self.ports.traffic, now, only_asks=only_asks):
             case Declined(reason=reason, words=words):
                 logger.info("refused a message on %s/%s: %s", key.platform, key.bot_id, reason)
                 return Refused(reason=reason, text=words)
-            case Admitted(message=message, trust=trust, claim=claim):
-                if claim is not None and not only_asks and (refused := await self._own(message, claim)) is not None:
-                    return refused
+            case Claimed() as claimed if only_asks and people.opens(claimed, now):
+                return Noted(epoch=self.ports.log.epoch(key.partition))
+            case Claimed() as claimed:
+                return _wrong_code(key) if only_asks else await self._redeem(key, claimed)
+            case Admitted(message=message, trust=trust):
                 pool = await self.pools.get(key)
         if pool.agent is None:
             return Refused(reason="no agent", text="No agent is bound to this conversation yet.")
         is_stop, is_leave = message.text.strip() == "/stop", is_word(message.text)
         if only_asks:
-            is_taken = is_stop or is_leave or not pool.is_full
-            return Noted(epoch=pool.epoch) if is_taken else Refused(reason="queue full", text=QUEUE_FULL)
+            is_taken = is_stop or is_leave
+            return (None if is_taken else pool.refusal(message)) or Noted(epoch=pool.epoch)
         if is_stop:
             return await self._stop(pool, message, trust)
         if is_leave:
             # The turn that waits for it stands before all that is said here.
             told = await self.approvals.obey(message)
             return await pool.submit(message, trust, answer=told.text, choices=told.choices)
-        return await pool.submit(message, trust)
+        return await pool.submit(people.without_codes(message), trust)
 
-    async def _own(self, message: InboundMessage, claim: str) -> Refused | None:
-        """The sender is an owner before the message is a turn: should it come again, it comes from an owner."""
+    async def _redeem(self, key: RoutingKey, claimed: Claimed) -> ToSpoke:
+        """What a code opens stands on the log before its sender is answered: should it come again, it is known."""
+        people, message = self.ports.people, claimed.message
         try:
-            is_theirs = await self.owners.add(message, claim, self.ports.clock())
+            opened = await people.redeem(claimed, self.ports.clock())
         except (Full, Unwritable):
             return Refused(reason="unavailable", text=LOG_FULL)
-        if not is_theirs:
-            return Refused(reason="not allowed", text=WRONG_CODE.format(platform=message.address.platform))
-        logger.info("%s/%s has a new owner, by a code", message.address.platform, message.address.bot_id)
-        return None
+        if opened is None:
+            logger.info("refused a code on %s", key.bot)
+            return _wrong_code(key)
+        logger.info("a code was used on %s", key.bot)
+        pool = await self.pools.get(key)
+        trust = people.decide(key, speaker(message), "speak", in_group=False).trust
+        match opened:
+            case Paired() if pool.agent is None:
+                return Refused(reason="no agent", text="No agent is bound to this conversation yet.")
+            case Paired():
+                return await pool.submit(message, trust)
+            case Joined():
+                return await pool.submit(message, trust, answer=joined(speaker(message), opened))
+            case Proposed():
+                people.keep_secret(pool.turn_of(message), opened.code)
+                words, choice = proposed(speaker(message), opened)
+                return await pool.submit(message, trust, answer=words, choices=(choice,))
 
     async def record(self, worker: str, asked: RecordRequest) -> RecordReply | None:
         """Put a worker's record on the log, if the worker's attempt is the one that counts; None bids it ask again."""
@@ -148,7 +163,11 @@ class Hub:
                 call = (record.turn, record.attempt, record.call)
                 if call not in self._reserving and self.ports.ledger.knows(*call):
                     return Recorded()
-                return await once(self._reserving, call, lambda: self._reserve(pool, worker, asked, record))
+                # Whose money it is, the hub knows, and a worker cannot say otherwise.
+                message = pool.session.turns[record.turn].message
+                payer = {"user_id": message.user_id, "person": self.ports.people.other_name(speaker(message))}
+                wanted = record.model_copy(update=payer)
+                return await once(self._reserving, call, lambda: self._reserve(pool, worker, asked, wanted))
             case _:
                 return NotRecorded()
 
@@ -191,6 +210,9 @@ class Hub:
 
     async def _stop(self, pool: Pool, message: InboundMessage, trust: Trust) -> ToSpoke:
         """A stop overtakes the queue: what runs is ended, and the word that it is stands on the log at once."""
+        running = pool.session.next_turn()
+        if running is not None and (refused := self._unstoppable(pool, speaker(message), running)):
+            return await pool.submit(message, trust, answer=refused)
         was_running = await pool.stop()
         return await pool.submit(message, trust, answer=STOPPED if was_running else NOTHING_RUNS)
 
@@ -200,12 +222,17 @@ class Hub:
         # Who asked for what is over is known no more.
         if turn is None or turn is not pool.session.next_turn():
             return Refused(reason="not allowed", text=NOTHING_RUNS)
-        policy = self.owners.policy(pool.key.platform, pool.key.bot_id)
-        is_owner = policy is not None and (policy.everyone_owns or asked.user_id in policy.owners)
-        if asked.user_id != turn.message.user_id and not is_owner:
-            return Refused(reason="not allowed", text=NOT_YOURS)
+        if refused := self._unstoppable(pool, name_of(asked.platform, asked.user_id), turn):
+            return Refused(reason="not allowed", text=refused)
         await pool.stop()
         return Noted(epoch=pool.epoch)
+
+    def _unstoppable(self, pool: Pool, who: str, turn: OpenTurn) -> str:
+        """Why somebody may not stop what runs; empty where they may."""
+        message = turn.message
+        asker = speaker(message)
+        decision = self.ports.people.decide(pool.key, who, "stop", in_group=message.in_group, asker=asker)
+        return "" if decision.allowed else decision.words or NOT_ALLOWED
 
     async def _move(self, old: RoutingKey, new: RoutingKey) -> Noted | None:
         """The conversation goes on under its new key, where it begins with the view of what was said under the old."""
@@ -223,7 +250,7 @@ class Hub:
 
         Whose machine it is may read all conversations on it, and nobody else.
         """
-        policy = self.owners.policy(new.platform, new.bot_id)
+        policy = self.ports.people.policy(new)
         if policy is None or not policy.everyone_owns:
             return Refused(reason="not allowed", text="Only at the terminal can another conversation be gone on with.")
         platform, _, rest = other.partition(":")
@@ -282,6 +309,11 @@ class Hub:
                 continue
             elif following.processor.events or turn.questions:
                 await show(pool, turn, following.processor.snapshot(), following.processor)
+
+
+def _wrong_code(key: RoutingKey) -> Refused:
+    """What whoever sends a code is told that opens nothing, whatever the reason."""
+    return Refused(reason="not allowed", text=WRONG_CODE.format(platform=key.platform))
 
 
 def _counts(pool: Pool, worker: str, asked: RecordRequest) -> bool:

@@ -21,15 +21,20 @@ from factory_contracts.records import (
     Trust,
     TurnAnswered,
     TurnReceived,
+    TurnRefused,
+    TurnSuperseded,
     record_id,
 )
+from hub.kernel.access import Action, Decision, speaker
 from hub.kernel.agent import Agent
 from hub.kernel.budget import Ledger
+from hub.kernel.guards import Traffic
 from hub.kernel.ports import CliPool, Fenced, Full, Log, Logged, Outbox, Unwritable
 from hub.kernel.ports import Run as PoolRun
 from hub.kernel.routing import Bindings, PoolId, RoutingKey
 from hub.kernel.session import HISTORY_CHARACTERS, OpenTurn, Session, fold
 from hub.kernel.stream import StreamProcessor
+from hub.people import People
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -38,7 +43,11 @@ logger = logging.getLogger(__name__)
 
 QUEUE = 100
 FULL_RETRY = 1.0
-QUEUE_FULL = "I still have 100 messages of this conversation to answer. Please wait a little, or send /stop."
+QUEUE_FULL = f"I still have {QUEUE} messages of this conversation to answer. Please wait a little, or send /stop."
+TOO_MANY = (
+    "You wait for an answer in {most} other conversations already, and more at once I do not give to one person. "
+    "Please wait for one of them, or send /stop there."
+)
 TOO_LARGE = "That is more than I can keep in one message."
 LOG_FULL = "I cannot take messages right now, because my storage is full. Please try again later."
 
@@ -52,8 +61,10 @@ class Ports:
     clipool: CliPool
     bindings: Bindings
     ledger: Ledger
+    people: People
     clock: Callable[[], float]
     at: Callable[[str], None]
+    traffic: Traffic = field(default_factory=Traffic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,17 +122,37 @@ class Pool:
     async def submit(
         self, message: InboundMessage, trust: Trust, *, answer: str | None = None, choices: tuple[str, ...] = ()
     ) -> Accepted | AlreadyAccepted | Refused:
-        """Put the message on the log as a turn, unless it is there or the queue is full; with its answer, if that is
-        known and waits for nobody."""
+        """Put the message on the log as a turn, unless it is there or too many wait; with its answer, if that is known
+        and waits for nobody."""
         known = self.already(message)
         if known is not None:
             return known
-        turn = turn_id(self.key.platform, self.key.bot_id, self.key.scope_id, message.message_id)
+        turn = self.turn_of(message)
         accepting = self.accepting = self.accepting or {}
-        if answer is None and turn not in accepting and self.is_full:
-            return Refused(reason="queue full", text=QUEUE_FULL)
+        if answer is None and turn not in accepting and (refused := self.refusal(message)) is not None:
+            return refused
         # A message that is submitted again while its record is on the way waits for that record.
         return await once(accepting, turn, lambda: self._accept(turn, message, trust, answer, choices))
+
+    def refusal(self, message: InboundMessage) -> Refused | None:
+        """What speaks against one more turn of whoever says this; None where nothing does."""
+        if self.is_full:
+            return Refused(reason="queue full", text=QUEUE_FULL)
+        policy, person = self.ports.people.policy(self.key), self.ports.people.access.person(speaker(message))
+        most = policy.turns_at_once if policy is not None else 0
+        if self.ports.traffic.waits.beside(person, self.key.to_pool_id()) >= most:
+            return Refused(reason="queue full", text=TOO_MANY.format(most=most))
+        return None
+
+    def decide(self, turn: OpenTurn, action: Action, to: OpenTurn | None = None) -> Decision:
+        """Whether who asked for a turn may do something here, to another turn if it is done to one."""
+        return self.ports.people.decide(
+            self.key,
+            speaker(turn.message),
+            action,
+            in_group=turn.message.in_group,
+            asker=speaker(to.message) if to is not None else None,
+        )
 
     def already(self, message: InboundMessage) -> AlreadyAccepted | None:
         """The word that some of these platform ids are a turn already."""
@@ -135,9 +166,12 @@ class Pool:
         known = self.already(message)
         if known is not None:
             return known
-        turn = turn_id(self.key.platform, self.key.bot_id, self.key.scope_id, message.message_id)
-        under_way = (self.accepting or {}).get(turn)
+        under_way = (self.accepting or {}).get(self.turn_of(message))
         return None if under_way is None else await asyncio.shield(under_way)
+
+    def turn_of(self, message: InboundMessage) -> str:
+        """The turn that this message is, or would be."""
+        return turn_id(self.key.platform, self.key.bot_id, self.key.scope_id, message.message_id)
 
     @property
     def agent(self) -> Agent | None:
@@ -263,6 +297,9 @@ class Pool:
                 )
             )
         self.pending += 1
+        if answer is None:
+            # Counted before it is stored: of many that come at once none may pass by the others.
+            self.ports.traffic.waits.note(speaker(message), self.key.to_pool_id(), is_waiting=True)
         try:
             self._know(await self.ports.log.append(self.key, records))
         except Full:
@@ -271,6 +308,7 @@ class Pool:
             return Refused(reason="too large", text=TOO_LARGE)
         finally:
             self.pending -= 1
+            self.count_waits(message)
         self.ports.at("appended")
         if start is not None:
             self.fresh = (self.fresh or set()) | {turn}
@@ -291,9 +329,9 @@ class Pool:
         match agent.while_running:
             case "steer":
                 await self.steer()
-            case "interrupt":
+            case "interrupt" if self.decide(turn, "interrupt", due).allowed:
                 await self.stop()
-            case "queue":
+            case "queue" | "interrupt":
                 pass
 
     async def steer(self) -> None:
@@ -306,7 +344,7 @@ class Pool:
         for turn in waiting:
             room -= len(turn.asked)
             # Nothing overtakes what may not join, and what was asked must be shown to later turns as well.
-            if not turn.may_join or room < 0:
+            if not turn.may_join or room < 0 or not self.decide(turn, "steer", running).allowed:
                 return
             await following.run.steer(turn.turn, turn.line, is_tainted=turn.is_tainted)
 
@@ -320,10 +358,19 @@ class Pool:
             return None
         return Start(attempt=1, worker=chosen.worker, instance=chosen.instance)
 
+    def count_waits(self, message: InboundMessage) -> None:
+        """Note whether who said this waits for an answer here."""
+        turns, who = self.session.turns.values(), speaker(message)
+        is_waiting = any(not turn.is_answered and speaker(turn.message) == who for turn in turns)
+        self.ports.traffic.waits.note(who, self.key.to_pool_id(), is_waiting)
+
     def _know(self, logged: Sequence[Logged]) -> None:
         for one in logged:
+            turn = self.session.turns.get(one.record.turn)
             self.session.apply(one.sequence, one.record)
             self.ports.ledger.apply(one.sequence, self.key, one.record)
+            if turn is not None and isinstance(one.record, TurnAnswered | TurnRefused | TurnSuperseded):
+                self.count_waits(turn.message)
         if self._change is not None:
             self._change.set_result(None)
             self._change = None
@@ -449,6 +496,8 @@ class Pools:
         for turn in tuple(session.turns.values()):
             if turn.is_answered:
                 await self.crew.deliver(pool, turn)
+            else:
+                pool.count_waits(turn.message)
         pool.kick()
         return pool
 

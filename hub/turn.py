@@ -14,6 +14,7 @@ from factory_contracts.records import MoneySettled, Record, Start, TurnAnswered,
 from factory_contracts.trace import ModelStep, Step
 from factory_contracts.work import Ended, Stepped
 from hub.commands import GoOn, obey, said_by_hub
+from hub.kernel.access import speaker
 from hub.kernel.agent import Agent
 from hub.kernel.ports import Assignment, Chosen, Fenced, Lost, Run, Unwritable
 from hub.kernel.session import OpenTurn
@@ -176,6 +177,7 @@ async def _command(pool: Pool, turn: OpenTurn, agent: Agent, brief: GoOn, is_our
         attempt=start.attempt,
         chosen=Chosen(start.worker, start.instance),
         user_id=turn.message.user_id,
+        person=pool.ports.people.other_name(speaker(turn.message)),
         agent=agent.spec(),
         lines=brief.lines or pool.session.lines(turn),
         pace_ms=turn.message.address.pace_ms,

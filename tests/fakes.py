@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from factory_contracts import subjects
 from factory_contracts.messages import Outbound, Outcome, Usage
-from factory_contracts.records import RECORD, Balance, Owner, Record
+from factory_contracts.records import ACT, RECORD, Act, Balance, Owner, Record
 from factory_contracts.work import AgentSpec, Ended, Events, Line, LlmEvent, SaidText
 from hub.kernel.ports import Assignment, Chosen, Equipped, Fenced, Full, Logged, Lost, Occasion, Report
 from hub.kernel.routing import RoutingKey
@@ -123,6 +123,7 @@ class FakeStream:
         self.mark = 1
         self.spent: dict[int, tuple[int, tuple[Balance, ...]]] = {}
         self.owners: dict[tuple[str, str], tuple[Owner, ...]] = {}
+        self.acts: list[bytes] = []
         self.attempts = 0
         self.reads = 0
         self._stored: list[tuple[int, RoutingKey, bytes]] = []
@@ -168,8 +169,8 @@ class FakeStream:
         await self._may_answer.wait()
         return first
 
-    async def note_owners(self, epoch: int, bot: tuple[str, str], owners: tuple[Owner, ...]) -> None:
-        """Store who owns the bot."""
+    async def note_act(self, epoch: int, act: Act) -> None:
+        """Store what somebody did about who may do what."""
         await self._may_store.wait()
         await asyncio.sleep(0)
         if epoch != self.epoch:
@@ -177,7 +178,7 @@ class FakeStream:
         if self.is_full:
             raise Full
         self.sequence += 1
-        self.owners[bot] = owners
+        self.acts.append(ACT.encode(act))
         await self._may_answer.wait()
 
     def put(self, key: RoutingKey, *records: Record) -> None:
@@ -260,8 +261,11 @@ class FakeLog:
     async def owners(self) -> dict[tuple[str, str], tuple[Owner, ...]]:
         return dict(self._stream.owners)
 
-    async def note_owners(self, platform: str, bot_id: str, owners: tuple[Owner, ...]) -> None:
-        await self._stream.note_owners(self._first_epoch, (platform, bot_id), owners)
+    async def acts(self) -> tuple[Act, ...]:
+        return tuple(ACT.decode(data) for data in self._stream.acts)
+
+    async def note_act(self, act: Act) -> None:
+        await self._stream.note_act(self._first_epoch, act)
 
     async def since(self, sequence: int) -> tuple[tuple[RoutingKey, Logged], ...]:
         await asyncio.sleep(0)

@@ -7,12 +7,13 @@ import sys
 
 from factory_nats.connect import Identity
 from hub.composition import HubSettings, serve
+from hub.kernel.access import BotPolicy
 from hub.kernel.agent import Agent
-from hub.kernel.guards import BotPolicy
 from hub.kernel.routing import Binding, Bindings
 
 PLATFORM = "paper"
 BOT = "desk"
+MUCH = 1_000_000
 
 
 def settings(url: str, *, standby: bool = False) -> HubSettings:
@@ -21,7 +22,11 @@ def settings(url: str, *, standby: bool = False) -> HubSettings:
         nats_url=url,
         identity=Identity("hub"),
         bindings=Bindings({"alice": Agent("alice", "scripted")}, (Binding("alice"),)),
-        policies=(BotPolicy(PLATFORM, BOT, access="public", rate_per_minute=1_000_000),),
+        policies=(
+            BotPolicy(
+                PLATFORM, BOT, access="public", rate_per_minute=MUCH, rate_per_scope_minute=MUCH, turns_at_once=MUCH
+            ),
+        ),
         standby=standby,
     )
 

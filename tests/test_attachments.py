@@ -22,15 +22,16 @@ from adapters.tools.files import Folders
 from factory_cli.config import Configuration
 from factory_cli.membership import members
 from factory_contracts import subjects
-from factory_contracts.work import Files
+from factory_contracts.work import Approvals, Files
 from factory_nats import blobs
 from factory_nats.connect import connect, generate_seed, public_key
 from factory_nats.result import Ok
 from factory_nats.server import EmbeddedServer
 from hub.composition import HubSettings, serve
+from hub.kernel.access import BotPolicy
 from hub.kernel.agent import Agent
 from hub.kernel.events import Finished, ModelEvent, Said
-from hub.kernel.guards import BotPolicy
+from hub.kernel.foreign import labelled
 from hub.kernel.ports import Media, Model, ModelRequest, Spoken
 from hub.kernel.routing import Binding, Bindings
 from workers.clipool.composition import run
@@ -57,6 +58,8 @@ Zoë,12
     { say = "The sums of {said}. {tool} More?" },
 ]
 """
+# Nobody is asked before she writes what she was asked to.
+ALICE = Agent("alice", "scripted", tools=("choices",), files=Files(), approvals=Approvals(write="never"))
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 2_000
 
 
@@ -140,10 +143,8 @@ class Town:
         settings = HubSettings(
             nats_url=self._url,
             identity=self._who[subjects.HUB],
-            bindings=Bindings(
-                {"alice": Agent("alice", "scripted", tools=("choices",), files=Files())}, (Binding("alice"),)
-            ),
-            policies=(BotPolicy("cli", BOT, access="public", rate_per_minute=1_000),),
+            bindings=Bindings({ALICE.name: ALICE}, (Binding(ALICE.name),)),
+            policies=(BotPolicy("cli", BOT, access="public", rate_per_minute=1_000, rate_per_scope_minute=1_000),),
         )
         assert await serve(settings, stop) == 0
 
@@ -200,8 +201,8 @@ async def test_an_album_is_one_message_with_all_its_files_in_order(town: Town, a
     (line,) = town.witness.spoken
     assert [(media.name, media.kind, media.mime, media.data) for media in line.media] == [
         ("cat.png", "image", "image/png", PNG),
-        ("notes.txt", "document", "text/plain", "grün".encode()),
-        ("empty.bin", "document", "text/plain", b""),
+        ("notes.txt", "document", "text/plain", labelled("notes.txt", "grün").encode()),
+        ("empty.bin", "document", "text/plain", labelled("empty.bin", "").encode()),
     ]
 
 

@@ -47,6 +47,8 @@ platform = "crowd"
 bot_id = "main"
 access = "public"
 rate_per_minute = 1000
+rate_per_scope_minute = 1000
+turns_at_once = 1000
 """
 AGENT = f"""
 model = "{MODEL}"

@@ -16,22 +16,10 @@ from factory_cli import log
 from factory_cli.home import Home
 from factory_cli.keys import seed_of
 from factory_contracts import subjects
-from factory_contracts.messages import (
-    FROM_SPOKE,
-    OUTBOUND,
-    TO_SPOKE,
-    Accepted,
-    Address,
-    Decision,
-    InboundMessage,
-    Noted,
-    Said,
-    Update,
-)
+from factory_contracts.messages import Accepted, Address, InboundMessage, Said
 from factory_contracts.records import Asked, Decided, Record, ToolStarted
 from factory_nats.connect import Identity, connect
-from factory_nats.result import Err, Ok
-from factory_nats.transport import Delivery, Transport
+from factory_nats.result import Ok
 from tests.cli.conftest import factory as factory
 from tests.cli.installation import Factory
 
@@ -57,7 +45,7 @@ steps = [{ say = "I ask." }, { call = "bell_ring", arguments = { name = "{1}" } 
 
 
 class Screen:
-    """A screen on which every answer is waited for, and every question seen."""
+    """A screen on which every answer and every question is waited for."""
 
     def __init__(self) -> None:
         self.finals: dict[str, str] = {}
@@ -68,28 +56,24 @@ class Screen:
         return f"b-{reply.turn}"
 
     async def edit(self, message_id: str, reply: Reply) -> None:
+        if reply.question is not None:
+            self.questions[reply.turn] = reply.question.code
         if reply.is_final:
             self.finals[reply.turn] = reply.text
-            self.changed.set()
+        self.changed.set()
 
     async def said(self, said: Said) -> None:
         raise AssertionError("nobody else speaks here")
-
-    def hear(self, delivery: Delivery) -> None:
-        event = OUTBOUND.decode(delivery.data)
-        if isinstance(event, Update) and event.question is not None:
-            self.questions[event.turn] = event.question.code
-            self.changed.set()
 
 
 class Stack:
     """Everything that `factory up` runs, and a person before it."""
 
-    def __init__(self, factory: Factory, transport: Transport, spoke: Spoke, screen: Screen) -> None:
+    def __init__(self, factory: Factory, spoke: Spoke, screen: Screen) -> None:
         self.notes = factory.folder / "notes"
         self.gate = factory.folder / "gate"
         self.turns: dict[str, str] = {}
-        self.factory, self.transport, self.spoke, self.screen = factory, transport, spoke, screen
+        self.factory, self.spoke, self.screen = factory, spoke, screen
 
     async def asks(self, name: str) -> None:
         """A person has the bell rung, and the question is seen."""
@@ -105,21 +89,10 @@ class Stack:
         await self.until(lambda: accepted.turn in self.screen.questions, f"the question of {name}")
 
     async def press(self, name: str, *, approved: bool) -> None:
-        """The owner answers, however often it takes until that is heard."""
+        """The owner answers."""
         turn = self.turns[name]
-        asked = Decision(
-            platform="crowd",
-            bot_id="main",
-            scope_id=name,
-            turn=turn,
-            code=self.screen.questions[turn],
-            user_id="olga",
-            approved=approved,
-        )
-        subject = subjects.inbound("crowd", "main", subjects.partition(name))
-        while isinstance(answer := await self.transport.request(subject, FROM_SPOKE.encode(asked), timeout=0.5), Err):
-            pass
-        assert isinstance(TO_SPOKE.decode(answer.value), Noted)
+        refused = await self.spoke.decide(name, turn, self.screen.questions[turn], "olga", approved=approved)
+        assert refused is None
 
     def noted(self, line: str) -> int:
         """How often the bell noted this."""
@@ -176,8 +149,7 @@ async def test_whoever_is_killed_while_leave_is_asked_given_or_used_nothing_is_d
     screen = Screen()
     spoke = Spoke(joined.value, "crowd", "main", screen)
     await spoke.start()
-    assert isinstance(await joined.value.subscribe(subjects.outbound("crowd", "main"), screen.hear), Ok)
-    stack = Stack(factory, joined.value, spoke, screen)
+    stack = Stack(factory, spoke, screen)
     for number, kill in enumerate((with_workers, with_the_hub, with_everything)):
         await round_of(stack, str(number), kill)
     async with log.bus(where, url) as transport:

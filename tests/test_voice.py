@@ -28,8 +28,8 @@ from factory_nats.connect import connect, generate_seed, public_key
 from factory_nats.result import Ok
 from factory_nats.server import EmbeddedServer
 from hub.composition import HubSettings, serve
+from hub.kernel.access import BotPolicy
 from hub.kernel.agent import Agent
-from hub.kernel.guards import BotPolicy
 from hub.kernel.routing import Binding, Bindings
 from tests.botapi.chats import Chat, User
 from tests.botapi.server import BotApi

@@ -65,4 +65,8 @@ MENU: Mapping[str, Mapping[str, str]] = MappingProxyType(
     }
 )
 # Every word to the hub, offered or not.
-COMMANDS = frozenset(f"/{name}" for name in (*MENU[""], "start", "fork", "expand", "approve", "deny"))
+_OTHERS = (
+    *("start", "fork", "expand", "approve", "deny", "limits", "people", "invite", "grant", "revoke", "block"),
+    *("unblock", "link", "unlink", "whoami"),
+)
+COMMANDS = frozenset(f"/{name}" for name in (*MENU[""], *_OTHERS))

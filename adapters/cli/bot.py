@@ -432,7 +432,7 @@ class Bot:
     def _hint(self, line: str) -> str:
         commands = normalize.matching(line)
         if len(commands) == 1:
-            return f"{commands[0]}  {normalize.COMMANDS[commands[0]]}"
+            return f"{commands[0]}  {normalize.WORDS[commands[0]]}"
         if commands or not self._attached:
             return "  ".join(commands)
         return fit(f"with it: {told([one.name for one in self._attached])}", self._surface.columns)
@@ -645,6 +645,8 @@ def _help() -> str:
     commands = "\n".join(f"{command:10} {what}" for command, what in normalize.COMMANDS.items())
     return (
         f"{commands}\n"
+        f"{' '.join(normalize.POWERS)}\n"
+        "(who may do what, and how much)\n"
         "Enter sends; Alt-Enter or a backslash at the end begins a new line; Ctrl-R searches what was typed;\n"
         "Ctrl-C stops an answer, twice leaves; Ctrl-D leaves"
     )

@@ -29,6 +29,20 @@ COMMANDS = {
     "/fork": "go on in a copy of this session: /fork NAME",
     "/exit": "leave; the session waits",
 }
+# Words about people, each with what it is for: /help names them in a line, for it must fit a screen.
+POWERS = {
+    "/limits": "what holds here, and what is left",
+    "/people": "who was let in where; /people BOT on one bot",
+    "/invite": "a code that lets somebody in: /invite trusted BOT, /invite owner BOT",
+    "/grant": "let somebody in without a code: /grant USER trusted BOT",
+    "/revoke": "take back what somebody was granted: /revoke USER BOT",
+    "/block": "shut somebody out: /block USER BOT; /unblock USER BOT",
+    "/unblock": "hear somebody again",
+    "/link": "a code by which your account elsewhere is you; /unlink ACCOUNT",
+    "/unlink": "make an account a person of its own again",
+    "/whoami": "what you are here, and why",
+}
+WORDS = COMMANDS | POWERS
 
 FORK = "/fork "
 ATTACH = "/attach "
@@ -113,7 +127,7 @@ def read(line: str) -> Typed:
             return Attach(rest.strip())
         case "/exit":
             return Exit()
-        case _ if word in COMMANDS:
+        case _ if word in WORDS:
             return Say(text.strip())
         case _:
             return Unsayable(f"no command {word}; /help tells them")
@@ -121,7 +135,7 @@ def read(line: str) -> Typed:
 
 def is_word(text: str) -> bool:
     """Whether it is said to the hub and not to an agent."""
-    return text.partition(" ")[0] in COMMANDS
+    return text.partition(" ")[0] in WORDS
 
 
 def message(
@@ -153,4 +167,4 @@ def matching(text: str) -> tuple[str, ...]:
     """The commands that a line may be on the way to."""
     if not text.startswith("/") or " " in text or "\n" in text:
         return ()
-    return tuple(command for command in COMMANDS if command.startswith(text))
+    return tuple(command for command in WORDS if command.startswith(text))

@@ -34,6 +34,7 @@ from pydantic import Field, ValidationError
 
 from factory_contracts.envelope import Part
 from hub.kernel.events import Called, Failed, Finished, ModelEvent, Said
+from hub.kernel.foreign import bare
 from hub.kernel.harness import CONTINUE
 from hub.kernel.ports import ModelRequest, Spoken, ToolCalls, ToolResult
 
@@ -317,7 +318,7 @@ def _words(text: str) -> list[str]:
 
 
 def _filler(request: ModelRequest, said: str, found: re.Match[str]) -> Callable[[str], str]:
-    results = [message.content for message in request.messages if isinstance(message, ToolResult)]
+    results = [bare(message.content) for message in request.messages if isinstance(message, ToolResult)]
     values: Mapping[str, str] = {
         "said": said,
         "tool": results[-1] if results else "",

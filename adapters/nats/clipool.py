@@ -281,6 +281,7 @@ class NatsCliPool:
             instance=assignment.chosen.instance,
             scope=assignment.key.to_pool_id(),
             user_id=assignment.user_id,
+            person=assignment.person,
             agent=assignment.agent,
             lines=assignment.lines,
             pace_ms=assignment.pace_ms,

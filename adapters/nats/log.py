@@ -15,17 +15,18 @@ from typing import TypeVar
 from factory_contracts import subjects
 from factory_contracts.envelope import Malformed
 from factory_contracts.records import (
+    ACT,
     BALANCES,
     EPOCH,
     MARK,
     OWNERS,
     RECORD,
+    Act,
     Balance,
     Balances,
     EpochBegun,
     MarkMoved,
     Owner,
-    Owners,
     Record,
 )
 from factory_nats.result import Err, Ok, Result
@@ -149,15 +150,17 @@ class JetStreamLog:
         return found
 
     async def owners(self) -> dict[tuple[str, str], tuple[Owner, ...]]:
-        """Who became an owner of which bot by a code, by platform and bot."""
+        """Who became an owner of which bot before there were acts, by platform and bot."""
         found = [OWNERS.decode(stored.data) for stored in await self._stored(subjects.plane("owners")[0], 1)]
         return {(one.platform, one.bot_id): one.owners for one in found}
 
-    async def note_owners(self, platform: str, bot_id: str, owners: tuple[Owner, ...]) -> None:
-        """On return these are the bot's owners by a code, however long the bus is away. Raises as `append` does."""
-        payload = OWNERS.encode(Owners(platform=platform, bot_id=bot_id, owners=owners))
-        subject = subjects.owners(platform, bot_id)
-        entries = [Entry(subject, payload, expect=self._fence(MARK_PARTITION), rollup=True)]
+    async def acts(self) -> tuple[Act, ...]:
+        """What was done about who may do what, oldest first; raises `Malformed` where any of it cannot be read."""
+        return tuple(ACT.decode(stored.data) for stored in await self._stored(subjects.plane("access")[0], 1))
+
+    async def note_act(self, act: Act) -> None:
+        """On return the act is on the log, however long the bus is away. Raises as `append` does."""
+        entries = [Entry(subjects.access(), ACT.encode(act), expect=self._fence(MARK_PARTITION))]
         while not self._fenced:
             match await self._transport.append(entries, timeout=APPEND_TIMEOUT):
                 case Ok():
@@ -165,13 +168,13 @@ class JetStreamLog:
                 case Err(reason="fenced"):
                     self._fence_off()
                 case Err(reason="timeout" | "disconnected" | "no responders", detail=detail):
-                    # All of it stands in each message, so one that is stored twice says the same.
-                    logger.warning("it is unknown whether owners are noted, noting them again: %s", detail)
+                    # One that is stored twice is known by its id.
+                    logger.warning("it is unknown whether an act is noted, noting it again: %s", detail)
                     await asyncio.sleep(RETRY)
                 case Err(reason="no space"):
                     raise Full
                 case Err(reason=reason, detail=detail):
-                    logger.error("the log refuses owners: %s: %s", reason, detail)
+                    logger.error("the log refuses an act: %s: %s", reason, detail)
                     raise Unwritable
         raise Fenced
 

@@ -270,7 +270,9 @@ def _place(occasion: Occasion) -> str:
         case "person":
             if not occasion.user_id:
                 raise ToolFailed("Nobody knows who is speaking, so there is no memory of a person here.")
-            parts = ("person", agent.namespace, occasion.scope.partition(":")[0], occasion.user_id)
+            # One person has one memory, whichever of their accounts speaks.
+            own = f"{occasion.scope.partition(':')[0]}:{occasion.user_id}"
+            parts = ("person", agent.namespace, *(occasion.person or own).split(":", 1))
         case "scope":
             parts = ("scope", agent.namespace, occasion.scope)
     # A JSON list is read in one way only, whatever colons and quotes the parts hold.

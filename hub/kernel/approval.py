@@ -17,10 +17,11 @@ from factory_contracts.records import Asked, Decided, Effect, ToolStarted
 
 MAX_NAME = 60
 MAX_VALUE = 600
-MAX_REASON = 200
-MAX_REASONS = 4
+# A sentence and the longest name of a host.
+MAX_REASON = 360
+MAX_REASONS = 3
 # How many characters of all arguments together begin a last line.
-MAX_ARGUMENTS = 1_500
+MAX_ARGUMENTS = 1_000
 HEAD, TAIL = 400, 100
 
 _EFFECTS: Mapping[Effect, str] = MappingProxyType(

@@ -189,9 +189,13 @@ class Ledger:
             case _:
                 pass
 
-    def standings(self, key: RoutingKey, user_id: str, agent: str, now: float) -> tuple[Standing, ...]:
+    def standings(
+        self, key: RoutingKey, user_id: str, agent: str, now: float, *, person: str | None = None
+    ) -> tuple[Standing, ...]:
         """How every budget stands for this person, here and now."""
-        probe = MoneyReserved(id="-", turn="-", at=now, attempt=1, call="-", user_id=user_id, agent=agent, model="-")
+        probe = MoneyReserved(
+            id="-", turn="-", at=now, attempt=1, call="-", user_id=user_id, person=person, agent=agent, model="-"
+        )
         return tuple(
             Standing(
                 budget,
@@ -243,10 +247,10 @@ class Ledger:
     def _accounts(self, key: RoutingKey, wanted: MoneyReserved) -> list[Account]:
         who = {
             "everyone": "",
-            "user": f"{key.platform}:{wanted.user_id}",
+            "user": wanted.person or f"{key.platform}:{wanted.user_id}",
             "scope": str(key.to_pool_id()),
             "agent": wanted.agent,
-            "bot": f"{key.platform}:{key.bot_id}",
+            "bot": key.bot,
         }
         return [(budget.name, who[budget.per], _window(budget.period, wanted.at)) for budget in self.budgets]
 

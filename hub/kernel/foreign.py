@@ -11,6 +11,7 @@ MAX_NAME = 64
 MAX_SOURCE = 100
 
 BEGIN, END = "\N{MATHEMATICAL LEFT DOUBLE ANGLE BRACKET}", "\N{MATHEMATICAL RIGHT DOUBLE ANGLE BRACKET}"
+_LABELS = re.compile(f"\n?{BEGIN}end of [^{END}]*{END}|{BEGIN}[^{END}]*{END}\n?")
 _MARKS = str.maketrans({BEGIN: "«", END: "»"})
 
 _LINE_ENDS = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
@@ -103,6 +104,11 @@ def unlabelled(text: str) -> str:
         end = text.find(END, text.find(BEGIN, begin + 1) + 1)
         text = text[end + 1 :] if end >= 0 else ""
     return "".join((*said, text))
+
+
+def bare(text: str) -> str:
+    """The text without the marks of its labels."""
+    return _LABELS.sub("", text) if BEGIN in text else text
 
 
 def _defused(found: re.Match[str]) -> str:

@@ -1,41 +1,29 @@
-"""Who may speak, how much and how fast: a message comes in, an admitted message or a refusal in words goes out.
+"""Who is heard, how much and how fast: a message comes in, an admitted message or a refusal in words goes out.
 
 One pipeline, one order, no exceptions: a bot that nobody configured is an outcome like any other.
 """
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from hashlib import sha256
-from hmac import compare_digest
 from typing import Literal
 
 from factory_contracts.messages import InboundMessage, RefusalReason
 from factory_contracts.records import Trust
+from hub.kernel.access import NOT_LET_IN, NOT_SET_UP, Access, BotPolicy, Decision, Place, decide, speaker
+from hub.kernel.routing import RoutingKey
 
 RATES_KEPT = 10_000
 START = "/start"
+LINK = "/link"
 CODE_BYTES = 12
-NO_OWNER = 'This bot has no owner yet. Whoever runs it becomes one by the link that "factory init {platform}" prints.'
-WRONG_CODE = 'That code opens nothing here. A fresh one, good for an hour, comes from "factory init {platform}".'
+# What stands on the log where a code stood.
+HIDDEN = "[code]"
 
 _CODE = re.compile(f"[0-9a-f]{{{2 * CODE_BYTES}}}")
-
-
-@dataclass(frozen=True, slots=True)
-class BotPolicy:
-    """What a bot's owner decided about who may speak to it."""
-
-    platform: str
-    bot_id: str
-    access: Literal["owners", "public"] = "owners"
-    owners: frozenset[str] = frozenset()
-    blocked: frozenset[str] = frozenset()
-    max_text: int = 20_000
-    rate_per_minute: int = 20
-    answers_unaddressed: bool = False
-    everyone_owns: bool = False
+_SOME_CODE = re.compile(rf"(?<![0-9A-Za-z]){_CODE.pattern}(?![0-9A-Za-z])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +36,19 @@ class Pairing:
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """May be a turn; the trust is the hub's own finding.
-
-    With a `claim` that is the digest of the code which makes the speaker an owner, as soon as the log says so.
-    """
+    """May be a turn; the trust is the hub's own finding."""
 
     message: InboundMessage
     trust: Trust
-    claim: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """Somebody sends a code, of which the digest alone is kept: what it opens, the people's keeper knows."""
+
+    message: InboundMessage
+    word: Literal["/start", "/link"]
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,65 +60,116 @@ class Declined:
 
 
 class Rates:
-    """How fast each person speaks, over all their chats: a bucket that refills, told the time."""
+    """How fast each of many goes: a bucket that refills, told the time."""
 
     def __init__(self) -> None:
-        self._buckets: OrderedDict[tuple[str, str], tuple[float, float]] = OrderedDict()
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def take(self, person: tuple[str, str], per_minute: int, now: float, *, only_asks: bool = False) -> float:
-        """Take one from the person's bucket, or only ask: 0, or the seconds until there is one to take."""
-        tokens, then = self._buckets.get(person, (float(per_minute), now))
-        tokens = min(float(per_minute), tokens + max(0.0, now - then) * per_minute / 60)
+    def take(self, who: str, per_minute: int, now: float, *, only_asks: bool = False) -> float:
+        """Take one from the bucket, or only ask: 0, or the seconds until there is one to take."""
+        tokens = self.left(who, per_minute, now)
         granted = tokens >= 1
         if not only_asks:
-            self._buckets[person] = (tokens - 1 if granted else tokens, now)
-            self._buckets.move_to_end(person)
+            self._buckets[who] = (tokens - 1 if granted else tokens, now)
+            self._buckets.move_to_end(who)
             # Forgetting the one who was silent longest gives a full bucket, which time had given anyway.
             if len(self._buckets) > RATES_KEPT:
                 self._buckets.popitem(last=False)
         return 0.0 if granted else (1 - tokens) * 60 / per_minute
 
+    def left(self, who: str, per_minute: int, now: float) -> float:
+        """What is in the bucket by now."""
+        tokens, then = self._buckets.get(who, (float(per_minute), now))
+        return min(float(per_minute), tokens + max(0.0, now - then) * per_minute / 60)
 
-Guard = Callable[[InboundMessage, BotPolicy], Declined | None]
+
+class Waits:
+    """In which conversations each identity waits for an answer."""
+
+    def __init__(self) -> None:
+        self._places: dict[str, set[str]] = {}
+
+    def note(self, who: str, place: str, is_waiting: bool) -> None:
+        """They wait there, or wait there no more."""
+        if is_waiting:
+            self._places.setdefault(who, set()).add(place)
+            return
+        places = self._places.get(who, set())
+        places.discard(place)
+        if not places:
+            self._places.pop(who, None)
+
+    def beside(self, person: Iterable[str], place: str) -> int:
+        """In how many other places a person waits."""
+        return len(set().union(*(self._places.get(who, ()) for who in person)) - {place})
+
+
+class Traffic:
+    """How fast each person speaks, over all their chats, how fast each conversation goes, whoever speaks in it, and how
+    many answers each person waits for."""
+
+    def __init__(self) -> None:
+        self.people = Rates()
+        self.scopes = Rates()
+        self.waits = Waits()
+
+    def take(self, who: str, scope: str, policy: BotPolicy, now: float, *, only_asks: bool = False) -> Declined | None:
+        """Count one more message, or only ask; the refusal where that were one too many."""
+        for rates, name, per_minute, whose in (
+            (self.people, who, policy.rate_per_minute, "from one person"),
+            (self.scopes, scope, policy.rate_per_scope_minute, "in one conversation"),
+        ):
+            seconds = rates.take(name, per_minute, now, only_asks=only_asks)
+            if seconds:
+                return Declined(
+                    "too fast",
+                    f"That is a little fast for me: I take {per_minute} messages a minute {whose}. "
+                    f"Please try again in {int(seconds) + 1} s.",
+                )
+        return None
+
+
+Guard = Callable[[InboundMessage, BotPolicy, Decision], Declined | None]
 
 
 def screen(
-    message: InboundMessage,
-    policy: BotPolicy | None,
-    rates: Rates,
-    now: float,
-    pairing: Pairing | None = None,
-    *,
-    only_asks: bool = False,
-) -> Admitted | Declined:
+    message: InboundMessage, access: Access, traffic: Traffic, now: float, *, only_asks: bool = False
+) -> Admitted | Claimed | Declined:
     """The whole pipeline: configured, not blocked, let in, addressed, small enough, slow enough.
 
     Who sends a code is let in by the code, after all else: a guess costs as much as any message.
     """
+    key, who = RoutingKey.of(message.address), speaker(message)
+    policy = access.policies.get(key.bot)
     if policy is None:
-        return Declined("no owner", "This bot is not set up yet: its owner has to name it in the configuration.")
-    code = code_in(message)
-    for guard in _GUARDS if code is None else (_not_blocked,):
-        declined = guard(message, policy)
+        return Declined("no owner", NOT_SET_UP)
+    decision = decide(access, key.bot, who, "speak", Place(message.in_group))
+    claimed = claim_in(message)
+    for guard in _GUARDS if claimed is None else (_not_blocked,):
+        declined = guard(message, policy, decision)
         if declined is not None:
             return declined
     # To stop a running answer must always be possible.
     if message.text.strip() != "/stop":
-        person = (message.address.platform, message.user_id)
-        seconds = rates.take(person, policy.rate_per_minute, now, only_asks=only_asks)
-        if seconds:
-            return Declined("too fast", f"That is a little fast for me. Please try again in {int(seconds) + 1} s.")
-    if code is not None:
-        return _by_code(message, code, policy, now, pairing)
-    return Admitted(message, trust(message, policy))
+        declined = traffic.take(access.name(who), key.to_pool_id(), policy, now, only_asks=only_asks)
+        if declined is not None:
+            return declined
+    return claimed or Admitted(message, decision.trust)
 
 
-def code_in(message: InboundMessage) -> str | None:
-    """What may be a code: in private alone, where nobody else reads it."""
+def claim_in(message: InboundMessage) -> Claimed | None:
+    """What may be a code: in private alone, where nobody else reads it. The log shall not hold it."""
     match message.text.split():
-        case [word, code] if word == START and not message.in_group and _CODE.fullmatch(code):
-            return code
+        case [("/start" | "/link") as word, code] if not message.in_group and _CODE.fullmatch(code):
+            return Claimed(message.model_copy(update={"text": word}), word, digest_of(code))
     return None
+
+
+def without_codes(message: InboundMessage, is_code: Callable[[str], bool]) -> InboundMessage:
+    """The message without the codes that it holds: quoted, passed on or sent where all can read them."""
+    texts = {"text": message.text, "quoted": message.quoted}
+    hidden = {name: _hide(text, is_code) for name, text in texts.items() if text and _SOME_CODE.search(text)}
+    return message.model_copy(update=hidden) if hidden else message
 
 
 def digest_of(code: str) -> str:
@@ -133,47 +177,30 @@ def digest_of(code: str) -> str:
     return sha256(code.encode()).hexdigest()
 
 
-def trust(message: InboundMessage, policy: BotPolicy) -> Trust:
-    """What the hub knows of the speaker; what the message says of itself counts for nothing."""
-    return "owner" if policy.everyone_owns or message.user_id in policy.owners else "public"
+def _hide(text: str, is_code: Callable[[str], bool]) -> str:
+    return _SOME_CODE.sub(lambda found: HIDDEN if is_code(digest_of(found[0])) else found[0], text)
 
 
-def _by_code(
-    message: InboundMessage, code: str, policy: BotPolicy, now: float, pairing: Pairing | None
-) -> Admitted | Declined:
-    # The log is read by more people than the code was made for.
-    greeting = message.model_copy(update={"text": START})
-    digest = digest_of(code)
-    if pairing is not None and now < pairing.expires_at and compare_digest(digest, pairing.digest):
-        return Admitted(greeting, "owner", digest)
-    # An owner's code that comes again is the one that made them an owner.
-    if trust(message, policy) == "owner":
-        return Admitted(greeting, "owner")
-    return Declined("not allowed", WRONG_CODE.format(platform=policy.platform))
+def _not_blocked(message: InboundMessage, policy: BotPolicy, decision: Decision) -> Declined | None:
+    return Declined("blocked") if decision.level == "blocked" else None
 
 
-def _not_blocked(message: InboundMessage, policy: BotPolicy) -> Declined | None:
-    return Declined("blocked") if message.user_id in policy.blocked else None
-
-
-def _let_in(message: InboundMessage, policy: BotPolicy) -> Declined | None:
-    if policy.access == "public" or message.user_id in policy.owners:
+def _let_in(message: InboundMessage, policy: BotPolicy, decision: Decision) -> Declined | None:
+    if decision.allowed:
         return None
     # A group does not want to read a refusal to each of its members.
     if message.in_group and not message.is_addressed:
         return Declined("not addressed")
-    if not policy.owners:
-        return Declined("no owner", NO_OWNER.format(platform=policy.platform))
-    return Declined("not allowed", "This bot answers its owner only.")
+    return Declined("not allowed" if decision.words == NOT_LET_IN else "no owner", decision.words)
 
 
-def _addressed(message: InboundMessage, policy: BotPolicy) -> Declined | None:
+def _addressed(message: InboundMessage, policy: BotPolicy, decision: Decision) -> Declined | None:
     if message.in_group and not message.is_addressed and not policy.answers_unaddressed:
         return Declined("not addressed")
     return None
 
 
-def _sized(message: InboundMessage, policy: BotPolicy) -> Declined | None:
+def _sized(message: InboundMessage, policy: BotPolicy, decision: Decision) -> Declined | None:
     length = len(message.text) + len(message.quoted or "")
     if length > policy.max_text:
         return Declined(

@@ -76,7 +76,7 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """One attempt at a turn, as it is told to a worker."""
+    """One attempt at a turn, as it is told to a worker; a `person` is named where who speaks is one with others."""
 
     key: RoutingKey
     turn: str
@@ -89,6 +89,7 @@ class Assignment:
     known_calls: tuple[KnownCall, ...] = ()
     aloud: str | None = None
     is_tainted: bool = False
+    person: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +280,10 @@ class Prices(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Occasion:
-    """For whom and where a tool is called, and whether by a turn that is tainted."""
+    """For whom and where a tool is called, and whether by a turn that is tainted.
+
+    A `person` is named where who speaks is one with others: "platform:user".
+    """
 
     turn: str
     call: str
@@ -287,6 +291,7 @@ class Occasion:
     user_id: str
     agent: AgentSpec
     is_tainted: bool = False
+    person: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,11 @@ class RoutingKey:
         return PoolId(f"{self.platform}:{self.bot_id}:{self.scope_id}")
 
     @property
+    def bot(self) -> str:
+        """The bot's name among those of all platforms."""
+        return f"{self.platform}:{self.bot_id}"
+
+    @property
     def partition(self) -> int:
         """The partition whose owner serves this scope."""
         return subjects.partition(self.scope_id)

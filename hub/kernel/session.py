@@ -475,7 +475,7 @@ class Session:
         self.answered += 1
         self.answered_since += 1
         word = turn.message.text.strip().partition(" ")[0]
-        if word == EXPAND:
+        if word == EXPAND and record.outcome == "complete":
             self._unsummarise()
         # What the hub itself answered is no part of the conversation that a model is shown, nor what was said before.
         if record.agent is None or word == VOICE:

@@ -12,11 +12,10 @@ from factory_contracts.work import Approvals
 from hub.kernel.addresses import Heard, host_of, is_within, names, stands_in, was_shown
 from hub.kernel.ports import ModelMessage, Spoken, ToolCalls, ToolResult, ToolSpec
 
-ACTS = "It has an effect outside, which nobody can take back."
-CHANGES = "It changes what is kept here."
-TAINTED = "The answer rests on what others wrote, and they may want this."
-NEW_PLACE = "It tells its address to a place that is new here: {}."
-NO_PLACE = "Nobody can say for sure which place this address leads to."
+ALWAYS = "This agent asks before every such call."
+TAINTED = "The agent has read what others wrote, and they may want this."
+NEW_PLACE = "The agent has read what others wrote, and would tell this address to a place that is new: {}"
+NO_PLACE = "The agent has read what others wrote, and nobody can say for sure where this address leads."
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +43,9 @@ def reasons(
     """Why a person is to be asked before this call is made; nothing where nobody is."""
     found: list[str] = []
     if tool.effect != "read":
-        is_outside = tool.effect == "external"
-        when = approvals.external if is_outside else approvals.write
+        when = approvals.external if tool.effect == "external" else approvals.write
         if when == "always":
-            found.append(ACTS if is_outside else CHANGES)
+            found.append(ALWAYS)
         if ground.is_tainted and when != "never":
             found.append(TAINTED)
     if ground.is_tainted and tool.reaches:

@@ -151,6 +151,7 @@ class Stage:
             lines=(),
             pace_ms=0,
             known_calls=(KNOWN,),
+            person="stone:max",
         )
 
     async def close(self) -> None:
@@ -304,8 +305,8 @@ async def test_a_command_tells_who_asks_and_what_an_earlier_attempt_did() -> Non
     await stage.pool.run(stage.assignment())
     await idle()
 
-    told = [(one.user_id, one.known_calls) for one in worker.commands(Run) if isinstance(one, Run)]
-    assert told == [("ann", (KNOWN,))]
+    told = [(one.user_id, one.person, one.known_calls) for one in worker.commands(Run) if isinstance(one, Run)]
+    assert told == [("ann", "stone:max", (KNOWN,))]
     await stage.close()
 
 

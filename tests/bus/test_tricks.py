@@ -94,7 +94,7 @@ async def victim(tmp_path: Path) -> AsyncIterator[Victim]:
         assert isinstance(await blobs.put(await where.join(THEIRS), STORES[THEIRS], SECRET), Ok)
         auditor = await where.connect(Identity(AUDITOR, where.seeds[AUDITOR]))
         witness = await where.thief(WITNESS)
-        witness.subscribe("factory.>")
+        witness.subscribe(f"{subjects.ROOT}.>")
         witness.subscribe("_INBOX_hub.>")
         witness.subscribe("_INBOX_telegram-main.>")
         await witness.barrier()
@@ -320,7 +320,8 @@ async def test_a_forged_heartbeat_is_nobodys(victim: Victim, caplog: pytest.LogC
         assert refused == {subjects.heartbeat(subjects.CLIPOOL, "clipool")}
         assert pool.pick() is None
         assert [one.getMessage() for one in caplog.records if "heartbeat" in one.getMessage()] == [
-            "heartbeats on factory.clipool.heartbeat.clipool-2 are dropped: it names another worker than its subject"
+            f"heartbeats on {subjects.heartbeat(subjects.CLIPOOL, 'clipool-2')} are dropped: "
+            "it names another worker than its subject"
         ]
     true = WORKER_HEARTBEAT.encode(WorkerHeartbeat(worker="clipool-2", instance="i", models=("scripted",)))
     thief.publish(subjects.heartbeat(subjects.CLIPOOL, "clipool-2"), true)

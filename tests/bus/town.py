@@ -45,10 +45,10 @@ OTHERS = (
     *("$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST", "$JS.API.ACCOUNT.PURGE.APP"),
     *("$JS.API.META.LEADER.STEPDOWN", "$JS.ACK.TURNS.c.1.1.1.1.1", "$JS.FC.TURNS.c.x"),
     *("$SYS.REQ.SERVER.PING", "$SYS.REQ.ACCOUNT.APP.INFO", "$SYS.ACCOUNT.APP.CONNECT", USER_INFO),
-    *("$SRV.PING", "_R_.abc.def", "_INBOX.abc", "x", "factory", "factory.x", "factory.x.y.z"),
+    *("$SRV.PING", "_R_.abc.def", "_INBOX.abc", "x", subjects.ROOT, f"{subjects.ROOT}.x", f"{subjects.ROOT}.x.y.z"),
 )
 BROAD = (
-    *(">", "*", "*.>", "factory.>", "factory.*.>", "factory.*.*", "factory.*.*.*", "factory.*.*.*.*"),
+    *(">", "*", "*.>", *(f"{subjects.ROOT}.{rest}" for rest in (">", "*.>", "*.*", "*.*.*", "*.*.*.*"))),
     *("$JS.>", "$JS.API.>", "$JS.EVENT.>", "$JS.EVENT.ADVISORY.>", "$SYS.>", "$KV.>", "$O.>", "_INBOX_*.>", "*.*.*"),
     *("_R_.>", "_INBOX.>"),
 )
@@ -79,7 +79,7 @@ def catalogue() -> Iterator[str]:
         yield from (f"$JS.API.CONSUMER.{verb}.{stream}.c" for verb in CONSUMER_VERBS)
         yield from (f"$JS.API.CONSUMER.{verb}.{stream}" for verb in ("CREATE", "NAMES", "LIST"))
         yield f"$JS.API.DIRECT.GET.{stream}"
-        yield f"$JS.API.DIRECT.GET.{stream}.factory.turns.telegram.main.x"
+        yield f"$JS.API.DIRECT.GET.{stream}.{subjects.turns('telegram', 'main', 'x')}"
     for store in (*STORES.values(), "other"):
         yield from (f"$O.{store}.{kind}.x" for kind in ("C", "M", "X"))
     yield from (f"$KV.{subjects.READY_BUCKET}.{key}" for key in (subjects.HUB, "other"))

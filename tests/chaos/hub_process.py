@@ -8,15 +8,17 @@ from pathlib import Path
 import uvloop
 
 from factory_contracts import subjects
+from factory_contracts.work import Approvals
 from hub.composition import HubSettings, serve
+from hub.kernel.access import BotPolicy
 from hub.kernel.agent import Agent
-from hub.kernel.guards import BotPolicy
 from hub.kernel.routing import Binding, Bindings
 from tests.chaos import fuse, script
 from tests.chaos.surroundings import BOTS, Bus
 
 # Fewer than there are conversations, so that some are evicted and come back.
 POOLS = 6
+MUCH = 1_000_000
 
 
 async def _serve(settings: HubSettings, seam: fuse.Fuse) -> int:
@@ -29,12 +31,24 @@ def main(run: Path, slot: str, is_standby: bool) -> int:
     """The hub's exit status."""
     seam = fuse.begin(run, slot)
     bus = Bus.read(run)
-    agent = Agent(name="scribe", model="scripted", tools=(script.TOOL,))
+    # Nobody is there to allow anything: who speaks owns the bot, and so nothing is tainted.
+    agent = Agent(name="scribe", model="scripted", tools=(script.TOOL,), approvals=Approvals(external="tainted"))
     settings = HubSettings(
         nats_url=bus.url,
         identity=bus.identity(subjects.HUB),
         bindings=Bindings({agent.name: agent}, (Binding(agent.name),)),
-        policies=tuple(BotPolicy(bus.platform, bot, access="public", rate_per_minute=1_000_000) for bot in BOTS),
+        policies=tuple(
+            BotPolicy(
+                bus.platform,
+                bot,
+                access="public",
+                rate_per_minute=MUCH,
+                rate_per_scope_minute=MUCH,
+                turns_at_once=MUCH,
+                everyone_owns=True,
+            )
+            for bot in BOTS
+        ),
         max_pools=POOLS,
         standby=is_standby,
     )

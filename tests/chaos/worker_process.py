@@ -49,6 +49,7 @@ def main(run: Path, slot: str) -> int:
         parameters='{"type":"object","properties":{"question":{"type":"string"}},"required":["question"]}',
         effect="external",
         timeout=5.0,
+        is_foreign=False,
     )
     return serve(settings, at=seam.at, extra_tools=(Equipped(spec, Engraver(run / EFFECTS)),))
 

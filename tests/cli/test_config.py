@@ -60,6 +60,7 @@ def test_a_bot_id_that_cannot_stand_in_a_subject_is_named(tmp_path: Path, bot_id
         ("[[bots]]\nbot_id = 'main'\n", "1: bots.platform: platform ''"),
         (BOT + "access = 'everybody'\n", "4: bots.access: must be 'owners' or 'public'"),
         (BOT + "owners = [1]\n", "4: bots.owners: must be a list of strings"),
+        (BOT + "turns_at_once = 0\n", "4: bots.turns_at_once: must be 1 to 10000, not 0"),
         (BOT + "token = 'x'\n", "4: bots.token: unknown key"),
         (BOT + BOT, "6: bots.bot_id: 'carrier-main' stands here twice"),
         (BUDGET, "1: budgets.amount: is missing"),
@@ -162,6 +163,16 @@ def test_the_person_at_the_terminal_cannot_be_shut_out(tmp_path: Path) -> None:
     (bot,) = config.bots_of(configuration(tmp_path, text))
 
     assert (bot.access, bot.max_text) == ("public", 10)
+
+
+def test_what_a_bot_takes_from_people_is_bounded_by_default_and_can_be_said(tmp_path: Path) -> None:
+    said = "rate_per_scope_minute = 5\nturns_at_once = 1\nmax_text = 10\nrate_per_minute = 2\n"
+    text = BOT + '[[bots]]\nplatform = "carrier"\nbot_id = "other"\n' + said
+
+    found = config.bots_of(configuration(tmp_path, text))[1:]
+
+    limits = [(bot.max_text, bot.rate_per_minute, bot.rate_per_scope_minute, bot.turns_at_once) for bot in found]
+    assert limits == [(20_000, 20, 60, 8), (10, 2, 5, 1)]
 
 
 def test_every_bot_is_a_member_of_its_own(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 from factory_cli import inquiry, pairing
 from factory_cli.question import Unanswered
 from factory_contracts.messages import Address, InboundMessage
-from hub.kernel.guards import code_in, digest_of
+from hub.kernel.guards import claim_in, digest_of
 from tests.cli import discord_api
 from tests.cli.installation import PATIENCE, Factory, until
 from tests.cli.telegram_api import BOT, OTHER_TOKEN, TOKEN, Api, telegram
@@ -108,7 +108,9 @@ def test_a_bot_is_set_up_and_a_link_makes_its_owner(factory: Factory, api: Api) 
         text=f"/start {rows['code']}",
         address=Address(platform="telegram", bot_id="main", scope_id="7"),
     )
-    assert code_in(message) == rows["code"]
+    claimed = claim_in(message)
+    assert claimed is not None
+    assert (claimed.word, claimed.digest) == ("/start", digest_of(rows["code"]))
 
 
 def test_what_it_writes_is_closed_to_others_and_the_code_stands_nowhere(factory: Factory, api: Api) -> None:
@@ -394,7 +396,9 @@ def test_a_bot_of_discord_is_invited_by_a_link_and_gets_its_owner_by_a_message(
     assert offered.digest == digest_of(rows["code"])
     address = Address(platform="discord", bot_id="main", scope_id="7")
     message = InboundMessage(message_id="1", user_id="7", text=rows["send it"], address=address)
-    assert code_in(message) == rows["code"]
+    claimed = claim_in(message)
+    assert claimed is not None
+    assert (claimed.word, claimed.digest) == ("/start", digest_of(rows["code"]))
 
 
 def test_a_document_tells_a_program_everything_of_discord(factory: Factory, discords: discord_api.Api) -> None:

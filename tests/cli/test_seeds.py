@@ -255,7 +255,7 @@ stall_seconds = 5
 external = "tainted"
 write = "always"
 minutes = 5
-domains = ["Example.org", "localhost"]
+domains = ["Example.org", "localhost", "*"]
 [[mcp]]
 name = "tickets"
 command = ["run", "-v", "-v"]
@@ -265,6 +265,7 @@ reads = ["list"]
 name = "web"
 url = "https://example.test/mcp"
 bearer = "WEB_TOKEN"
+trusted = true
 """,
     )
 
@@ -290,10 +291,10 @@ bearer = "WEB_TOKEN"
         while_running="steer",
         files=Files(root=str(agents / "trees"), can_write=False),
         limits=Limits(max_tokens=100, stall_seconds=5),
-        approvals=Approvals(external="tainted", write="always", seconds=300, domains=("example.org", "localhost")),
+        approvals=Approvals(external="tainted", write="always", seconds=300, domains=("example.org", "localhost", "*")),
         mcp=(
             McpServer(name="tickets", command=("run", "-v", "-v"), env=("TICKETS_TOKEN",), reads=("list",)),
-            McpServer(name="web", url="https://example.test/mcp", bearer="WEB_TOKEN"),
+            McpServer(name="web", url="https://example.test/mcp", bearer="WEB_TOKEN", trusted=True),
         ),
     )
 

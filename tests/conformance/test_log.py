@@ -11,11 +11,17 @@ from typing import Protocol
 import pytest
 
 from adapters.nats.log import JetStreamLog
+from factory_contracts import subjects
 from factory_contracts.messages import Address, InboundMessage
 from factory_contracts.records import (
+    OWNERS,
+    Act,
     Balance,
+    Blocked,
     Compacted,
+    Granted,
     Owner,
+    Owners,
     Record,
     Tally,
     TurnAnswered,
@@ -26,11 +32,11 @@ from factory_nats.connect import Identity, connect
 from factory_nats.result import Ok
 from factory_nats.server import EmbeddedServer
 from factory_nats.testing import FakeBus
-from factory_nats.transport import Transport
+from factory_nats.transport import Entry, Transport
 from hub.kernel.budget import SHARDS
 from hub.kernel.ports import Fenced, Full, Logged
 from hub.kernel.routing import RoutingKey
-from hub.owners import OwnersLog
+from hub.people import AccessLog
 from hub.recovery import MarkedLog
 from tests.fakes import FakeLog, FakeStream
 
@@ -38,7 +44,7 @@ HERE, THERE = RoutingKey("paper", "desk", "here"), RoutingKey("paper", "desk", "
 OTHER = RoutingKey("paper", "other", "here")
 
 
-class OwnedLog(MarkedLog, OwnersLog, Protocol):
+class OwnedLog(MarkedLog, AccessLog, Protocol):
     """All that a hub uses of its log."""
 
     def epoch(self, partition: int) -> int: ...
@@ -59,6 +65,10 @@ class Disk(Protocol):
 
     async def open(self) -> OwnedLog: ...
 
+    async def put_owners(self, owners: Owners) -> None:
+        """Store what a hub stored before there were acts."""
+        ...
+
     async def close(self) -> None: ...
 
 
@@ -68,6 +78,9 @@ class FakeDisk:
 
     async def open(self) -> OwnedLog:
         return FakeLog(self.stream)
+
+    async def put_owners(self, owners: Owners) -> None:
+        self.stream.owners[owners.platform, owners.bot_id] = owners.owners
 
     async def close(self) -> None:
         pass
@@ -81,6 +94,9 @@ class BusDisk:
     async def open(self) -> OwnedLog:
         self._opened += 1
         return JetStreamLog(self.bus.join(f"hub{self._opened}"), f"hub{self._opened}")
+
+    async def put_owners(self, owners: Owners) -> None:
+        await put_owners(self.bus.join("older"), owners)
 
     async def close(self) -> None:
         pass
@@ -97,10 +113,18 @@ class RealDisk:
         self._joined.append(joined.value)
         return JetStreamLog(joined.value, joined.value.identity)
 
+    async def put_owners(self, owners: Owners) -> None:
+        await put_owners(self._joined[0], owners)
+
     async def close(self) -> None:
         for transport in self._joined:
             await transport.close()
         await self.server.stop()
+
+
+async def put_owners(transport: Transport, owners: Owners) -> None:
+    entry = Entry(subjects.owners(owners.platform, owners.bot_id), OWNERS.encode(owners), rollup=True)
+    assert isinstance(await transport.append([entry], timeout=5.0), Ok)
 
 
 @pytest.fixture(params=["fake", "bus", "real"])
@@ -307,57 +331,65 @@ async def test_a_mark_that_finds_no_room_is_unheard_and_moves_nothing(disk: Disk
     assert (await log.mark(), await log.spent()) == (1, {})
 
 
-def owner(user_id: str, code: str = "a") -> Owner:
-    return Owner(user_id=user_id, code=code * 64, at=1.0)
+def owners(platform: str, bot_id: str, *user_ids: str) -> Owners:
+    named = tuple(Owner(user_id=user_id, code=user_id[0] * 64, at=1.0) for user_id in user_ids)
+    return Owners(platform=platform, bot_id=bot_id, owners=named)
 
 
-async def test_the_owners_of_each_bot_are_kept_for_the_next_reign_and_no_scope_sees_them(disk: Disk) -> None:
-    first = await reign(disk)
-    assert await first.owners() == {}
-    await first.note_owners("paper", "desk", (owner("ann"),))
-    await first.note_owners("paper", "desk", (owner("ann"), owner("ben", "b")))
-    await first.note_owners("paper", "other", (owner("cid"),))
+def granted(id: str, *, bot: str = HERE.bot) -> Act:
+    return Granted(id=id, at=1.0, by="paper:ann", to="paper:ben", bot=bot, level="trusted")
 
-    second = await reign(disk)
 
-    assert await second.owners() == {
-        ("paper", "desk"): (owner("ann"), owner("ben", "b")),
-        ("paper", "other"): (owner("cid"),),
+async def test_owners_of_before_there_were_acts_are_told_apart_though_their_bots_names_run_together(disk: Disk) -> None:
+    log = await reign(disk)
+    assert await log.owners() == {}
+
+    for one in (owners("paper-a", "b", "ann", "ben"), owners("paper", "a-b", "cid")):
+        await disk.put_owners(one)
+
+    assert {bot: [owner.user_id for owner in found] for bot, found in (await log.owners()).items()} == {
+        ("paper-a", "b"): ["ann", "ben"],
+        ("paper", "a-b"): ["cid"],
     }
+    assert (await log.since(1), await log.scopes("paper", "a-b")) == ((), ())
+
+
+async def test_acts_are_kept_in_their_order_for_the_next_reign_and_no_scope_sees_them(disk: Disk) -> None:
+    first = await reign(disk)
+    assert await first.acts() == ()
+    wanted = (granted("a"), Blocked(id="b", at=2.0, by="paper:ann", who="paper:eve", bot=HERE.bot), granted("c"))
+
+    for act in wanted:
+        await first.note_act(act)
+    second = await reign(disk)
+    await second.note_act(granted("d", bot=OTHER.bot))
+
+    assert await second.acts() == (*wanted, granted("d", bot=OTHER.bot))
     assert await second.since(1) == ()
     assert await second.scopes("paper", "desk") == ()
 
 
-async def test_owners_are_told_apart_though_their_bots_names_run_together(disk: Disk) -> None:
-    log = await reign(disk)
-    await log.note_owners("paper-a", "b", (owner("ann"),))
-
-    await log.note_owners("paper", "a-b", (owner("ben"),))
-
-    assert await log.owners() == {("paper-a", "b"): (owner("ann"),), ("paper", "a-b"): (owner("ben"),)}
-
-
-async def test_whoever_was_followed_names_no_owner(disk: Disk) -> None:
+async def test_whoever_was_followed_lets_nobody_in(disk: Disk) -> None:
     first, second = await reign(disk), await reign(disk)
 
     with pytest.raises(Fenced):
-        await first.note_owners("paper", "desk", (owner("ann"),))
+        await first.note_act(granted("a"))
 
-    assert await second.owners() == {}
+    assert await second.acts() == ()
 
 
 @pytest.mark.parametrize("disk", ["fake", "bus"], indirect=True)
-async def test_an_owner_for_whom_there_is_no_room_is_none(disk: Disk) -> None:
+async def test_an_act_for_which_there_is_no_room_is_not_done(disk: Disk) -> None:
     log = await reign(disk)
     full = disk.stream if isinstance(disk, FakeDisk) else disk.bus if isinstance(disk, BusDisk) else None
     assert full is not None
     full.is_full = True
 
     with pytest.raises(Full):
-        await log.note_owners("paper", "desk", (owner("ann"),))
+        await log.note_act(granted("a"))
 
     full.is_full = False
-    assert await log.owners() == {}
+    assert await log.acts() == ()
 
 
 async def test_the_highest_sequence_is_known(disk: Disk) -> None:

@@ -173,6 +173,27 @@ async def test_a_request_is_answered_by_whoever_listens(bus: Bus) -> None:
     assert answer == Ok(b"hello")
 
 
+async def test_an_answer_of_another_than_the_one_who_is_asked_is_not_heard(bus: Bus) -> None:
+    asker, answerer = await bus.join("one"), await bus.join("two")
+    asked: asyncio.Queue[Delivery] = asyncio.Queue()
+    await answerer.subscribe("greet", asked.put_nowait)
+    asking = asyncio.create_task(asker.request("greet", b"", timeout=5, responder="two"))
+    reply = (await asked.get()).reply
+
+    await answerer.publish(reply.replace(".two.", ".narrow."), b"forged")
+    await answerer.publish(reply, b"hello")
+
+    assert answerer.owns_inbox(reply, "one")
+    assert await asking == Ok(b"hello")
+
+
+@pytest.mark.parametrize("name", ["", "a.b", "*", ">", "a b"])
+async def test_nobody_of_an_impossible_name_can_be_asked(bus: Bus, name: str) -> None:
+    outcome = await (await bus.join()).request("greet", b"", timeout=5, responder=name)
+
+    assert isinstance(outcome, Err) and outcome.reason == "malformed"
+
+
 async def test_many_requests_at_once_get_each_its_own_answer(bus: Bus) -> None:
     asker, answerer = await bus.join("one"), await bus.join("two")
 

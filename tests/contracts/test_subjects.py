@@ -150,7 +150,10 @@ def test_what_is_no_inbound_subject_is_refused(tail: str) -> None:
 
 @pytest.mark.parametrize(
     "subject",
-    [subjects.epoch(3), subjects.mark(0), subjects.owners("p", "b"), subjects.outbound("p", "b"), "", "a.b.c.d.e"],
+    [
+        *(subjects.epoch(3), subjects.mark(0), subjects.owners("p", "b"), subjects.access()),
+        *(subjects.outbound("p", "b"), "", "a.b.c.d.e"),
+    ],
 )
 def test_what_is_no_scopes_log_is_none(subject: str) -> None:
     assert subjects.read_turns(subject) is None
@@ -175,6 +178,7 @@ def test_each_subject_lies_in_its_plane_alone() -> None:
         "epochs": subjects.epoch(1),
         "money": subjects.money(1),
         "owners": subjects.owners("p", "b"),
+        "access": subjects.access(),
         "typing": subjects.typing("p", "b"),
         "heartbeat": subjects.heartbeat("voice.tts", "w"),
         "commands": subjects.clipool_command("w"),

@@ -15,13 +15,14 @@ from factory_cli.config import Bot, Configuration, Worker
 from factory_cli.membership import members
 from factory_contracts import subjects
 from factory_contracts.lifecycle import HEARTBEAT, Heartbeat
+from factory_contracts.work import Approvals
 from factory_nats.connect import connect, generate_seed, public_key
 from factory_nats.result import Ok
 from factory_nats.server import EmbeddedServer
 from factory_nats.transport import Delivery
 from hub.composition import HubSettings, serve
+from hub.kernel.access import BotPolicy
 from hub.kernel.agent import Agent
-from hub.kernel.guards import BotPolicy
 from hub.kernel.routing import Binding, Bindings
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +31,7 @@ SHOUT = ROOT / "examples" / "shout.py"
 PATIENCE = 30.0
 
 CAPABILITY, SHOUTER, LOFT, WIND = "shout", "shouter", "pigeon-loft", "wind"
-AGENT = Agent(name="herald", model="scripted", workers=(CAPABILITY, WIND))
+AGENT = Agent(name="herald", model="scripted", workers=(CAPABILITY, WIND), approvals=Approvals(external="tainted"))
 MEMBERS = members(
     Configuration(bots=(Bot("pigeon", "loft"),), workers=(Worker(SHOUTER, CAPABILITY), Worker(WIND, WIND)))
 )
@@ -71,12 +72,14 @@ class Town:
 
     async def send(self, words: str) -> None:
         assert self.carrier.stdin is not None
-        self.carrier.stdin.write(f"north {next(self.letters)} {words}\n".encode())
+        # A tower for each letter: what a worker has said before would have the next letter asked about first.
+        letter = next(self.letters)
+        self.carrier.stdin.write(f"tower-{letter} {letter} {words}\n".encode())
         await self.carrier.stdin.drain()
 
     async def answer(self) -> str:
         line = await _line(self.carrier)
-        return line.partition(" to north: ")[2]
+        return line.partition(": ")[2]
 
     async def ask(self, words: str) -> str:
         await self.send(words)
@@ -115,7 +118,7 @@ async def town(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
             nats_url=server.url,
             identity=MEMBERS[0].proves(seeds.__getitem__),
             bindings=Bindings({AGENT.name: AGENT}, (Binding(AGENT.name),)),
-            policies=(BotPolicy("pigeon", "loft", access="public", rate_per_minute=1_000),),
+            policies=(BotPolicy("pigeon", "loft", access="public", rate_per_minute=1_000, everyone_owns=True),),
         )
         hub = asyncio.create_task(serve(settings, stop))
         async with (

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from factory_contracts.messages import Decision, Noted, Refused, Update
 from factory_contracts.records import Asked, Decided, Effect, Record, ToolDone, ToolStarted, record_id
 from factory_contracts.work import ApprovalWanted, NotRecorded, Recorded, RecordReply, RecordRequest
 from hub.kernel.approval import digest
-from hub.kernel.guards import BotPolicy
 from hub.kernel.ports import Assignment, Fenced
 from tests.fakes import until
-from tests.hub.world import BOT, PLATFORM, World, key_of
+from tests.hub.world import BOT, GENEROUS, PLATFORM, World, key_of
 
-OWNED = BotPolicy(PLATFORM, BOT, access="public", owners=frozenset({"olga", "otto"}), rate_per_minute=1_000_000)
+OWNED = replace(GENEROUS, owners=frozenset({"olga", "otto"}))
 TOOL = "send"
 CALL = "c1"
 ALL = '{"to":"all"}'

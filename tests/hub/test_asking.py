@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from factory_contracts.messages import Accepted, AlreadyAccepted, Attachment, InboundMessage, Noted, Submit, ToSpoke
-from hub.kernel.guards import BotPolicy, Pairing, digest_of
+from hub.kernel.access import BotPolicy
+from hub.kernel.guards import Pairing, digest_of
 from hub.pool import QUEUE
 from tests.fakes import idle
 from tests.hub.world import BOT, PLATFORM, World
@@ -107,7 +108,7 @@ async def test_a_code_that_is_asked_about_makes_nobody_an_owner_and_stays_good(w
     asked = await ask(world, world.message(f"/start {CODE}"))
 
     assert isinstance(asked, Noted)
-    assert world.stream.owners == {}
+    assert world.stream.acts == []
     assert (await world.refused("hello")).reason == "no owner"
     assert await world.told(f"/start {CODE}")
 

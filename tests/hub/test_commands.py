@@ -12,9 +12,9 @@ import pytest
 from factory_contracts.messages import Accepted, Attachment, Final, Usage, Welcome
 from factory_contracts.records import Bound, Compacted, HeadMoved, TurnAnswered
 from hub.commands import APPROVALS, APPROVE, COMMANDS, DENY, MAX_MODEL_NAME, SUMMARISE, WELCOME_OWNER
+from hub.kernel.access import BotPolicy
 from hub.kernel.agent import Agent
 from hub.kernel.budget import Budget
-from hub.kernel.guards import BotPolicy
 from hub.kernel.routing import Binding, Bindings
 from hub.kernel.session import COMPACT_AFTER
 from tests.fakes import idle, pass_time, until
@@ -114,7 +114,8 @@ async def test_start_tells_owners_that_they_are(world: World) -> None:
     assert WELCOME_OWNER in (await world.told("/start", user="ann")).text
 
 
-async def test_help_tells_every_word_in_a_line(world: World) -> None:
+async def test_help_tells_an_owner_every_word_in_a_line(world: World) -> None:
+    await world.let_in("ann", "owner")
     final = await world.told("/help", names_scopes=True)
 
     told = [line.split("`")[1] for line in final.text.splitlines() if line.startswith("- ")]
@@ -139,6 +140,7 @@ async def test_model_alone_tells_which_one_answers_and_which_may_be_chosen(world
 
 async def test_a_model_that_is_chosen_answers_from_then_on_and_under_the_next_hub(world: World) -> None:
     await world.serve(FERN)
+    await world.let_in("ann")
     await world.told("/model scripted:b")
     await world.restart()
 
@@ -159,6 +161,7 @@ async def answer_of(world: World, running: str, word: str) -> Final:
 
 async def test_a_model_that_was_chosen_is_given_up_with_a_dash_or_with_its_agent(world: World) -> None:
     await world.serve(FERN)
+    await world.let_in("ann")
     for word in ("/model -", "/agent fern"):
         await world.told("/model scripted:b")
         await world.told(word)
@@ -172,6 +175,7 @@ async def test_a_model_that_was_chosen_is_given_up_with_a_dash_or_with_its_agent
 async def test_only_an_owner_names_a_model_that_the_agents_file_does_not(world: World) -> None:
     world.policy = BotPolicy(PLATFORM, BOT, access="public", owners=frozenset({"ann"}), rate_per_minute=1_000)
     await world.serve(FERN)
+    await world.let_in("ben")
 
     refused = await world.told("/model scripted:c", user="ben")
     granted = await world.told("/model scripted:c", user="ann")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from factory_contracts.messages import Hello, Refused, ToSpoke, Welcome
-from hub.kernel.guards import BotPolicy
-from tests.hub.world import BOT, PLATFORM, World, key_of
+from tests.hub.world import BOT, GENEROUS, PLATFORM, World, key_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")
 
@@ -16,7 +17,7 @@ THERE, HERE = "channel", "session"
 @pytest.fixture
 def world(world: World) -> World:
     """Whose machine it is owns everything that is said there."""
-    world.policy = BotPolicy(PLATFORM, BOT, access="public", rate_per_minute=1_000_000, everyone_owns=True)
+    world.policy = replace(GENEROUS, everyone_owns=True)
     return world
 
 
@@ -87,7 +88,7 @@ async def test_a_scope_in_which_something_was_said_is_not_overwritten(world: Wor
 
 
 async def test_only_whose_machine_it_is_may_read_what_is_not_theirs(world: World) -> None:
-    world.policy = BotPolicy(PLATFORM, BOT, access="public", rate_per_minute=1_000_000)
+    world.policy = GENEROUS
     await world.restart()
     await world.exchange("one", "1", scope=THERE)
 

@@ -9,7 +9,7 @@ import pytest
 from factory_contracts.messages import Accepted, AlreadyAccepted, Decision, Refused, Said, Welcome
 from factory_contracts.records import ToolDone, ToolStarted, TurnReceived, record_id
 from factory_contracts.work import NotRecorded, Recorded, RecordRequest
-from hub.kernel.guards import BotPolicy
+from hub.kernel.access import BotPolicy
 from tests.fakes import idle
 from tests.hub.world import BOT, PLATFORM, World, key_of
 

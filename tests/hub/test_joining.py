@@ -305,3 +305,57 @@ async def test_the_screens_of_a_conversation_are_told_in_which_turn_a_message_wa
     await until(lambda: turn in world.screen.finals)
 
     assert world.finals(turn)[0].joined == (answer.turn,)
+
+
+# In a group
+
+
+async def said_in_group(world: World, text: str, user: str) -> str:
+    answer = await world.submit(world.message(text, user=user, in_group=True))
+    assert isinstance(answer, Accepted)
+    await idle()
+    return answer.turn
+
+
+@pytest.mark.parametrize("while_running", ["steer", "interrupt"])
+async def test_in_a_group_somebody_elses_message_waits_whatever_the_agents_file_says(
+    world: World, while_running: WhileRunning
+) -> None:
+    await serve(world, while_running)
+    turn = await said_in_group(world, "one", "ann")
+    await world.begun(turn)
+
+    waiting = await said_in_group(world, "two", "ben")
+
+    assert steers(world, turn) == {}
+    assert not world.workers.kept[turn].is_stopped
+    await world.answered(turn)
+    await world.answered(waiting)
+    assert [world.screen.finals[one].outcome for one in (turn, waiting)] == ["complete", "complete"]
+
+
+@pytest.mark.parametrize(("user", "joins"), [("ann", True), ("olga", True), ("ben", False)])
+async def test_in_a_group_who_asked_and_an_owner_join_and_nobody_overtakes_who_waits(
+    world: World, user: str, joins: bool
+) -> None:
+    await serve(world, "steer")
+    await world.let_in("olga", "owner")
+    turn = await said_in_group(world, "one", "ann")
+    await world.begun(turn)
+
+    second = await said_in_group(world, "two", user)
+    third = await said_in_group(world, "three", "ann")
+
+    assert list(steers(world, turn)) == ([second, third] if joins else [])
+
+
+@pytest.mark.parametrize(("user", "is_stopped"), [("ann", True), ("olga", True), ("ben", False)])
+async def test_in_a_group_who_asked_and_an_owner_interrupt(world: World, user: str, is_stopped: bool) -> None:
+    await serve(world, "interrupt")
+    await world.let_in("olga", "owner")
+    turn = await said_in_group(world, "one", "ann")
+    await world.begun(turn)
+
+    await said_in_group(world, "two", user)
+
+    assert (turn in world.screen.finals and world.screen.finals[turn].outcome == "stopped") == is_stopped

@@ -10,13 +10,15 @@ from functools import partial
 import pytest
 import pytest_asyncio
 
-from factory_contracts.messages import Accepted, Final, Refused
+from factory_contracts.messages import Accepted, Final, Noted, Refused
+from factory_contracts.records import Linked
 from factory_contracts.work import NotRecorded, Recorded
 from hub.approvals import DECIDED, DENIED, GONE, MOST_LISTED, MOST_OFFERED, NOT_YOURS, NOTHING_WAITS, TOO_OLD
+from hub.kernel.routing import Binding, Bindings
 from hub.pool import QUEUE
 from tests.fakes import pass_time, until
-from tests.hub.hands import OWNED, asked, decided, waiting
-from tests.hub.world import World
+from tests.hub.hands import OWNED, asked, decided, press, waiting
+from tests.hub.world import ALICE, World
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")
 
@@ -229,3 +231,38 @@ async def test_neither_a_question_nor_its_answer_is_ever_shown_to_a_model(world:
 
     assert scene.code not in " ".join(line.text for line in lines)
     assert [line.text for line in lines] == ["send it", "Fine.", "next"]
+
+
+@pytest.mark.parametrize(
+    ("user", "is_linked", "says"), [("ned", False, NOT_YOURS), ("ned", True, "Allowed."), ("ivy", False, "Allowed.")]
+)
+async def test_an_owner_decides_from_the_account_that_is_linked_and_from_the_terminal(
+    world: World, user: str, is_linked: bool, says: str
+) -> None:
+    stone = replace(OWNED, platform="stone", bot_id="mill", owners=frozenset())
+    terminal = replace(OWNED, platform="cli", bot_id="main", owners=frozenset(), everyone_owns=True)
+    world.others = (stone, terminal)
+    world.bindings = Bindings({"alice": ALICE}, (Binding("alice"),))
+    await world.restart()
+    if is_linked:
+        act = Linked(id="l", at=0.0, by="stone:ned", one="paper:olga", other="stone:ned", code="0" * 64)
+        assert await world.people.do(act) == ""
+    scene = await waiting(world)
+
+    platform, bot = ("cli", "main") if user == "ivy" else ("stone", "mill")
+    final = await world.told(f"/approve {scene.code}", user=user, platform=platform, bot=bot)
+
+    assert final.text == says
+    await scene.close()
+
+
+async def test_who_is_no_owner_any_more_decides_nothing(world: World) -> None:
+    await world.let_in("ben", "owner")
+    scene = await waiting(world)
+    await said(world, "/revoke ben")
+
+    refused = await press(world, scene.turn, scene.code, "ben")
+    allowed = await press(world, scene.turn, scene.code, "olga")
+
+    assert (type(refused), type(allowed)) == (Refused, Noted)
+    await scene.close()

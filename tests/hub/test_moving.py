@@ -38,6 +38,7 @@ def views(world: World, scope: str = NEW) -> list[Compacted]:
 
 async def test_the_new_scope_begins_with_what_was_said_with_its_agent_and_its_model(world: World) -> None:
     await world.serve(ALICE, FERN)
+    await world.let_in("ann")
     await world.exchange("one", "1", scope=OLD)
     await world.told("/agent fern", scope=OLD)
     await world.told("/model scripted:b", scope=OLD)

@@ -9,8 +9,8 @@ import pytest
 
 from factory_contracts.messages import Noted, Refused, StopPressed, ToSpoke
 from factory_contracts.records import TurnAnswered
-from hub.commands import NOT_YOURS, NOTHING_RUNS
-from hub.kernel.guards import BotPolicy
+from hub.commands import NOTHING_RUNS, STOPPED
+from hub.kernel.access import NOT_YOURS, BotPolicy
 from tests.fakes import idle, until
 from tests.hub.world import BOT, PLATFORM, World, key_of
 
@@ -185,3 +185,16 @@ async def test_a_stop_that_comes_anywhere_in_a_turn_ends_it_and_no_other(world: 
 
     answers = [one.record for one in world.stream.of(key_of()) if isinstance(one.record, TurnAnswered)]
     assert len(answers) == 50
+
+
+@pytest.mark.parametrize(("user", "stops"), [("ann", True), ("olga", True), ("ben", False)])
+async def test_the_word_stops_what_the_button_would(world: World, user: str, stops: bool) -> None:
+    world.policy = OWNED
+    await world.restart()
+    turn = await running(world)
+
+    answer = await world.told("/stop", user=user, in_group=True)
+    await idle()
+
+    assert answer.text == (STOPPED if stops else NOT_YOURS)
+    assert is_stopped(world, turn) == stops

@@ -325,6 +325,7 @@ async def test_a_new_session_hides_what_was_said_before(world: World) -> None:
 
 
 async def test_an_agent_that_is_chosen_answers_from_then_on(world: World) -> None:
+    await world.let_in("ann")
     chosen = await world.accepted("/agent bob")
     await until(lambda: chosen in world.screen.finals)
     await world.restart()
@@ -335,6 +336,7 @@ async def test_an_agent_that_is_chosen_answers_from_then_on(world: World) -> Non
 
 
 async def test_an_unknown_agent_is_told_with_those_there_are(world: World) -> None:
+    await world.let_in("ann")
     turn = await world.accepted("/agent carol")
     await until(lambda: turn in world.screen.finals)
 

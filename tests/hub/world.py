@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from factory_contracts.messages import (
     Accepted,
@@ -23,14 +23,16 @@ from factory_contracts.messages import (
     Update,
     turn_id,
 )
+from factory_contracts.records import Given, Granted
 from hub.delivery import Deliveries
 from hub.dispatch import Hub
+from hub.kernel.access import BotPolicy
 from hub.kernel.agent import Agent
 from hub.kernel.budget import Budget, Ledger
-from hub.kernel.guards import BotPolicy, Pairing
+from hub.kernel.guards import Pairing
 from hub.kernel.ports import Assignment
 from hub.kernel.routing import Binding, Bindings, RoutingKey
-from hub.owners import Ownership
+from hub.people import People
 from hub.pool import Crew, Pool, Pools, Ports
 from hub.recovery import keep_mark, recover
 from hub.turn import run_turn
@@ -40,6 +42,10 @@ ALICE = Agent("alice", "scripted", description="answers first")
 BOB = Agent("bob", "scripted", system="You are Bob.")
 PLATFORM = "paper"
 BOT = "desk"
+MUCH = 1_000_000
+GENEROUS = BotPolicy(
+    PLATFORM, BOT, access="public", rate_per_minute=MUCH, rate_per_scope_minute=MUCH, turns_at_once=MUCH
+)
 
 
 def key_of(scope: str = "chat", bot: str = BOT) -> RoutingKey:
@@ -75,14 +81,15 @@ class FakeScreen:
         task.add_done_callback(self._tasks.discard)
 
     async def _receipt(self, event: Update | Final) -> None:
+        where = {"platform": event.address.platform, "bot_id": event.address.bot_id}
         scope = event.address.scope_id
         hub = self._world.hub
         if event.turn not in self.bubbles:
             self.bubbles[event.turn] = [f"bubble of {event.turn[:6]}"]
             self.order.append(event.turn)
-            await hub.answer(shown(event.turn, self.bubbles[event.turn][0], scope))
+            await hub.answer(shown(event.turn, self.bubbles[event.turn][0], scope).model_copy(update=where))
         if isinstance(event, Final) and self.sends_finals:
-            await hub.answer(final(event.turn, self.bubbles[event.turn][0], scope))
+            await hub.answer(final(event.turn, self.bubbles[event.turn][0], scope).model_copy(update=where))
 
     async def close(self) -> None:
         for task in tuple(self._tasks):
@@ -111,9 +118,8 @@ class World:
 
     max_pools: int = 1_000
     budgets: tuple[Budget, ...] = ()
-    policy: BotPolicy = field(
-        default_factory=lambda: BotPolicy(PLATFORM, BOT, access="public", rate_per_minute=1_000_000)
-    )
+    policy: BotPolicy = GENEROUS
+    others: tuple[BotPolicy, ...] = ()
 
     def __post_init__(self) -> None:
         self.stream = FakeStream()
@@ -135,12 +141,15 @@ class World:
         self.is_fenced = asyncio.Event()
         self.deliveries = Deliveries(self.is_fenced.set, self.points.append)
         self.ledger = Ledger(self.budgets)
+        policies = (self.policy, *self.others)
+        self.people = People(log, policies, lambda platform, bot_id: self.offers.get((platform, bot_id)))
         self.ports = Ports(
             log,
             self.outbox,
             FakeCliPool(self.workers),
             self.bindings,
             self.ledger,
+            self.people,
             self.clock,
             self.points.append,
         )
@@ -152,10 +161,9 @@ class World:
             self.is_fenced.set,
         )
         self.pools = Pools(self.ports, crew, self.max_pools, self.deliveries.flush)
-        owners = Ownership(log, (self.policy,), lambda platform, bot_id: self.offers.get((platform, bot_id)))
-        self.hub = Hub(self.ports, self.pools, owners)
+        self.hub = Hub(self.ports, self.pools)
         await log.take_over(self.clock())
-        await owners.restore()
+        await self.people.restore()
         await recover(log, self.pools, self.ledger)
         self._marking = asyncio.create_task(
             keep_mark(log, self.pools, self.ledger, self.deliveries.unwritten, self.clock)
@@ -177,6 +185,12 @@ class World:
         self.bindings = Bindings(every, (Binding(agents[0].name, platform=PLATFORM),))
         await self.reign()
 
+    async def let_in(self, user: str, level: Given = "trusted") -> None:
+        """The home lets somebody in."""
+        who, bot = f"{PLATFORM}:{user}", key_of().bot
+        act = Granted(id=f"let in {user} as {level}", at=self.clock(), to=who, bot=bot, level=level)
+        assert await self.people.do(act) == ""
+
     async def restart(self) -> None:
         """The hub is killed, and another begins."""
         await self.kill()
@@ -191,8 +205,10 @@ class World:
         user: str = "ann",
         id: str | None = None,
         covers: tuple[str, ...] = (),
+        platform: str = PLATFORM,
         bot: str = BOT,
         in_group: bool = False,
+        quoted: str | None = None,
         echo: bool = False,
         names_scopes: bool = False,
         attachments: tuple[Attachment, ...] = (),
@@ -206,7 +222,8 @@ class World:
             text=text,
             attachments=attachments,
             in_group=in_group,
-            address=Address(platform=PLATFORM, bot_id=bot, scope_id=scope, echo=echo, names_scopes=names_scopes),
+            quoted=quoted,
+            address=Address(platform=platform, bot_id=bot, scope_id=scope, echo=echo, names_scopes=names_scopes),
         )
 
     async def submit(self, message: InboundMessage) -> ToSpoke | None:
@@ -221,17 +238,32 @@ class World:
         await idle()
         return answer.turn
 
-    async def told(self, text: str, *, scope: str = "chat", user: str = "ann", names_scopes: bool = False) -> Final:
+    async def told(
+        self,
+        text: str,
+        *,
+        scope: str = "chat",
+        user: str = "ann",
+        platform: str = PLATFORM,
+        bot: str = BOT,
+        in_group: bool = False,
+        names_scopes: bool = False,
+    ) -> Final:
         """Say something that the hub itself answers; its answer."""
-        answer = await self.submit(self.message(text, scope=scope, user=user, names_scopes=names_scopes))
+        message = self.message(
+            text, scope=scope, user=user, platform=platform, bot=bot, in_group=in_group, names_scopes=names_scopes
+        )
+        answer = await self.submit(message)
         assert isinstance(answer, Accepted), answer
         await until(lambda: answer.turn in self.screen.finals)
         assert self.workers.runs_of(answer.turn) == 0
         return self.screen.finals[answer.turn]
 
-    async def refused(self, text: str, *, scope: str = "chat", user: str = "ann") -> Refused:
+    async def refused(
+        self, text: str, *, scope: str = "chat", user: str = "ann", platform: str = PLATFORM, bot: str = BOT
+    ) -> Refused:
         """Say something that is refused."""
-        answer = await self.submit(self.message(text, scope=scope, user=user))
+        answer = await self.submit(self.message(text, scope=scope, user=user, platform=platform, bot=bot))
         assert isinstance(answer, Refused), answer
         return answer
 

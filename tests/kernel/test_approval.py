@@ -93,7 +93,7 @@ def test_nothing_breaks_out_of_the_fence_or_stays_unseen_whatever_the_arguments(
     assert all(category(one)[0] != "C" and category(one) not in ("Zl", "Zp") for one in shown if one != "\n")
     assert all(category(one) != "Zs" or one == " " for one in shown)
     assert not re.search("[\ufe00-\ufe0f\u2800\u3164]", shown)
-    assert len(shown) < 3_000
+    assert len(shown) < 2_500
 
 
 @settings(deadline=None, max_examples=150)
@@ -135,8 +135,8 @@ def test_many_arguments_are_shown_as_far_as_there_is_room_and_the_others_are_cou
     shown = question({f"name_{n:03}": "v" * 500 for n in range(200)})
 
     assert 'name_000: "vvv' in shown
-    assert "(and 197 more: " in shown
-    assert len(shown) < 2_700
+    assert "(and 198 more: " in shown
+    assert len(shown) < 2_200
 
 
 def test_what_is_hidden_is_spelled() -> None:
@@ -155,7 +155,7 @@ def test_no_sign_in_a_tools_name_or_in_a_reason_means_anything() -> None:
 def test_reasons_are_cut_and_counted_too() -> None:
     shown = worded("t" * 300, "write", {}, ("r" * 100_000,) * 50, AT)
 
-    assert len(shown) < 1_300
+    assert len(shown) < 1_600
 
 
 @pytest.mark.parametrize(

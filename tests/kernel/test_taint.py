@@ -13,7 +13,7 @@ from hub.kernel.events import Called, Did, Finished, Kept, Said
 from hub.kernel.foreign import labelled
 from hub.kernel.harness import Begin, Command, End, Event, Idle, State, Steer, Stop, ToolFinished, UseTool, step
 from hub.kernel.ports import Media, ModelRequest, Spoken, ToolResult, ToolSpec
-from hub.kernel.taint import ACTS, CHANGES, NEW_PLACE, NO_PLACE, TAINTED, Ground
+from hub.kernel.taint import ALWAYS, NEW_PLACE, NO_PLACE, TAINTED, Ground
 
 READ = ToolSpec("look", "Looks.", "{}")
 CLEAN = ToolSpec("clock", "Tells.", "{}", is_foreign=False)
@@ -127,10 +127,10 @@ def test_a_tool_that_strangers_describe_taints_the_turn_from_the_start() -> None
     ("tool", "approvals", "before", "after"),
     [
         pytest.param("look", DEFAULT, (), (), id="reading never"),
-        pytest.param("send", DEFAULT, (ACTS,), (ACTS, TAINTED), id="outside always"),
+        pytest.param("send", DEFAULT, (ALWAYS,), (ALWAYS, TAINTED), id="outside always"),
         pytest.param("send", Approvals(external="tainted"), (), (TAINTED,), id="outside once tainted"),
         pytest.param("keep", DEFAULT, (), (TAINTED,), id="writing once tainted"),
-        pytest.param("keep", Approvals(write="always"), (CHANGES,), (CHANGES, TAINTED), id="writing always"),
+        pytest.param("keep", Approvals(write="always"), (ALWAYS,), (ALWAYS, TAINTED), id="writing always"),
         pytest.param("keep", Approvals(write="never"), (), (), id="writing never"),
     ],
 )

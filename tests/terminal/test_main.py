@@ -1,11 +1,15 @@
 """What a chat that cannot begin says, before it looks for the bus."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from adapters.cli.__main__ import ChatSettings, chat
-from factory_nats.connect import Identity
+from factory_contracts import subjects
+from factory_nats.connect import Identity, connect, generate_seed, public_key
+from factory_nats.result import Ok
+from factory_nats.server import EmbeddedServer, User
 
 
 @pytest.mark.parametrize(
@@ -44,6 +48,38 @@ async def test_a_wrong_wish_is_a_sentence_and_exit_code_2(
     out, err = capsys.readouterr()
     assert (code, out) == (2, "")
     assert why in err
+
+
+async def test_a_terminal_that_the_bus_sends_away_says_so_and_ends(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seeds = {name: generate_seed() for name in ("hub", "cli-main")}
+    hub = User("hub", public_key(seeds["hub"]))
+    async with EmbeddedServer(tmp_path, users=[hub, User("cli-main", public_key(seeds["cli-main"]))]) as server:
+        joined = await connect(server.url, Identity("hub", seeds["hub"]))
+        assert isinstance(joined, Ok)
+        asked = asyncio.Event()
+        await joined.value.subscribe(subjects.plane("inbound")[0], lambda delivery: asked.set())
+        settings = ChatSettings(
+            nats_url=server.url,
+            identity=Identity("cli-main", seeds["cli-main"]),
+            user_id="someone",
+            user_name="Someone",
+            history_file=tmp_path / "history",
+            sessions_file=tmp_path / "sessions",
+            files_folder=tmp_path / "files",
+            prompt="is anybody there?",
+        )
+        chatting = asyncio.create_task(chat(settings))
+        await asked.wait()
+
+        server.let_in([hub])
+        async with asyncio.timeout(5):
+            code = await chatting
+        await joined.value.close()
+
+    assert code == 1
+    assert "the bus has sent this terminal away" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 
 from adapters.cli.normalize import (
-    COMMANDS,
+    WORDS,
     Attach,
     Exit,
     Help,
@@ -69,7 +69,7 @@ def test_a_message_carries_its_scope_the_pace_of_a_terminal_and_the_wish_that_ot
 
 def test_commands_are_offered_while_one_is_begun() -> None:
     assert matching("/s") == ("/stop", "/sessions")
-    assert matching("/") == tuple(COMMANDS)
+    assert matching("/") == tuple(WORDS)
     assert matching("/agent scout") == ()
     assert matching("hello") == ()
 

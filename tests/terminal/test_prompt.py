@@ -2,7 +2,7 @@
 
 import pytest
 
-from adapters.cli.normalize import COMMANDS
+from adapters.cli.normalize import COMMANDS, POWERS
 from tests.terminal.stage import Stage
 
 
@@ -85,6 +85,7 @@ def test_help_fits_a_screen_and_no_line_of_it_is_broken(stage: Stage) -> None:
     shown = stage.shown()
 
     assert all(f"\n{command:10} {what}\n" in shown for command, what in COMMANDS.items())
+    assert f"\n{' '.join(POWERS)}\n" in shown
     assert shown.rstrip().endswith("\n>")
 
 
@@ -92,7 +93,7 @@ def test_what_a_slash_may_become_stays_on_one_line(stage: Stage) -> None:
     stage.type("/")
     stage.see("> /\n/help  /new")
     stage.type("re")
-    stage.see("> /re\n/resume  /retry")
+    stage.see("> /re\n/resume  /retry  /revoke")
     stage.type("t")
     stage.see("/retry  ask the last question again")
 
@@ -101,10 +102,20 @@ def test_what_a_slash_may_become_stays_on_one_line(stage: Stage) -> None:
     ("begun", "command"),
     [
         ("/ret", "/retry"),
-        ("/un", "/undo"),
+        ("/und", "/undo"),
         ("/mo", "/model"),
         ("/us", "/usage"),
-        ("/wh", "/why"),
+        ("/who", "/whoami"),
+        ("/why", "/why"),
+        ("/peo", "/people"),
+        ("/inv", "/invite"),
+        ("/gr", "/grant"),
+        ("/rev", "/revoke"),
+        ("/bl", "/block"),
+        ("/unb", "/unblock"),
+        ("/lin", "/link"),
+        ("/unl", "/unlink"),
+        ("/lim", "/limits"),
         ("/com", "/compact"),
         ("/exp", "/expand"),
         ("/fo", "/fork"),

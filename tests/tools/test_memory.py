@@ -56,10 +56,11 @@ def at(
     namespace: str = "scout",
     reach: Reach = "scope",
     is_tainted: bool = False,
+    person: str | None = None,
 ) -> Occasion:
     """An occasion in a conversation, of an agent whose memory reaches so far."""
     agent = AgentSpec(name="scout", hash="h", model="scripted", namespace=namespace, memory=reach)
-    return Occasion("turn", "call", scope, user, agent, is_tainted)
+    return Occasion("turn", "call", scope, user, agent, is_tainted, person)
 
 
 def id_in(told: str) -> str:
@@ -159,6 +160,9 @@ async def test_the_same_text_elsewhere_is_another_memory(kept: Memory) -> None:
         (at("telegram:main:1", reach="person"), at("telegram:other:2", reach="person"), True),
         (at("telegram:main:1", reach="person"), at("telegram:main:1", "bob", reach="person"), False),
         (at("telegram:main:1", reach="person"), at("discord:main:1", reach="person"), False),
+        (at("telegram:main:1", reach="person"), at("discord:x:1", "b", reach="person", person="telegram:ann"), True),
+        (at("discord:x:1", "b", reach="person"), at("discord:x:1", "b", reach="person", person="telegram:ann"), False),
+        (at("telegram:main:1"), at("telegram:main:1", person="discord:b"), True),
         (at("telegram:main:1", reach="person"), at("telegram:main:1", reach="person", namespace="other"), False),
         (at("telegram:main:1", reach="agent"), at("discord:x:9", "bob", reach="agent"), True),
         (at("telegram:main:1", reach="agent"), at("telegram:main:1", reach="agent", namespace="other"), False),

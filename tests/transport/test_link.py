@@ -548,6 +548,51 @@ async def test_a_complaint_that_will_not_pass_ends_it_for_good() -> None:
     assert len(server.callers) == 1
 
 
+async def test_a_key_that_is_unknown_on_the_way_back_ends_it_for_good() -> None:
+    async def leave(caller: Caller) -> None:
+        await caller.let_in()
+        await caller.hear(b"PUB go")
+
+    async def refuse(caller: Caller) -> None:
+        caller.inform()
+        await caller.hear(b"CONNECT ")
+        caller.say(b"-ERR 'Authorization Violation'")
+
+    held = Watched()
+    async with ScriptedServer(leave, refuse) as server, asyncio.timeout(5):
+        transport = await held.join(server.url)
+        await transport.publish("go", b"")
+        why = await held.closed
+        await transport.close()
+
+    assert "Authorization Violation" in why
+    assert held.lost.is_set() and not held.back.is_set()
+
+
+async def test_one_server_of_several_that_knows_the_key_is_gone_back_to() -> None:
+    async def leave(caller: Caller) -> None:
+        await caller.let_in()
+        await caller.hear(b"PUB go")
+
+    async def refuse(caller: Caller) -> None:
+        caller.inform()
+        await caller.hear(b"CONNECT ")
+        caller.say(b"-ERR 'Authorization Violation'")
+
+    held = Watched()
+    async with (
+        ScriptedServer(leave, refuse) as forgetful,
+        ScriptedServer(welcome) as other,
+        asyncio.timeout(5),
+    ):
+        transport = await held.join(f"{forgetful.url},{other.url}")
+        await transport.publish("go", b"")
+        await held.back.wait()
+
+        assert not held.closed.done()
+        await transport.close()
+
+
 async def test_a_server_that_speaks_and_does_not_read_is_left() -> None:
     """It would keep the connection open for ever, and take messages to nowhere."""
 

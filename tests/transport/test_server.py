@@ -14,7 +14,16 @@ import pytest
 
 from factory_nats.connect import Identity, connect, generate_seed, public_key
 from factory_nats.result import Err, Ok
-from factory_nats.server import EmbeddedServer, User, find_binary, free_port, held_by, render_config, write_config
+from factory_nats.server import (
+    EmbeddedServer,
+    User,
+    address_of,
+    find_binary,
+    free_port,
+    held_by,
+    render_config,
+    write_config,
+)
 from factory_nats.transport import Delivery, Entry, StreamConfig, Transport
 
 STARTER = """
@@ -222,6 +231,64 @@ async def test_with_users_named_nobody_else_gets_in(tmp_path: Path) -> None:
         assert isinstance(stranger, Err) and stranger.reason == "unauthorized"
         assert hub.is_connected
         await hub.close()
+
+
+async def test_whoever_is_not_let_in_any_more_is_out_at_once_and_the_others_stay(tmp_path: Path) -> None:
+    seeds = {name: generate_seed() for name in ("old", "new", "other")}
+    keys = {name: public_key(seed) for name, seed in seeds.items()}
+    gone, lost = asyncio.Event(), asyncio.Event()
+    async with EmbeddedServer(tmp_path, users=[User("one", keys["old"]), User("other", keys["other"])]) as server:
+        one = await connect(server.url, Identity("one", seeds["old"]), on_closed=lambda why: gone.set())
+        other = await connect(server.url, Identity("other", seeds["other"]), on_disconnect=lost.set)
+        assert isinstance(one, Ok) and isinstance(other, Ok)
+
+        server.let_in([User("one", keys["new"]), User("other", keys["other"])])
+        async with asyncio.timeout(1.5):
+            await gone.wait()
+        back = await connect(server.url, Identity("one", seeds["old"]))
+        renewed = await join(server, "one", seeds["new"])
+
+        assert isinstance(back, Err) and back.reason == "unauthorized"
+        assert other.value.is_connected and not lost.is_set()
+        assert keys["old"] not in server.config_path.read_text()
+        for transport in (one.value, other.value, renewed):
+            await transport.close()
+
+
+async def test_who_is_let_in_while_a_server_is_down_is_let_in_when_it_is_back(tmp_path: Path) -> None:
+    seed = generate_seed()
+    server = EmbeddedServer(tmp_path, users=[User("one", public_key(generate_seed()))])
+    assert await server.start() == Ok(None)
+    assert server.pid is not None
+    os.kill(server.pid, signal.SIGKILL)
+    await server.wait()
+
+    server.let_in([User("one", public_key(seed))])
+
+    assert await server.start() == Ok(None)
+    one = await join(server, "one", seed)
+    await one.close()
+    await server.stop()
+
+
+async def test_a_user_that_cannot_be_written_down_changes_nobody_elses_rights(tmp_path: Path) -> None:
+    seed = generate_seed()
+    async with EmbeddedServer(tmp_path, users=[User("one", public_key(seed))]) as server:
+        with pytest.raises(ValueError, match="user 'a b'"):
+            server.let_in([User("a b", public_key(seed))])
+        with pytest.raises(ValueError, match="user 'two'"):
+            server.let_in([User("two", public_key(seed), account="apart")])
+
+        one = await join(server, "one", seed)
+        await one.close()
+
+
+def test_the_address_of_a_server_stands_in_its_configuration(tmp_path: Path) -> None:
+    assert address_of(tmp_path) == ""
+
+    write_config(tmp_path / "nats-server.conf", render_config(port=4711, store_dir=tmp_path))
+
+    assert address_of(tmp_path) == "nats://127.0.0.1:4711"
 
 
 async def test_a_right_to_listen_to_one_level_gives_nothing_deeper(tmp_path: Path) -> None:

@@ -649,6 +649,24 @@ async def test_a_long_result_is_shortened_for_the_log_and_whole_for_the_model() 
     assert len(result.content) == 50_001
 
 
+async def test_a_tool_is_told_who_speaks_and_with_whom_they_are_one() -> None:
+    class Witness:
+        def __init__(self) -> None:
+            self.seen: list[tuple[str, str | None]] = []
+
+        async def run(self, arguments: str, occasion: Occasion) -> str:
+            self.seen.append((occasion.user_id, occasion.person))
+            return "seen"
+
+    witness = Witness()
+    for person in (None, "stone:max"):
+        model = Player([call("look"), TOOLS], [Said("."), END])
+        scene = Scene({"one": model}, {"look": ("read", witness)})
+        await scene.play(scene.run().model_copy(update={"person": person}))
+
+    assert witness.seen == [("ann", None), ("ann", "stone:max")]
+
+
 async def test_an_effect_that_is_refused_in_words_does_not_happen_and_the_model_reads_them() -> None:
     bell, model = Bell(), Player([call("ring"), TOOLS], [Said("."), END])
     scene = Scene({"one": model}, {"ring": ("external", bell)})

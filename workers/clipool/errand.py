@@ -519,7 +519,8 @@ class Errand:
     async def _run_tool(self, use: UseTool, call: str) -> tuple[ToolFinished, bool]:
         """What came of it, and whether that is certain."""
         run, is_foreign = self._run, use.tool.is_foreign
-        occasion = Occasion(run.turn, call, run.scope, run.user_id, self._agent, harness.is_tainted(self._state))
+        is_tainted = harness.is_tainted(self._state)
+        occasion = Occasion(run.turn, call, run.scope, run.user_id, self._agent, is_tainted, run.person)
         tool = self._tools[use.tool.name].tool
         limit = self._limits[call] = Limit(use.tool.timeout)
         result = await _guard(limit.within(tool.run(use.arguments, occasion)))

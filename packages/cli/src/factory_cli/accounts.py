@@ -80,20 +80,20 @@ class Books:
     """A ledger as the hub keeps it, and everybody for whom something was reserved."""
 
     ledger: Ledger
-    people: dict[tuple[RoutingKey, str, str], None] = field(default_factory=dict)
+    people: dict[tuple[RoutingKey, str, str | None, str], None] = field(default_factory=dict)
 
     def accounts(self, now: float) -> tuple[Account, ...]:
         """Every account that was drawn on in its present period, and every budget that all have together."""
         found: dict[tuple[str, str], Account] = {}
-        for key, user, agent in ((NOBODY, "-", "-"), *self.people):
-            for standing in self.ledger.standings(key, user, agent, now):
+        for key, user, person, agent in ((NOBODY, "-", None, "-"), *self.people):
+            for standing in self.ledger.standings(key, user, agent, now, person=person):
                 budget = standing.budget
                 who = {
                     "everyone": "",
-                    "user": f"{key.platform}:{user}",
+                    "user": person or f"{key.platform}:{user}",
                     "scope": str(key.to_pool_id()),
                     "agent": agent,
-                    "bot": f"{key.platform}:{key.bot_id}",
+                    "bot": key.bot,
                 }[budget.per]
                 if budget.per == "everyone" or standing.spent or standing.held:
                     found[budget.name, who] = Account(who, standing)
@@ -116,7 +116,7 @@ async def gather(transport: Transport, sums: Sums, budgets: Sequence[config.Budg
         key = RoutingKey(*tokens)
         books.ledger.apply(sequence, key, record)
         if isinstance(record, MoneyReserved):
-            books.people[key, record.user_id, record.agent] = None
+            books.people[key, record.user_id, record.person, record.agent] = None
         for expense in expenses.apply(key, record):
             sums.add(expense)
     for expense in expenses.rest():

@@ -77,6 +77,8 @@ class Bot:
     blocked: frozenset[str] = frozenset()
     max_text: int = 20_000
     rate_per_minute: int = 20
+    rate_per_scope_minute: int = 60
+    turns_at_once: int = 8
     answers_unaddressed: bool = False
 
     @property
@@ -446,18 +448,7 @@ def bots_of(configuration: Configuration) -> tuple[Bot, ...]:
             local = bot
         else:
             others.append(bot)
-    return (
-        Bot(
-            local.platform,
-            local.bot_id,
-            access="public",
-            blocked=local.blocked,
-            max_text=local.max_text,
-            rate_per_minute=local.rate_per_minute,
-            answers_unaddressed=local.answers_unaddressed,
-        ),
-        *others,
-    )
+    return replace(local, access="public", owners=frozenset()), *others
 
 
 def _bot(table: Table) -> Bot:
@@ -474,14 +465,17 @@ def _bot(table: Table) -> Bot:
     if said not in ("owners", "public"):
         raise table.wrong("access", f"must be 'owners' or 'public', not {said!r}")
     access: Access = "public" if said == "public" else "owners"
+    default = Bot(platform, bot_id)
     bot = Bot(
         platform=platform,
         bot_id=bot_id,
         access=access,
         owners=frozenset(table.texts("owners")),
         blocked=frozenset(table.texts("blocked")),
-        max_text=table.integer("max_text", 20_000, 1, 1_000_000),
-        rate_per_minute=table.integer("rate_per_minute", 20, 1, 100_000),
+        max_text=table.integer("max_text", default.max_text, 1, 1_000_000),
+        rate_per_minute=table.integer("rate_per_minute", default.rate_per_minute, 1, 100_000),
+        rate_per_scope_minute=table.integer("rate_per_scope_minute", default.rate_per_scope_minute, 1, 100_000),
+        turns_at_once=table.integer("turns_at_once", default.turns_at_once, 1, 10_000),
         answers_unaddressed=table.flag("answers_unaddressed", False),
     )
     table.done()

@@ -153,7 +153,9 @@ class Expenses:
                 turn = self._turn(key, record.turn)
                 turn.attempt = max(turn.attempt, start.attempt)
             case MoneyReserved(attempt=attempt, call=call):
-                self._turn(key, record.turn).calls.setdefault((attempt, call), _Call()).reserved = record
+                turn = self._turn(key, record.turn)
+                turn.user = record.person or turn.user
+                turn.calls.setdefault((attempt, call), _Call()).reserved = record
             case MoneySettled(attempt=attempt, call=call):
                 self._turn(key, record.turn).calls.setdefault((attempt, call), _Call()).settled = record
             case TurnAnswered() | TurnRefused() | TurnSuperseded():
@@ -224,7 +226,7 @@ def _of_call(name: str, turn: _Turn, call: _Call) -> Expense:
         at=first.at if first is not None else 0.0,
         turn=name,
         key=turn.key,
-        user=turn.user if reserved is None else f"{turn.key.platform}:{reserved.user_id}",
+        user=turn.user if reserved is None else reserved.person or f"{turn.key.platform}:{reserved.user_id}",
         agent=NOBODY if reserved is None else reserved.agent,
         model=NOBODY if reserved is None else reserved.model,
         cost=NOTHING if cost is None else cost,

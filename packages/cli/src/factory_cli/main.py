@@ -12,6 +12,7 @@ from factory_cli import (
     diagnosis,
     fleet,
     introduction,
+    policy,
     processes,
     serving,
     talk,
@@ -40,13 +41,14 @@ app.command(rich_help_panel=_MAIN)(diagnosis.doctor)
 app.add_typer(agents.app, name="agent", rich_help_panel=_MAIN)
 app.add_typer(turns.app, name="turns", rich_help_panel=_MAIN)
 app.command(rich_help_panel=_MAIN)(usage.usage)
+app.add_typer(policy.app, name="policy", rich_help_panel=_MAIN)
 app.add_typer(serving.app, name="tools", rich_help_panel=_MAIN)
-# Help has a line for one of the two.
-app.command(rich_help_panel=_MAIN, short_help="Who serves what, and how they do; `factory ask` asks one.")(
-    fleet.workers
-)
-app.command(hidden=True)(asking.ask)
 app.command(rich_help_panel=_SINGLE)(processes.hub)
-app.command(rich_help_panel=_SINGLE)(workers.worker)
+# All of workers has one line.
+app.command(rich_help_panel=_SINGLE, short_help="Serve a worker, add or write one; see `workers`, `ask`.")(
+    workers.worker
+)
+app.command(hidden=True)(fleet.workers)
+app.command(hidden=True)(asking.ask)
 app.command(rich_help_panel=_SINGLE, short_help="The spoke of one platform.")(processes.adapter)
 app.add_typer(bus.app, name="nats", rich_help_panel=_SINGLE)

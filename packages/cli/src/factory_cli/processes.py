@@ -34,11 +34,11 @@ def hub(
     with told():
         begin(under)
         from factory_cli import membership, models, pairing
+        from factory_cli.access import policies
         from factory_cli.ending import until_told
         from factory_cli.seeds import by_surroundings, load
         from hub.composition import HubSettings, serve
         from hub.kernel.budget import Budget
-        from hub.kernel.guards import BotPolicy
         from hub.kernel.secrecy import Redactor
 
         where, environment = surroundings(home)
@@ -52,20 +52,7 @@ def hub(
             nats_url=environment.nats_url or DEFAULT_URL,
             identity=identity,
             bindings=load(folder, by_surroundings(variables, environment.script), configuration.routes),
-            policies=tuple(
-                BotPolicy(
-                    platform=bot.platform,
-                    bot_id=bot.bot_id,
-                    access=bot.access,
-                    owners=bot.owners,
-                    blocked=bot.blocked,
-                    max_text=bot.max_text,
-                    rate_per_minute=bot.rate_per_minute,
-                    answers_unaddressed=bot.answers_unaddressed,
-                    everyone_owns=bot.platform == config.LOCAL_PLATFORM,
-                )
-                for bot in config.bots_of(configuration)
-            ),
+            policies=policies(configuration),
             budgets=tuple(
                 Budget(budget.name, budget.amount, budget.per, budget.period) for budget in configuration.budgets
             ),

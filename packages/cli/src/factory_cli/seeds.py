@@ -19,6 +19,7 @@ from factory_cli import config, models
 from factory_cli.document import BadConfiguration, Table, read, shown, similar
 from factory_contracts.subjects import BadToken, bot_token, capability_token, platform_token, scope_token
 from factory_contracts.work import Approvals, Files, Limits, McpServer
+from hub.kernel.addresses import EVERYWHERE
 from hub.kernel.agent import Agent, WhileRunning
 from hub.kernel.choice import Choice, rank
 from hub.kernel.routing import Binding, Bindings
@@ -591,7 +592,7 @@ def _approvals(seed: _Seed) -> Approvals:
 def _domains(table: Table) -> tuple[str, ...]:
     domains = tuple(domain.lower() for domain in table.texts("domains"))
     for domain in domains:
-        if len(domain) > MAX_DOMAIN or not _DOMAIN.fullmatch(domain):
+        if domain != EVERYWHERE and (len(domain) > MAX_DOMAIN or not _DOMAIN.fullmatch(domain)):
             raise table.wrong("domains", f"{domain!r} is no domain; one is written as in example.org")
     return domains
 

@@ -1,6 +1,7 @@
 """The facts a scope's log may hold: a closed list, each with an id derived from its turn.
 
-Every record names the sequence of the scope's last `Compacted`, so that a long scope is refilled from there.
+Every record names the sequence of the scope's last `Compacted`, so that a long scope is refilled from there. Beside
+them stands what belongs to no scope: epochs, marks, balances, and the acts by which people are let in and shut out.
 """
 
 from typing import Annotated, Literal
@@ -27,6 +28,11 @@ from factory_contracts.messages import (
 from factory_contracts.trace import Excerpt, Money, Step
 
 Trust = Literal["owner", "trusted", "public"]
+# What one person may give another.
+Given = Literal["owner", "trusted"]
+# Who somebody is on one platform, "platform:user", and one bot, "platform:bot". A platform's name holds no colon.
+Identity = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,32}:", min_length=3, max_length=288)]
+BotName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,32}:[a-z0-9_-]{1,32}$")]
 # A turn, a kind, an attempt and a call, each as long as it may be.
 RecordId = Annotated[str, StringConstraints(min_length=1, max_length=600)]
 Effect = Literal["read", "write", "external"]
@@ -98,13 +104,15 @@ class ToolDone(_Record):
 class MoneyReserved(_Record):
     """So much may be spent on the next model call; None where nobody knows its price.
 
-    What is not settled when its attempt is over counts as spent: nobody knows what the provider did.
+    What is not settled when its attempt is over counts as spent: nobody knows what the provider did. `person` is whose
+    money it is, where who asked is one person with somebody else.
     """
 
     kind: Literal["reserved"] = "reserved"
     attempt: Attempt
     call: Id
     user_id: Id
+    person: Identity | None = None
     agent: Id
     model: Id
     amount: Money | None = None
@@ -313,7 +321,7 @@ class Owner(Part):
 
 
 class Owners(Envelope):
-    """Everybody who became an owner of a bot by a code, in that order; a code that stands here is used up."""
+    """Everybody who became an owner of a bot by a code before there were acts; it is read and no longer written."""
 
     kind: Literal["owners"] = "owners"
     platform: Token
@@ -321,11 +329,85 @@ class Owners(Envelope):
     owners: tuple[Owner, ...]
 
 
+class _Act(Envelope):
+    """What somebody did about who may do what; without `by` it was the home itself."""
+
+    id: RecordId
+    at: float
+    by: Identity | None = None
+
+
+class Invited(_Act):
+    """A code was made, whose digest this is: the first who sends it to the bot in time is let in, as far as this."""
+
+    kind: Literal["invited"] = "invited"
+    bot: BotName
+    level: Given
+    code: Digest
+    expires_at: float
+
+
+class Granted(_Act):
+    """Somebody was let in, by a code if one is named; it counts as long as who gave it may still give it."""
+
+    kind: Literal["granted"] = "granted"
+    to: Identity
+    bot: BotName
+    level: Given
+    code: Digest | None = None
+
+
+class Revoked(_Act):
+    """All that a person was granted on a bot is taken back."""
+
+    kind: Literal["revoked"] = "revoked"
+    who: Identity
+    bot: BotName
+
+
+class Blocked(_Act):
+    """A person is shut out of a bot, whatever they were granted."""
+
+    kind: Literal["blocked"] = "blocked"
+    who: Identity
+    bot: BotName
+
+
+class Unblocked(_Act):
+    """A person is shut out no longer."""
+
+    kind: Literal["unblocked"] = "unblocked"
+    who: Identity
+    bot: BotName
+
+
+class Linked(_Act):
+    """Two identities are one person from now on, and so are all that were one with either."""
+
+    kind: Literal["linked"] = "linked"
+    one: Identity
+    other: Identity
+    code: Digest
+
+
+class Unlinked(_Act):
+    """An identity is a person of its own again."""
+
+    kind: Literal["unlinked"] = "unlinked"
+    who: Identity
+
+
+Act = Annotated[
+    Invited | Granted | Revoked | Blocked | Unblocked | Linked | Unlinked,
+    Field(discriminator="kind"),
+]
+
 RECORD: Wire[Record] = Wire(Record)
 EPOCH: Wire[EpochBegun] = Wire(EpochBegun)
 MARK: Wire[MarkMoved] = Wire(MarkMoved)
 BALANCES: Wire[Balances] = Wire(Balances)
 OWNERS: Wire[Owners] = Wire(Owners)
+ACT: Wire[Act] = Wire(Act)
 
 
 def record_id(turn: str, kind: str, *qualifiers: object) -> str:

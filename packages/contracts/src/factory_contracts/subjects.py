@@ -142,8 +142,13 @@ def money(shard: int) -> str:
 
 
 def owners(platform: str, bot_id: str) -> str:
-    """Who became an owner of a bot by a code."""
+    """Who became an owner of a bot by a code, before there were acts."""
     return f"{ROOT}.turns._owners.{_bot(platform, bot_id)}"
+
+
+def access() -> str:
+    """What was done about who may do what, on every bot."""
+    return f"{ROOT}.turns._access"
 
 
 def blobs(platform: str, bot_id: str) -> str:
@@ -363,6 +368,7 @@ _PLANES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "epochs": (f"{ROOT}.turns._epoch.*",),
         "money": (f"{ROOT}.turns._money.*",),
         "owners": (f"{ROOT}.turns._owners.*",),
+        "access": (f"{ROOT}.turns._access",),
         "scopes": (f"{ROOT}.turns.*.*.*",),
         "typing": (f"{ROOT}.typing.*.*",),
         "heartbeat": (f"{ROOT}.*.heartbeat.*", f"{ROOT}.*.*.heartbeat.*"),

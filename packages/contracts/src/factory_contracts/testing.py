@@ -51,11 +51,15 @@ from factory_contracts.records import (
     Asked,
     Balance,
     Balances,
+    Blocked,
     Bound,
     Compacted,
     Decided,
     EpochBegun,
+    Granted,
     HeadMoved,
+    Invited,
+    Linked,
     MarkMoved,
     MoneyReserved,
     MoneySettled,
@@ -64,6 +68,7 @@ from factory_contracts.records import (
     ReplyOpened,
     ReplyShown,
     ReplyUndeliverable,
+    Revoked,
     SessionOpened,
     Start,
     Tally,
@@ -75,6 +80,8 @@ from factory_contracts.records import (
     TurnRefused,
     TurnStarted,
     TurnSuperseded,
+    Unblocked,
+    Unlinked,
     record_id,
 )
 from factory_contracts.render import AnswerEnded, QuestionAsked, SavedFile, TextDelta, TextReplaced, ToolSummary
@@ -254,6 +261,9 @@ def _name(plane: str, value: Envelope) -> str:
     return plane if kind is None else f"{plane}.{kind.replace(' ', '-')}"
 
 
+_WHO = f"{PLATFORM}:{USER_ID}"
+_BOT = f"{PLATFORM}:{BOT_ID}"
+_DIGEST = "0123456789abcdef" * 4
 _ATTACHMENT = Attachment(kind="image", name="cat.png", mime="image/png", size=1024, blob="b1")
 _USAGE = Usage(
     calls=2,
@@ -474,6 +484,7 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
             attempt=1,
             call="m1",
             user_id=USER_ID,
+            person="cli:zoe",
             agent="scout",
             model="anthropic:some-model",
             amount=Decimal("0.50"),
@@ -552,7 +563,18 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
     | _samples(
         "owners",
         records.OWNERS,
-        Owners(platform=PLATFORM, bot_id=BOT_ID, owners=(Owner(user_id=USER_ID, code="0123456789abcdef" * 4, at=NOW),)),
+        Owners(platform=PLATFORM, bot_id=BOT_ID, owners=(Owner(user_id=USER_ID, code=_DIGEST, at=NOW),)),
+    )
+    | _samples(
+        "access",
+        records.ACT,
+        Invited(id="a1", at=NOW, by=_WHO, bot=_BOT, level="trusted", code=_DIGEST, expires_at=NOW + 60),
+        Granted(id="a2", at=NOW, by=_WHO, to="telegram:u2", bot=_BOT, level="trusted", code=_DIGEST),
+        Revoked(id="a3", at=NOW, by=_WHO, who="telegram:u2", bot=_BOT),
+        Blocked(id="a4", at=NOW, by=_WHO, who="telegram:u2", bot=_BOT),
+        Unblocked(id="a5", at=NOW, by=_WHO, who="telegram:u2", bot=_BOT),
+        Linked(id="a6", at=NOW, by=_WHO, one="cli:zoe", other=_WHO, code=_DIGEST),
+        Unlinked(id="a7", at=NOW, by=_WHO, who="cli:zoe"),
     )
     | _samples(
         "command",
@@ -568,6 +590,7 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
             lines=(Line(role="user", text="hello", attachments=(_ATTACHMENT,)), Line(role="assistant", text="hi")),
             pace_ms=30,
             user_id="u1",
+            person="cli:zoe",
             tainted=True,
             known_calls=(KnownCall(call="c1", outcome="ok", content="done", attachments=(_ATTACHMENT,)),),
             aloud="hi",

@@ -20,7 +20,7 @@ from factory_contracts.messages import (
     Usage,
     Version,
 )
-from factory_contracts.records import Effect, Record
+from factory_contracts.records import Effect, Identity, Record
 from factory_contracts.subjects import CLIPOOL, HUB, PARTITIONS, capability_token
 from factory_contracts.trace import Excerpt, Step
 
@@ -143,7 +143,8 @@ class Run(_Command):
     """Run a turn. Known under the same attempt: no second start. A greater attempt cancels the older.
 
     With an instance it is meant for that life of the worker, and any other one does not know it. It begins `tainted`
-    where its lines hold what strangers wrote, or what came from elsewhere in an earlier turn.
+    where its lines hold what strangers wrote, or what came from elsewhere in an earlier turn. A `person` is named where
+    who speaks is one with others: "platform:user".
     Where there is something to be said `aloud`, that is all that is done.
     """
 
@@ -152,6 +153,7 @@ class Run(_Command):
     instance: Id | None = None
     scope: Text
     user_id: Id
+    person: Identity | None = None
     agent: AgentSpec
     lines: tuple[Line, ...]
     pace_ms: Count = 250

@@ -8,15 +8,18 @@ from functools import partial
 import pytest
 
 from factory_contracts.messages import Accepted, Noted, Refused, Submit
-from factory_contracts.records import Owner, TurnReceived
+from factory_contracts.records import ACT, Granted, Owner, TurnReceived
 from hub.commands import WELCOME_OWNER
-from hub.kernel.guards import BotPolicy, Pairing, digest_of
+from hub.kernel.access import BotPolicy
+from hub.kernel.guards import Pairing, digest_of
+from hub.powers import WRONG_CODE
 from tests.fakes import idle, until
 from tests.hub.world import BOT, PLATFORM, World, key_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")
 
 DESK = (PLATFORM, BOT)
+BOT_NAME = f"{PLATFORM}:{BOT}"
 CODE = "0123456789abcdef01234567"
 OTHER_CODE = "f" * 24
 START = f"/start {CODE}"
@@ -28,6 +31,13 @@ async def offered(world: World, *, policy: BotPolicy | None = None) -> None:
     world.policy = policy or BotPolicy(PLATFORM, BOT, rate_per_minute=1_000)
     await world.reign()
     offer(world, CODE)
+
+
+def paired(world: World) -> list[str]:
+    """Whom the home let in by a code, as it stands on the log."""
+    acts = [ACT.decode(data) for data in world.stream.acts]
+    assert all(isinstance(act, Granted) and (act.by, act.level, act.bot) == (None, "owner", BOT_NAME) for act in acts)
+    return [act.to for act in acts if isinstance(act, Granted)]
 
 
 def offer(world: World, code: str, seconds: float = 3600.0) -> None:
@@ -44,7 +54,7 @@ async def test_who_sends_the_code_is_welcomed_and_may_speak_from_then_on(world: 
     assert "factory init paper" in before.text
     assert WELCOME_OWNER in final.text
     assert await world.accepted("hello")
-    assert world.stream.owners == {DESK: (Owner(user_id="ann", code=digest_of(CODE), at=world.clock()),)}
+    assert paired(world) == ["paper:ann"]
 
 
 async def test_an_owner_by_code_is_one_under_the_next_hub_in_every_chat_and_has_an_owners_trust(world: World) -> None:
@@ -88,7 +98,7 @@ async def test_of_two_who_send_the_code_in_one_instant_one_is_an_owner(world: Wo
     answers = await asyncio.gather(*asking)
 
     assert [type(answer) for answer in answers] == [Accepted, Refused]
-    assert [owner.user_id for owner in world.stream.owners[DESK]] == ["ann"]
+    assert paired(world) == ["paper:ann"]
 
 
 @pytest.mark.parametrize("steps", range(16))
@@ -108,7 +118,7 @@ async def test_a_code_sent_again_after_a_hub_died_anywhere_in_it_is_no_wrong_cod
     assert not isinstance(answer, Refused)
     await until(partial(world.screen.finals.__contains__, world.turn("m")))
     assert WELCOME_OWNER in world.screen.finals[world.turn("m")].text
-    assert [owner.user_id for owner in world.stream.owners[DESK]] == ["ann"]
+    assert paired(world) == ["paper:ann"]
     assert world.kinds().count("received") == 1
 
 
@@ -132,11 +142,8 @@ async def test_a_code_that_is_wrong_or_too_late_opens_nothing_and_all_are_told_t
 
     refused = await world.refused(said)
 
-    assert (refused.reason, refused.text) == (
-        "not allowed",
-        'That code opens nothing here. A fresh one, good for an hour, comes from "factory init paper".',
-    )
-    assert (world.stream.owners, world.stream.all()) == ({}, ())
+    assert (refused.reason, refused.text) == ("not allowed", WRONG_CODE.format(platform=PLATFORM))
+    assert (world.stream.acts, world.stream.all()) == ([], ())
 
 
 async def test_a_code_is_no_code_in_a_group(world: World) -> None:
@@ -145,7 +152,7 @@ async def test_a_code_is_no_code_in_a_group(world: World) -> None:
     answer = await world.submit(world.message(START, in_group=True))
 
     assert isinstance(answer, Refused)
-    assert world.stream.owners == {}
+    assert paired(world) == []
 
 
 async def test_who_is_blocked_cannot_become_an_owner(world: World) -> None:
@@ -154,7 +161,7 @@ async def test_who_is_blocked_cannot_become_an_owner(world: World) -> None:
     refused = await world.refused(START)
 
     assert (refused.reason, refused.text) == ("blocked", "")
-    assert world.stream.owners == {}
+    assert paired(world) == []
 
 
 async def test_who_guesses_is_slowed_down(world: World) -> None:
@@ -174,7 +181,7 @@ async def test_a_code_that_is_offered_while_the_hub_runs_is_known_at_once(world:
 
     await world.told(f"/start {OTHER_CODE}", user="ben")
 
-    assert [owner.user_id for owner in world.stream.owners[DESK]] == ["ann", "ben"]
+    assert paired(world) == ["paper:ann", "paper:ben"]
 
 
 async def test_a_used_code_that_is_still_on_offer_stays_used_under_the_next_hub(world: World) -> None:
@@ -193,6 +200,7 @@ async def test_the_code_stands_neither_on_the_log_nor_on_another_screen(world: W
     await idle()
 
     said = [*(logged.record.model_dump_json() for _, logged in world.stream.all())]
+    said += [data.decode() for data in world.stream.acts]
     said += [event.model_dump_json() for event in world.outbox.published]
     assert said
     assert CODE not in " ".join(said)
@@ -227,4 +235,31 @@ async def test_a_spoke_that_only_asks_is_told_that_a_code_would_be_heard_and_spe
     asked = Submit(platform=PLATFORM, bot_id=BOT, scope_id="chat", message=message, only_asks=True)
 
     assert isinstance(await world.hub.answer(asked), Noted)
-    assert world.stream.owners == {}
+    assert paired(world) == []
+
+
+async def test_who_became_an_owner_before_there_were_acts_is_one_still_and_can_be_put_out(world: World) -> None:
+    await offered(world)
+    world.stream.owners[DESK] = (Owner(user_id="ann", code=digest_of(CODE), at=1.0),)
+    await world.restart()
+    is_in = await world.accepted("hello", user="ann")
+    used = await world.refused(START, user="ben")
+    await world.let_in("zoe", "owner")
+
+    await world.told("/revoke ann", user="zoe", scope="zoe")
+    put_out = await world.refused("hello", user="ann")
+    await world.restart()
+
+    assert is_in
+    assert (used.reason, put_out.reason) == ("not allowed", "not allowed")
+    assert (await world.refused("hello", user="ann")).reason == "not allowed"
+
+
+async def test_who_was_put_out_does_not_come_back_by_the_code_that_let_them_in(world: World) -> None:
+    await offered(world)
+    await world.told(START)
+    await world.let_in("zoe", "owner")
+    await world.told("/revoke ann", user="zoe", scope="zoe")
+
+    assert (await world.refused(START)).text == WRONG_CODE.format(platform=PLATFORM)
+    assert (await world.refused("hello")).reason == "not allowed"
