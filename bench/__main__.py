@@ -1,4 +1,4 @@
-"""`python -m bench turn|pools|start|harness|crowd`: measure, say what was found, and fail when a gate does."""
+"""`python -m bench turn|pools|start|harness|crowd|fleet`: measure, say what was found, and fail when a gate does."""
 
 import argparse
 import asyncio
@@ -16,7 +16,7 @@ T = TypeVar("T")
 def main(arguments: list[str] | None = None) -> int:
     """The exit status: 0 when every gate holds."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="What performance claims rest on.")
-    parser.add_argument("what", choices=("turn", "pools", "start", "harness", "crowd"))
+    parser.add_argument("what", choices=("turn", "pools", "start", "harness", "crowd", "fleet"))
     parser.add_argument("--json", action="store_true", help="every figure with n, spread and method")
     parser.add_argument("--quick", action="store_true", help="fewer samples, wider intervals")
     parser.add_argument("--smoke", action="store_true", help=argparse.SUPPRESS)
@@ -65,6 +65,11 @@ async def _measure(chosen: argparse.Namespace, folder: Path) -> Report:
             from bench.crowd import run as run_crowd
 
             return await run_crowd(plan_crowd(chosen.quick, chosen.smoke), folder)
+        case "fleet":
+            from bench.fleet import plan as plan_fleet
+            from bench.fleet import run as run_fleet
+
+            return await run_fleet(plan_fleet(chosen.quick, chosen.smoke), folder)
         case _:
             from bench.start import plan as plan_starts
             from bench.start import run as run_starts

@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict
 from typing import Any
 
-from bench import floor, pools, product
+from bench import dispatch, floor, pools, product
 from bench.sampler import Sampler
 from bench.stage import Block, Given
 from factory_nats import process
@@ -30,6 +30,12 @@ ROLES: Mapping[str, Role] = {
     "floor-screen": floor.screen,
     "pair-giver": floor.giver,
     "pair-taker": floor.taker,
+    "fleet-worker": dispatch.worker,
+    "fleet-asker": dispatch.asker,
+    "bare-worker": dispatch.bare_worker,
+    "bare-asker": dispatch.bare_asker,
+    "typed-worker": dispatch.typed_worker,
+    "typed-asker": dispatch.typed_asker,
     "pools-writer": pools.writer,
     "pools-reader": pools.reader,
 }

@@ -19,7 +19,8 @@ Drive = Callable[[Block], Awaitable[Driven]]
 
 
 @asynccontextmanager
-async def _joined(given: Given) -> AsyncIterator[Client]:
+async def joined(given: Given) -> AsyncIterator[Client]:
+    """A client of nats-py under the identity that was given."""
     client = Client()
     await client.connect(given.url, nkeys_seed_str=given.seed, inbox_prefix=f"_INBOX_{given.identity}")
     try:
@@ -31,7 +32,7 @@ async def _joined(given: Given) -> AsyncIterator[Client]:
 @asynccontextmanager
 async def hub(given: Given) -> AsyncIterator[None]:
     """The middle: what comes in goes on."""
-    async with _joined(given) as client:
+    async with joined(given) as client:
 
         async def pass_down(message: Msg) -> None:
             await client.publish("floor.cmd." + message.subject[9:], message.data)
@@ -48,7 +49,7 @@ async def hub(given: Given) -> AsyncIterator[None]:
 @asynccontextmanager
 async def worker(given: Given) -> AsyncIterator[None]:
     """The far end: says its deltas when it is told to."""
-    async with _joined(given) as client:
+    async with joined(given) as client:
         speaking: set[asyncio.Task[None]] = set()
 
         async def speak(message: Msg) -> None:
@@ -81,7 +82,7 @@ async def _pace(client: Client, subject: str, deltas: int, pace_ms: int) -> None
 @asynccontextmanager
 async def screen(given: Given) -> AsyncIterator[Drive]:
     """The near end: asks, counts the deltas, and asks again."""
-    async with _joined(given) as client:
+    async with joined(given) as client:
         loop = asyncio.get_running_loop()
         left: dict[int, int] = {}
         first: dict[int, float] = {}
@@ -123,7 +124,7 @@ async def screen(given: Given) -> AsyncIterator[Drive]:
 @asynccontextmanager
 async def giver(given: Given) -> AsyncIterator[None]:
     """Half of the bare pair: as many deltas as it is asked for."""
-    async with _joined(given) as client:
+    async with joined(given) as client:
         speaking: set[asyncio.Task[None]] = set()
 
         async def give(message: Msg) -> None:
@@ -144,7 +145,7 @@ async def giver(given: Given) -> AsyncIterator[None]:
 @asynccontextmanager
 async def taker(given: Given) -> AsyncIterator[Drive]:
     """The other half: a callback that counts."""
-    async with _joined(given) as client:
+    async with joined(given) as client:
         count = 0
         asked = b""
         size = 1

@@ -6,7 +6,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from factory_cli.config import Bot, Configuration
+from factory_cli.config import Bot, Configuration, Worker
 from factory_cli.membership import members
 from factory_nats.connect import Identity, connect, generate_seed, public_key
 from factory_nats.identity import Account
@@ -185,9 +185,9 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(folder: Path) -> AsyncIterator[Stage]:
+async def stage(folder: Path, workers: Sequence[Worker] = ()) -> AsyncIterator[Stage]:
     """A server with the product's own users and permissions, synced always, and one user for the floor."""
-    listed = members(Configuration(bots=(Bot(PLATFORM, BOT),)))
+    listed = members(Configuration(bots=(Bot(PLATFORM, BOT),), workers=tuple(workers)))
     seeds = {key: generate_seed() for member in listed for key, _ in member.grants}
     seeds |= {name: generate_seed() for name in (FLOOR, *OBSERVERS)}
     users = [user for member in listed for user in member.users(lambda key: public_key(seeds[key]))]

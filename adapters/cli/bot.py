@@ -646,7 +646,6 @@ def _help() -> str:
     return (
         f"{commands}\n"
         f"{' '.join(normalize.POWERS)}\n"
-        "(who may do what, and how much)\n"
         "Enter sends; Alt-Enter or a backslash at the end begins a new line; Ctrl-R searches what was typed;\n"
         "Ctrl-C stops an answer, twice leaves; Ctrl-D leaves"
     )

@@ -25,7 +25,7 @@ from factory_contracts.capability import (
     Kept,
     KeptFile,
 )
-from factory_contracts.envelope import FIRST_VERSION, SCHEMA_VERSION, Malformed, version_of
+from factory_contracts.envelope import FIRST_VERSION, SCHEMA_VERSION, Malformed
 from factory_contracts.lifecycle import HEARTBEAT
 from factory_contracts.messages import MAX_TEXT, Attachment
 from factory_contracts.records import Effect
@@ -87,6 +87,7 @@ class Fleet:
 
     def __init__(self, transport: Transport, capability: str) -> None:
         self.capability = capability
+        self._loop = asyncio.get_running_loop()
         self._transport = transport
         self._registry = WorkerRegistry(silence=SILENCE)
         self._pool = WorkerPoolClient(transport, self._registry, subject=partial(subjects.request, capability))
@@ -154,15 +155,19 @@ class Fleet:
             if isinstance(stored, Err):
                 return Err("no worker", f"the arguments cannot be kept: {stored.detail}")
             kept = Kept(blob=stored.value, size=len(wish.arguments))
-        is_repeatable = effect == "read"
-        exchange = _Exchange(wish, kept, is_repeatable, until, hear, self._now)
-        passing = _PASSING | _OPEN if is_repeatable else _PASSING
+        exchange = _Exchange(wish, kept, until, effect, hear, self._now, self._shape)
+        passing = _PASSING | _OPEN if effect == "read" else _PASSING
         while True:
-            problem = await self.listen()
+            problem = None if self._is_heard else await self.listen()
             if problem is None:
-                answer = await self._pool.request(exchange.request(self._shape))
+                answer = await self._pool.request(exchange)
                 if isinstance(answer, Ok):
-                    return await self._outcome(exchange.read(answer.value.data))
+                    reply = exchange.read(answer.value.data)
+                    if isinstance(reply, CapabilityDone):
+                        return await self._gathered(reply)
+                    if isinstance(reply, CapabilityRefused | Err):
+                        return reply
+                    return Err("malformed", "the worker says how it is asked, and not what came of it")
                 problem = answer
             now = self._now()
             if problem.reason in _OPEN:
@@ -173,18 +178,11 @@ class Fleet:
             # The next one may be free, or come; whether a busy one has become free its heartbeat says.
             await self._pool.change(SIGN)
 
-    async def _outcome(self, reply: CapabilityReply | Err) -> Fulfilled | CapabilityRefused | Err:
-        match reply:
-            case CapabilityDone():
-                return await self._gathered(reply)
-            case CapabilityRefused() | Err():
-                return reply
-            case _:
-                return Err("malformed", "the worker says how it is asked, and not what came of it")
-
     async def _gathered(self, done: CapabilityDone) -> Fulfilled | Err:
         """With what was too large for the message."""
         text = done.text
+        if done.large is None and done.files is None and done.kept_files is None:
+            return Fulfilled(text, (), done.attachments)
         files = [(file.name, file.data) for file in done.files or ()]
         for kept in (done.large, *(done.kept_files or ())):
             if kept is None:
@@ -242,51 +240,55 @@ class Fleet:
         return await blobs.get(self._transport, self._store, kept.blob)
 
     def _now(self) -> float:
-        return asyncio.get_running_loop().time()
+        return self._loop.time()
 
 
-class _Exchange:
+class _Exchange(Request):
     """One wish on its way to whoever fulfils it."""
 
     def __init__(
         self,
         wish: Wish,
         kept: Kept | None,
-        is_repeatable: bool,
         until: float,
+        effect: Effect,
         hear: Hear | None,
         now: Callable[[], float],
+        shape: str,
     ) -> None:
-        self._asked = CapabilityRequest(
-            turn=wish.turn,
-            call=wish.call,
-            text=wish.text,
-            arguments=wish.arguments if kept is None else "{}",
-            deadline=wish.deadline,
-            id=wish.id,
-            large=kept,
-            understands=SCHEMA_VERSION if SCHEMA_VERSION > FIRST_VERSION else None,
-            wants_progress=True if hear is not None else None,
+        super().__init__(
+            until,
+            id=wish.id or f"{wish.turn}/{wish.call}",
+            is_repeatable=effect == "read",
+            more=None if hear is None else self._is_followed,
+            shape=shape,
         )
-        self._is_repeatable = is_repeatable
-        self._until = until
+        self._wish = wish
+        self._kept = kept
         self._hear = hear
         self._now = now
         self._read: tuple[bytes, CapabilityReply | Err] = b"", Err("malformed", "nothing was said")
 
-    def request(self, shape: str) -> Request:
-        """How it is asked."""
-        return Request(
-            write=self._write,
-            timeout=self._until - self._now(),
-            id=self._asked.key,
-            cancel=CAPABILITY_REQUEST.encode(CapabilityCancel(id=self._asked.key)),
-            is_repeatable=self._is_repeatable,
-            judge=self._judge,
-            more=None if self._hear is None else self._is_followed,
-            understands=version_of(self._asked),
-            shape=shape,
+    def write(self, instance: str) -> bytes:
+        """The wish as one life of a worker is told it."""
+        wish = self._wish
+        asked = CapabilityRequest(
+            turn=wish.turn,
+            call=wish.call,
+            text=wish.text,
+            arguments=wish.arguments if self._kept is None else "{}",
+            deadline=max(MOMENT, self.until - self._now()),
+            id=wish.id,
+            large=self._kept,
+            instance=instance,
+            understands=SCHEMA_VERSION if SCHEMA_VERSION > FIRST_VERSION else None,
+            wants_progress=None if self._hear is None else True,
         )
+        return CAPABILITY_REQUEST.encode(asked)
+
+    def cancel(self) -> bytes:
+        """That nobody waits for it any more."""
+        return CAPABILITY_REQUEST.encode(CapabilityCancel(id=self.id))
 
     def read(self, data: bytes) -> CapabilityReply | Err:
         """What a worker says."""
@@ -297,24 +299,16 @@ class _Exchange:
                 self._read = data, Err("malformed", str(error))
         return self._read[1]
 
-    def _write(self, instance: str) -> bytes:
-        left = max(MOMENT, self._until - self._now())
-        return CAPABILITY_REQUEST.encode(self._asked.model_copy(update={"deadline": left, "instance": instance}))
-
-    def _is_followed(self, data: bytes) -> bool:
+    def judge(self, data: bytes) -> Err | None:
+        """What is wrong with it, if anything is."""
         said = self.read(data)
-        if isinstance(said, CapabilityProgress) and self._hear is not None:
-            self._hear(said)
-            return True
-        return False
-
-    def _judge(self, data: bytes) -> Err | None:
-        match self.read(data):
-            case CapabilityDone():
-                return None
+        # What nearly always comes.
+        if type(said) is CapabilityDone:
+            return None
+        match said:
             case CapabilityRefused(reason="busy" | "newer version" | "gone" as reason):
                 return Err(reason, "the worker does not take it")
-            case CapabilityRefused(reason="cancelled") if self._is_repeatable:
+            case CapabilityRefused(reason="cancelled") if self.is_repeatable:
                 return Err("gone", "the worker was told that nobody waits")
             case CapabilityRefused(reason="failed" | "late" | "cancelled"):
                 return Err("refused", "the worker failed at it")
@@ -324,3 +318,10 @@ class _Exchange:
                 return wrong
             case _:
                 return Err("malformed", "the worker speaks of something else")
+
+    def _is_followed(self, data: bytes) -> bool:
+        said = self.read(data)
+        if isinstance(said, CapabilityProgress) and self._hear is not None:
+            self._hear(said)
+            return True
+        return False

@@ -78,8 +78,8 @@ def said_in(messages: Iterable[ModelMessage], given: int, *, is_helper: bool) ->
             case ToolCalls(text=text, calls=calls, kept=kept):
                 yield Heard(text, is_own=True)
                 yield from provided(kept)
-                for _, _, arguments in calls:
-                    yield Heard(arguments, is_own=True)
+                for _, tool, arguments in calls:
+                    yield Heard(f"{tool} {arguments}", is_own=True)
 
 
 def provided(kept: Iterable[str]) -> Iterator[Heard]:

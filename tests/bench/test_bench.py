@@ -65,6 +65,14 @@ def test_a_start_is_timed_to_the_prompt() -> None:
     assert {"prompt, fresh home", "prompt, warm", "prompt, joining"} <= set(names(report, "figures"))
 
 
+def test_a_wish_is_held_against_a_bare_request_and_workers_die() -> None:
+    report = measure("fleet")
+
+    figures, gates = names(report, "figures"), names(report, "gates")
+    assert {"CPU ratio, 1 in flight", "ours latency, 8 in flight", "killed: served elsewhere, p99"} <= set(figures)
+    assert {"A/A: the same against the same", "frozen: served elsewhere, worst (ms)"} <= set(gates)
+
+
 @pytest.mark.parametrize(
     ("samples", "limit", "passed"),
     [((1.0, 1.1, 1.2), 2.0, True), ((1.0, 1.1, 3.0), 2.0, False), ((2.5, 2.6, 2.7), 2.0, False)],

@@ -61,6 +61,7 @@ STUCK = 60.0
 DRAIN = 60.0
 CLOSING = 30.0
 STOPPING = 10.0
+BEGINNING = 5.0
 
 SPOKES = {SLATE: "spoke_process", TELEGRAM: "telegram_process", DISCORD: "discord_process"}
 
@@ -109,6 +110,7 @@ class Slot:
     command: tuple[str, ...]
     is_standby: bool = False
     starts: int = 0
+    since: float = 0.0
     process: "asyncio.subprocess.Process | Forked | None" = None
 
     @property
@@ -428,7 +430,9 @@ class System:
                 status = await self._live(slot, log)
                 self._died.set()
                 if self._ending:
-                    if status not in (0, -signal.SIGKILL):
+                    # Who has just begun cannot be told anything yet.
+                    is_deaf = status == -signal.SIGTERM and time.monotonic() - slot.since < BEGINNING
+                    if status not in (0, -signal.SIGKILL) and not is_deaf:
                         self._run.faults.append(f"{slot.name} ended with status {status} when it was told to end")
                     return
                 if status == FENCED and slot in self._hubs:
@@ -444,6 +448,7 @@ class System:
     async def _live(self, slot: Slot, log: IO[bytes]) -> int:
         module, *arguments = slot.command
         slot.starts += 1
+        slot.since = time.monotonic()
         command = (str(self._run.folder), *arguments, *(("--standby",) if slot.is_standby else ()))
         if self._run.is_forked:
             slot.process = Forked(f"tests.chaos.{module}", command, log)

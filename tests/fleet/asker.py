@@ -35,10 +35,22 @@ def request(number: int, *, is_new: bool) -> CapabilityRequest:
     return CapabilityRequest.model_validate({**said, "deadline": DEADLINE, "understands": SCHEMA_VERSION})
 
 
-def judge(data: bytes) -> Err | None:
-    """A refusal is a reason to ask another."""
-    reply = json.loads(CAPABILITY_REPLY.encode(CAPABILITY_REPLY.decode(data)))
-    return None if reply["kind"] == "done" else Err("refused", reply.get("words", ""))
+class Asking(Request):
+    """A request, and what is to be made of an answer."""
+
+    def __init__(self, wanted: CapabilityRequest) -> None:
+        until = asyncio.get_running_loop().time() + DEADLINE
+        super().__init__(until, id=wanted.key, understands=version_of(wanted))
+        self._wanted = wanted
+
+    def write(self, instance: str) -> bytes:
+        """The request for one life of a worker."""
+        return CAPABILITY_REQUEST.encode(self._wanted.model_copy(update={"instance": instance}))
+
+    def judge(self, data: bytes) -> Err | None:
+        """A refusal is a reason to ask another."""
+        reply = json.loads(CAPABILITY_REPLY.encode(CAPABILITY_REPLY.decode(data)))
+        return None if reply["kind"] == "done" else Err("refused", reply.get("words", ""))
 
 
 def read(delivery: Delivery) -> Sign:
@@ -49,15 +61,8 @@ def read(delivery: Delivery) -> Sign:
 
 async def ask(pool: WorkerPoolClient, room: asyncio.Semaphore, wanted: CapabilityRequest) -> list[str]:
     """The worker and what it said, or why nobody did."""
-    asked = Request(
-        write=lambda instance: CAPABILITY_REQUEST.encode(wanted.model_copy(update={"instance": instance})),
-        timeout=DEADLINE,
-        id=wanted.key,
-        judge=judge,
-        understands=version_of(wanted),
-    )
     async with room:
-        answer = await pool.request(asked)
+        answer = await pool.request(Asking(wanted))
     if isinstance(answer, Err):
         return ["", answer.reason]
     return [answer.value.worker, json.loads(answer.value.data).get("text", "")]

@@ -31,6 +31,17 @@ def test_more_than_can_be_known_must_not_be_begun() -> None:
     assert (before, repeats.is_full(0.0), repeats.is_full(10.0)) == (False, True, False)
 
 
+def test_room_is_made_by_forgetting_the_oldest() -> None:
+    repeats = Repeats(most=2)
+    for name in "ab":
+        repeats.keep(name, name.encode(), until=10.0)
+
+    repeats.make_room()
+
+    assert not repeats.is_full(0.0)
+    assert [repeats.find(name, 0.0) for name in "ab"] == [None, Came(b"b")]
+
+
 def test_what_is_over_gives_its_room_back() -> None:
     repeats = Repeats(most_bytes=10)
     repeats.keep("a", b"1234567890", until=1.0)

@@ -224,6 +224,12 @@ async def test_where_no_more_can_be_remembered_no_more_is_done() -> None:
         assert await it.ask(wish("hey")) == b"HEY"
 
 
+async def test_what_may_be_done_again_needs_not_be_remembered() -> None:
+    async with scene(Worker(is_repeatable=True), repeats=Repeats(most=1)) as it:
+        assert [await it.ask(wish("hey", id=id)) for id in "aba"] == [b"HEY"] * 3
+        assert it.worker.done == ["a", "b", "a"]
+
+
 async def test_what_is_meant_for_another_life_is_not_done() -> None:
     async with scene(Worker()) as it:
         assert await it.ask(wish(instance="life-0")) == b"gone"

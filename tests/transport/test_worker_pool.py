@@ -29,21 +29,6 @@ def read(delivery: Delivery) -> Sign | None:
     return Sign(**found)
 
 
-def asked(
-    timeout: float = 5.0, *, id: str = "", patience: float = 5.0, is_repeatable: bool = True, understands: int = 1
-) -> Request:
-    return Request(
-        write=str.encode,
-        timeout=timeout,
-        id=id,
-        cancel=CANCEL,
-        patience=patience,
-        is_repeatable=is_repeatable,
-        judge=judge,
-        understands=understands,
-    )
-
-
 VERDICTS: dict[bytes, Reason] = {
     b"busy": "busy",
     b"too new": "newer version",
@@ -53,9 +38,25 @@ VERDICTS: dict[bytes, Reason] = {
 }
 
 
-def judge(data: bytes) -> Err | None:
-    reason = VERDICTS.get(data)
-    return None if reason is None else Err(reason, "as it says")
+class Asked(Request):
+    """A request whose verdicts stand in the answers."""
+
+    def write(self, instance: str) -> bytes:
+        return instance.encode()
+
+    def cancel(self) -> bytes:
+        return CANCEL
+
+    def judge(self, data: bytes) -> Err | None:
+        reason = VERDICTS.get(data)
+        return None if reason is None else Err(reason, "as it says")
+
+
+def asked(
+    timeout: float = 5.0, *, id: str = "", patience: float = 5.0, is_repeatable: bool = True, understands: int = 1
+) -> Request:
+    until = asyncio.get_running_loop().time() + timeout
+    return Asked(until, id=id, patience=patience, is_repeatable=is_repeatable, understands=understands)
 
 
 class Pool:

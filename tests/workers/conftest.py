@@ -15,7 +15,7 @@ from factory_nats.transport import Transport
 from tests.fakes import VirtualLoop
 from tests.workers.stage import WORKER, Hub
 
-VIRTUAL = ("test_errand", "test_leave", "test_limit")
+VIRTUAL = ("test_errand", "test_leave", "test_limit", "test_taint")
 
 
 def pytest_asyncio_loop_factories(

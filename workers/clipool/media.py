@@ -15,6 +15,7 @@ from hub.kernel.ports import Blobs, Media, Spoken
 # Every turn reads and sends again what it shows, and no model looks at more at once with profit.
 MOST_FILES = 10
 MOST_BYTES = 20 * 1024 * 1024
+MAX_NAME = 255
 GONE = "it is not here any more"
 NO_ROOM = f"it is not shown, only the newest {MOST_FILES} files are, up to {MOST_BYTES >> 20} MB"
 
@@ -47,13 +48,14 @@ async def spoken(blobs: Blobs | None, scope: str, lines: Sequence[Line]) -> tupl
                 words.append(_told(attachment, NO_ROOM))
             else:
                 room -= len(data)
-                media.append(await _labelled(Media(attachment.kind, named(attachment.name), attachment.mime, data)))
+                name = named(attachment.name, MAX_NAME)
+                media.append(await _labelled(Media(attachment.kind, name, attachment.mime, data)))
         shown.append(Spoken(line.role, "\n".join(words), tuple(media)))
     return tuple(reversed(shown))
 
 
 def _told(attachment: Attachment, why: str) -> str:
-    return f"[a file {named(attachment.name)!r} ({attachment.mime}) came with this; {why}]"
+    return f"[a file {named(attachment.name, MAX_NAME)!r} ({attachment.mime}) came with this; {why}]"
 
 
 async def _labelled(file: Media) -> Media:

@@ -21,9 +21,8 @@ from factory_cli import (
     workers,
 )
 
-# No room for a sentence of its own: all of this must fit a screen.
+# No room for a sentence of its own, nor for a second box: all of this must fit a screen.
 _MAIN = "A chat platform for language-model agents. Begin with: factory chat"
-_SINGLE = "One process each, for containers and units"
 
 app = typer.Typer(
     name="factory",
@@ -43,12 +42,9 @@ app.add_typer(turns.app, name="turns", rich_help_panel=_MAIN)
 app.command(rich_help_panel=_MAIN)(usage.usage)
 app.add_typer(policy.app, name="policy", rich_help_panel=_MAIN)
 app.add_typer(serving.app, name="tools", rich_help_panel=_MAIN)
-app.command(rich_help_panel=_SINGLE)(processes.hub)
-# All of workers has one line.
-app.command(rich_help_panel=_SINGLE, short_help="Serve a worker, add or write one; see `workers`, `ask`.")(
-    workers.worker
-)
-app.command(hidden=True)(fleet.workers)
-app.command(hidden=True)(asking.ask)
-app.command(rich_help_panel=_SINGLE, short_help="The spoke of one platform.")(processes.adapter)
-app.add_typer(bus.app, name="nats", rich_help_panel=_SINGLE)
+app.command(rich_help_panel=_MAIN)(fleet.workers)
+app.command(rich_help_panel=_MAIN)(asking.ask)
+app.command(rich_help_panel=_MAIN)(processes.hub)
+app.command(rich_help_panel=_MAIN)(workers.worker)
+app.command(rich_help_panel=_MAIN, short_help="The spoke of one platform.")(processes.adapter)
+app.add_typer(bus.app, name="nats", rich_help_panel=_MAIN)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from factory_cli import config, joining, services
+from factory_cli import config, joining, privacy, services
 from factory_cli.amendment import NotAmended, name_worker
 from factory_cli.config import Configuration, Worker
 from factory_cli.console import AgentsOption, Failed, HomeOption, UnderOption, run, surroundings, told
@@ -79,10 +79,11 @@ def _serve(file: Path, called: str | None, home: Path | None, under: int | None)
     """Serve what the file declares, under the name of a worker that may."""
     if file.suffix != ".py":
         raise Failed(f"no worker {str(file)!r}: name its file, or {subjects.CLIPOOL}, voice or image")
-    from factory_cli.membership import identity
+    from factory_cli import membership
     from factory_nats.loading import NoWorker, load
     from factory_nats.process import leave
     from factory_nats.satellite import serve
+    from hub.kernel.secrecy import Redactor
 
     begin(under)
     where, environment = surroundings(home)
@@ -94,7 +95,10 @@ def _serve(file: Path, called: str | None, home: Path | None, under: int | None)
     name = _name_of(configuration, served.name, called, file)
     running = joining.running(where)
     url = environment.nats_url or (DEFAULT_URL if running is None else running.url)
-    leave(run(serve(url, identity(where, configuration, name), served)))
+    identity = membership.identity(where, configuration, name)
+    known = (*config.secrets(environment.nats_url), *membership.seeds(identity))
+    privacy.report(environment.log_level, Redactor.of(known).redact)
+    leave(run(serve(url, identity, served)))
 
 
 def _name_of(configuration: Configuration, capability: str, called: str | None, file: Path) -> str:

@@ -60,8 +60,10 @@ T = TypeVar("T", bound=Envelope)
 
 def version_of(value: Envelope) -> int:
     """The lowest version in which the value can be read."""
-    said = (since for name, since in _later_fields(type(value)) if getattr(value, name) is not None)
-    return max(said, default=value.schema_version)
+    later = _later_fields(type(value))
+    if not later:
+        return value.schema_version
+    return max((since for name, since in later if getattr(value, name) is not None), default=value.schema_version)
 
 
 @cache

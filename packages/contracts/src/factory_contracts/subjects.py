@@ -171,6 +171,7 @@ def heartbeats(capability: str) -> str:
     return f"{ROOT}.{capability_token(capability)}.heartbeat.*"
 
 
+@_remembered
 def request(capability: str, worker: str) -> str:
     """Where one worker of a capability is asked."""
     return f"{ROOT}.{capability_token(capability)}.request.{worker_token(worker)}"

@@ -16,11 +16,11 @@ A second parameter of type `Report` tells whoever waits how far it is. A functio
 import inspect
 import json
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from hashlib import sha256
-from typing import Any, Generic, Literal, ParamSpec, Protocol, TypeVar, get_type_hints
+from typing import Any, Generic, Literal, NamedTuple, ParamSpec, Protocol, TypeVar, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -130,8 +130,7 @@ class Places:
     store: str
 
 
-@dataclass(frozen=True, slots=True)
-class Errand:
+class Errand(NamedTuple):
     """What a worker is asked, as far as whoever serves it must know it; `refusal` answers what cannot be understood."""
 
     kind: Literal["wish", "cancel", "describe", "refused"]
@@ -165,6 +164,8 @@ class Declaration(Generic[P, R_co]):
         if not 1 <= len(parameters) <= 2 or any(each not in hints for each in parameters):
             raise TypeError(f"{function.__name__}: takes what is wanted and perhaps a Report, both with their types")
         self._function = function
+        # What it takes and returns was looked at by the checker where it is called, and is looked at here as it runs.
+        self._call: Callable[..., Any] = function
         self._reports = len(parameters) == 2
         self.stall = stall if self._reports else math.inf
         self._waits = inspect.iscoroutinefunction(function)
@@ -206,11 +207,10 @@ class Declaration(Generic[P, R_co]):
         except Malformed:
             words = "The worker does not understand such a request; nothing was done."
             return Errand("refused", refusal=_written(CapabilityRefused(reason="malformed", words=words)))
-        match asked:
-            case CapabilityCancel():
-                return Errand("cancel", asked.id)
-            case CapabilityInquiry():
-                return Errand("describe")
+        if isinstance(asked, CapabilityCancel):
+            return Errand("cancel", asked.id)
+        if isinstance(asked, CapabilityInquiry):
+            return Errand("describe")
         return Errand(
             "wish",
             asked.key,
@@ -229,10 +229,14 @@ class Declaration(Generic[P, R_co]):
             asked = self._input.validate_json(_arguments(request, self._schema) if given is None else given)
         except ValidationError as error:
             return _written(CapabilityRefused(reason="malformed", words=_complaint(error)))
-        call: Callable[..., object] = self._function
-        work = partial(call, asked, desk.report) if self._reports else partial(call, asked)
-        made = await _awaited(work()) if self._waits else await desk.aside(work)
-        reply = await self._reply(made, desk)
+        given_to = (asked, desk.report) if self._reports else (asked,)
+        if self._waits:
+            made = await self._call(*given_to)
+        else:
+            made = await desk.aside(partial(self._call, *given_to))
+        # What most say is short.
+        is_short = isinstance(made, str) and len(made) <= MAX_TEXT
+        reply = CapabilityDone(text=_whole(made)) if is_short else await self._reply(made, desk)
         understood = request.understands or FIRST_VERSION
         if version_of(reply) > understood:
             words = f"It was done, but what came of it cannot be said in version {understood}."
@@ -338,11 +342,6 @@ async def _kept(data: bytes, desk: Desk) -> Kept:
     return Kept(blob=await desk.keep(data), size=len(data))
 
 
-async def _awaited(made: object) -> object:
-    assert isinstance(made, Awaitable)
-    return await made
-
-
 def _arguments(request: CapabilityRequest, schema: Mapping[str, Any]) -> str:
     """The arguments; whoever asks in words alone means the `text`, where there is one."""
     if not request.text or "text" not in schema.get("properties", {}):
@@ -360,7 +359,7 @@ def _complaint(error: ValidationError) -> str:
 
 def _whole(text: str) -> str:
     """The text without halves of characters, which no message can carry."""
-    return text.encode(errors="replace").decode()
+    return text if text.isascii() else text.encode(errors="replace").decode()
 
 
 def _written(reply: CapabilityReply) -> bytes:

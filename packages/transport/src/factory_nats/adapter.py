@@ -70,8 +70,8 @@ class NatsAdapterBase(ABC):
     def may_answer(self, delivery: Delivery) -> bool:
         """Whether the answer would go to an inbox of somebody who may ask; what else comes is logged."""
         reply = delivery.reply
-        askers = self._askers or (reply.partition(".")[0].removeprefix(_INBOX),)
-        if any(self.transport.owns_inbox(reply, asker) for asker in askers):
+        asker = reply.partition(".")[0].removeprefix(_INBOX)
+        if (not self._askers or asker in self._askers) and self.transport.owns_inbox(reply, asker):
             return True
         logger.error("a request on %s wants its answer elsewhere, it was dropped", delivery.subject)
         return False

@@ -72,7 +72,7 @@ class _Worker:
         return not self.said.slots or self.busy < self.said.slots
 
     def faults_at(self, now: float) -> float:
-        return self.faults * math.pow(0.5, (now - self.failed_at) / FORGIVEN)
+        return 0.0 if not self.faults else self.faults * math.pow(0.5, (now - self.failed_at) / FORGIVEN)
 
 
 class WorkerRegistry:
@@ -175,6 +175,10 @@ class WorkerRegistry:
 
         Of two alike the one that has waited longer for work.
         """
+        if len(self._workers) == 1:
+            (only,) = self._workers.values()
+            name = only.said.worker
+            return (name,) if self.is_alive(name, now) and only.has_room and not only.said.is_draining else ()
         usual = self._usual(now)
         ranked = sorted(
             (bool(shape) and worker.said.shape != shape, self._score(worker, usual, now), worker.given_at, name)
@@ -193,6 +197,8 @@ class WorkerRegistry:
 
     def _usual(self, now: float) -> float:
         """How long an answer usually takes, 0 where nobody knows."""
+        if len(self._workers) < 2:
+            return 0.0
         known = [worker.seconds for worker in self._workers.values() if _is_timed(worker, now)]
         return sum(known) / len(known) if known else 0.0
 
@@ -200,7 +206,8 @@ class WorkerRegistry:
         """How long one would wait for it, by its own measure of time."""
         pace = worker.seconds / usual if usual and _is_timed(worker, now) else 1.0
         queue = (worker.busy + 1) / max(1.0, worker.said.slots)
-        return queue * min(MOST_PACE, max(1 / MOST_PACE, pace)) * math.pow(2, worker.faults_at(now))
+        faults = worker.faults_at(now)
+        return queue * min(MOST_PACE, max(1 / MOST_PACE, pace)) * (math.pow(2, faults) if faults else 1.0)
 
 
 def _is_timed(worker: _Worker, now: float) -> bool:

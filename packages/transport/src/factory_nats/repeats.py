@@ -43,6 +43,12 @@ class Repeats:
             self._bytes -= size
             self._came[oldest] = Came(None)
 
+    def make_room(self) -> None:
+        """Forget the oldest where there is no room for more: it may be done again."""
+        while len(self._came) >= self._most:
+            oldest, _ = self._came.popitem(last=False)
+            self._bytes -= self._full.pop(oldest, 0)
+
     def find(self, id: str, now: float) -> Came | None:
         """What came of it, where it was done; None where nobody knows of it."""
         self._forget(now)

@@ -34,6 +34,8 @@ DRAIN: Final = 8.0
 KEPT: Final = 300.0
 # More often nobody need be told how far something is.
 PROGRESS: Final = 0.1
+# A timer may come a little early.
+TIMER_PRECISION: Final = 0.001
 STORE_PATIENCE: Final = 10.0
 STORE_RETRY: Final = 0.25
 
@@ -177,7 +179,6 @@ class _Job:
     waiting: int = 1
     trouble: Trouble = "failed"
     task: asyncio.Task[None] | None = None
-    timer: asyncio.TimerHandle | None = None
     news: bytes = b""
     is_telling: bool = False
     is_over: bool = False
@@ -214,6 +215,7 @@ class Satellite(NatsAdapterBase, Generic[E]):
         self._working: set[_Job] = set()
         self._threads = ThreadPoolExecutor(max(1, served.at_once), "work")
         self._left_behind = 0
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def running(self) -> int:
@@ -245,6 +247,8 @@ class Satellite(NatsAdapterBase, Generic[E]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await super().__aexit__(kind, error, trace)
+        if self._timer is not None:
+            self._timer.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     # Beginning
@@ -261,13 +265,15 @@ class Satellite(NatsAdapterBase, Generic[E]):
         until = now + min(errand.deadline, self._served.seconds)
         job = self._jobs.get(errand.id)
         if job is None:
+            if self._served.is_repeatable:
+                self._repeats.make_room()
             is_full = self.running >= self._served.at_once or self._repeats.is_full(now)
             if is_full or self.is_draining:
                 self._refuse(reply, "busy")
                 return
             self._jobs[errand.id] = job = _Job(errand.id, until, now, [reply])
             self._working.add(job)
-            job.timer = self._loop.call_at(min(until, now + self._served.stall), self._look, job)
+            self._look_at(min(until, now + self._served.stall))
             job.task = self.undertake(self._carry_out(job, errand))
             job.task.add_done_callback(partial(self._ended, job))
         else:
@@ -289,15 +295,24 @@ class Satellite(NatsAdapterBase, Generic[E]):
             del self._jobs[id]
         self._stop(job, "cancelled")
 
-    def _look(self, job: _Job) -> None:
-        """Stop what has taken too long, or come again when it may have."""
-        now = self._loop.time()
-        if now >= job.until:
-            self._stop(job, "late")
-        elif now >= job.sign + self._served.stall:
-            self._stop(job, "stalled")
-        else:
-            job.timer = self._loop.call_at(min(job.until, job.sign + self._served.stall), self._look, job)
+    def _look_at(self, due: float) -> None:
+        # One timer for all, as nearly everything is done in time.
+        if self._timer is None or due < self._timer.when():
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_at(due, self._look)
+
+    def _look(self) -> None:
+        """Stop what has taken too long, and come again when something else may have."""
+        self._timer = None
+        now = self._loop.time() + TIMER_PRECISION
+        for job in self._working:
+            if now >= job.until:
+                self._stop(job, "late")
+            elif now >= job.sign + self._served.stall:
+                self._stop(job, "stalled")
+            else:
+                self._look_at(min(job.until, job.sign + self._served.stall))
 
     def _stop(self, job: _Job, trouble: Trouble) -> None:
         if job.task is not None and not job.is_over:
@@ -313,13 +328,11 @@ class Satellite(NatsAdapterBase, Generic[E]):
             if given is None:
                 await self._settle(job, self._served.refuse("not there"))
                 return
-        await self._settle(job, await self._served.work(errand, given, Desk(self, job)))
+        await self._settle(job, await self._served.work(errand, given, Desk(self, job, self._loop)))
 
     # What came of it
 
     def _ended(self, job: _Job, task: asyncio.Task[None]) -> None:
-        if job.timer is not None:
-            job.timer.cancel()
         if job.is_over:
             return
         error = None if task.cancelled() else task.exception()
@@ -407,10 +420,10 @@ class Satellite(NatsAdapterBase, Generic[E]):
 class Desk:
     """What a satellite does for one piece of work while it is under way."""
 
-    def __init__(self, satellite: Satellite[E], job: _Job) -> None:
+    def __init__(self, satellite: Satellite[E], job: _Job, loop: asyncio.AbstractEventLoop) -> None:
         self._satellite = satellite
         self._job = job
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop
 
     def report(self, words: str = "", *, share: float | None = None) -> None:
         """Tell whoever waits how far it is, from any thread; where nobody waits any more, that is the end of it."""
