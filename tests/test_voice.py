@@ -39,7 +39,7 @@ from tests.providers.media import KEY, MediaServer
 from tests.telegram.stage import SPEED, TOKEN, fast_pace
 from workers.clipool.composition import joined, run
 from workers.clipool.kit import Given, Kit
-from workers.serve import Post, work
+from workers.posts import Post, work
 from workers.voice.composition import VoiceSettings, compose
 from workers.voice.opus import is_opus
 from workers.voice.settings import STT, TTS, Program, Server

@@ -75,7 +75,7 @@ def test_help_costs_no_more_than_a_glance(factory: Factory) -> None:
 
     heavy = {"nats", "pydantic", "asyncio_", "prompt_toolkit", "uvloop", "nkeys", "hub", "adapters"}
     # How a worker is set up is only words.
-    heavy |= {"workers.clipool", "workers.endpoint", "workers.serve", "workers.voice.composition"}
+    heavy |= {"workers.clipool", "workers.endpoint", "workers.posts", "workers.voice.composition"}
     assert not heavy & set(done.stdout.split())
 
 

@@ -11,7 +11,7 @@ from factory_nats.satellite import Served
 from workers.endpoint import Endpoint
 from workers.image.painting import SECONDS, painting
 from workers.image.settings import CARD, CHART, IMAGE, QR, Painter
-from workers.serve import Post, serve
+from workers.posts import Post, serve
 
 
 @dataclass(frozen=True, slots=True)

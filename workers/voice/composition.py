@@ -10,7 +10,7 @@ from factory_nats import process
 from factory_nats.identity import Identity
 from factory_nats.satellite import Served
 from workers.endpoint import Endpoint
-from workers.serve import Post, serve
+from workers.posts import Post, serve
 from workers.voice import ear, mouth
 from workers.voice.opus import Encoder
 from workers.voice.settings import STT, TTS, Ear, Local, Mouth, Program, Server
