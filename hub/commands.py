@@ -13,7 +13,7 @@ from hub.kernel.agent import Agent
 from hub.kernel.budget import dollars, renewal
 from hub.kernel.guards import LINK, START
 from hub.kernel.routing import RoutingKey
-from hub.kernel.session import COMPACT, EXPAND, FORGET, FORGET_ALL, OpenTurn, Used
+from hub.kernel.session import COMPACT, EXPAND, FORGET, FORGET_ALL, VOICE, OpenTurn, Used
 from hub.pool import QUEUE, Pool
 from hub.powers import POWERS, Word
 
@@ -50,11 +50,15 @@ MAX_MODEL_NAME = 255
 
 @dataclass(frozen=True, slots=True)
 class GoOn:
-    """The message is for the agent after all, once these records stand: asked as the agent here, or as told."""
+    """The message is for the agent after all, once these records stand: asked as the agent here, or as told.
+
+    Where there is something to be said `aloud`, no model is asked.
+    """
 
     records: tuple[Record, ...] = ()
     agent: Agent | None = None
     lines: tuple[Line, ...] = ()
+    aloud: str | None = None
 
 
 Obeyed = tuple[Record, ...] | GoOn
@@ -252,6 +256,11 @@ async def _fork(pool: Pool, turn: OpenTurn, name: str) -> Obeyed:
     return (said_by_hub(pool, turn, f"`{name}` begins with all that was said here. `/resume {name}` goes there."),)
 
 
+async def _voice(pool: Pool, turn: OpenTurn, rest: str) -> Obeyed:
+    last = next((passage.answered for passage in reversed(pool.session.history) if passage.answered), "")
+    return GoOn(aloud=last) if last else _no(pool, turn, "There is no answer to say aloud.")
+
+
 async def _compact(pool: Pool, turn: OpenTurn, rest: str) -> Obeyed:
     agent = pool.agent
     if agent is None or not pool.session.history:
@@ -299,6 +308,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "/usage": _usage,
         "/why": _why,
         FORK: _fork,
+        VOICE: _voice,
         COMPACT: _compact,
         EXPAND: _expand,
         "/limits": _limits,
@@ -348,6 +358,7 @@ HELP: Mapping[str, str] = MappingProxyType(
         "/usage": "tells what this conversation used and what is left of the budgets",
         "/why": "tells how the last answer came about",
         FORK: "with a name copies this conversation",
+        VOICE: "says the last answer aloud",
         COMPACT: "puts what was said into a summary, to make room",
         EXPAND: "takes the summary back",
         "/limits": "tells what holds here for messages, answers and money, and what is left",

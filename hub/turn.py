@@ -12,7 +12,7 @@ from hashlib import sha256
 from factory_contracts.messages import Question, Update
 from factory_contracts.records import MoneySettled, Record, Start, TurnAnswered, TurnStarted, TurnSuperseded, record_id
 from factory_contracts.trace import ModelStep, Step
-from factory_contracts.work import Ended, Line, Stepped
+from factory_contracts.work import Ended, Stepped
 from hub.commands import GoOn, obey, said_by_hub
 from hub.kernel.access import speaker
 from hub.kernel.agent import Agent
@@ -111,7 +111,7 @@ async def _ask(pool: Pool, turn: OpenTurn, brief: GoOn) -> tuple[Record, ...]:
         _spend_fresh(pool, turn)
         pool.ports.at("started")
         processor = StreamProcessor()
-        run = await _command(pool, turn, agent, brief.lines or pool.session.lines(turn), is_ours)
+        run = await _command(pool, turn, agent, brief, is_ours)
         pool.following = Following(turn.turn, run, processor, agent)
         # A person who said stop before there was anything to stop is heard now.
         if pool.is_stopping:
@@ -166,7 +166,7 @@ def _spend_fresh(pool: Pool, turn: OpenTurn) -> None:
         pool.fresh = pool.fresh or None
 
 
-async def _command(pool: Pool, turn: OpenTurn, agent: Agent, lines: tuple[Line, ...], is_ours: bool) -> Run:
+async def _command(pool: Pool, turn: OpenTurn, agent: Agent, brief: GoOn, is_ours: bool) -> Run:
     """Run what this hub has just started; of what another hub started, ask for the events from the first."""
     start = turn.start
     if start is None:
@@ -179,10 +179,11 @@ async def _command(pool: Pool, turn: OpenTurn, agent: Agent, lines: tuple[Line, 
         user_id=turn.message.user_id,
         person=pool.ports.people.other_name(speaker(turn.message)),
         agent=agent.spec(),
-        lines=lines,
+        lines=brief.lines or pool.session.lines(turn),
         pace_ms=turn.message.address.pace_ms,
         known_calls=turn.known_calls,
         is_tainted=pool.session.is_tainted(turn),
+        aloud=brief.aloud,
     )
     clipool = pool.ports.clipool
     return await (clipool.run(assignment) if is_ours else clipool.resume(assignment))

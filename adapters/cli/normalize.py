@@ -21,7 +21,7 @@ COMMANDS = {
     "/agent": "who answers; /agent NAME asks another",
     "/model": "with which model; /model NAME chooses another",
     "/usage": "what was used, what it cost, what is left",
-    "/why": "how the last answer came to be",
+    "/why": "how the last answer came to be; /voice says it",
     "/compact": "put what was said in short; /expand takes it back",
     "/expand": "see again what was said instead of its summary",
     "/approvals": "what waits for your leave; /approve CODE and /deny CODE answer",
@@ -42,7 +42,9 @@ POWERS = {
     "/unlink": "make an account a person of its own again",
     "/whoami": "what you are here, and why",
 }
-WORDS = COMMANDS | POWERS
+# What /help names beside another word.
+BESIDE = {"/voice": "the last answer as a sound file"}
+WORDS = COMMANDS | POWERS | BESIDE
 
 FORK = "/fork "
 FORGET_ALL = "/forget everything"

@@ -323,6 +323,7 @@ class NatsCliPool:
             pace_ms=assignment.pace_ms,
             tainted=assignment.is_tainted or None,
             known_calls=assignment.known_calls,
+            aloud=assignment.aloud,
         )
 
     async def _ask(self, run: NatsRun, start: int) -> None:

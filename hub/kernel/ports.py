@@ -87,6 +87,7 @@ class Assignment:
     lines: tuple[Line, ...]
     pace_ms: int
     known_calls: tuple[KnownCall, ...] = ()
+    aloud: str | None = None
     is_tainted: bool = False
     person: str | None = None
 
@@ -387,4 +388,23 @@ class Blobs(Protocol):
 
     async def keep(self, scope: str, file: Media) -> Attachment | None:
         """Put a file where the person's screen can read it; None where it is not taken, which is logged."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Unheard:
+    """Nobody wrote down what was said; `is_off` where nobody is there who could."""
+
+    is_off: bool = False
+
+
+class Voice(Protocol):
+    """Who writes down what people say, and says aloud what is written."""
+
+    async def hear(self, turn: str, sound: Media) -> str | Unheard:
+        """What is said in a recording; why it is not known is logged."""
+        ...
+
+    async def speak(self, turn: str, words: str) -> Media | None:
+        """The words as a voice; None where nobody says them, which is logged."""
         ...

@@ -35,6 +35,8 @@ from factory_contracts.records import (
     TurnSuperseded,
     record_id,
 )
+from factory_contracts.subjects import HEARING
+from factory_contracts.trace import Step, ToolStep, hearing
 from factory_contracts.work import KnownCall, Line
 from hub.kernel.approval import Approval
 from hub.kernel.foreign import labelled, named, neutral, unmarked
@@ -46,6 +48,7 @@ HISTORY_EXCHANGES = 50
 HISTORY_CHARACTERS = 100_000
 QUOTED = "quoted"
 COMPACT = "/compact"
+VOICE = "/voice"
 EXPAND = "/expand"
 FORGET = "/forget"
 FORGET_ALL = f"{FORGET} everything"
@@ -517,8 +520,8 @@ class Session:
         word = turn.message.text.strip().partition(" ")[0]
         if word == EXPAND and record.outcome == "complete":
             self._unsummarise()
-        # What the hub itself answered is no part of the conversation that a model is shown.
-        if record.agent is None:
+        # What the hub itself answered is no part of the conversation that a model is shown, nor what was said before.
+        if record.agent is None or word == VOICE:
             if turn.message.text.strip() == FORGET_ALL and record.outcome == "complete":
                 self.farewell = Farewell(turn.turn, turn.message.user_id, turn.received, record.at)
             return
@@ -527,15 +530,17 @@ class Session:
                 self.summary, self.summarised = record.text, self.history[-1].turn
                 self.is_summary_tainted = bool(record.tainted)
         else:
+            asked, attachments = _with_voices(turn, record.steps)
             passage = Passage(
                 record.turn,
-                turn.asked,
+                asked,
                 record.text,
                 turn.message.user_name,
-                turn.attachments,
+                attachments,
                 record.outcome,
                 bool(record.tainted) or turn.is_tainted,
-                turn.is_trusted,
+                # A recording may be somebody else's.
+                turn.is_trusted and attachments == turn.attachments,
             )
             self._remember((*self.history, passage))
         self.used = self.used.plus(record.usage)
@@ -645,6 +650,14 @@ def fold(platform: str, bot_id: str, scope_id: str, records: Iterable[tuple[int,
     for sequence, record in records:
         session.apply(sequence, record)
     return session
+
+
+def _with_voices(turn: OpenTurn, steps: Iterable[Step]) -> tuple[str, tuple[Attachment, ...]]:
+    """What was asked, in words also where it was said aloud, and the files beside what was written down like this."""
+    said = {step.call: step.content for step in steps if isinstance(step, ToolStep) and step.tool == HEARING}
+    heard = {one: said[hearing(one.blob)] for one in turn.attachments if said.get(hearing(one.blob))}
+    words = (turn.asked, *heard.values()) if turn.asked else tuple(heard.values())
+    return "\n\n".join(words), tuple(one for one in turn.attachments if one not in heard)
 
 
 def _asked(turn: OpenTurn) -> str:

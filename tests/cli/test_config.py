@@ -5,17 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from factory_cli import config, keys, spokes, tokens
+from factory_cli import config, keys, services, spokes, tokens
 from factory_cli.config import Budget, Route, RouteChoice
 from factory_cli.document import BadConfiguration
 from factory_cli.home import Home
 from factory_cli.membership import members, users
+from workers.voice.settings import ESPEAK, Program, Server
 
 BOT = '[[bots]]\nplatform = "carrier"\nbot_id = "main"\n'
 BUDGET = '[[budgets]]\nname = "daily"\n'
 TELEGRAM = "[telegram]\n"
 DISCORD = "[discord]\n"
 WEBHOOK = "[telegram.webhook]\nurl = 'https://bot.example.org'\n"
+SERVER = "[voice.stt]\nengine = 'openai'\nbase_url = 'http://h'\nmodel = 'm'\n"
 CHOICE = "[[routes.essay.choices]]\nmodel = 'scripted'\n"
 
 
@@ -126,6 +128,19 @@ def test_a_bot_id_that_cannot_stand_in_a_subject_is_named(tmp_path: Path, bot_id
         (CHOICE + "cost = '1'\nsuccess = 0\n", "4: routes.essay.choices.success: must be above 0"),
         (CHOICE + "cost = '1'\nsuccess = 1\nattempts = 0\n", "5: routes.essay.choices.attempts: must be 1 to 100"),
         ("[routes.essay]\nmin_success = nan\n", "2: routes.essay.min_success: must be 0 to 1, not nan"),
+        ("[voice.tts]\nengine = 'say'\n", "2: voice.tts.engine: must be one of espeak, command, openai, not 'say'"),
+        ("[voice.tts]\nengine = 'command'\n", "1: voice.tts.command: names no program"),
+        (
+            "[voice.tts]\nengine = 'command'\ncommand = ['a', '{text}']\n",
+            "3: voice.tts.command: holds {text}, and only {out} and {voice} mean something",
+        ),
+        ("[voice.tts]\nbase_url = 'http://h'\n", "2: voice.tts.base_url: unknown key"),
+        ("[voice.stt]\n", "1: voice.stt.engine: is missing"),
+        ("[voice.stt]\nengine = 'openai'\nbase_url = 'h'\n", "3: voice.stt.base_url: must be an address"),
+        (SERVER + "key = 'sk-123'\n", "5: voice.stt.key: must be the name of a variable that holds the key"),
+        ("[voice]\nhear = true\n", "2: voice.hear: unknown key"),
+        ("[image]\nbase_url = 'http://h/v1'\n", "1: image.model: is missing"),
+        ("[image]\n[[workers]]\nname = 'image-qr'\ncapability = 'x'\n", "3: workers.name: 'image-qr' is somebody"),
         (CHOICE.replace("scripted", "auto"), "2: routes.essay.choices.model: 'auto' cannot stand here"),
     ],
 )
@@ -300,6 +315,39 @@ def test_who_says_nothing_of_telegram_has_what_is_usual(tmp_path: Path) -> None:
         reactions=False,
         webhook=None,
     )
+
+
+def test_voices_and_pictures_are_as_the_file_says(tmp_path: Path) -> None:
+    text = """
+[voice.tts]
+engine = "command"
+command = ["piper", "--model", "{voice}", "--output_file", "{out}"]
+voice = "anna"
+
+[voice.stt]
+engine = "openai"
+base_url = "http://127.0.0.1:8000/v1/"
+model = "whisper-1"
+key = "OPENAI_API_KEY"
+
+[image]
+"""
+
+    found = configuration(tmp_path, text)
+
+    mouth = Program(("piper", "--model", "{voice}", "--output_file", "{out}"), "anna")
+    assert found.voice == config.Voice(mouth, Server("http://127.0.0.1:8000/v1", "whisper-1", "OPENAI_API_KEY"))
+    assert found.image == config.Image()
+    assert {one.identity for one in members(found)} >= {"voice-tts", "voice-stt", "image-qr", "image-card"}
+
+
+def test_voices_and_pictures_are_off_unless_the_file_says_otherwise(tmp_path: Path) -> None:
+    bare, spoken = configuration(tmp_path, ""), configuration(tmp_path, "[voice.tts]\n")
+
+    assert (bare.voice, bare.image) == (config.Voice(), None)
+    assert spoken.voice == config.Voice(Program(ESPEAK, "en"))
+    assert services.wanted(bare) == []
+    assert [one.name for one in services.wanted(spoken)] == ["voice"]
 
 
 def test_telegram_is_as_the_file_says(tmp_path: Path) -> None:

@@ -32,6 +32,8 @@ from factory_contracts.records import (
     TurnSuperseded,
     record_id,
 )
+from factory_contracts.subjects import HEARING
+from factory_contracts.trace import ToolStep, hearing
 from hub.kernel.foreign import BEGIN, END, labelled, unlabelled
 from hub.kernel.session import (
     COMPACT,
@@ -43,6 +45,7 @@ from hub.kernel.session import (
     HISTORY_EXCHANGES,
     QUOTED,
     SEEN_KEPT,
+    VOICE,
     Farewell,
     Session,
     fold,
@@ -321,6 +324,27 @@ def test_what_is_tried_again_is_asked_as_it_was_asked_and_replaces_the_answer() 
 
     assert (line.text, line.attachments) == ("one", (ATTACHMENT,))
     assert [(one.turn, one.asked, one.answered) for one in session.history] == [(turn_of("b"), "one", "one!")]
+
+
+def test_what_was_said_aloud_is_kept_in_words_and_its_recording_is_shown_no_more() -> None:
+    voice = ATTACHMENT.model_copy(update={"kind": "voice", "blob": "v"})
+    unheard = voice.model_copy(update={"blob": "u"})
+    said = received("a").model_copy(update={"message": message("a", "", attachments=(voice, ATTACHMENT, unheard))})
+    steps = (
+        ToolStep(call=hearing("v"), tool=HEARING, effect="read", outcome="ok", content="Good morning."),
+        ToolStep(call=hearing("u"), tool=HEARING, effect="read", outcome="error"),
+    )
+
+    (passage,) = folded(said, answered("a").model_copy(update={"steps": steps})).history
+
+    assert (passage.asked, passage.attachments) == ("Good morning.", (ATTACHMENT, unheard))
+    assert not passage.is_trusted
+
+
+def test_what_was_answered_before_and_is_only_said_aloud_is_no_part_of_the_conversation() -> None:
+    session = folded(received("a"), answered("a", "1"), received("b", VOICE), answered("b", "aloud"))
+
+    assert [passage.answered for passage in session.history] == ["1"]
 
 
 def test_a_head_that_cannot_be_gone_back_to_moves_nothing() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from adapters.models.scripted import PROVIDER, Scripted, load
 from adapters.nats.blobs import NatsBlobs
 from adapters.nats.capabilities import Capabilities
+from adapters.nats.voice import NatsVoice
 from adapters.tools import calculator, choices, clock
 from adapters.tools.fetch import Fetch
 from adapters.tools.files import Folders
@@ -170,12 +171,13 @@ class LateMcp:
 
 def joined(kit: Kit, transport: Transport) -> Kit:
     """The kit with what comes over the bus: files, and the workers of other capabilities."""
-    workers = Capabilities(transport)
+    workers, voice = Capabilities(transport), NatsVoice(transport)
     return replace(
         kit,
         blobs=NatsBlobs(transport),
+        voice=voice,
         sources=(*kit.sources, workers),
-        closers=(workers.close, *kit.closers),
+        closers=(workers.close, voice.close, *kit.closers),
         opinions=workers.opinions,
     )
 

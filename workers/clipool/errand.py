@@ -46,6 +46,7 @@ from hub.kernel.ports import (
 )
 from hub.kernel.schema import describe
 from hub.kernel.taint import Ground
+from workers.clipool.hearing import heard
 from workers.clipool.kit import Kit
 from workers.clipool.limit import Limit
 from workers.clipool.media import spoken
@@ -182,6 +183,18 @@ class Errand:
                 logger.error("turn %s met a fault of ours", self._run.turn, exc_info=error)
                 self.feed(Failed(type(error).__name__))
 
+    async def speak(self, words: str) -> Attachment | None:
+        """The words as a voice message that the person's screen can read, where somebody can say them."""
+        voice = self._kit.voice
+        if voice is None or not words:
+            return None
+        said = await guarded(voice.speak(self._run.turn, words))
+        if isinstance(said, Media):
+            return await self._keep(said)
+        if said is not None:
+            logger.error("the answer of turn %s cannot be said aloud", self._run.turn, exc_info=said)
+        return None
+
     def feed(self, event: harness.Event) -> None:
         """Tell the harness, and do at once what takes no time."""
         is_end = isinstance(event, harness.Stop | harness.TimeUp)
@@ -232,7 +245,7 @@ class Errand:
         request = ModelRequest(
             model=agent.model,
             system=agent.system,
-            messages=await spoken(self._kit.blobs, run.scope, lines),
+            messages=await spoken(self._kit.blobs, run.scope, await self._in_words(lines)),
             tools=tuple(tool.spec for tool in self._tools.values()),
             max_tokens=agent.limits.max_tokens,
             temperature=agent.temperature,
@@ -257,6 +270,18 @@ class Errand:
             approvals=agent.approvals,
             ground=replace(self._ground, trusted=self._ground.trusted + trusted),
         )
+
+    async def _in_words(self, lines: Sequence[Line]) -> tuple[Line, ...]:
+        """The lines, the last of which may have been said aloud."""
+        if not lines:
+            return ()
+        *before, last = lines
+        said = await heard(self._kit.voice, self._kit.blobs, self._run.turn, self._run.scope, last)
+        for step in said.steps:
+            self._stage.note(step)
+        if said.notice:
+            self._stage.say(said.notice)
+        return (*before, said.line)
 
     async def _do(self, todo: list[AskModel | UseTool]) -> None:
         match todo:

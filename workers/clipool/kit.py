@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 from factory_contracts.work import AgentSpec, Opinion
 from factory_nats.circuit import CircuitBreaker
 from hub.kernel.harness import RETRY_DELAYS
-from hub.kernel.ports import Blobs, Equipped, Keeper, Model, Prices, ToolSource
+from hub.kernel.ports import Blobs, Equipped, Keeper, Model, Prices, ToolSource, Voice
 from hub.kernel.secrecy import LOOKS_ALONE, Redactor
 from workers.clipool.discretion import discreet_tool
 
@@ -78,6 +78,7 @@ class Kit:
     sources: tuple[ToolSource, ...] = ()
     keepers: tuple[Keeper, ...] = ()
     blobs: Blobs | None = None
+    voice: Voice | None = None
     closers: tuple[Callable[[], Awaitable[None]], ...] = ()
     at: Callable[[Point], None] = pass_by
     circuits: Circuits = field(default_factory=Circuits)

@@ -4,24 +4,29 @@ import asyncio
 import logging
 from asyncio import Task, TimerHandle
 from contextlib import nullcontext
+from dataclasses import replace
 from hashlib import sha256
 from typing import Protocol
 
-from factory_contracts.messages import Usage
+from factory_contracts.messages import Attachment, Usage
 from factory_contracts.trace import ModelStep, Step
 from factory_contracts.work import ApprovalWanted, Recorded, RecordReply, Requested, Run, Steer, ToolEvent
 from hub.kernel import harness
 from hub.kernel.foreign import unlabelled
 from hub.kernel.harness import End, Show
 from hub.kernel.ports import Spoken
+from workers.clipool.aloud import aloud
 from workers.clipool.discretion import discreet_step
 from workers.clipool.errand import Errand
+from workers.clipool.hearing import is_spoken
 from workers.clipool.kit import Kit
 from workers.clipool.limit import Limit
 from workers.clipool.tape import Tape, clean
 
 logger = logging.getLogger(__name__)
 
+HERE = "🔊"
+NOBODY_SPEAKS = "Nobody here can say it aloud: nobody serves `voice.tts`."
 LINE = 500
 NAME = 255
 
@@ -50,9 +55,11 @@ class Turn:
         "_desk",
         "_due",
         "_errand",
+        "_held",
         "_is_stirred",
         "_loop",
         "_redactor",
+        "_said",
         "_tape",
         "_timer",
         "_usage",
@@ -71,6 +78,9 @@ class Turn:
         self._errand = Errand(run, run.agent, kit, self, sha256(f"{run.turn}.{run.attempt}".encode()).hexdigest()[:8])
         self._redactor = kit.redactor
         self._usage = Usage()
+        # Whoever speaks is answered aloud as well.
+        self._said: list[str] | None = [] if run.lines and is_spoken(run.lines[-1]) else None
+        self._held: End | None = None
         self._cursor = 0
         self._due = 0.0
         self._is_stirred = False
@@ -93,14 +103,21 @@ class Turn:
 
     async def carry_out(self) -> None:
         """From the first model call to the end."""
+        if self.run.aloud is not None:
+            await self._read_aloud(self.run.aloud)
+            return
         await self._errand.carry_out(self.run.lines)
+        if self._held is not None:
+            self._let_go(await self._errand.speak(aloud("".join(self._said or ()))))
 
     def stop(self) -> None:
         """The person has heard enough."""
+        self._let_go(None)
         self._errand.feed(harness.Stop())
 
     def run_out(self) -> None:
         """The turn has taken as long as it may."""
+        self._let_go(None)
         self._errand.feed(harness.TimeUp())
 
     def steer(self, command: Steer) -> None:
@@ -112,6 +129,7 @@ class Turn:
     def close(self) -> None:
         """Leave off: nothing more is done or told."""
         self._errand.close()
+        self._held = None
         self._is_stirred = False
         if self._timer is not None:
             self._timer.cancel()
@@ -149,6 +167,8 @@ class Turn:
 
     def say(self, text: str) -> None:
         """More of the answer."""
+        if self._said is not None:
+            self._said.append(text)
         self._tape.say(text)
         self.stir()
 
@@ -167,7 +187,28 @@ class Turn:
         self.stir()
 
     def end(self, end: End) -> None:
-        """All is said."""
+        """All is said; what is to be heard as well is said aloud first."""
+        is_within = self.task is asyncio.current_task()
+        if self._said is not None and end.outcome == "complete" and is_within:
+            self._held = end
+        else:
+            self._end(end)
+
+    def _let_go(self, voice: Attachment | None) -> None:
+        """The end that waited for a voice."""
+        end, self._held = self._held, None
+        if end is not None:
+            self._end(end if voice is None else replace(end, attachments=(*end.attachments, voice)))
+
+    async def _read_aloud(self, words: str) -> None:
+        """Say what was answered before, and do nothing else."""
+        voice = await self._errand.speak(aloud(words))
+        # Who stopped it meanwhile has had its end.
+        if not self._tape.is_over:
+            self.say(HERE if voice else NOBODY_SPEAKS)
+            self._end(End("complete" if voice else "failed", attachments=(voice,) if voice else ()))
+
+    def _end(self, end: End) -> None:
         reference = self._errand.reference if end.reason else None
         if reference is not None:
             logger.error("turn %s failed, reference %s: %s", self.run.turn, reference, end.reason)

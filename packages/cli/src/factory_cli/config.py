@@ -7,7 +7,7 @@ settings, whose types stand where they are used. Heavy imports come late: the su
 import os
 import pwd
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
@@ -21,6 +21,8 @@ from factory_cli.home import Home
 from factory_cli.platforms import DISCORD, PLATFORMS, TELEGRAM
 from factory_cli.secret import Handed
 from factory_contracts import subjects
+from workers.image.settings import IMAGE, OFFLINE, Painter
+from workers.voice.settings import ESPEAK, STT, TTS, Ear, Local, Mouth, Program, Server, wrong_command
 
 LOCAL_PLATFORM = "cli"
 LOCAL_BOT = "main"
@@ -36,6 +38,8 @@ Style = Literal["entities", "rich", "plain"]
 PERS: tuple[Per, ...] = ("everyone", "user", "scope", "agent", "bot")
 PERIODS: tuple[Period, ...] = ("day", "month", "ever")
 CURRENCIES = ("USD",)
+MOUTHS = ("espeak", "command", "openai")
+EARS = ("openai", "whisper")
 STREAMS: tuple[Stream, ...] = ("edit", "draft")
 STYLES: tuple[Style, ...] = ("entities", "rich", "plain")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -43,9 +47,10 @@ MOST_ATTEMPTS = 100
 MOST_CLIPOOLS = 64
 
 # Who is on the bus beside those whom the file names.
-_OURS = (subjects.HUB, subjects.READER, subjects.ERASER)
+_OURS = (subjects.HUB, subjects.READER, subjects.ERASER, subjects.ASKER)
 _NAME = re.compile(r"[a-z0-9_-]{1,32}")
 _HEADER = re.compile(r"[A-Za-z0-9_-]{1,256}")
+_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]{0,99}")
 _SNOWFLAKE = re.compile(r"[0-9]{1,20}")
 
 
@@ -134,6 +139,21 @@ class Worker:
 
 
 @dataclass(frozen=True, slots=True)
+class Voice:
+    """By what is spoken and heard, as far as it is."""
+
+    mouth: Mouth | None = None
+    ear: Ear | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """By what pictures are made; codes, cards and charts need nobody."""
+
+    painter: Painter | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Budget:
     """So many dollars for each of so many, in each period."""
 
@@ -180,6 +200,8 @@ class Configuration:
     prices: Mapping[str, tuple[Decimal, ...]] = field(default_factory=lambda: MappingProxyType({}))
     routes: Mapping[str, Route] = field(default_factory=lambda: MappingProxyType({}))
     workers: tuple[Worker, ...] = ()
+    voice: Voice = Voice()
+    image: Image | None = None
     telegram: Telegram = Telegram()
     discord: Discord = Discord()
 
@@ -375,7 +397,9 @@ def understood(top: Table) -> Configuration:
         if bot.platform in PLATFORMS:
             _alone(table, bot, bots)
         bots.append(bot)
+    voice, image = _voice(top), _image(top)
     taken = [bot.identity for bot in (Bot(LOCAL_PLATFORM, LOCAL_BOT), *bots)]
+    taken += [worker.name for worker in own_workers(voice, image)]
     configuration = Configuration(
         tuple(bots),
         max_pools,
@@ -384,6 +408,8 @@ def understood(top: Table) -> Configuration:
         _prices(top),
         _routes(top),
         _workers(top, taken),
+        voice,
+        image,
         _telegram(top),
         _discord(top),
     )
@@ -395,6 +421,22 @@ def clipools_of(configuration: Configuration) -> tuple[str, ...]:
     """The CliPool workers by name; the first has the name of all."""
     more = (f"{subjects.CLIPOOL}-{number}" for number in range(2, configuration.clipools + 1))
     return (subjects.CLIPOOL, *more)
+
+
+def workers_of(configuration: Configuration) -> tuple[Worker, ...]:
+    """Everybody who serves a capability: ours, and those whom the file names."""
+    return (*own_workers(configuration.voice, configuration.image), *configuration.workers)
+
+
+def keys(names: Iterable[str]) -> dict[str, str]:
+    """The secrets of these names, each of which must be there."""
+    every, found = variables_of(os.environ, Path.cwd()), dict[str, str]()
+    for name in names:
+        one = secret.find(every, name)
+        if one is None:
+            raise BadConfiguration("environment", None, name, "is not set, and a server is to be asked with it")
+        found[name] = one.value
+    return found
 
 
 def bots_of(configuration: Configuration) -> tuple[Bot, ...]:
@@ -503,6 +545,66 @@ def _address(table: Table, key: str, default: str | None, *schemes: str) -> str:
     if wrong := wrong_address(address, *schemes):
         raise table.wrong(key, wrong)
     return address.rstrip("/")
+
+
+def own_workers(voice: Voice, image: Image | None) -> tuple[Worker, ...]:
+    """The workers that come with the program, as far as they are switched on."""
+    names = [TTS] * (voice.mouth is not None) + [STT] * (voice.ear is not None)
+    if image is not None:
+        names += [*OFFLINE, *([IMAGE] if image.painter is not None else [])]
+    return tuple(Worker(name.replace(".", "-"), name) for name in names)
+
+
+def _voice(top: Table) -> Voice:
+    table = top.table("voice")
+    voice = Voice(
+        _mouth(table.table("tts")) if "tts" in table else None, _ear(table.table("stt")) if "stt" in table else None
+    )
+    table.asked |= {"tts", "stt"}
+    table.done()
+    return voice
+
+
+def _mouth(table: Table) -> Mouth:
+    engine = table.one_of("engine", MOUTHS, "espeak")
+    voice = table.text("voice", "en" if engine == "espeak" else "")
+    made: Mouth
+    if engine == "openai":
+        made = _server(table, voice or "alloy")
+    else:
+        made = Program(table.texts("command", may_repeat=True) if engine == "command" else ESPEAK, voice)
+        if wrong := wrong_command(made.command):
+            raise table.wrong("command", wrong)
+    table.done()
+    return made
+
+
+def _ear(table: Table) -> Ear:
+    engine = table.one_of("engine", EARS, None)
+    ear = _server(table) if engine == "openai" else Local(table.text("model"))
+    table.done()
+    return ear
+
+
+def _server(table: Table, voice: str = "") -> Server:
+    return Server(_address(table, "base_url", None, "http", "https"), table.text("model"), _key(table), voice)
+
+
+def _image(top: Table) -> Image | None:
+    table = top.table("image")
+    painter = None
+    if "base_url" in table or "model" in table:
+        painter = Painter(_address(table, "base_url", None, "http", "https"), table.text("model"), _key(table))
+    table.done()
+    return Image(painter) if "image" in top else None
+
+
+def _key(table: Table) -> str:
+    """The name of a variable; a key itself has no place in the file."""
+    name = table.text("key", "")
+    if name and not _VARIABLE.fullmatch(name):
+        raise table.wrong("key", "must be the name of a variable that holds the key, like OPENAI_API_KEY")
+    return name
 
 
 def _workers(top: Table, others: Sequence[str]) -> tuple[Worker, ...]:

@@ -7,6 +7,7 @@ import typer
 
 from factory_cli import (
     agents,
+    asking,
     bus,
     diagnosis,
     fleet,
@@ -42,6 +43,7 @@ app.command(rich_help_panel=_MAIN)(usage.usage)
 app.add_typer(policy.app, name="policy", rich_help_panel=_MAIN)
 app.add_typer(serving.app, name="tools", rich_help_panel=_MAIN)
 app.command(rich_help_panel=_MAIN)(fleet.workers)
+app.command(rich_help_panel=_MAIN)(asking.ask)
 app.command(rich_help_panel=_MAIN)(processes.hub)
 app.command(rich_help_panel=_MAIN)(workers.worker)
 app.command(rich_help_panel=_MAIN, short_help="The spoke of one platform.")(processes.adapter)

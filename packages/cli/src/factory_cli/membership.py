@@ -46,7 +46,7 @@ def members(configuration: config.Configuration) -> tuple[Member, ...]:
     bots = config.bots_of(configuration)
     stores = [subjects.blobs(bot.platform, bot.bot_id) for bot in bots]
     clipools = config.clipools_of(configuration)
-    workers = [(one.capability, one.name) for one in configuration.workers]
+    workers = [(one.capability, one.name) for one in config.workers_of(configuration)]
     large = list(dict.fromkeys(subjects.store(capability) for capability, _ in workers))
     return (
         Member(
@@ -69,9 +69,14 @@ def members(configuration: config.Configuration) -> tuple[Member, ...]:
             for bot in bots
         ),
         *(
+            (Member(subjects.ASKER, subjects.asker_permissions(*workers), subjects.store_permissions(*large)),)
+            if workers
+            else ()
+        ),
+        *(
             Member(
                 name,
-                subjects.worker_permissions(capability, name, *clipools),
+                subjects.worker_permissions(capability, name, *clipools, subjects.ASKER),
                 subjects.store_permissions(subjects.store(capability)),
             )
             for capability, name in workers

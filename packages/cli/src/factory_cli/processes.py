@@ -102,6 +102,46 @@ def clipool(called: str, home: Path | None, agents: Path | None, under: int | No
         raise typer.Exit(status)
 
 
+def service(name: str, home: Path | None, under: int | None) -> None:
+    """The worker that hears and speaks, or the one that makes pictures."""
+    with told():
+        begin(under)
+        from factory_cli import membership, services
+        from hub.kernel.secrecy import Redactor
+
+        wanted = services.SERVICES[name]
+        where, environment = surroundings(home)
+        configuration = config.load(where.configuration)
+        if wanted not in services.wanted(configuration):
+            raise Failed(f"{where.configuration} has no table {wanted.tables}, so there is nothing to serve")
+        identities = {
+            worker.capability: membership.identity(where, configuration, worker.name)
+            for worker in config.own_workers(configuration.voice, configuration.image)
+            if worker.capability in wanted.capabilities
+        }
+        url, variables = environment.nats_url or DEFAULT_URL, config.keys(services.keys(configuration, wanted))
+        seeds = (seed for one in identities.values() for seed in membership.seeds(one))
+        known = (*config.secrets(environment.nats_url), *variables.values(), *seeds)
+        privacy.report(environment.log_level, Redactor.of(known).redact)
+        try:
+            if name == services.VOICE:
+                from workers.voice import composition as voice
+
+                said = configuration.voice
+                status = voice.run(
+                    voice.VoiceSettings(url, said.mouth, said.ear, identities, variables, patience=PATIENCE)
+                )
+            else:
+                from workers.image import composition as image
+
+                painter = None if configuration.image is None else configuration.image.painter
+                status = image.run(image.ImageSettings(url, painter, identities, variables, patience=PATIENCE))
+        except ImportError as error:
+            missing = error.name or "something"
+            raise Failed(f"{missing} is not installed; type: pip install 'factory-chat[{wanted.extra}]'") from None
+        raise typer.Exit(status)
+
+
 def adapter(
     name: Annotated[str, typer.Argument(metavar="NAME", help=f"The platform: {_ADAPTERS}.")],
     bot: Annotated[str | None, typer.Option("--bot", metavar="ID", help="Which bot of it alone.")] = None,

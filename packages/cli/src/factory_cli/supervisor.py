@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from factory_cli import config, joining, locks, privacy, spokes, state
+from factory_cli import config, joining, locks, privacy, services, spokes, state
 from factory_cli.document import BadConfiguration
 from factory_cli.home import Home
 from factory_contracts import subjects
@@ -58,6 +58,7 @@ class Child:
     command: tuple[str, ...]
     lock: int
     platform: str | None = None
+    is_beside: bool = False
     process: asyncio.subprocess.Process | None = None
     starts: int = 0
     is_standby: bool = False
@@ -82,6 +83,7 @@ class Supervisor:
         self._hub: Child | None = None
         self._others: tuple[Child, ...] = ()
         self._spokes = _runnable(plan.home, configuration)
+        self._services = services.wanted(configuration)
 
     async def run(self) -> int:
         """Start, keep, and end everything. The exit status."""
@@ -89,7 +91,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self._end.set)
         clipools = config.clipools_of(self._configuration)
-        names = (subjects.HUB, *clipools, *(spoke.name for spoke in self._spokes))
+        names = (subjects.HUB, *clipools, *(one.name for one in self._spokes), *(one.name for one in self._services))
         self._end_orphans(names)
         if self._plan.nats_url is None:
             self._choose_port()
@@ -100,6 +102,7 @@ class Supervisor:
                 for name in clipools
             ),
             *(self._child(spoke.name, spoke.command, spoke.platform) for spoke in self._spokes),
+            *(self._child(one.name, ("worker", one.name), is_beside=True) for one in self._services),
         )
         async with asyncio.TaskGroup() as group:
             tasks = {child.name: group.create_task(self._keep(child)) for child in (self._hub, *self._others)}
@@ -130,12 +133,14 @@ class Supervisor:
         self._port = _port_like(before.url if before is not None and before.is_embedded else "")
         self._url = f"nats://127.0.0.1:{self._port}"
 
-    def _child(self, name: str, command: tuple[str, ...], platform: str | None = None) -> Child:
+    def _child(
+        self, name: str, command: tuple[str, ...], platform: str | None = None, *, is_beside: bool = False
+    ) -> Child:
         lock = locks.take(self._home.run / f"{name}.lock")
         if lock is None:
             raise GaveUp(f"{self._home.run / name}.lock is held by a process that it does not name; end it by hand")
         home = ("--home", str(self._home.path), "--under", str(os.getpid()))
-        return Child(name, (*joining.PYTHON, "factory_cli", *command, *home), lock, platform)
+        return Child(name, (*joining.PYTHON, "factory_cli", *command, *home), lock, platform, is_beside)
 
     async def _keep(self, child: Child) -> None:
         loop = asyncio.get_running_loop()
@@ -157,10 +162,10 @@ class Supervisor:
                     f"{child.name} died {len(child.deaths)} times in {WINDOW:.0f} s, at last with "
                     f"{_spelled(status)}; {log} ends with: {last}"
                 )
-                if child.platform is None:
+                if child.platform is None and not child.is_beside:
                     self._give_up(why)
                     return
-                # What a platform does to its spoke is no reason to end what others talk with.
+                # What a platform does to its spoke is no reason to end what others talk with, nor is a mute voice.
                 logger.error("%s; it is started again in %.0f s", why, REST)
                 child.deaths.clear()
                 self._tell()

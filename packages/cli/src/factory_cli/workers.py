@@ -6,15 +6,15 @@ from typing import Annotated
 
 import typer
 
-from factory_cli import config, joining, privacy
+from factory_cli import config, joining, privacy, services
 from factory_cli.amendment import NotAmended, name_worker
 from factory_cli.config import Configuration, Worker
 from factory_cli.console import AgentsOption, Failed, HomeOption, UnderOption, run, surroundings, told
 from factory_cli.home import write_atomically
-from factory_cli.processes import DEFAULT_URL, begin, clipool
+from factory_cli.processes import DEFAULT_URL, begin, clipool, service
 from factory_contracts import subjects
 
-_WAYS = "./FILE.py | clipool | add NAME CAPABILITY | new NAME"
+_WAYS = "./FILE.py | clipool | voice | image | add NAME CAPABILITY | new NAME"
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 _WORKER = '''\
@@ -60,6 +60,8 @@ def worker(
     match words:
         case [subjects.CLIPOOL]:
             clipool(called or subjects.CLIPOOL, home, agents, under)
+        case [name] if name in services.SERVICES:
+            service(name, home, under)
         case ["add", name, capability]:
             with told():
                 _add(name, capability, home)
@@ -76,7 +78,7 @@ def worker(
 def _serve(file: Path, called: str | None, home: Path | None, under: int | None) -> None:
     """Serve what the file declares, under the name of a worker that may."""
     if file.suffix != ".py":
-        raise Failed(f"no worker {str(file)!r}: name its file, or {subjects.CLIPOOL}")
+        raise Failed(f"no worker {str(file)!r}: name its file, or {subjects.CLIPOOL}, voice or image")
     from factory_cli import membership
     from factory_nats.loading import NoWorker, load
     from factory_nats.process import leave

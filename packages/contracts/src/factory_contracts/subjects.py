@@ -23,6 +23,9 @@ CLIPOOL = "clipool"
 HUB = "hub"
 READER = "reader"
 ERASER = "eraser"
+ASKER = "asker"
+SPEAKING = "voice.tts"
+HEARING = "voice.stt"
 
 _NAME = re.compile(r"[a-z0-9_-]{1,32}")
 _WORKER = re.compile(r"[a-z0-9_-]{1,64}")
@@ -313,7 +316,8 @@ def spoke_permissions(platform: str, bot_id: str) -> Permissions:
 def clipool_permissions(worker: str, *asked: tuple[str, str]) -> Permissions:
     """A CliPool worker hears its own commands and speaks in its own name; its word goes to the hub's inbox alone.
 
-    It hears of the workers of other capabilities and asks them, each named by capability and worker.
+    It hears of the workers of other capabilities and asks them, each named by capability and worker. For voices it
+    always listens, since a person may speak before anybody is there who hears.
     """
     return Permissions(
         publish=(
@@ -326,8 +330,16 @@ def clipool_permissions(worker: str, *asked: tuple[str, str]) -> Permissions:
         subscribe=(
             clipool_command(worker),
             clipool_hello(),
-            *dict.fromkeys(heartbeats(capability) for capability, _ in asked),
+            *dict.fromkeys(heartbeats(capability) for capability in (HEARING, SPEAKING, *(one for one, _ in asked))),
         ),
+    )
+
+
+def asker_permissions(*asked: tuple[str, str]) -> Permissions:
+    """The command asks workers for the person who types it, each named by capability and worker."""
+    return Permissions(
+        publish=tuple(request(capability, other) for capability, other in asked),
+        subscribe=tuple(dict.fromkeys(heartbeats(capability) for capability, _ in asked)),
     )
 
 

@@ -620,6 +620,7 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
             person="cli:zoe",
             tainted=True,
             known_calls=(KnownCall(call="c1", outcome="ok", content="done", attachments=(_ATTACHMENT,)),),
+            aloud="hi",
         ),
         Resume(turn=TURN, epoch=EPOCH, partition=5, attempt=2, start=3),
         Stop(turn=TURN, epoch=EPOCH, partition=5),

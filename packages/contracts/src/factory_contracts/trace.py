@@ -55,6 +55,11 @@ class ToolStep(Part):
 Step = Annotated[ModelStep | ToolStep, Field(discriminator="kind")]
 
 
+def hearing(blob: str) -> str:
+    """The call by which the voice message that lies under this name was written down."""
+    return f"hear-{blob[:32]}"
+
+
 def excerpt(text: str) -> str:
     """The text, or its beginning and its end where it is long, with a mark between them."""
     if len(text) <= MAX_EXCERPT:

@@ -145,6 +145,7 @@ class Run(_Command):
     With an instance it is meant for that life of the worker, and any other one does not know it. It begins `tainted`
     where its lines hold what strangers wrote, or what came from elsewhere in an earlier turn. A `person` is named where
     who speaks is one with others: "platform:user".
+    Where there is something to be said `aloud`, that is all that is done.
     """
 
     kind: Literal["run"] = "run"
@@ -158,6 +159,7 @@ class Run(_Command):
     pace_ms: Count = 250
     tainted: bool | None = None
     known_calls: tuple[KnownCall, ...] = ()
+    aloud: Answer | None = None
 
 
 class Resume(_Command):

@@ -1,0 +1,104 @@
+"""The workers that come with the program are switched on by the file, and asked by whoever types."""
+
+import json
+import sys
+
+import pytest
+
+from tests.cli.installation import Factory, until
+
+# So often it is started before it is left alone.
+LIVES = 6
+BEEP = """
+import sys, wave
+with wave.open(sys.argv[1], "wb") as file:
+    file.setparams((1, 2, 22050, 0, "NONE", ""))
+    file.writeframes(bytes(4410) * len(sys.stdin.read()))
+"""
+
+
+@pytest.fixture
+def studio(factory: Factory) -> Factory:
+    """A home that draws and speaks."""
+    factory.home.mkdir(parents=True, exist_ok=True)
+    command = json.dumps([sys.executable, "-c", BEEP, "{out}"])
+    (factory.home / "factory.toml").write_text(f'[image]\n[voice.tts]\nengine = "command"\ncommand = {command}\n')
+    return factory
+
+
+def served(factory: Factory) -> set[str]:
+    """Which capabilities are served."""
+    done = factory.run("workers", "--json")
+    return {row["capability"] for row in json.loads(done.stdout or "[]") if row["state"] == "serves"}
+
+
+def test_a_person_asks_the_workers_that_the_program_runs(studio: Factory) -> None:
+    studio.up()
+    until(lambda: {"voice.tts", "image.qr", "image.chart"} <= served(studio), "workers that serve")
+
+    said = studio.run("ask", "voice.tts", "Good morning", "--out", "said.ogg")
+    drawn = studio.run("ask", "image.qr", "https://example.org", "--json")
+    series = '[{"name": "5", "values": [1, 2]}]'
+    chart = studio.run("ask", "image.chart", "--arg", f"series={series}", "--arg", "title=5")
+    again = studio.run("ask", "image.chart", "--arg", f"series={series}")
+    wrong = studio.run("ask", "image.chart", "--arg", "colour=red")
+    unable = studio.run("ask", "image.chart", "--arg", "kind=pie", "--arg", 'series=[{"values": [-1]}]')
+
+    folder = studio.folder
+    assert (said.returncode, said.stdout) == (0, "said.ogg\n"), said.stderr
+    assert (folder / "said.ogg").read_bytes()[:4] == b"OggS"
+    assert json.loads(drawn.stdout) == {"text": "The code is drawn.", "files": ["qr.png"]}
+    assert (folder / "qr.png").read_bytes().startswith(b"\x89PNG")
+    assert (chart.stdout.splitlines()[-1:], again.stdout.splitlines()[-1:]) == (["chart.png"], ["chart (2).png"])
+    assert (wrong.returncode, "there is no detail 'colour'; there is: kind, title" in wrong.stderr) == (1, True)
+    assert (unable.returncode, unable.stderr.startswith("factory: A pie has one series")) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("toml", "arguments", "said"),
+    [
+        ("", ("ask", "image.qr", "x"), "nothing runs on"),
+        ("", ("worker", "voice"), "has no table [voice.tts] or [voice.stt]"),
+        (
+            "[voice.stt]\nengine = 'openai'\nbase_url = 'http://127.0.0.1:1'\nmodel = 'm'\nkey = 'NO_SUCH_KEY'\n",
+            ("worker", "voice"),
+            "NO_SUCH_KEY: is not set, and a server is to be asked with it",
+        ),
+        (
+            "[voice.stt]\nengine = 'whisper'\nmodel = '/models/base'\n",
+            ("worker", "voice"),
+            "faster_whisper is not installed; type: pip install 'factory-chat[whisper]'",
+        ),
+    ],
+)
+def test_what_is_missing_is_said_in_a_sentence(
+    factory: Factory, toml: str, arguments: tuple[str, ...], said: str
+) -> None:
+    factory.home.mkdir(parents=True, exist_ok=True)
+    (factory.home / "factory.toml").write_text(toml)
+
+    done = factory.run(*arguments)
+
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_who_may_not_serve_is_not_asked(studio: Factory) -> None:
+    studio.up()
+
+    done = studio.run("ask", "poster", "x")
+
+    assert done.returncode == 1
+    assert "nobody may serve 'poster' here; there is: voice.tts, image.qr, image.card, image.chart" in done.stderr
+
+
+def test_a_voice_that_cannot_be_had_ends_nothing_else(factory: Factory) -> None:
+    factory.home.mkdir(parents=True, exist_ok=True)
+    (factory.home / "factory.toml").write_text("[voice.stt]\nengine = 'whisper'\nmodel = '/nowhere'\n")
+    running = factory.start("up")
+
+    until(lambda: factory.state() and factory.state()["children"]["voice"]["starts"] == LIVES, "a voice that dies")
+    until(lambda: "clipool" in served(factory), "a worker that goes on")
+
+    assert running.poll() is None
