@@ -75,7 +75,7 @@ def test_what_is_a_workers_only_it_and_the_hub_say_and_hear() -> None:
         assert senders(subjects.heartbeat(subjects.CLIPOOL, worker)) == {worker}
     for capability, worker in WORKERS:
         assert senders(subjects.heartbeat(capability, worker)) == {worker}
-        assert senders(subjects.request(capability, worker)) == set(CLIPOOLS)
+        assert senders(subjects.request(capability, worker)) == {*CLIPOOLS, subjects.ASKER}
         assert listeners(subjects.request(capability, worker)) == {worker}
     assert senders(subjects.heartbeat(subjects.HUB, subjects.HUB)) == {"hub"}
     assert senders(subjects.clipool_hello()) == {"hub"}
@@ -84,7 +84,7 @@ def test_what_is_a_workers_only_it_and_the_hub_say_and_hear() -> None:
 def test_into_an_inbox_only_the_one_whose_answer_is_awaited_may_send() -> None:
     asks = {(spoke, "hub") for spoke in SPOKES}
     asks |= {("hub", worker) for worker in CLIPOOLS} | {(worker, "hub") for worker in CLIPOOLS}
-    asks |= {(clipool, worker) for clipool in CLIPOOLS for _, worker in WORKERS}
+    asks |= {(one, worker) for one in (*CLIPOOLS, subjects.ASKER) for _, worker in WORKERS}
 
     for asker in MEMBERS:
         for responder in (*MEMBERS, "$", "stranger"):
