@@ -45,6 +45,7 @@ OTHERS = (
     *("$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST", "$JS.API.ACCOUNT.PURGE.APP"),
     *("$JS.API.META.LEADER.STEPDOWN", "$JS.ACK.TURNS.c.1.1.1.1.1", "$JS.FC.TURNS.c.x"),
     *("$SYS.REQ.SERVER.PING", "$SYS.REQ.ACCOUNT.APP.INFO", "$SYS.ACCOUNT.APP.CONNECT", USER_INFO),
+    *("$SYS.ACCOUNT.APP.DISCONNECT", "$SYS.ACCOUNT.BUS.CONNECT", "$SYS.ACCOUNT.BUS.x", subjects.departures()),
     *("$SRV.PING", "_R_.abc.def", "_INBOX.abc", "x", subjects.ROOT, f"{subjects.ROOT}.x", f"{subjects.ROOT}.x.y.z"),
 )
 BROAD = (
@@ -94,7 +95,8 @@ def may_publish(key: str, subject: str) -> bool:
 
 def may_subscribe(key: str, subject: str) -> bool:
     """What the table says, and everybody's own inbox."""
-    return any(covers(one, subject) for one in (*GRANTS[key].subscribe, f"{inbox_prefix(OWNERS[key])}.>"))
+    may = GRANTS[key]
+    return any(covers(one, subject) for one in (*may.subscribe, *may.tidings, f"{inbox_prefix(OWNERS[key])}.>"))
 
 
 @dataclass(slots=True)

@@ -82,7 +82,7 @@ def show_permissions(home: HomeOption = None, is_json: JsonOption = False) -> No
                     "key": key,
                     "place": may.place,
                     "publish": may.publish,
-                    "subscribe": may.subscribe,
+                    "subscribe": (*may.subscribe, *may.tidings),
                 }
                 for member in listed
                 for key, may in member.grants
@@ -93,7 +93,7 @@ def show_permissions(home: HomeOption = None, is_json: JsonOption = False) -> No
     for member in listed:
         for key, may in member.grants:
             rows += [(key, may.place, "publish", subject) for subject in may.publish]
-            rows += [(key, may.place, "subscribe", subject) for subject in may.subscribe]
+            rows += [(key, may.place, "subscribe", subject) for subject in (*may.subscribe, *may.tidings)]
     say_table(rows)
 
 

@@ -30,7 +30,8 @@ class Member:
     def users(self, public_key: OfKey) -> tuple[User, ...]:
         """What a server is told about it."""
         return tuple(
-            User(self.identity, public_key(key), may.publish, may.subscribe, may.place) for key, may in self.grants
+            User(self.identity, public_key(key), may.publish, (*may.subscribe, *may.tidings), may.place)
+            for key, may in self.grants
         )
 
     def proves(self, seed: OfKey) -> Identity:

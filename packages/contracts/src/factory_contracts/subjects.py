@@ -53,11 +53,15 @@ Place = Literal["bus", "streams", "apart"]
 
 @dataclass(frozen=True, slots=True)
 class Permissions:
-    """What one connection of an identity may publish and subscribe to, beside its own inbox."""
+    """What one connection of an identity may publish and subscribe to, beside its own inbox.
+
+    The `tidings` are what it may hear too, and does without where a server does not tell them.
+    """
 
     publish: tuple[str, ...]
     subscribe: tuple[str, ...] = ()
     place: Place = "bus"
+    tidings: tuple[str, ...] = ()
 
 
 def platform_token(value: str) -> str:
@@ -211,6 +215,11 @@ def clipool_hello() -> str:
     return f"{ROOT}.{CLIPOOL}.hello"
 
 
+def departures() -> str:
+    """Where the server tells whose connection to the bus has ended."""
+    return "$SYS.ACCOUNT.BUS.DISCONNECT"
+
+
 def plane(name: str) -> tuple[str, ...]:
     """The wildcards that cover one plane."""
     return _PLANES[name]
@@ -262,6 +271,7 @@ def hub_permissions(*askers: str) -> Permissions:
             *plane("record"),
             *plane("heartbeat"),
         ),
+        tidings=(departures(),),
     )
 
 

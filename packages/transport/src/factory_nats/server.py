@@ -49,6 +49,7 @@ STOP_TIMEOUT: Final = 5.0
 # The names of accounts stand in the paths of what is stored, so that they cannot be changed any more.
 STREAMS: Final = "APP"
 BUS: Final = "BUS"
+SYSTEM: Final = "SYS"
 
 CONFIG: Final = "nats-server.conf"
 
@@ -93,11 +94,20 @@ def render_config(
         "}",
     ]
     if users or system_users:
-        lines += ["system_account: SYS", "accounts {", *_account("SYS", system_users), *_accounts(users), "}"]
+        told = _told(users)
+        exports = _exports("stream", {subject: [BUS] for subject in told})
+        lines += ["system_account: SYS", "accounts {", *_account(SYSTEM, system_users, *exports)]
+        lines += [*_accounts(users, told), "}"]
     return "\n".join(lines) + "\n"
 
 
-def _accounts(users: Sequence[User]) -> list[str]:
+def _told(users: Iterable[User]) -> list[str]:
+    """What those who talk may hear of the server itself: that and nothing else comes to the bus."""
+    heard = (one for user in users if user.account == "bus" for one in user.subscribe or ())
+    return list(dict.fromkeys(one for one in heard if one.startswith(f"${SYSTEM}.")))
+
+
+def _accounts(users: Sequence[User], told: Sequence[str]) -> list[str]:
     apart = [user for user in users if user.account == "apart"]
     asked = _wanted((user.identity, user.publish) for user in apart)
     heard = _wanted((user.identity, user.subscribe) for user in apart)
@@ -105,7 +115,8 @@ def _accounts(users: Sequence[User]) -> list[str]:
     lines = _account(STREAMS, streams, "    jetstream: enabled", *_exports("service", asked))
     talking = [user for user in users if user.account == "bus"]
     if talking or heard:
-        lines += _account(BUS, talking, *_exports("stream", heard))
+        imports = _listed_imports(("stream", SYSTEM, one) for one in told)
+        lines += _account(BUS, talking, *_exports("stream", heard), *imports)
     for user in apart:
         lines += _account(_apart(user.identity), [user], *_imports(user))
     return lines
@@ -145,6 +156,10 @@ def _exports(kind: str, wanted: Mapping[str, Sequence[str]]) -> list[str]:
 def _imports(user: User) -> list[str]:
     wishes = [("service", STREAMS, one) for one in user.publish or ()]
     wishes += [("stream", BUS, one) for one in user.subscribe or ()]
+    return _listed_imports(wishes)
+
+
+def _listed_imports(wishes: Iterable[tuple[str, str, str]]) -> list[str]:
     lines = [f"      {{ {kind}: {{ account: {of}, subject: {json.dumps(one)} }} }}" for kind, of, one in wishes]
     return ["    imports: [", *lines, "    ]"] if lines else []
 
