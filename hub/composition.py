@@ -17,7 +17,7 @@ from adapters.nats.outbound import NatsOutbox
 from adapters.nats.readiness import NatsReadiness
 from adapters.nats.stores import CapabilityStores
 from factory_contracts import subjects
-from factory_nats.connect import Identity, connect
+from factory_nats.connect import Identity, connect, public_key
 from factory_nats.result import Err
 from factory_nats.transport import Transport
 from hub.delivery import Deliveries
@@ -66,8 +66,15 @@ async def serve(
     """Reign until told to stop (0), until another hub takes over (75), or until the bus sends this one away (1)."""
     stop = stop or asyncio.Event()
     fenced, lost = asyncio.Event(), asyncio.Event()
+    # The server tells whose connection ends by its name, and no two lives of hubs have the same.
+    name = f"hub-{secrets.token_hex(4)}"
     connected = await connect(
-        settings.nats_url, settings.identity, patience=PATIENCE, until=stop, on_closed=lambda why: lost.set()
+        settings.nats_url,
+        settings.identity,
+        name=name,
+        patience=PATIENCE,
+        until=stop,
+        on_closed=lambda why: lost.set(),
     )
     if isinstance(connected, Err):
         if stop.is_set():
@@ -76,7 +83,7 @@ async def serve(
         return LOST
     transport = connected.value
     try:
-        return await _reign(settings, transport, stop, fenced, lost, at)
+        return await _reign(settings, transport, name, stop, fenced, lost, at)
     finally:
         await transport.close()
 
@@ -84,13 +91,14 @@ async def serve(
 async def _reign(
     settings: HubSettings,
     transport: Transport,
+    name: str,
     stop: asyncio.Event,
     fenced: asyncio.Event,
     lost: asyncio.Event,
     at: Callable[[str], None],
 ) -> int:
-    name = f"hub-{secrets.token_hex(4)}"
-    readiness = NatsReadiness(transport, name, fenced.set)
+    seed = settings.identity.seed
+    readiness = NatsReadiness(transport, name, fenced.set, user=None if seed is None else public_key(seed))
     log = JetStreamLog(transport, name, at=at)
     clipool = NatsCliPool(transport, log.epoch, log.reigns)
     inbound = NatsInbound(transport, at=at)
@@ -124,14 +132,16 @@ async def _reign(
 
     async def begin() -> None:
         await readiness.listen()
-        if settings.standby:
-            logger.info("standing by")
-            await readiness.wait_for_silence()
         await log.create()
         for policy in settings.policies:
             await files.create(policy.platform, policy.bot_id)
         await large.open()
-        await log.take_over(time.time())
+        is_ours = False
+        while not is_ours:
+            if settings.standby:
+                logger.info("standing by")
+                await readiness.wait_for_end(await log.owner(0))
+            is_ours = await log.take_over(time.time(), yields=settings.standby)
         await people.restore()
         await clipool.start()
         await inbound.open(hub.answer, fenced.set)

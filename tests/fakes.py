@@ -242,9 +242,10 @@ class FakeLog:
     async def create(self) -> None:
         pass
 
-    async def take_over(self, now: float) -> None:
+    async def take_over(self, now: float) -> bool:
         self._first_epoch = self._stream.take_over()
         self._known = self._stream.sequence
+        return True
 
     async def append(self, key: RoutingKey, records: Sequence[Record], *, is_urgent: bool = True) -> tuple[Logged, ...]:
         first = await self._stream.store(self._first_epoch, key, records)

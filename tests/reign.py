@@ -1,15 +1,20 @@
 """A hub in a process of its own, for tests that freeze it or kill it: `python -m tests.reign URL [--standby]`.
 
-With `--die-at POINT` it kills itself when it comes to the point, with `--die-at POINT HITS` when it does so again.
+With `--die-at POINT` it kills itself when it comes to the point, with `--die-at POINT HITS` when it does so again. With
+`--as FILE` it shows the keys that lie there.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import json
+import logging
 import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from factory_nats.connect import Identity
 from hub.composition import HubSettings, serve
@@ -20,13 +25,14 @@ from hub.kernel.routing import Binding, Bindings
 PLATFORM = "paper"
 BOT = "desk"
 MUCH = 1_000_000
+ANYBODY = Identity("hub")
 
 
-def settings(url: str, *, standby: bool = False) -> HubSettings:
+def settings(url: str, *, standby: bool = False, identity: Identity = ANYBODY) -> HubSettings:
     """One agent, one bot, everybody may speak."""
     return HubSettings(
         nats_url=url,
-        identity=Identity("hub"),
+        identity=identity,
         bindings=Bindings({"alice": Agent("alice", "scripted")}, (Binding("alice"),)),
         policies=(
             BotPolicy(
@@ -35,6 +41,18 @@ def settings(url: str, *, standby: bool = False) -> HubSettings:
         ),
         standby=standby,
     )
+
+
+def keep(identity: Identity, file: Path) -> None:
+    """Leave a hub's keys where its process finds them."""
+    store = identity.store
+    file.write_text(json.dumps([identity.seed, store.seed if store is not None else None]))
+
+
+def kept(file: Path) -> Identity:
+    """Whoever shows the keys that lie there."""
+    own, store = json.loads(file.read_text())
+    return Identity("hub", own, store=Identity("hub", store))
 
 
 def death_at(fatal: str, hits: int) -> Callable[[str], None]:
@@ -49,9 +67,26 @@ def death_at(fatal: str, hits: int) -> Callable[[str], None]:
     return at
 
 
+def main(arguments: list[str]) -> int:
+    """The hub's exit status."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("url")
+    parser.add_argument("--standby", action="store_true")
+    parser.add_argument("--die-at", nargs="+", default=[])
+    parser.add_argument("--as", type=Path, dest="file")
+    given = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO)
+    *words, hits = given.die_at if given.die_at and given.die_at[-1].isdigit() else (*given.die_at, "1")
+    seam = death_at(" ".join(words), int(hits)) if words else lambda point: None
+    identity = kept(given.file) if given.file is not None else ANYBODY
+    stop = asyncio.Event()
+
+    async def reign() -> int:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+        return await serve(settings(given.url, standby=given.standby, identity=identity), stop, at=seam)
+
+    return asyncio.run(reign())
+
+
 if __name__ == "__main__":
-    url, *options = sys.argv[1:]
-    _, _, told = " ".join(options).partition("--die-at ")
-    point, _, hits = told.rpartition(" ") if told[-1:].isdigit() else (told, "", "1")
-    seam = death_at(point, int(hits)) if told else lambda point: None
-    sys.exit(asyncio.run(serve(settings(url, standby="--standby" in options), at=seam)))
+    sys.exit(main(sys.argv[1:]))

@@ -88,8 +88,11 @@ class JetStreamLog:
         """Make the stream exist; nobody but the hub may."""
         await _until_answered(lambda: self._transport.ensure_stream(CONFIG))
 
-    async def take_over(self, now: float) -> None:
-        """Begin this hub's reign over every partition: one atomic batch of epoch records."""
+    async def take_over(self, now: float, *, yields: bool = False) -> bool:
+        """Begin this hub's reign over every partition: one atomic batch of epoch records.
+
+        Who yields leaves the reign to another hub that was quicker, and answers false.
+        """
         payload = EPOCH.encode(EpochBegun(hub=self._hub, at=now))
         # A hub begins all partitions at once, so that one look tells where each of them stands.
         first = await self._last_epoch(0)
@@ -104,15 +107,23 @@ class JetStreamLog:
                 self._first_epoch = taken.value - subjects.PARTITIONS + 1
                 self._acked = taken.value
                 self._at("epoch taken")
-                return
+                return True
             # "fenced" means that another hub was quicker, or that an answer to us was lost: look, and take over.
             logger.info("taking over met %s: %s", taken.reason, taken.detail)
+            if yields and taken.reason == "fenced" and await self.owner(0) != self._hub:
+                return False
             await asyncio.sleep(RETRY)
             last = [await self._last_epoch(part) for part in range(subjects.PARTITIONS)]
 
     async def reigns(self, partition: int) -> bool:
         """Whether the newest epoch of the partition is this hub's."""
         return await self._last_epoch(partition) == self.epoch(partition)
+
+    async def owner(self, partition: int) -> str:
+        """The hub that began the newest epoch of a partition; "" where there was none."""
+        subject = subjects.epoch(partition)
+        found = await _until_answered(lambda: self._transport.last(subjects.STREAM, subject))
+        return "" if found is None else EPOCH.decode(found.data).hub
 
     async def mark(self) -> int:
         """The sequence from which a new hub reads."""

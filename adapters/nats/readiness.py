@@ -1,8 +1,10 @@
 """Who reigns: the readiness value that everyone may read, and the heartbeat that a standby listens to."""
 
 import asyncio
+import json
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 
 from factory_contracts import subjects
 from factory_contracts.envelope import Malformed
@@ -20,12 +22,21 @@ READY_EVERY = 3.0
 
 
 class NatsReadiness:
-    """This hub's word that it serves, and its ear for another's."""
+    """This hub's word that it serves, and its ear for another's.
 
-    def __init__(self, transport: Transport, hub: str, on_successor: Callable[[], None]) -> None:
+    The server tells whose connection has ended; `user` is what it calls us, and so any other hub. Where it does not
+    tell, a hub that is gone is known by its silence.
+    """
+
+    def __init__(
+        self, transport: Transport, hub: str, on_successor: Callable[[], None], *, user: str | None = None
+    ) -> None:
         self._transport = transport
         self._hub = hub
         self._on_successor = on_successor
+        self._user = user
+        self._owner = ""
+        self._ended = asyncio.Event()
         self._epoch = 0
         self._has_bucket = False
         self._heard = asyncio.get_running_loop().time()
@@ -36,18 +47,30 @@ class NatsReadiness:
         subscribed = await self._transport.subscribe(subjects.heartbeats(subjects.HUB), self._on_heartbeat)
         if isinstance(subscribed, Err):
             raise RuntimeError(f"the hub cannot hear other hubs: {subscribed.detail}")
+        if self._user is None:
+            return
+        subscribed = await self._transport.subscribe(subjects.departures(), self._on_departure)
+        if isinstance(subscribed, Err):
+            logger.info("the server does not tell whose connection ends (%s); silence has to do", subscribed.detail)
 
-    async def wait_for_silence(self) -> None:
-        """Return once no hub was heard for two seconds on a living connection."""
+    async def wait_for_end(self, owner: str) -> None:
+        """Return once the hub that reigns is gone, or was not heard for two seconds on a living connection."""
         loop = asyncio.get_running_loop()
+        self._owner = owner
         self._heard = loop.time()
+        self._ended.clear()
         while True:
             now = loop.time()
             since = max(self._heard, now - self._transport.connected_for(now))
             if now - since >= SILENCE:
                 return
             pause = max(0.05, SILENCE - (now - since))
-            await asyncio.sleep(pause)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._ended.wait()
+            if self._ended.is_set():
+                logger.info("the connection of %s has ended", self._owner)
+                return
             # Who stood still itself has not yet read what came meanwhile.
             if loop.time() - now > pause + BEAT:
                 self._heard = loop.time()
@@ -88,6 +111,23 @@ class NatsReadiness:
         if heartbeat.hub == self._hub:
             return
         self._heard = asyncio.get_running_loop().time()
+        self._owner = heartbeat.hub
         if self._epoch and heartbeat.epoch > self._epoch:
             logger.error("hub %s has taken over with epoch %s", heartbeat.hub, heartbeat.epoch)
             self._on_successor()
+
+    def _on_departure(self, delivery: Delivery) -> None:
+        # Names are free to choose, keys are not: who is no hub ends no hub's reign.
+        if self._owner and _departed(delivery.data) == (self._user, self._owner):
+            self._ended.set()
+
+
+def _departed(data: bytes) -> tuple[str, str] | None:
+    """By which key and under what name somebody was here, in the server's own words."""
+    try:
+        match json.loads(data):
+            case {"client": {"user": str(user), "name": str(name)}}:
+                return user, name
+    except (ValueError, RecursionError):
+        pass
+    return None

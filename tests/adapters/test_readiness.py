@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="function")
 async def standing_by(bus: FakeBus) -> asyncio.Task[None]:
     readiness = NatsReadiness(bus.join("standby"), "standby", lambda: None)
     await readiness.listen()
-    return asyncio.create_task(readiness.wait_for_silence())
+    return asyncio.create_task(readiness.wait_for_end(""))
 
 
 async def test_a_standby_waits_while_the_owner_lives_and_takes_over_within_three_seconds() -> None:
@@ -104,3 +105,31 @@ async def test_the_readiness_value_names_the_owner_and_vanishes_with_it() -> Non
     await idle()
 
     assert await reader.get(subjects.READY_BUCKET, READY_KEY) == Ok(None)
+
+
+def departure(user: str, name: str) -> bytes:
+    return json.dumps(
+        {"type": "io.nats.server.advisory.v1.client_disconnect", "client": {"user": user, "name": name}}
+    ).encode()
+
+
+async def test_a_standby_takes_over_at_once_when_the_server_tells_that_the_owner_is_gone() -> None:
+    bus = FakeBus()
+    server = bus.join("server")
+    owner = NatsReadiness(bus.join("hub"), "owner", lambda: None)
+    await owner.announce(1)
+    readiness = NatsReadiness(bus.join("hub"), "standby", lambda: None, user="the hubs' key")
+    await readiness.listen()
+    waiting = asyncio.create_task(readiness.wait_for_end("owner"))
+    await pass_time(5)
+
+    for other in (("a worker's key", "owner"), ("the hubs' key", "another standby")):
+        await server.publish(subjects.departures(), departure(*other))
+    await server.publish(subjects.departures(), b'{"server": {}, "data": {"user": "x"}}')
+    await pass_time(5)
+    assert not waiting.done()
+    await server.publish(subjects.departures(), departure("the hubs' key", "owner"))
+    await pass_time(0)
+
+    assert waiting.done()
+    await owner.close()

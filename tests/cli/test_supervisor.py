@@ -150,6 +150,21 @@ def test_a_hub_that_another_one_fenced_comes_back_as_standby(factory: Factory) -
     assert up.poll() is None
 
 
+def test_where_one_stands_by_a_hub_that_is_killed_comes_back_to_stand_by(factory: Factory) -> None:
+    factory.home.mkdir(parents=True, exist_ok=True)
+    (factory.home / "factory.toml").write_text("[hub]\nstandby = true\n")
+    factory.up()
+    answer(factory.run("chat", "-p", "hello"))
+    before = factory.running()
+
+    kill(before["hub"])
+    until(lambda: factory.running().get("hub", before["hub"]) != before["hub"], "the hub's next life")
+
+    assert "hello" in answer(factory.run("chat", "-p", "hello"))
+    assert factory.running()["hub-2"] == before["hub-2"]
+    assert all(factory.state()["children"][name]["is_standby"] for name in ("hub", "hub-2"))
+
+
 def test_sigterm_ends_everything_in_order_and_in_time(factory: Factory) -> None:
     up = factory.up()
     pids = factory.running()

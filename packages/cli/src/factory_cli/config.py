@@ -204,6 +204,7 @@ class Configuration:
     image: Image | None = None
     telegram: Telegram = Telegram()
     discord: Discord = Discord()
+    has_standby: bool = False
 
     def of(self, platform: str) -> tuple[Bot, ...]:
         """The bots of one platform."""
@@ -383,6 +384,7 @@ def understood(top: Table) -> Configuration:
     """What the file's top table says. Raises `BadConfiguration`."""
     hub = top.table("hub")
     max_pools = hub.integer("max_pools", Configuration().max_pools, 1, 1_000_000)
+    has_standby = hub.flag("standby", Configuration().has_standby)
     hub.done()
     clipool = top.table("clipool")
     clipools = clipool.integer("workers", Configuration().clipools, 1, MOST_CLIPOOLS)
@@ -412,6 +414,7 @@ def understood(top: Table) -> Configuration:
         image,
         _telegram(top),
         _discord(top),
+        has_standby,
     )
     top.done()
     return configuration
@@ -421,6 +424,11 @@ def clipools_of(configuration: Configuration) -> tuple[str, ...]:
     """The CliPool workers by name; the first has the name of all."""
     more = (f"{subjects.CLIPOOL}-{number}" for number in range(2, configuration.clipools + 1))
     return (subjects.CLIPOOL, *more)
+
+
+def hubs_of(configuration: Configuration) -> tuple[str, ...]:
+    """The processes of hubs by name; the first has the name of all."""
+    return (subjects.HUB, f"{subjects.HUB}-2") if configuration.has_standby else (subjects.HUB,)
 
 
 def workers_of(configuration: Configuration) -> tuple[Worker, ...]:

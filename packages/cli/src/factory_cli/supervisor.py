@@ -80,7 +80,7 @@ class Supervisor:
         self._nats_deaths: deque[float] = deque()
         self._port = 0
         self._url = plan.nats_url or ""
-        self._hub: Child | None = None
+        self._hubs: tuple[Child, ...] = ()
         self._others: tuple[Child, ...] = ()
         self._spokes = _runnable(plan.home, configuration)
         self._services = services.wanted(configuration)
@@ -91,11 +91,14 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self._end.set)
         clipools = config.clipools_of(self._configuration)
-        names = (subjects.HUB, *clipools, *(one.name for one in self._spokes), *(one.name for one in self._services))
+        hubs = config.hubs_of(self._configuration)
+        names = (*hubs, *clipools, *(one.name for one in self._spokes), *(one.name for one in self._services))
         self._end_orphans(names)
         if self._plan.nats_url is None:
             self._choose_port()
-        self._hub = self._child(subjects.HUB, ("hub", "--agents", str(self._plan.agents)))
+        self._hubs = tuple(self._child(name, ("hub", "--agents", str(self._plan.agents))) for name in hubs)
+        for spare in self._hubs[1:]:
+            spare.is_standby = True
         self._others = (
             *(
                 self._child(name, ("worker", subjects.CLIPOOL, "--name", name, "--agents", str(self._plan.agents)))
@@ -105,12 +108,12 @@ class Supervisor:
             *(self._child(one.name, ("worker", one.name), is_beside=True) for one in self._services),
         )
         async with asyncio.TaskGroup() as group:
-            tasks = {child.name: group.create_task(self._keep(child)) for child in (self._hub, *self._others)}
+            tasks = {child.name: group.create_task(self._keep(child)) for child in (*self._hubs, *self._others)}
             bus = None if self._plan.nats_url else group.create_task(self._keep_nats())
             watch = None if self._plan.stays else group.create_task(self._watch_chats())
             await self._end.wait()
             self._stopping = True
-            await self._stop((self._hub,), tasks, HUB_PATIENCE)
+            await self._stop(self._hubs, tasks, HUB_PATIENCE)
             await self._stop(self._others, tasks, OTHERS_PATIENCE)
             for task in (bus, watch):
                 if task is not None:
@@ -153,9 +156,12 @@ class Supervisor:
             if self._stopping:
                 return
             logger.warning("%s (life %s) ended with %s", child.name, child.starts, _spelled(status))
-            if child is self._hub and status == FENCED:
-                child.is_standby = True
-            elif _too_often(child.deaths, loop.time()):
+            is_fenced = child in self._hubs and status == FENCED
+            # Where another stands by, it has taken over by now and is not to be robbed of it.
+            child.is_standby |= is_fenced or (child in self._hubs and len(self._hubs) > 1)
+            if is_fenced:
+                continue
+            if _too_often(child.deaths, loop.time()):
                 log = self._home.log / f"{child.name}.log"
                 last = joining.last_words(log)
                 why = (
@@ -256,7 +262,7 @@ class Supervisor:
         # Not before the bus answers: whoever reads the state may connect.
         if self._plan.nats_url is None and self._nats_starts == 0 and not failure:
             return
-        children = [child for child in (self._hub, *self._others) if child is not None]
+        children = (*self._hubs, *self._others)
         told = {child.name: state.ChildState(_pid(child), child.starts, child.is_standby) for child in children}
         if self._plan.nats_url is None:
             told[NATS] = state.ChildState(self._nats_pid, self._nats_starts)
