@@ -39,12 +39,14 @@ class AccessLog(Protocol):
         """Who became an owner of which bot before there were acts, by platform and bot."""
         ...
 
-    async def acts(self) -> tuple[Act, ...]:
-        """What was done, oldest first. Raises `Malformed` where any of it cannot be read: a block could be in it."""
+    async def acts(self, after: int = 0) -> tuple[tuple[int, Act], ...]:
+        """What was done after a sequence, oldest first, each with its own. Raises `Malformed` where any of it cannot
+        be read: a block could be in it."""
         ...
 
-    async def note_act(self, act: Act) -> None:
-        """On return the act is on the log, once or more often. Waits out a lost bus.
+    async def note_act(self, act: Act, after: int) -> bool:
+        """On return the act is on the log as the next after that sequence; false where another is, or this one is
+        already. Waits out a lost bus.
 
         Raises `Fenced`, `Full` or `Unwritable`.
         """
@@ -107,13 +109,21 @@ class People:
         self._proposed: OrderedDict[str, _Proposal] = OrderedDict()
         self._secrets: OrderedDict[str, str] = OrderedDict()
         self._acting = asyncio.Lock()
+        self._through = 0
 
     async def restore(self) -> None:
         """Know what was done under earlier hubs."""
         for (platform, bot_id), owners in (await self._log.owners()).items():
             self.access.apply_owners(platform, bot_id, owners)
-        for act in await self._log.acts():
-            self.access.apply(act)
+        await self.follow()
+
+    async def follow(self) -> int:
+        """Know what was done under other hubs by now; answers with the sequence up to which everything is known."""
+        for sequence, act in await self._log.acts(self._through):
+            if sequence > self._through:
+                self.access.apply(act)
+                self._through = sequence
+        return self._through
 
     def policy(self, key: RoutingKey) -> BotPolicy | None:
         """What the configuration says of the bot; None where it says nothing."""
@@ -138,7 +148,7 @@ class People:
         # Each of two acts at once might be allowed by what the other takes away.
         async with self._acting:
             try:
-                return await self._do(act)
+                return await self._do(lambda: act) or ""
             except Full:
                 return NO_ROOM
 
@@ -186,8 +196,8 @@ class People:
         """
         async with self._acting:
             if claimed.word == "/start":
-                act = self._grant(claimed, now)
-                return None if act is None or await self._do(act) else Paired()
+                granted = await self._do(lambda: self._grant(claimed, now))
+                return None if granted is None or granted else Paired()
             offer = self._offer(claimed, now)
             return await self._join(claimed, now) if offer is None else self._propose(claimed, offer, now)
 
@@ -219,12 +229,22 @@ class People:
             return text + LOST, tuple(choice for choice in choices if HIDDEN not in choice)
         return text.replace(HIDDEN, code), tuple(choice.replace(HIDDEN, code) for choice in choices)
 
-    async def _do(self, act: Act) -> str:
-        refused = objection(self.access, act)
-        if not refused and not self.access.knows(act.id):
-            await self._log.note_act(act)
-            self.access.apply(act)
-        return refused
+    async def _do(self, wanted: Callable[[], Act | None]) -> str | None:
+        """Put on the log what is wanted once all is known that was done before; words where it may not be done, None
+        where nothing is wanted any more."""
+        was_tried = False
+        while (act := wanted()) is not None:
+            if was_tried and self.access.knows(act.id):
+                return ""
+            refused = objection(self.access, act)
+            if refused or self.access.knows(act.id):
+                return refused
+            # Where another hub did something meanwhile, this may not be allowed any more.
+            was_tried, is_noted = True, await self._log.note_act(act, self._through)
+            await self.follow()
+            if is_noted:
+                return ""
+        return None
 
     def _grant(self, claimed: Claimed, now: float) -> Granted | None:
         """What a code stands for, be it done already; None where that is nothing for its sender."""
@@ -278,7 +298,8 @@ class People:
         proposal = self._proposed.pop(digest, None)
         if proposal is None or proposal.other != who or now >= proposal.expires_at:
             return None
-        return Joined(proposal.one, await self._do(_linked(proposal.one, who, digest, now)))
+        linked = _linked(proposal.one, who, digest, now)
+        return Joined(proposal.one, await self._do(lambda: linked) or "")
 
 
 def _linked(one: str, other: str, code: str, at: float) -> Linked:

@@ -124,6 +124,7 @@ class FakeStream:
         self.spent: dict[int, tuple[int, tuple[Balance, ...]]] = {}
         self.owners: dict[tuple[str, str], tuple[Owner, ...]] = {}
         self.acts: list[bytes] = []
+        self.acted: list[int] = []
         self.attempts = 0
         self.reads = 0
         self.files = 0
@@ -173,17 +174,21 @@ class FakeStream:
         await self._may_answer.wait()
         return first
 
-    async def note_act(self, epoch: int, act: Act) -> None:
-        """Store what somebody did about who may do what."""
+    async def note_act(self, epoch: int, act: Act, after: int) -> bool:
+        """Store what somebody did about who may do what, if nothing was done since."""
         await self._may_store.wait()
         await asyncio.sleep(0)
         if epoch != self.epoch:
             raise Fenced
         if self.is_full:
             raise Full
+        if self.acted[-1:] not in ([], [after]):
+            return False
         self.sequence += 1
         self.acts.append(ACT.encode(act))
+        self.acted.append(self.sequence)
         await self._may_answer.wait()
+        return True
 
     def put(self, key: RoutingKey, *records: Record) -> None:
         """Store records as an earlier hub did."""
@@ -287,11 +292,12 @@ class FakeLog:
     async def owners(self) -> dict[tuple[str, str], tuple[Owner, ...]]:
         return dict(self._stream.owners)
 
-    async def acts(self) -> tuple[Act, ...]:
-        return tuple(ACT.decode(data) for data in self._stream.acts)
+    async def acts(self, after: int = 0) -> tuple[tuple[int, Act], ...]:
+        acts = zip(self._stream.acted, self._stream.acts, strict=True)
+        return tuple((sequence, ACT.decode(data)) for sequence, data in acts if sequence > after)
 
-    async def note_act(self, act: Act) -> None:
-        await self._stream.note_act(self._first_epoch, act)
+    async def note_act(self, act: Act, after: int) -> bool:
+        return await self._stream.note_act(self._first_epoch, act, after)
 
     async def since(self, sequence: int) -> tuple[tuple[RoutingKey, Logged], ...]:
         await asyncio.sleep(0)

@@ -7,7 +7,7 @@ is asked for beyond that is gathered, and one batch, with one sync to disk, serv
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -46,33 +46,52 @@ APPEND_TIMEOUT = 5.0
 RETRY = 0.1
 # Who may delete what is said by permissions: what the stream itself denies, it would deny for ever.
 CONFIG = StreamConfig(subjects.STREAM, subjects.plane("turns"), deny_delete=False)
-# One mark serves all partitions as long as one hub owns all of them.
-MARK_PARTITION = 0
+EVERY = range(subjects.PARTITIONS)
 
 
 @dataclass(slots=True)
 class _Append:
     """Records of one scope that must be stored together, and who waits for that."""
 
+    partition: int
     entries: tuple[Entry, ...]
     size: int
     done: asyncio.Future[int]
 
 
-class JetStreamLog:
-    """The hub's one log. `take_over` begins this hub's reign; nothing is appended before it."""
+@dataclass(frozen=True, slots=True)
+class _Reign:
+    """A partition's newest epoch: its sequence, whose it is, and from where on something may be open."""
 
-    def __init__(self, transport: Transport, hub: str, *, at: Callable[[str], None] = lambda point: None) -> None:
+    epoch: int = 0
+    hub: str = ""
+    since: int = 1
+
+
+class JetStreamLog:
+    """One hub's log. What it took it reigns over, until another hub takes it; nothing else is appended to.
+
+    `on_lost` is told of each partition that another hub has taken.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        hub: str,
+        *,
+        at: Callable[[str], None] = lambda point: None,
+        on_lost: Callable[[int], None] = lambda partition: None,
+    ) -> None:
         self._transport = transport
         self._hub = hub
         self._at = at
-        self._first_epoch = 0
+        self._on_lost = on_lost
+        self._epochs: dict[int, int] = {}
         self._queue: deque[_Append] = deque()
         self._gathering: asyncio.Task[None] | None = None
         self._singles = 0
         self._floors: dict[int, int] = {}
         self._commits = 0
-        self._fenced = False
         self._acked = 0
 
     @property
@@ -80,44 +99,66 @@ class JetStreamLog:
         """Up to here nothing is stored that this hub does not know of."""
         return min((floor - 1 for floor in self._floors.values()), default=self._acked)
 
+    @property
+    def owned(self) -> Collection[int]:
+        """The partitions that this hub reigns over, for all it knows."""
+        return self._epochs.keys()
+
     def epoch(self, partition: int) -> int:
-        """The epoch this hub took for a partition."""
-        return self._first_epoch + partition
+        """The epoch this hub took for a partition; 0 where it does not reign."""
+        return self._epochs.get(partition, 0)
 
     async def create(self) -> None:
         """Make the stream exist; nobody but the hub may."""
         await _until_answered(lambda: self._transport.ensure_stream(CONFIG))
 
     async def take_over(self, now: float, *, yields: bool = False) -> bool:
-        """Begin this hub's reign over every partition: one atomic batch of epoch records.
+        """Begin this hub's reign over every partition.
 
-        Who yields leaves the reign to another hub that was quicker, and answers false.
+        Who yields leaves it to another hub that is quicker, and answers false.
         """
-        payload = EPOCH.encode(EpochBegun(hub=self._hub, at=now))
-        # A hub begins all partitions at once, so that one look tells where each of them stands.
-        first = await self._last_epoch(0)
-        last = [first + part if first else 0 for part in range(subjects.PARTITIONS)]
-        while True:
-            entries = [
-                Entry(subjects.epoch(part), payload, expect=(subjects.epoch(part), sequence))
-                for part, sequence in enumerate(last)
-            ]
-            taken = await self._transport.append(entries, timeout=APPEND_TIMEOUT)
-            if isinstance(taken, Ok):
-                self._first_epoch = taken.value - subjects.PARTITIONS + 1
-                self._acked = taken.value
-                self._at("epoch taken")
-                return True
-            # "fenced" means that another hub was quicker, or that an answer to us was lost: look, and take over.
-            logger.info("taking over met %s: %s", taken.reason, taken.detail)
-            if yields and taken.reason == "fenced" and await self.owner(0) != self._hub:
+        while not await self.take(EVERY, now):
+            if yields:
                 return False
             await asyncio.sleep(RETRY)
-            last = [await self._last_epoch(part) for part in range(subjects.PARTITIONS)]
+        return True
+
+    async def take(self, parts: Collection[int], now: float) -> bool:
+        """Begin this hub's reign over these partitions: one atomic batch of epoch records. False if another hub was
+        quicker, or nobody knows."""
+        before = await self._reigns()
+        ordered = sorted(parts)
+        if all(before[part].hub == self._hub for part in ordered):
+            # The answer to an earlier try was lost.
+            self._epochs.update({part: before[part].epoch for part in ordered})
+            return True
+        entries = []
+        for part in ordered:
+            begun = EpochBegun(hub=self._hub, at=now, since=before[part].since)
+            expect = subjects.epoch(part), before[part].epoch
+            entries.append(Entry(subjects.epoch(part), EPOCH.encode(begun), expect=expect, rollup=True))
+        taken = await self._transport.append(entries, timeout=APPEND_TIMEOUT)
+        if isinstance(taken, Err):
+            # "fenced" means that another hub was quicker, or that an answer to us was lost: whoever wants it looks.
+            logger.info("taking %s partitions met %s: %s", len(entries), taken.reason, taken.detail)
+            return False
+        first = taken.value - len(entries) + 1
+        self._epochs.update({part: first + index for index, part in enumerate(ordered)})
+        self._acked = max(self._acked, taken.value)
+        self._at("epoch taken")
+        return True
+
+    async def verify(self) -> None:
+        """Look which partitions are still this hub's, and give up the others."""
+        newest = await self._reigns()
+        for part, epoch in tuple(self._epochs.items()):
+            if newest[part].epoch != epoch and self._epochs.get(part) == epoch:
+                self._lose(part)
 
     async def reigns(self, partition: int) -> bool:
         """Whether the newest epoch of the partition is this hub's."""
-        return await self._last_epoch(partition) == self.epoch(partition)
+        newest = await self._last_epoch(partition)
+        return newest != 0 and newest == self.epoch(partition)
 
     async def owner(self, partition: int) -> str:
         """The hub that began the newest epoch of a partition; "" where there was none."""
@@ -125,15 +166,17 @@ class JetStreamLog:
         found = await _until_answered(lambda: self._transport.last(subjects.STREAM, subject))
         return "" if found is None else EPOCH.decode(found.data).hub
 
-    async def mark(self) -> int:
-        """The sequence from which a new hub reads."""
-        subject = subjects.mark(MARK_PARTITION)
-        last = await _until_answered(lambda: self._transport.last(subjects.STREAM, subject))
-        return 1 if last is None else MARK.decode(last.data).sequence
+    async def mark(self, parts: Collection[int] = EVERY) -> int:
+        """The sequence from which a new hub of these partitions reads."""
+        newest = await self._reigns()
+        return min(newest[part].since for part in parts)
 
     async def move_mark(self, sequence: int, spent: Mapping[int, tuple[Balance, ...]]) -> bool:
         """Say that a new hub need not read below this sequence, and what was spent until there; false if unheard."""
-        fence = self._fence(MARK_PARTITION)
+        if not self._epochs:
+            raise Fenced
+        home = min(self._epochs)
+        fence = self._fence(home)
         entries = [
             Entry(
                 subjects.money(shard),
@@ -143,13 +186,14 @@ class JetStreamLog:
             )
             for shard, balances in spent.items()
         ]
-        payload = MARK.encode(MarkMoved(sequence=sequence))
-        entries.append(Entry(subjects.mark(MARK_PARTITION), payload, expect=fence, rollup=True))
+        # By its epoch it is known whether this speaks for a partition: what was taken since, or lost, is not meant.
+        payload = MARK.encode(MarkMoved(sequence=sequence, epochs=tuple(self._epochs.values())))
+        entries.append(Entry(subjects.mark(home), payload, expect=fence, rollup=True))
         result = await self._transport.append(entries, timeout=APPEND_TIMEOUT)
         if isinstance(result, Ok):
             self._at("mark written")
         elif result.reason == "fenced":
-            self._fence_off()
+            self._lose(home)
             raise Fenced
         return isinstance(result, Ok)
 
@@ -166,21 +210,26 @@ class JetStreamLog:
         found = [OWNERS.decode(stored.data) for stored in await self._stored(subjects.plane("owners")[0], 1)]
         return {(one.platform, one.bot_id): one.owners for one in found}
 
-    async def acts(self) -> tuple[Act, ...]:
-        """What was done about who may do what, oldest first; raises `Malformed` where any of it cannot be read."""
-        return tuple(ACT.decode(stored.data) for stored in await self._stored(subjects.plane("access")[0], 1))
+    async def acts(self, after: int = 0) -> tuple[tuple[int, Act], ...]:
+        """What was done after that sequence about who may do what, oldest first, each with its own; raises
+        `Malformed` where any of it cannot be read."""
+        stored = await self._stored(subjects.plane("access")[0], after + 1)
+        return tuple((one.sequence, ACT.decode(one.data)) for one in stored)
 
-    async def note_act(self, act: Act) -> None:
-        """On return the act is on the log, however long the bus is away. Raises as `append` does."""
-        entries = [Entry(subjects.access(), ACT.encode(act), expect=self._fence(MARK_PARTITION))]
-        while not self._fenced:
+    async def note_act(self, act: Act, after: int) -> bool:
+        """On return the act is on the log as the next one after that sequence, or another one is, and then it may be
+        this one. Waits out a lost bus. Raises `Fenced`, `Full` or `Unwritable`."""
+        # Two checks cannot stand on one message. Between this look and the append a hub may still be followed; then it
+        # notes what the one that follows would note as well.
+        await self.verify()
+        entries = [Entry(subjects.access(), ACT.encode(act), expect=(subjects.access(), after))]
+        while self._epochs:
             match await self._transport.append(entries, timeout=APPEND_TIMEOUT):
                 case Ok():
-                    return
+                    return True
                 case Err(reason="fenced"):
-                    self._fence_off()
+                    return False
                 case Err(reason="timeout" | "disconnected" | "no responders", detail=detail):
-                    # One that is stored twice is known by its id.
                     logger.warning("it is unknown whether an act is noted, noting it again: %s", detail)
                     await asyncio.sleep(RETRY)
                 case Err(reason="no space"):
@@ -192,12 +241,12 @@ class JetStreamLog:
 
     async def append(self, key: RoutingKey, records: Sequence[Record], *, is_urgent: bool = True) -> tuple[Logged, ...]:
         """Persist the records together; returns with their sequences, however long the bus is away."""
-        if self._fenced:
+        if key.partition not in self._epochs:
             raise Fenced
         fence = self._fence(key.partition)
         entries = tuple(Entry(key.subject, RECORD.encode(record), expect=fence) for record in records)
         size = sum(len(entry.payload) for entry in entries)
-        append = _Append(entries, size, asyncio.get_running_loop().create_future())
+        append = _Append(key.partition, entries, size, asyncio.get_running_loop().create_future())
         if is_urgent and self._gathering is None and self._singles < SINGLES:
             await self._single(append)
         else:
@@ -294,9 +343,11 @@ class JetStreamLog:
 
     async def _commit_from(self, floor: int, appends: list[_Append]) -> None:
         while appends:
-            if self._fenced:
-                _fail(appends, Fenced())
-                return
+            lost = [append for append in appends if append.partition not in self._epochs]
+            if lost:
+                _fail(lost, Fenced())
+                appends = [append for append in appends if append.partition in self._epochs]
+                continue
             entries = [entry for append in appends for entry in append.entries]
             result = await self._transport.append(entries, timeout=APPEND_TIMEOUT)
             match result:
@@ -305,8 +356,7 @@ class JetStreamLog:
                     _resolve(appends, last)
                     return
                 case Err(reason="fenced"):
-                    logger.error("another hub has taken over: this one's append was refused")
-                    self._fence_off()
+                    await self.verify()
                 case Err(reason="timeout" | "disconnected" | "no responders"):
                     logger.warning("an append has an unknown outcome (%s), looking at the log", result.reason)
                     await asyncio.sleep(RETRY)
@@ -361,8 +411,22 @@ class JetStreamLog:
         found = await _until_answered(lambda: self._transport.last(subjects.STREAM, subject))
         return 0 if found is None else found.sequence
 
-    def _fence_off(self) -> None:
-        self._fenced = True
+    async def _reigns(self) -> list[_Reign]:
+        """Every partition's newest epoch, and from where on something may be open there."""
+        marks = [MARK.decode(stored.data) for stored in await self._stored(subjects.plane("marks")[0], 1)]
+        before = max((mark.sequence for mark in marks if mark.epochs is None), default=1)
+        below = {epoch: mark.sequence for mark in marks for epoch in mark.epochs or ()}
+        newest = [_Reign(since=before)] * subjects.PARTITIONS
+        for stored in await self._stored(subjects.plane("epochs")[0], 1):
+            begun = EPOCH.decode(stored.data)
+            since = max(begun.since or before, below.get(stored.sequence, 1))
+            newest[int(stored.subject.rpartition(".")[2])] = _Reign(stored.sequence, begun.hub, since)
+        return newest
+
+    def _lose(self, part: int) -> None:
+        if self._epochs.pop(part, None) is not None:
+            logger.warning("another hub has taken partition %s", part)
+            self._on_lost(part)
 
 
 async def _until_answered(ask: Callable[[], Awaitable[Result[T]]]) -> T:

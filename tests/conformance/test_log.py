@@ -375,12 +375,14 @@ async def test_acts_are_kept_in_their_order_for_the_next_reign_and_no_scope_sees
     assert await first.acts() == ()
     wanted = (granted("a"), Blocked(id="b", at=2.0, by="paper:ann", who="paper:eve", bot=HERE.bot), granted("c"))
 
+    through = 0
     for act in wanted:
-        await first.note_act(act)
+        assert await first.note_act(act, through)
+        ((through, _),) = await first.acts(through)
     second = await reign(disk)
-    await second.note_act(granted("d", bot=OTHER.bot))
+    assert await second.note_act(granted("d", bot=OTHER.bot), through)
 
-    assert await second.acts() == (*wanted, granted("d", bot=OTHER.bot))
+    assert [act for _, act in await second.acts()] == [*wanted, granted("d", bot=OTHER.bot)]
     assert await second.since(1) == ()
     assert await second.scopes("paper", "desk") == ()
 
@@ -389,9 +391,18 @@ async def test_whoever_was_followed_lets_nobody_in(disk: Disk) -> None:
     first, second = await reign(disk), await reign(disk)
 
     with pytest.raises(Fenced):
-        await first.note_act(granted("a"))
+        await first.note_act(granted("a"), 0)
 
     assert await second.acts() == ()
+
+
+async def test_what_does_not_know_of_the_last_act_is_not_done(disk: Disk) -> None:
+    log = await reign(disk)
+    assert await log.note_act(granted("a"), 0)
+
+    assert not await log.note_act(granted("b"), 0)
+
+    assert [act.id for _, act in await log.acts()] == ["a"]
 
 
 @pytest.mark.parametrize("disk", ["fake", "bus"], indirect=True)
@@ -402,7 +413,7 @@ async def test_an_act_for_which_there_is_no_room_is_not_done(disk: Disk) -> None
     full.is_full = True
 
     with pytest.raises(Full):
-        await log.note_act(granted("a"))
+        await log.note_act(granted("a"), 0)
 
     full.is_full = False
     assert await log.acts() == ()

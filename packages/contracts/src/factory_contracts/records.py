@@ -317,18 +317,26 @@ Record = Annotated[
 
 
 class EpochBegun(Envelope):
-    """A hub's reign over a partition begins; the record's sequence is its epoch."""
+    """A hub's reign over a partition begins; the record's sequence is its epoch.
+
+    What is open in the partition stands at `since` or later.
+    """
 
     kind: Literal["epoch"] = "epoch"
     hub: Id
     at: float
+    since: Count | None = None
 
 
 class MarkMoved(Envelope):
-    """The next hub need not read below this sequence."""
+    """The next hub need not read below this sequence, for the partitions whose newest epochs are among these.
+
+    Where none are named, it speaks for all that the hub reigned over that wrote it.
+    """
 
     kind: Literal["mark"] = "mark"
     sequence: Count
+    epochs: tuple[Count, ...] | None = None
 
 
 class Balances(Envelope):

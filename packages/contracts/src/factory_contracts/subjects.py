@@ -390,6 +390,7 @@ _PLANES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "outbound": (f"{ROOT}.outbound.*.*",),
         "turns": (f"{ROOT}.turns.>",),
         "epochs": (f"{ROOT}.turns._epoch.*",),
+        "marks": (f"{ROOT}.turns._mark.*",),
         "money": (f"{ROOT}.turns._money.*",),
         "owners": (f"{ROOT}.turns._owners.*",),
         "access": (f"{ROOT}.turns._access",),
