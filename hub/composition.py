@@ -99,7 +99,7 @@ async def _reign(
 ) -> int:
     seed = settings.identity.seed
     readiness = NatsReadiness(transport, name, fenced.set, user=None if seed is None else public_key(seed))
-    log = JetStreamLog(transport, name, at=at)
+    log = JetStreamLog(transport, name, at=at, on_lost=lambda part: fenced.set())
     clipool = NatsCliPool(transport, log.epoch, log.reigns)
     inbound = NatsInbound(transport, at=at)
     files = NatsBlobs(transport)
@@ -143,8 +143,9 @@ async def _reign(
                 await readiness.wait_for_end(await log.owner(0))
             is_ours = await log.take_over(time.time(), yields=settings.standby)
         await people.restore()
+        await clipool.open()
         await clipool.start()
-        await inbound.open(hub.answer, fenced.set)
+        await inbound.open(hub.answer)
         await readiness.announce(log.epoch(0))
         await recover(log, pools, ledger, forgetting)
         clipool.serve(Keeper(hub.is_open, hub.record))
@@ -159,7 +160,7 @@ async def _reign(
     await readiness.close()
     if not fenced.is_set() and not lost.is_set():
         await _drain(inbound, deliveries, log)
-    await inbound.leave()
+    await inbound.end()
     await deliveries.close()
     await pools.close()
     await forgetting.close()

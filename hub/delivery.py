@@ -56,19 +56,22 @@ class Deliveries:
             notes, self._notes = self._notes, []
             # Asked for in one go, they travel in one batch.
             results = await asyncio.gather(
-                *(pool.ports.log.append(pool.key, [record], is_urgent=False) for pool, record in notes),
-                return_exceptions=True,
+                *(pool.append([record], is_urgent=False) for pool, record in notes), return_exceptions=True
             )
+        failed: BaseException | None = None
         for note, result in zip(notes, results, strict=True):
             if isinstance(result, Full):
                 self._notes.append(note)
-            elif isinstance(result, BaseException):
-                raise result
+                continue
+            pool, record = note
+            self._unwritten.pop(record.turn, None)
+            pool.pending -= 1
+            if isinstance(result, BaseException):
+                failed = result
             else:
-                pool, record = note
-                self._unwritten.pop(record.turn, None)
-                pool.pending -= 1
                 pool.kick()
+        if failed is not None:
+            raise failed
 
     def unwritten(self) -> tuple[int, ...]:
         """Where the turns begin whose receipts are noted and not yet on the log."""
@@ -96,7 +99,7 @@ class Deliveries:
 
     def _again(self, pool: Pool, turn: OpenTurn, round: int) -> None:
         self._timers.pop(turn.turn, None)
-        if turn.turn not in pool.session.turns:
+        if pool.is_lost or turn.turn not in pool.session.turns:
             return
         task = self._loop.create_task(self._publish(pool, turn))
         self._tasks.add(task)
@@ -107,9 +110,11 @@ class Deliveries:
         try:
             while self._notes:
                 await asyncio.sleep(NOTE_AFTER)
-                await self.flush()
-        except Fenced:
-            self._fenced()
+                try:
+                    await self.flush()
+                except Fenced:
+                    # What the next hub has no receipt of, it has shown again.
+                    self._fenced()
         finally:
             self._writing = None
 

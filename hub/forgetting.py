@@ -75,6 +75,12 @@ class Forgetting:
         if turn in self._spokes:
             self._spokes[turn].set()
 
+    def lose(self, part: int) -> None:
+        """Another hub has the conversations of a partition, and what there is to be removed of them."""
+        for key in [key for key in self._unfinished if key.partition == part]:
+            _, task = self._unfinished.pop(key)
+            task.cancel()
+
     async def close(self) -> None:
         """Leave the rest to the next hub."""
         tasks = [task for _, task in self._unfinished.values()]

@@ -104,6 +104,7 @@ class Pool:
     following: Following | None = None
     is_stopping: bool = False
     is_parting: bool = False
+    is_lost: bool = False
     pending: int = 0
     fresh: set[str] | None = None
     accepting: dict[str, asyncio.Future[Accepted | Refused]] | None = None
@@ -225,6 +226,15 @@ class Pool:
         finally:
             self.pending -= 1
 
+    async def append(self, records: Sequence[Record], *, is_urgent: bool = True) -> tuple[Logged, ...]:
+        """Persist the records, unless another hub has had this conversation since: then it is known here no more.
+
+        Raises `Fenced`, `Full` or `Unwritable`.
+        """
+        if self.is_lost:
+            raise Fenced
+        return await self.ports.log.append(self.key, records, is_urgent=is_urgent)
+
     async def change(self, seconds: float) -> None:
         """Return when the log says more of this conversation, or after so long."""
         if self._change is None:
@@ -276,7 +286,11 @@ class Pool:
 
     def kick(self) -> None:
         """Go on with whatever is due."""
-        if self._task is None and (self._due() is not None or self._may_forget() or self._may_compact()):
+        if (
+            self._task is None
+            and not self.is_lost
+            and (self._due() is not None or self._may_forget() or self._may_compact())
+        ):
             self._task = asyncio.create_task(self._work(), name=self.key.to_pool_id())
 
     async def close(self) -> None:
@@ -284,6 +298,14 @@ class Pool:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+
+    def lose(self) -> None:
+        """Another hub has this conversation: let go of it at once."""
+        self.is_lost = True
+        if self._task is not None:
+            self._task.cancel()
+        for turn in self.session.turns.values():
+            self.ports.traffic.waits.note(speaker(turn.message), self.key.to_pool_id(), is_waiting=False)
 
     async def echo(self, turn: str, message: InboundMessage) -> None:
         """Tell what was said to the scope's other screens, if it has any."""
@@ -354,7 +376,7 @@ class Pool:
             # Counted before it is stored: of many that come at once none may pass by the others.
             self.ports.traffic.waits.note(speaker(message), self.key.to_pool_id(), is_waiting=True)
         try:
-            self._know(await self.ports.log.append(self.key, records))
+            self._know(await self.append(records))
         except Full:
             return Refused(reason="unavailable", text=LOG_FULL)
         except Unwritable:
@@ -431,7 +453,7 @@ class Pool:
     async def _persist(self, records: Sequence[Record]) -> tuple[Logged, ...]:
         while True:
             try:
-                return await self.ports.log.append(self.key, records)
+                return await self.append(records)
             except Full:
                 await asyncio.sleep(FULL_RETRY)
 
@@ -521,7 +543,7 @@ class Pools:
         return len(self._pools)
 
     async def get(self, key: RoutingKey) -> Pool:
-        """The conversation's pool, refilled from the log where it is not in memory."""
+        """The conversation's pool, refilled from the log where it is not in memory. Raises `Fenced`."""
         pool_id = key.to_pool_id()
         pool = self._pools.get(pool_id)
         if pool is None:
@@ -544,12 +566,22 @@ class Pools:
         await pool.record(view)
         return True
 
+    def lose(self, part: int) -> None:
+        """Another hub has the conversations of a partition: they are known here no more."""
+        for pool_id, pool in tuple(self._pools.items()):
+            if pool.key.partition == part:
+                del self._pools[pool_id]
+                pool.lose()
+
     async def close(self) -> None:
         """Drop all pools."""
         await asyncio.gather(*(pool.close() for pool in self))
 
     async def _create(self, key: RoutingKey) -> Pool:
+        epoch = self.ports.log.epoch(key.partition)
         records = await self.ports.log.history(key)
+        if not epoch or epoch != self.ports.log.epoch(key.partition):
+            raise Fenced
         session = fold(key.platform, key.bot_id, key.scope_id, ((one.sequence, one.record) for one in records))
         if len(self._pools) >= self.most:
             await self._evict()

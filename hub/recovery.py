@@ -2,13 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Protocol
 
+from factory_contracts import subjects
 from factory_contracts.records import Balance, Forgotten, ReplyShown, ReplyUndeliverable, TurnReceived, TurnSuperseded
 from hub.forgetting import Forgetting
 from hub.kernel.budget import Ledger
-from hub.kernel.ports import Logged
+from hub.kernel.ports import Fenced, Logged
 from hub.kernel.routing import RoutingKey
 from hub.kernel.session import FORGET_ALL
 from hub.pool import Pools
@@ -16,6 +18,7 @@ from hub.pool import Pools
 logger = logging.getLogger(__name__)
 
 MARK_EVERY = 1.0
+EVERY = range(subjects.PARTITIONS)
 UNDELIVERABLE_AFTER = 24 * 3600.0
 
 
@@ -27,8 +30,8 @@ class MarkedLog(Protocol):
         """The highest sequence known to be stored."""
         ...
 
-    async def mark(self) -> int:
-        """The sequence from which a new hub reads."""
+    async def mark(self, parts: Collection[int] = EVERY) -> int:
+        """The sequence from which a new hub of these partitions reads."""
         ...
 
     async def move_mark(self, sequence: int, spent: Mapping[int, tuple[Balance, ...]]) -> bool:
@@ -44,8 +47,11 @@ class MarkedLog(Protocol):
         ...
 
 
-async def recover(log: MarkedLog, pools: Pools, ledger: Ledger, forgetting: Forgetting) -> int:
-    """Bring every conversation with an open turn into memory, where it goes on by itself; answers with their number.
+async def recover(
+    log: MarkedLog, pools: Pools, ledger: Ledger, forgetting: Forgetting, parts: Collection[int] = EVERY
+) -> int:
+    """Bring every conversation of these partitions with an open turn into memory, where it goes on by itself; answers
+    with their number.
 
     What is being forgotten goes on as well.
     """
@@ -53,8 +59,10 @@ async def recover(log: MarkedLog, pools: Pools, ledger: Ledger, forgetting: Forg
     farewells: dict[str, RoutingKey] = {}
     forgotten: dict[RoutingKey, tuple[int, Forgotten]] = {}
     ledger.restore(await log.spent())
-    for key, logged in await log.since(await log.mark()):
+    for key, logged in await log.since(await log.mark(parts)):
         ledger.apply(logged.sequence, key, logged.record)
+        if key.partition not in parts:
+            continue
         match logged.record:
             case TurnReceived(turn=turn, message=message):
                 open_turns.setdefault(turn, key)
@@ -71,7 +79,9 @@ async def recover(log: MarkedLog, pools: Pools, ledger: Ledger, forgetting: Forg
         forgetting.finish(key, sequence, record)
     keys = dict.fromkeys((*open_turns.values(), *farewells.values()))
     for key in keys:
-        await pools.get(key)
+        # One that is lost meanwhile is another hub's, and goes on there.
+        with suppress(Fenced):
+            await pools.get(key)
     if keys:
         logger.info("%s open turns in %s conversations go on", len(open_turns), len(keys))
     return len(keys)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import selectors
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -273,7 +273,7 @@ class FakeLog:
         keys = dict.fromkeys(key for key, _ in self._stream.all())
         return tuple(key for key in keys if (key.platform, key.bot_id) == (platform, bot_id))
 
-    async def mark(self) -> int:
+    async def mark(self, parts: Collection[int] = ()) -> int:
         return self._stream.mark
 
     async def move_mark(self, sequence: int, spent: Mapping[int, tuple[Balance, ...]]) -> bool:

@@ -7,11 +7,12 @@ heartbeat shows a new instance, when it is silent, or when nobody answers on a c
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from adapters.nats.heartbeats import Heartbeats
+from adapters.nats.places import Places
 from factory_contracts import subjects
 from factory_contracts.envelope import Malformed
 from factory_contracts.work import (
@@ -184,13 +185,13 @@ class NatsCliPool:
         self._tasks: set[asyncio.Task[None]] = set()
         self._ticker: asyncio.TimerHandle | None = None
         self._ticked = self._loop.time()
+        handlers = {subjects.plane("events")[0]: self._on_events, subjects.plane("record")[0]: self._on_record}
+        self._places = Places(transport, handlers)
 
     async def start(self) -> None:
-        """Listen to the workers and greet them."""
+        """Listen to the workers' heartbeats and greet them."""
         for subject, handler in (
-            (subjects.plane("events")[0], self._on_events),
             (subjects.heartbeats(subjects.CLIPOOL), self._on_heartbeat),
-            (subjects.plane("record")[0], self._on_record),
             (self._transport.inbox("*", "commands.*.*"), self._on_reply),
         ):
             subscribed = await self._transport.subscribe(subject, handler)
@@ -198,6 +199,15 @@ class NatsCliPool:
                 raise RuntimeError(f"the hub cannot listen to {subject}: {subscribed.detail}")
         await self._transport.publish(subjects.clipool_hello(), HUB_HELLO.encode(HubHello(epoch=self.epoch(0))))
         self._tick()
+
+    async def open(self, parts: Collection[int] | None = None) -> None:
+        """Listen to what is said in these partitions, or in all."""
+        await self._places.open(parts)
+
+    async def leave(self, part: int) -> None:
+        """Another hub hears what is said in this partition."""
+        await self._places.leave(part)
+        self._runs = {turn: run for turn, run in self._runs.items() if run.assignment.key.partition != part}
 
     def serve(self, keeper: Keeper) -> None:
         """From now on records are granted, and turns that are closed may be forgotten."""
@@ -359,8 +369,11 @@ class NatsCliPool:
             logger.error("events on %s are refused: %s", delivery.subject, error)
             return
         run = self._runs.get(events.turn)
+        if run is None:
+            return
         # Only the worker that was told to run the turn may speak for it.
-        if run is None or delivery.subject != subjects.clipool_events(run.assignment.chosen.worker):
+        assignment = run.assignment
+        if delivery.subject != subjects.clipool_events(assignment.chosen.worker, assignment.key.partition):
             return
         missing = run.heard(events)
         if missing is not None:
@@ -387,8 +400,9 @@ class NatsCliPool:
                     self._spawn(run.stop())
         if self._keeper is not None:
             for turn, kept in heartbeat.turns.items():
-                if turn not in self._runs and not self._keeper.is_open(kept.scope, turn):
-                    self.forget(heartbeat.worker, turn, subjects.partition(kept.scope.split(":", 2)[-1]))
+                part = subjects.partition(kept.scope.split(":", 2)[-1])
+                if part in self._places and turn not in self._runs and not self._keeper.is_open(kept.scope, turn):
+                    self.forget(heartbeat.worker, turn, part)
 
     def _forget(self) -> None:
         self._spawn(self._tell_closed())
@@ -447,12 +461,15 @@ class NatsCliPool:
 
     async def _grant(self, delivery: Delivery) -> None:
         try:
-            worker = subjects.read_worker(delivery.subject)
+            worker, part = subjects.read_record(delivery.subject)
             request = RECORD_REQUEST.decode(delivery.data)
         except (subjects.BadToken, Malformed) as error:
             logger.error("a record asked for on %s is refused: %s", delivery.subject, error)
             return
         if self._keeper is None or not self._transport.owns_inbox(delivery.reply, worker):
+            return
+        if subjects.partition(request.scope_id) != part:
+            logger.error("a record asked for on %s is refused: it is another partition's", delivery.subject)
             return
         try:
             reply = await self._keeper.record(worker, request)

@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from functools import partial
 from types import MappingProxyType
 
+from adapters.nats.places import Places
 from factory_contracts import subjects
 from factory_contracts.envelope import SCHEMA_VERSION
 from factory_contracts.messages import FROM_SPOKE, TO_SPOKE, FromSpoke, RefusalReason, Refused, Submit, ToSpoke
@@ -39,23 +40,24 @@ class NatsInbound:
             encode=FROM_SPOKE.encode, decode=FROM_SPOKE.decode, version=SCHEMA_VERSION, explain=str
         )
         self._answer: Answer | None = None
-        self._fenced: Callable[[], None] = lambda: None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._places = Places(transport, {subjects.plane("inbound")[0]: self._on_delivery})
 
-    async def open(self, answer: Answer, fenced: Callable[[], None]) -> None:
-        """Begin to take what comes."""
+    async def open(self, answer: Answer, parts: Collection[int] | None = None) -> None:
+        """Begin to take what comes in these partitions, or in all."""
         self._answer = answer
-        self._fenced = fenced
-        subscribed = await self._transport.subscribe(subjects.plane("inbound")[0], self._on_delivery)
-        if isinstance(subscribed, Err):
-            raise RuntimeError(f"the hub cannot listen for messages: {subscribed.detail}")
+        await self._places.open(parts)
+
+    async def leave(self, part: int) -> None:
+        """Another hub takes what comes in this partition; what was taken there ends as it may."""
+        await self._places.leave(part)
 
     async def close(self) -> None:
         """Take nothing more, and finish what was taken."""
         self._answer = None
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def leave(self) -> None:
+    async def end(self) -> None:
         """Take nothing more, and let go of what was taken: unanswered, it is asked of whoever serves next."""
         self._answer = None
         for task in self._tasks:
@@ -107,7 +109,7 @@ class NatsInbound:
         try:
             reply = await answer(asked)
         except Fenced:
-            self._fenced()
+            # Unanswered, it is asked of whoever has taken over.
             return
         if reply is not None:
             await self._transport.publish(delivery.reply, TO_SPOKE.encode(reply))

@@ -54,6 +54,7 @@ class _Append:
     """Records of one scope that must be stored together, and who waits for that."""
 
     partition: int
+    epoch: int
     entries: tuple[Entry, ...]
     size: int
     done: asyncio.Future[int]
@@ -108,6 +109,10 @@ class JetStreamLog:
         """The epoch this hub took for a partition; 0 where it does not reign."""
         return self._epochs.get(partition, 0)
 
+    def hear(self, sequence: int) -> None:
+        """Another hub knows that the log goes so far."""
+        self._acked = max(self._acked, sequence)
+
     async def create(self) -> None:
         """Make the stream exist; nobody but the hub may."""
         await _until_answered(lambda: self._transport.ensure_stream(CONFIG))
@@ -157,8 +162,10 @@ class JetStreamLog:
 
     async def reigns(self, partition: int) -> bool:
         """Whether the newest epoch of the partition is this hub's."""
-        newest = await self._last_epoch(partition)
-        return newest != 0 and newest == self.epoch(partition)
+        newest, own = await self._last_epoch(partition), self.epoch(partition)
+        if own and newest != own and own == self.epoch(partition):
+            self._lose(partition)
+        return own != 0 and newest == own
 
     async def owner(self, partition: int) -> str:
         """The hub that began the newest epoch of a partition; "" where there was none."""
@@ -246,7 +253,9 @@ class JetStreamLog:
         fence = self._fence(key.partition)
         entries = tuple(Entry(key.subject, RECORD.encode(record), expect=fence) for record in records)
         size = sum(len(entry.payload) for entry in entries)
-        append = _Append(key.partition, entries, size, asyncio.get_running_loop().create_future())
+        append = _Append(
+            key.partition, self.epoch(key.partition), entries, size, asyncio.get_running_loop().create_future()
+        )
         if is_urgent and self._gathering is None and self._singles < SINGLES:
             await self._single(append)
         else:
@@ -343,10 +352,11 @@ class JetStreamLog:
 
     async def _commit_from(self, floor: int, appends: list[_Append]) -> None:
         while appends:
-            lost = [append for append in appends if append.partition not in self._epochs]
+            # What was lost and taken anew is another reign: whoever asked in the old one does not know what came since.
+            lost = [append for append in appends if append.epoch != self.epoch(append.partition)]
             if lost:
                 _fail(lost, Fenced())
-                appends = [append for append in appends if append.partition in self._epochs]
+                appends = [append for append in appends if append not in lost]
                 continue
             entries = [entry for append in appends for entry in append.entries]
             result = await self._transport.append(entries, timeout=APPEND_TIMEOUT)

@@ -101,7 +101,7 @@ class Worker:
                 turn=turn, attempt=attempt, instance=instance or self.instance, first=first, events=events, done=done
             )
         )
-        await self.transport.publish(subjects.clipool_events(self.name), payload)
+        await self.transport.publish(subjects.clipool_events(self.name, KEY.partition), payload)
         await idle()
 
     async def reply(self, number: int, answer: Done | Unknown | Stale) -> None:
@@ -164,6 +164,7 @@ class Stage:
 async def a_stage() -> tuple[Stage, Worker]:
     """A hub and a worker on a connection that is not young."""
     stage = Stage()
+    await stage.pool.open()
     await stage.pool.start()
     worker = await stage.worker()
     await pass_time(YOUNG + 1)
@@ -387,6 +388,7 @@ async def test_nobody_there_is_a_death_on_an_old_connection() -> None:
 
 async def test_nobody_there_is_no_death_on_a_young_connection() -> None:
     stage = Stage()
+    await stage.pool.open()
     await stage.pool.start()
     run = await stage.pool.resume(stage.assignment())
     await pass_time(1)
@@ -586,9 +588,11 @@ async def test_a_record_is_granted_and_its_reply_goes_only_to_the_worker_itself(
     )
 
     granted = await worker.transport.request(
-        subjects.clipool_record("w1"), request, timeout=1.0, responder=subjects.HUB
+        subjects.clipool_record("w1", KEY.partition), request, timeout=1.0, responder=subjects.HUB
     )
-    stolen = await worker.transport.request(subjects.clipool_record("w2"), request, timeout=1.0, responder=subjects.HUB)
+    stolen = await worker.transport.request(
+        subjects.clipool_record("w2", KEY.partition), request, timeout=1.0, responder=subjects.HUB
+    )
 
     assert isinstance(granted, Ok)
     assert RECORD_REPLY.decode(granted.value) == Recorded()
@@ -626,8 +630,12 @@ async def test_a_worker_that_is_to_ask_again_hears_nothing() -> None:
         RecordRequest(platform="paper", bot_id="desk", scope_id="chat", attempt=1, instance="i1", record=reserved)
     )
 
-    first = await worker.transport.request(subjects.clipool_record("w1"), request, timeout=1.0, responder=subjects.HUB)
-    second = await worker.transport.request(subjects.clipool_record("w1"), request, timeout=1.0, responder=subjects.HUB)
+    first = await worker.transport.request(
+        subjects.clipool_record("w1", KEY.partition), request, timeout=1.0, responder=subjects.HUB
+    )
+    second = await worker.transport.request(
+        subjects.clipool_record("w1", KEY.partition), request, timeout=1.0, responder=subjects.HUB
+    )
 
     assert isinstance(first, Err)
     assert isinstance(second, Ok)

@@ -70,7 +70,7 @@ def test_what_is_a_workers_only_it_and_the_hub_say_and_hear() -> None:
     for worker in CLIPOOLS:
         assert senders(subjects.clipool_command(worker)) == {"hub"}
         assert listeners(subjects.clipool_command(worker)) == {worker}
-        for said in (subjects.clipool_events(worker), subjects.clipool_record(worker)):
+        for said in (subjects.clipool_events(worker, 0), subjects.clipool_record(worker, 63)):
             assert (senders(said), listeners(said)) == ({worker}, {"hub"})
         assert senders(subjects.heartbeat(subjects.CLIPOOL, worker)) == {worker}
     for capability, worker in WORKERS:

@@ -112,7 +112,7 @@ def targets() -> tuple[str, ...]:
         *(f"$KV.{subjects.READY_BUCKET}.{subjects.HUB}", f"$O.{STORES[THEIRS]}.M.x", f"$O.{STORES[THEIRS]}.C.x"),
         *(subjects.outbound("telegram", "main"), subjects.outbound("telegram", "other")),
         *(subjects.inbound("telegram", "other", 0), subjects.clipool_command("clipool"), subjects.clipool_hello()),
-        *(subjects.clipool_events("clipool"), subjects.heartbeat(subjects.CLIPOOL, "clipool")),
+        *(subjects.clipool_events("clipool", 0), subjects.heartbeat(subjects.CLIPOOL, "clipool")),
         *("_INBOX_hub.clipool.c0ffee.commands.t.1", "_INBOX_telegram-main.hub.c0ffee._.1"),
     )
 

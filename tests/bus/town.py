@@ -66,8 +66,8 @@ def catalogue() -> Iterator[str]:
     yield from (subjects.epoch(0), subjects.mark(0), subjects.money(0), subjects.clipool_hello())
     for worker in (*CLIPOOLS, "stranger"):
         yield subjects.clipool_command(worker)
-        yield subjects.clipool_events(worker)
-        yield subjects.clipool_record(worker)
+        yield subjects.clipool_events(worker, 0)
+        yield subjects.clipool_record(worker, 63)
         yield subjects.heartbeat(subjects.CLIPOOL, worker)
     yield from (subjects.heartbeat(subjects.HUB, name) for name in (subjects.HUB, "stranger"))
     for (capability, _), (_, worker) in product(WORKERS, (*WORKERS, ("", "stranger"))):

@@ -27,7 +27,7 @@ COMMANDS = {
     [
         ("hub", subjects.plane("events")[0], True),
         ("hub", subjects.plane("turns")[0], False),
-        ("clipool", subjects.clipool_record("clipool"), False),
+        ("clipool", subjects.clipool_permissions("clipool").publish[1], False),
         ("cli-main", subjects.spoke_permissions("cli", "main").publish[0], False),
         ("cli-main", f"$O.{subjects.blobs('cli', 'main')}.C.*", False),
         ("reader", f"$JS.API.DIRECT.GET.{subjects.STREAM}", False),

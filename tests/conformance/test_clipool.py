@@ -128,6 +128,7 @@ class RealStage:
         epoch = self._epoch
         pool = NatsCliPool(joined.value, lambda part: epoch + part, reigns)
         self._hubs.append((pool, joined.value))
+        await pool.open()
         await pool.start()
         await until(lambda: pool.pick() is not None)
         return pool

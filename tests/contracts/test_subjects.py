@@ -70,8 +70,8 @@ def test_a_bad_platform_or_bot_never_becomes_a_subject(spell: Callable[[str], ob
     [
         subjects.worker_token,
         subjects.clipool_command,
-        subjects.clipool_events,
-        subjects.clipool_record,
+        lambda bad: subjects.clipool_events(bad, 0),
+        lambda bad: subjects.clipool_record(bad, 0),
         subjects.clipool_permissions,
         lambda bad: subjects.heartbeat("image", bad),
         lambda bad: subjects.request("image", bad),
@@ -132,10 +132,23 @@ def test_an_inbound_subject_comes_back(platform: str, bot_id: str, part: int) ->
     assert subjects.read_inbound(subjects.inbound(platform, bot_id, part)) == (platform, bot_id, part)
 
 
-@given(WORKERS)
-def test_a_worker_comes_back(worker: str) -> None:
-    for subject in (subjects.clipool_command(worker), subjects.clipool_events(worker), subjects.clipool_record(worker)):
-        assert subjects.read_worker(subject) == worker
+@given(WORKERS, PARTITIONS)
+def test_a_worker_comes_back(worker: str, part: int) -> None:
+    assert subjects.read_worker(subjects.clipool_command(worker)) == worker
+    assert subjects.read_record(subjects.clipool_record(worker, part)) == (worker, part)
+
+
+@given(PARTITIONS)
+def test_what_is_within_a_partition_is_heard_there_alone(part: int) -> None:
+    for plane, subject in (
+        ("inbound", subjects.inbound("p", "b", part)),
+        ("events", subjects.clipool_events("w", part)),
+        ("record", subjects.clipool_record("w", part)),
+    ):
+        (wildcard,) = subjects.plane(plane)
+        assert [
+            other for other in range(subjects.PARTITIONS) if matches(subjects.within(wildcard, other), subject)
+        ] == [part]
 
 
 @pytest.mark.parametrize(
@@ -182,8 +195,8 @@ def test_each_subject_lies_in_its_plane_alone() -> None:
         "typing": subjects.typing("p", "b"),
         "heartbeat": subjects.heartbeat("voice.tts", "w"),
         "commands": subjects.clipool_command("w"),
-        "events": subjects.clipool_events("w"),
-        "record": subjects.clipool_record("w"),
+        "events": subjects.clipool_events("w", 1),
+        "record": subjects.clipool_record("w", 1),
         "request": subjects.request("image", "w"),
     }
 
@@ -218,12 +231,16 @@ def test_files_are_written_and_read_in_the_stores_that_are_given_only() -> None:
 def test_a_clipool_worker_may_do_what_it_does_and_speaks_for_no_other() -> None:
     own = subjects.clipool_permissions("w1")
 
-    said = (subjects.clipool_events("w1"), subjects.clipool_record("w1"), subjects.heartbeat(subjects.CLIPOOL, "w1"))
+    said = (
+        subjects.clipool_events("w1", 0),
+        subjects.clipool_record("w1", 9),
+        subjects.heartbeat(subjects.CLIPOOL, "w1"),
+    )
     assert all(_allows(own.publish, subject) for subject in said)
     assert _allows(own.publish, f"{answers_prefix(subjects.HUB, 'w1')}.c1.commands.x")
     assert _allows(own.subscribe, subjects.clipool_command("w1")) and _allows(own.subscribe, subjects.clipool_hello())
     for forbidden in (
-        subjects.clipool_events("w2"),
+        subjects.clipool_events("w2", 0),
         subjects.turns("p", "b", "s"),
         subjects.clipool_hello(),
         subjects.heartbeat(subjects.CLIPOOL, "w2"),

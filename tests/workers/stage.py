@@ -52,6 +52,9 @@ SCOPE = "cli:local:a:b"
 UNASKED = Approvals(external="tainted", write="never")
 
 
+RECORDS = f"{subjects.clipool_record(WORKER, 0)[:-1]}*"
+
+
 class Hub:
     """A hub that gives commands and notes what it is told; `grant` answers what is asked to be recorded."""
 
@@ -68,7 +71,7 @@ class Hub:
     async def listen(self) -> None:
         """Hear everything but what is asked to be recorded."""
         listening: Mapping[str, Handler] = {
-            subjects.clipool_events(WORKER): lambda one: self._note(self.events, EVENTS.decode(one.data)),
+            f"{subjects.clipool_events(WORKER, 0)[:-1]}*": lambda one: self._note(self.events, EVENTS.decode(one.data)),
             subjects.heartbeat(subjects.CLIPOOL, WORKER): lambda one: self._note(
                 self.heartbeats, WORKER_HEARTBEAT.decode(one.data)
             ),
@@ -80,7 +83,7 @@ class Hub:
             assert not isinstance(await self.transport.subscribe(subject, handler), Err)
 
     async def listen_to_records(self) -> None:
-        assert not isinstance(await self.transport.subscribe(subjects.clipool_record(WORKER), self._on_record), Err)
+        assert not isinstance(await self.transport.subscribe(RECORDS, self._on_record), Err)
 
     async def tell(self, command: Command, *, reply: str | None = None) -> None:
         answer_to = self.transport.inbox(WORKER, "commands") if reply is None else reply

@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 
+from factory_contracts import subjects
 from factory_nats.transport import Transport
 from workers.clipool.kit import Kit, pass_by
 from workers.clipool.turn import Turn
@@ -11,9 +12,8 @@ from workers.clipool.turn import Turn
 class Outlet:
     """Publishes. What gets lost on a broken connection is asked for again by the hub, so nothing here is repeated."""
 
-    def __init__(self, transport: Transport, events: str, kit: Kit) -> None:
+    def __init__(self, transport: Transport, kit: Kit) -> None:
         self._transport = transport
-        self._events = events
         self._kit = kit
         self._waiting: deque[Turn | tuple[str, bytes]] = deque()
         self._woken = asyncio.Event()
@@ -37,8 +37,9 @@ class Outlet:
 
     async def _tell(self, turn: Turn) -> None:
         is_first = turn.told == 0
+        subject = subjects.clipool_events(self._transport.identity, turn.run.partition)
         for payload in turn.take():
-            await self._transport.publish(self._events, payload)
+            await self._transport.publish(subject, payload)
         if self._kit.at is not pass_by:
             # The point lies after the bytes have left the process, or a death at it would not be the one it names.
             await self._transport.barrier()

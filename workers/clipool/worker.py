@@ -64,7 +64,7 @@ class Worker:
         self._instance = new_instance()
         self._turns: dict[str, Turn] = {}
         self._epochs: dict[int, int] = {}
-        self._outlet = Outlet(transport, subjects.clipool_events(self.name), kit)
+        self._outlet = Outlet(transport, kit)
         self._group = TaskGroup()
         self._loop = asyncio.get_running_loop()
         self._ticked = self._loop.time()
@@ -124,7 +124,7 @@ class Worker:
             instance=self._instance,
             record=record,
         )
-        subject, payload = subjects.clipool_record(self.name), RECORD_REQUEST.encode(request)
+        subject, payload = subjects.clipool_record(self.name, run.partition), RECORD_REQUEST.encode(request)
         pause, longest = RECORD_PAUSES
         is_question = isinstance(record, ApprovalWanted)
         while True:

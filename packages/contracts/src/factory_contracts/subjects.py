@@ -200,14 +200,15 @@ def clipool_command(worker: str) -> str:
 
 
 @_remembered
-def clipool_events(worker: str) -> str:
-    """Where one CliPool worker, and nobody else, tells what its turns say."""
-    return f"{ROOT}.{CLIPOOL}.events.{worker_token(worker)}"
+def clipool_events(worker: str, part: int) -> str:
+    """Where one CliPool worker, and nobody else, tells what its turns in a partition say."""
+    return f"{ROOT}.{CLIPOOL}.events.{worker_token(worker)}.{_part(part)}"
 
 
-def clipool_record(worker: str) -> str:
-    """Where one CliPool worker asks for a record before it acts."""
-    return f"{ROOT}.{CLIPOOL}.record.{worker_token(worker)}"
+@_remembered
+def clipool_record(worker: str, part: int) -> str:
+    """Where one CliPool worker asks for a record in a partition before it acts."""
+    return f"{ROOT}.{CLIPOOL}.record.{worker_token(worker)}.{_part(part)}"
 
 
 def clipool_hello() -> str:
@@ -242,9 +243,22 @@ def read_turns(subject: str) -> tuple[str, str, str] | None:
     return tokens[2], tokens[3], unquote(tokens[4])
 
 
+def within(plane: str, part: int) -> str:
+    """What of a plane's wildcard, which ends with the partition, is in one of them."""
+    return f"{plane.removesuffix('*')}{_part(part)}"
+
+
 def read_worker(subject: str) -> str:
-    """The worker at the end of a work subject, or of a heartbeat's."""
+    """The worker at the end of a command's subject, or of a heartbeat's."""
     return worker_token(subject.rpartition(".")[2])
+
+
+def read_record(subject: str) -> tuple[str, int]:
+    """The worker that asks for a record, and in which partition."""
+    *_, worker, part = _split(subject, 5)
+    if part not in _PARTITIONS:
+        raise BadToken("no subject of a record")
+    return worker_token(worker), _PARTITIONS[part]
 
 
 def read_capability(subject: str) -> str:
@@ -331,8 +345,8 @@ def clipool_permissions(worker: str, *asked: tuple[str, str]) -> Permissions:
     """
     return Permissions(
         publish=(
-            clipool_events(worker),
-            clipool_record(worker),
+            f"{ROOT}.{CLIPOOL}.events.{worker_token(worker)}.*",
+            f"{ROOT}.{CLIPOOL}.record.{worker_token(worker)}.*",
             heartbeat(CLIPOOL, worker),
             _answers(HUB, worker),
             *(request(capability, other) for capability, other in asked),
@@ -398,8 +412,8 @@ _PLANES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "typing": (f"{ROOT}.typing.*.*",),
         "heartbeat": (f"{ROOT}.*.heartbeat.*", f"{ROOT}.*.*.heartbeat.*"),
         "commands": (f"{ROOT}.{CLIPOOL}.cmd.*",),
-        "events": (f"{ROOT}.{CLIPOOL}.events.*",),
-        "record": (f"{ROOT}.{CLIPOOL}.record.*",),
+        "events": (f"{ROOT}.{CLIPOOL}.events.*.*",),
+        "record": (f"{ROOT}.{CLIPOOL}.record.*.*",),
         "request": (f"{ROOT}.*.request.*", f"{ROOT}.*.*.request.*"),
     }
 )
