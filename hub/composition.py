@@ -4,19 +4,21 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from adapters.nats.blobs import NatsBlobs
 from adapters.nats.clipool import Keeper, NatsCliPool
 from adapters.nats.eraser import NatsEraser, as_eraser
+from adapters.nats.hubs import NatsHubs
 from adapters.nats.inbound import NatsInbound
 from adapters.nats.log import JetStreamLog
 from adapters.nats.outbound import NatsOutbox
-from adapters.nats.readiness import NatsReadiness
+from adapters.nats.readiness import BEAT, READY_EVERY, NatsReadiness
 from adapters.nats.stores import CapabilityStores
 from factory_contracts import subjects
+from factory_contracts.lifecycle import HubHeartbeat
 from factory_nats.connect import Identity, connect, public_key
 from factory_nats.result import Err
 from factory_nats.transport import Transport
@@ -29,7 +31,8 @@ from hub.kernel.ports import Fenced
 from hub.kernel.routing import Bindings
 from hub.people import Offers, People
 from hub.pool import Crew, Pools, Ports
-from hub.recovery import keep_mark, recover
+from hub.realm import Realm
+from hub.recovery import MARK_EVERY, keep_mark, recover
 from hub.turn import run_turn
 
 T = TypeVar("T")
@@ -46,7 +49,10 @@ NOBODY_ELSE = Identity(subjects.ERASER)
 
 @dataclass(frozen=True, slots=True)
 class HubSettings:
-    """What the hub is told at its start; the eraser is who it is while it takes what was said off the disk."""
+    """What the hub is told at its start; the eraser is who it is while it takes what was said off the disk.
+
+    One that shares has other hubs beside it, which share as well; any other reigns alone or stands by.
+    """
 
     nats_url: str
     identity: Identity
@@ -57,6 +63,7 @@ class HubSettings:
     offers: Offers = lambda platform, bot_id: None
     max_pools: int = 1_000
     standby: bool = False
+    shares: bool = False
     eraser: Identity = NOBODY_ELSE
 
 
@@ -98,14 +105,21 @@ async def _reign(
     at: Callable[[str], None],
 ) -> int:
     seed = settings.identity.seed
-    readiness = NatsReadiness(transport, name, fenced.set, user=None if seed is None else public_key(seed))
-    log = JetStreamLog(transport, name, at=at, on_lost=lambda part: fenced.set())
+    user = None if seed is None else public_key(seed)
+
+    def leave() -> None:
+        # Who shares loses a part of what it has, and who reigns alone everything.
+        if not settings.shares:
+            fenced.set()
+
+    readiness = NatsReadiness(transport, name, leave, user=user)
+    log = JetStreamLog(transport, name, at=at, on_lost=lambda part: realm.lose(part) if settings.shares else leave())
     clipool = NatsCliPool(transport, log.epoch, log.reigns)
     inbound = NatsInbound(transport, at=at)
     files = NatsBlobs(transport)
     large = CapabilityStores(transport)
     eraser = NatsEraser(transport, as_eraser(settings.nats_url, settings.eraser), at=at)
-    deliveries = Deliveries(fenced.set, at)
+    deliveries = Deliveries(leave, at)
     ledger = Ledger(settings.budgets)
     people = People(log, settings.policies, settings.offers)
     ports = Ports(
@@ -125,10 +139,16 @@ async def _reign(
         settle=deliveries.settle,
         fork=lambda key, view: pools.fork(key, view),
         forget=forgetting.forget,
-        fenced=fenced.set,
+        fenced=leave,
     )
     pools = Pools(ports, crew, settings.max_pools, deliveries.flush)
     hub = Hub(ports, pools, forgetting, settings.payer)
+
+    def state() -> HubHeartbeat:
+        return HubHeartbeat(hub=name, epoch=log.epoch(0), parts=tuple(sorted(log.owned)), sequence=log.sequence)
+
+    hubs = NatsHubs(transport, name, state, user=user, hear=log.hear)
+    realm = Realm(name, log, hubs, pools, ledger, forgetting, people, clipool, inbound, time.time)
 
     async def begin() -> None:
         await readiness.listen()
@@ -145,21 +165,48 @@ async def _reign(
         await people.restore()
         await clipool.open()
         await clipool.start()
-        await inbound.open(hub.answer)
+        inbound.serve(hub.answer)
+        await inbound.open()
         await readiness.announce(log.epoch(0))
         await recover(log, pools, ledger, forgetting)
         clipool.serve(Keeper(hub.is_open, hub.record))
         logger.info("%s reigns, epoch %s", name, log.epoch(0))
         # From here on there is nothing to do but what others ask for; it ends when another hub has taken over.
-        await keep_mark(log, pools, ledger, lambda: (*deliveries.unwritten(), *forgetting.unfinished()), time.time)
+        await keep_mark(log, pools, ledger, unwritten, time.time)
+
+    async def share() -> None:
+        await log.create()
+        for policy in settings.policies:
+            await files.create(policy.platform, policy.bot_id)
+        await large.open()
+        await people.restore()
+        ledger.restore(await log.spent())
+        await clipool.start()
+        clipool.serve(Keeper(is_open, hub.record))
+        inbound.serve(hub.answer)
+        await hubs.join()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(realm.rule(), name="realm")
+            group.create_task(_keep_marks(lambda: keep_mark(log, pools, ledger, unwritten, time.time)), name="marks")
+            group.create_task(_keep_ready(readiness, log), name="ready")
+
+    def is_open(scope: str, turn: str) -> bool:
+        # What is open in a partition is known once it was read.
+        return subjects.partition(scope.split(":", 2)[-1]) in realm.reading or hub.is_open(scope, turn)
+
+    def unwritten() -> tuple[int, ...]:
+        return *deliveries.unwritten(), *forgetting.unfinished(), *realm.unread()
 
     try:
-        await _unless((stop, fenced, lost), begin())
+        await _unless((stop, fenced, lost), share() if settings.shares else begin())
     except Fenced:
         fenced.set()
     await readiness.close()
     if not fenced.is_set() and not lost.is_set():
         await _drain(inbound, deliveries, log)
+        if settings.shares:
+            await hubs.leave()
+    await hubs.close()
     await inbound.end()
     await deliveries.close()
     await pools.close()
@@ -180,6 +227,23 @@ async def _drain(inbound: NatsInbound, deliveries: Deliveries, log: JetStreamLog
             await log.close()
     except TimeoutError:
         logger.warning("the drain took longer than %s s; the next hub does the rest", DRAIN)
+
+
+async def _keep_marks(keep: Callable[[], Awaitable[None]]) -> None:
+    """Go on when a partition was lost: there are others, or will be."""
+    while True:
+        try:
+            await keep()
+        except Fenced:
+            await asyncio.sleep(MARK_EVERY)
+
+
+async def _keep_ready(readiness: NatsReadiness, log: JetStreamLog) -> None:
+    """Say where everybody may read it that hubs serve; one of them does."""
+    while True:
+        if log.epoch(0):
+            await readiness.put(log.epoch(0))
+        await asyncio.sleep(READY_EVERY if log.epoch(0) else BEAT)
 
 
 async def _unless(events: Sequence[asyncio.Event], work: Coroutine[None, None, T]) -> T | None:

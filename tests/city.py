@@ -12,11 +12,12 @@ from adapters.spoke import Reply, Spoke
 from factory_cli.config import Bot, Configuration
 from factory_cli.membership import Member, members
 from factory_contracts import subjects
+from factory_contracts.lifecycle import HUB_HEARTBEAT
 from factory_contracts.messages import Accepted, Address, AlreadyAccepted, InboundMessage, Said
 from factory_nats.connect import Identity, connect, generate_seed, public_key
 from factory_nats.result import Ok
 from factory_nats.server import EmbeddedServer, User
-from factory_nats.transport import Transport
+from factory_nats.transport import Delivery, Transport
 from tests import reign
 from tests.fakes import until
 from tests.reign import BOT, PLATFORM
@@ -156,6 +157,25 @@ class City:
         stood = self.wall.stands[turn]
         await until(lambda: len(self.wall.stands[turn]) > len(stood), seconds=20)
         return self.wall.turned[turn] - began
+
+    async def shared(self, *sizes: int) -> None:
+        """Return when so many hubs have so many partitions each, whoever they are."""
+        transport = await self.join(subjects.HUB)
+        heard: dict[str, tuple[float, int]] = {}
+        loop = asyncio.get_running_loop()
+
+        def hear(delivery: Delivery) -> None:
+            said = HUB_HEARTBEAT.decode(delivery.data)
+            heard[said.hub] = loop.time(), len(said.parts or ())
+
+        def are_shared() -> bool:
+            late = loop.time() - 1.0
+            return sorted(size for at, size in heard.values() if at > late) == sorted(sizes)
+
+        listening = await transport.subscribe(subjects.heartbeats(subjects.HUB), hear)
+        assert isinstance(listening, Ok)
+        await until(are_shared, seconds=20)
+        await listening.value.unsubscribe()
 
     def model_calls(self) -> int:
         return len(self.calls.read_text().splitlines()) if self.calls.exists() else 0

@@ -28,7 +28,7 @@ MUCH = 1_000_000
 ANYBODY = Identity("hub")
 
 
-def settings(url: str, *, standby: bool = False, identity: Identity = ANYBODY) -> HubSettings:
+def settings(url: str, *, standby: bool = False, shares: bool = False, identity: Identity = ANYBODY) -> HubSettings:
     """One agent, one bot, everybody may speak."""
     return HubSettings(
         nats_url=url,
@@ -40,6 +40,7 @@ def settings(url: str, *, standby: bool = False, identity: Identity = ANYBODY) -
             ),
         ),
         standby=standby,
+        shares=shares,
     )
 
 
@@ -72,6 +73,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("url")
     parser.add_argument("--standby", action="store_true")
+    parser.add_argument("--shares", action="store_true")
     parser.add_argument("--die-at", nargs="+", default=[])
     parser.add_argument("--as", type=Path, dest="file")
     given = parser.parse_args(arguments)
@@ -83,7 +85,9 @@ def main(arguments: list[str]) -> int:
 
     async def reign() -> int:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-        return await serve(settings(given.url, standby=given.standby, identity=identity), stop, at=seam)
+        return await serve(
+            settings(given.url, standby=given.standby, shares=given.shares, identity=identity), stop, at=seam
+        )
 
     return asyncio.run(reign())
 

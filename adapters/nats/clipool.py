@@ -204,9 +204,9 @@ class NatsCliPool:
         """Listen to what is said in these partitions, or in all."""
         await self._places.open(parts)
 
-    async def leave(self, part: int) -> None:
+    def leave(self, part: int) -> None:
         """Another hub hears what is said in this partition."""
-        await self._places.leave(part)
+        self._places.leave(part)
         self._runs = {turn: run for turn, run in self._runs.items() if run.assignment.key.partition != part}
 
     def serve(self, keeper: Keeper) -> None:

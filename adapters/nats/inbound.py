@@ -43,14 +43,17 @@ class NatsInbound:
         self._tasks: set[asyncio.Task[None]] = set()
         self._places = Places(transport, {subjects.plane("inbound")[0]: self._on_delivery})
 
-    async def open(self, answer: Answer, parts: Collection[int] | None = None) -> None:
-        """Begin to take what comes in these partitions, or in all."""
+    def serve(self, answer: Answer) -> None:
+        """This is to answer what comes."""
         self._answer = answer
+
+    async def open(self, parts: Collection[int] | None = None) -> None:
+        """Begin to take what comes in these partitions, or in all."""
         await self._places.open(parts)
 
-    async def leave(self, part: int) -> None:
+    def leave(self, part: int) -> None:
         """Another hub takes what comes in this partition; what was taken there ends as it may."""
-        await self._places.leave(part)
+        self._places.leave(part)
 
     async def close(self) -> None:
         """Take nothing more, and finish what was taken."""

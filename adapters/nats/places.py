@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import Collection, Mapping
 
 from factory_contracts import subjects
-from factory_nats.result import Err
+from factory_nats.result import Err, Result
 from factory_nats.transport import Handler, Subscription, Transport
+
+RETRY = 0.1
 
 
 class Places:
@@ -16,6 +18,7 @@ class Places:
         self._handlers = handlers
         self._listening: dict[int, list[Subscription]] = {}
         self._everywhere: list[Subscription] = []
+        self._leaving: set[asyncio.Future[Result[None]]] = set()
 
     def __contains__(self, part: int) -> bool:
         return bool(self._everywhere) or part in self._listening
@@ -29,17 +32,20 @@ class Places:
         opened = await asyncio.gather(*(self._open(part) for part in new))
         self._listening.update(zip(new, opened, strict=True))
 
-    async def leave(self, part: int) -> None:
+    def leave(self, part: int) -> None:
         """Listen there no more."""
         for subscription in self._listening.pop(part, ()):
-            await subscription.unsubscribe()
+            leaving = asyncio.ensure_future(subscription.unsubscribe())
+            self._leaving.add(leaving)
+            leaving.add_done_callback(self._leaving.discard)
 
     async def _open(self, part: int) -> list[Subscription]:
         listening = (self._listen(subjects.within(plane, part), handler) for plane, handler in self._handlers.items())
         return list(await asyncio.gather(*listening))
 
     async def _listen(self, subject: str, handler: Handler) -> Subscription:
-        subscribed = await self._transport.subscribe(subject, handler)
-        if isinstance(subscribed, Err):
-            raise RuntimeError(f"the hub cannot listen to {subject}: {subscribed.detail}")
+        while isinstance(subscribed := await self._transport.subscribe(subject, handler), Err):
+            if subscribed.reason not in ("disconnected", "timeout"):
+                raise RuntimeError(f"the hub cannot listen to {subject}: {subscribed.detail}")
+            await asyncio.sleep(RETRY)
         return subscribed.value

@@ -89,15 +89,16 @@ class NatsReadiness:
     async def _beat(self) -> None:
         loop = asyncio.get_running_loop()
         heartbeat = HUB_HEARTBEAT.encode(HubHeartbeat(hub=self._hub, epoch=self._epoch))
-        ready = READY.encode(Ready(hub=self._hub, epoch=self._epoch))
         due = loop.time()
         while True:
             await self._transport.publish(subjects.heartbeat(subjects.HUB, subjects.HUB), heartbeat)
-            if loop.time() >= due and await self._put(ready):
+            if loop.time() >= due and await self.put(self._epoch):
                 due = loop.time() + READY_EVERY
             await asyncio.sleep(BEAT)
 
-    async def _put(self, ready: bytes) -> bool:
+    async def put(self, epoch: int) -> bool:
+        """Say where everybody may read it that this hub serves; false if that was not heard."""
+        ready = READY.encode(Ready(hub=self._hub, epoch=epoch))
         if not self._has_bucket:
             self._has_bucket = isinstance(await self._transport.ensure_bucket(subjects.READY_BUCKET, ttl=READY_TTL), Ok)
         return self._has_bucket and isinstance(await self._transport.put(subjects.READY_BUCKET, READY_KEY, ready), Ok)
@@ -118,11 +119,11 @@ class NatsReadiness:
 
     def _on_departure(self, delivery: Delivery) -> None:
         # Names are free to choose, keys are not: who is no hub ends no hub's reign.
-        if self._owner and _departed(delivery.data) == (self._user, self._owner):
+        if self._owner and departed(delivery.data) == (self._user, self._owner):
             self._ended.set()
 
 
-def _departed(data: bytes) -> tuple[str, str] | None:
+def departed(data: bytes) -> tuple[str, str] | None:
     """By which key and under what name somebody was here, in the server's own words."""
     try:
         match json.loads(data):

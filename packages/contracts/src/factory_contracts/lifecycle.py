@@ -6,13 +6,22 @@ from pydantic import Field
 
 from factory_contracts.envelope import Envelope, Part, Wire
 from factory_contracts.messages import Count, Id, Scope, Token, Version
+from factory_contracts.work import Partition
 
 
 class HubHeartbeat(Envelope):
-    """The owner lives; two seconds without it and a standby takes over."""
+    """A hub lives; two seconds without it and others take over what is its.
+
+    One that shares the partitions names those that it reigns over, how far it knows the log, and up to where it knows
+    what was done about who may do what. One that leaves takes nothing more.
+    """
 
     hub: Id
     epoch: Count
+    parts: tuple[Partition, ...] | None = None
+    sequence: Count | None = None
+    acts: Count | None = None
+    leaves: bool | None = None
 
 
 class Memory(Part):

@@ -1,0 +1,132 @@
+"""Sharing the partitions with other hubs: taking what is due to this one, and letting go of what another has taken.
+
+Every hub works out by itself what is due to it, and takes it by epoch records. So nobody hands anything over: who had
+it before is refused from then on, and hears of it; what was open goes on here as after a death.
+"""
+
+import logging
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from factory_contracts import subjects
+from hub.forgetting import Forgetting
+from hub.kernel.budget import Ledger
+from hub.kernel.shares import share
+from hub.people import People
+from hub.pool import Pools
+from hub.recovery import MarkedLog, recover
+
+logger = logging.getLogger(__name__)
+
+LOOK_EVERY = 0.5
+
+
+class SharedLog(MarkedLog, Protocol):
+    """The part of the log that tells whose a partition is."""
+
+    @property
+    def owned(self) -> Collection[int]:
+        """The partitions that this hub reigns over, for all it knows."""
+        ...
+
+    async def take(self, parts: Collection[int], now: float) -> bool:
+        """Begin a reign over these; false if another hub was quicker, or nobody knows."""
+        ...
+
+    async def verify(self) -> None:
+        """Look which partitions are still this hub's, and give up the others."""
+        ...
+
+
+class Hubs(Protocol):
+    """All hubs that share."""
+
+    @property
+    def living(self) -> tuple[str, ...]:
+        """Their names, this hub's among them."""
+        ...
+
+    @property
+    def claimed(self) -> frozenset[int]:
+        """The partitions that others say they reign over."""
+        ...
+
+    async def tell(self) -> None:
+        """Say now over which partitions this hub reigns."""
+        ...
+
+    async def change(self, seconds: float) -> None:
+        """Return when a hub comes, goes or says something new, or after so long."""
+        ...
+
+
+class Door(Protocol):
+    """Where something comes in by partitions."""
+
+    async def open(self, parts: Collection[int] | None = None) -> None:
+        """Begin to take what comes in these."""
+        ...
+
+    def leave(self, part: int) -> None:
+        """Take nothing more that comes in this one."""
+        ...
+
+
+@dataclass(slots=True)
+class Realm:
+    """The partitions of one hub, as hubs come and go. What is said in one is heard once its open turns are known."""
+
+    name: str
+    log: SharedLog
+    hubs: Hubs
+    pools: Pools
+    ledger: Ledger
+    forgetting: Forgetting
+    people: People
+    workers: Door
+    people_door: Door
+    clock: Callable[[], float]
+    reading: frozenset[int] = frozenset()
+
+    async def rule(self) -> None:
+        """Take what is due, for as long as this is not called off."""
+        while True:
+            if self.hubs.claimed & frozenset(self.log.owned):
+                await self.log.verify()
+            await self.people.follow()
+            due = share(self.hubs.living, subjects.PARTITIONS)[self.name] - frozenset(self.log.owned)
+            if due:
+                await self._take(due)
+            await self.hubs.change(LOOK_EVERY)
+
+    def lose(self, part: int) -> None:
+        """Another hub has taken a partition: whatever is under way there goes on with it."""
+        for door in self._doors:
+            door.leave(part)
+        self.pools.lose(part)
+        self.forgetting.lose(part)
+
+    def unread(self) -> tuple[int, ...]:
+        """Where the mark must stay as long as it is not known what is open."""
+        return (0,) if self.reading else ()
+
+    @property
+    def _doors(self) -> Sequence[Door]:
+        return self.workers, self.people_door
+
+    async def _take(self, due: frozenset[int]) -> None:
+        self.reading = due
+        try:
+            if not await self.log.take(due, self.clock()):
+                return
+            await self.hubs.tell()
+            await self.people.follow()
+            await self.workers.open(due)
+            await recover(self.log, self.pools, self.ledger, self.forgetting, due)
+        finally:
+            self.reading = frozenset()
+        await self.people_door.open(due)
+        for part in due - frozenset(self.log.owned):
+            self.lose(part)
+        logger.info("%s reigns over %s partitions", self.name, len(self.log.owned))

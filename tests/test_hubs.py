@@ -1,0 +1,95 @@
+"""Several hubs share the partitions: real hubs that come, go, die and freeze while people go on talking."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.city import City
+from tests.fakes import until
+
+SCOPES = tuple(f"chat {number}" for number in range(12))
+
+
+@pytest.fixture
+async def city(tmp_path: Path) -> AsyncIterator[City]:
+    async with City(tmp_path) as city:
+        yield city
+
+
+async def test_two_hubs_share_evenly_and_each_answers_in_its_half(city: City) -> None:
+    hubs = [await city.hub("--shares"), await city.hub("--shares")]
+    await city.worker()
+    spoke = await city.spoke()
+    await city.shared(32, 32)
+
+    turns = await asyncio.gather(*(city.say(spoke, f"hello {scope}", scope) for scope in SCOPES))
+
+    for turn, scope in zip(turns, SCOPES, strict=True):
+        assert (await city.answered(turn)).text == f"You said: hello {scope}"
+    assert len(city.wall.sent) == len(SCOPES)
+    assert [hub.returncode for hub in hubs] == [None, None]
+
+
+async def test_nobody_notices_that_a_hub_comes_and_that_one_is_told_to_end(city: City) -> None:
+    first = await city.hub("--shares")
+    await city.worker()
+    spoke = await city.spoke()
+    await city.shared(64)
+    turns = [await city.say(spoke, "speak slowly", scope) for scope in SCOPES]
+    await until(lambda: len(city.wall.sent) == len(SCOPES))
+
+    await city.hub("--shares")
+    await city.shared(32, 32)
+    first.send_signal(signal.SIGTERM)
+    assert await first.wait() == 0
+    await city.shared(64)
+
+    for turn in turns:
+        assert (await city.answered(turn)).text == "word " * 80
+    assert len(city.wall.sent) == len(SCOPES)
+    assert city.model_calls() == len(SCOPES)
+
+
+async def test_when_one_of_three_hubs_is_killed_the_others_go_on_with_its_answers_at_once(city: City) -> None:
+    hubs = [await city.hub("--shares") for _ in range(3)]
+    await city.worker()
+    spoke = await city.spoke()
+    await city.shared(21, 21, 22)
+    turns = [await city.say(spoke, "speak slowly", scope) for scope in SCOPES]
+    await until(lambda: len(city.wall.sent) == len(SCOPES))
+
+    hubs[0].kill()
+    gaps = await asyncio.gather(*(city.after(hubs[0], turn) for turn in turns))
+
+    assert max(gaps) < 1.5
+    for turn in turns:
+        assert (await city.answered(turn)).text == "word " * 80
+    await city.shared(32, 32)
+    assert city.model_calls() == len(SCOPES)
+
+
+async def test_a_hub_that_stood_still_past_its_silence_says_nothing_twice_and_takes_its_share_again(city: City) -> None:
+    hubs = [await city.hub("--shares") for _ in range(2)]
+    await city.worker()
+    spoke = await city.spoke()
+    await city.shared(32, 32)
+    turns = [await city.say(spoke, "speak slowly", scope) for scope in SCOPES]
+    await until(lambda: len(city.wall.sent) == len(SCOPES))
+
+    hubs[0].send_signal(signal.SIGSTOP)
+    await city.shared(64)
+    hubs[0].send_signal(signal.SIGCONT)
+    await city.shared(32, 32)
+
+    for turn in turns:
+        assert (await city.answered(turn)).text == "word " * 80
+    again = await asyncio.gather(*(city.say(spoke, "hello", scope) for scope in SCOPES))
+    for turn in again:
+        assert (await city.answered(turn)).text == "You said: hello"
+    assert len(city.wall.sent) == 2 * len(SCOPES)
+    assert [hub.returncode for hub in hubs] == [None, None]
