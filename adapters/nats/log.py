@@ -141,7 +141,7 @@ class JetStreamLog:
         for part in ordered:
             begun = EpochBegun(hub=self._hub, at=now, since=before[part].since)
             expect = subjects.epoch(part), before[part].epoch
-            entries.append(Entry(subjects.epoch(part), EPOCH.encode(begun), expect=expect, rollup=True))
+            entries.append(Entry(subjects.epoch(part), EPOCH.encode(begun), expect=expect))
         taken = await self._transport.append(entries, timeout=APPEND_TIMEOUT)
         if isinstance(taken, Err):
             # "fenced" means that another hub was quicker, or that an answer to us was lost: whoever wants it looks.
@@ -427,7 +427,8 @@ class JetStreamLog:
         before = max((mark.sequence for mark in marks if mark.epochs is None), default=1)
         below = {epoch: mark.sequence for mark in marks for epoch in mark.epochs or ()}
         newest = [_Reign(since=before)] * subjects.PARTITIONS
-        for stored in await self._stored(subjects.plane("epochs")[0], 1):
+        epochs = await _until_answered(lambda: self._transport.newest(subjects.STREAM, subjects.plane("epochs")[0]))
+        for stored in epochs:
             begun = EPOCH.decode(stored.data)
             since = max(begun.since or before, below.get(stored.sequence, 1))
             newest[int(stored.subject.rpartition(".")[2])] = _Reign(stored.sequence, begun.hub, since)

@@ -32,18 +32,29 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--platform", choices=PLATFORMS, default=SLATE, help="which spokes are killed")
     parser.add_argument("--fork", action="store_true", help="processes come up quickly: forked, not imported anew")
     parser.add_argument("--spokes", action="store_true", help="kill spokes alone, at their points and at any instant")
+    parser.add_argument("--hubs", type=int, choices=(1, 2), default=1, help="how many share the work; 1 has a standby")
     parser.add_argument("--json", action="store_true", help="the report as one JSON object on standard output")
     parser.add_argument("--keep", action="store_true", help="leave the run's folder also when all is well")
     given = parser.parse_args(arguments)
     seed = given.seed if given.seed is not None else random.SystemRandom().randrange(1_000_000)
     seconds = given.seconds or max(20.0, given.kills * SECONDS_A_KILL)
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
-    amounts = f"{given.kills} kills, {given.turns} turns over about {seconds:.0f} s"
+    amounts = f"{given.kills} kills, {given.turns} turns over about {seconds:.0f} s, {given.hubs} hubs"
     _say(f"{given.platform}, seed {seed}, {amounts}, in {folder}")
     began = time.monotonic()
-    verdict = asyncio.run(
-        Run(folder, seed, given.kills, given.turns, seconds, given.platform, given.fork, given.spokes, _say).run()
+    run = Run(
+        folder,
+        seed,
+        given.kills,
+        given.turns,
+        seconds,
+        given.platform,
+        given.fork,
+        given.spokes,
+        _say,
+        shares=given.hubs > 1,
     )
+    verdict = asyncio.run(run.run())
     points = fuse.SPOKE_POINTS if given.spokes else fuse.POINTS
     report = _report(folder, seed, given.kills, points, verdict, time.monotonic() - began)
     if given.json:

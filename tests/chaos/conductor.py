@@ -132,6 +132,7 @@ class Run:
     is_forked: bool
     only_spokes: bool
     say: Callable[[str], None]
+    shares: bool = False
     dice: random.Random = field(init=False)
     faults: list[str] = field(default_factory=list)
     exits: Counter[str] = field(default_factory=Counter)
@@ -335,7 +336,10 @@ class System:
         self._server = server
         self._deeds = deeds
         self._ending = False
-        self._hubs = [Slot(name, ("hub_process", name), is_standby=name != HUBS[0]) for name in HUBS]
+        if run.shares:
+            self._hubs = [Slot(name, ("hub_process", name, "--shares")) for name in HUBS]
+        else:
+            self._hubs = [Slot(name, ("hub_process", name), is_standby=name != HUBS[0]) for name in HUBS]
         self._workers = [Slot(name, ("worker_process", name)) for name in WORKERS]
         module = SPOKES[run.platform]
         self._spokes = [Slot(spoke(run.platform, bot), (module, bot)) for bot in BOTS]
@@ -396,6 +400,8 @@ class System:
                 raise ValueError(f"no such blow: {what}")
 
     def _reigning(self) -> Slot:
+        if self._run.shares:
+            return self._run.dice.choice(self._hubs)
         return next((hub for hub in self._hubs if not hub.is_standby), self._hubs[0])
 
     def _kill(self, point: str, slots: Sequence[Slot]) -> None:
@@ -435,7 +441,7 @@ class System:
                     if status not in (0, -signal.SIGKILL) and not is_deaf:
                         self._run.faults.append(f"{slot.name} ended with status {status} when it was told to end")
                     return
-                if status == FENCED and slot in self._hubs:
+                if status == FENCED and slot in self._hubs and not self._run.shares:
                     # The other one reigns.
                     for hub in self._hubs:
                         hub.is_standby = hub is slot

@@ -1,4 +1,4 @@
-"""A hub that may die at its points: `python -m tests.chaos.hub_process RUN SLOT [--standby]`."""
+"""A hub that may die at its points: `python -m tests.chaos.hub_process RUN SLOT [--standby | --shares]`."""
 
 import asyncio
 import signal
@@ -27,7 +27,7 @@ async def _serve(settings: HubSettings, seam: fuse.Fuse) -> int:
     return await serve(settings, stop, at=seam.at)
 
 
-def main(run: Path, slot: str, is_standby: bool) -> int:
+def main(run: Path, slot: str, is_standby: bool, shares: bool) -> int:
     """The hub's exit status."""
     seam = fuse.begin(run, slot)
     bus = Bus.read(run)
@@ -51,9 +51,10 @@ def main(run: Path, slot: str, is_standby: bool) -> int:
         ),
         max_pools=POOLS,
         standby=is_standby,
+        shares=shares,
     )
     return uvloop.run(_serve(settings, seam))
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), sys.argv[2], "--standby" in sys.argv[3:]))
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2], "--standby" in sys.argv[3:], "--shares" in sys.argv[3:]))

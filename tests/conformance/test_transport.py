@@ -481,6 +481,24 @@ async def test_a_batch_is_stored_whole_and_in_one_piece(bus: Bus) -> None:
     assert [(one.sequence, one.data) for one in stored.value] == [(2, b"1"), (3, b"2"), (4, b"3")]
 
 
+async def test_the_newest_message_of_each_of_many_subjects_is_found_at_once(bus: Bus) -> None:
+    transport = await bus.join("one")
+    await transport.ensure_stream(StreamConfig("LOG", ("log.*",)))
+    for subject, payload in (("log.a", b"1"), ("log.b", b"2"), ("log.a", b"3"), ("log.c", b"4"), ("log.b", b"5")):
+        assert isinstance(await transport.append([Entry(subject, payload)]), Ok)
+
+    newest = await transport.newest("LOG", "log.*")
+    nothing = await transport.newest("LOG", "log.none")
+
+    assert isinstance(newest, Ok)
+    assert [(one.subject, one.sequence, one.data) for one in newest.value] == [
+        ("log.a", 3, b"3"),
+        ("log.c", 4, b"4"),
+        ("log.b", 5, b"5"),
+    ]
+    assert nothing == Ok(())
+
+
 async def test_the_last_message_of_a_subject_is_found(bus: Bus) -> None:
     transport = await bus.join()
     await transport.ensure_stream(StreamConfig("LOG", ("log.>",)))

@@ -65,6 +65,9 @@ class PairedTransport:
     async def read(self, stream: str, subject: str, *, start: int = 1, limit: int = 1000) -> Result[tuple[Stored, ...]]:
         return await self._store.read(stream, subject, start=start, limit=limit)
 
+    async def newest(self, stream: str, subject: str) -> Result[tuple[Stored, ...]]:
+        return await self._store.newest(stream, subject)
+
     async def subjects(self, stream: str, filter: str) -> Result[Mapping[str, int]]:
         return await self._store.subjects(stream, filter)
 

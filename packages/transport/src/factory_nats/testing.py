@@ -368,6 +368,13 @@ class FakeTransport:
         wanted = [one for one in found.value.messages if one.sequence >= start and matches(subject, one.subject)]
         return Ok(tuple(wanted[: max(0, limit)]))
 
+    async def newest(self, stream: str, subject: str) -> Result[tuple[Stored, ...]]:
+        found = await self.read(stream, subject, limit=1 << 30)
+        if isinstance(found, Err):
+            return found
+        newest = {one.subject: one for one in found.value}
+        return Ok(tuple(sorted(newest.values(), key=lambda one: one.sequence)))
+
     async def subjects(self, stream: str, filter: str) -> Result[Mapping[str, int]]:
         found = await self._stream(stream, f"$JS.API.STREAM.INFO.{stream}")
         if isinstance(found, Err):

@@ -150,6 +150,10 @@ class Transport(Protocol):
         """At most `limit` messages from the sequence `start` on, oldest first; wildcards allowed."""
         ...
 
+    async def newest(self, stream: str, subject: str) -> Result[tuple[Stored, ...]]:
+        """The newest message of each subject that matches, of at most 1000 of them, oldest first."""
+        ...
+
     async def subjects(self, stream: str, filter: str) -> Result[Mapping[str, int]]:
         """The subjects that hold messages, and how many."""
         ...
@@ -544,8 +548,17 @@ class NatsTransport:
             start = stored[-1].sequence + 1
         return Ok(tuple(found))
 
+    async def newest(self, stream: str, subject: str) -> Result[tuple[Stored, ...]]:
+        if not is_filter(subject):
+            return Err("malformed", f"no subject to read: {subject[:100]!r}")
+        page = await self._ask_page(stream, {"multi_last": [subject], "batch": jetstream.MOST_IN_A_BATCH})
+        return page if isinstance(page, Err) else Ok(tuple(page.value[0]))
+
     async def _read_page(self, stream: str, subject: str, start: int, count: int) -> Result[tuple[list[Stored], bool]]:
         request = {"batch": count, "max_bytes": jetstream.PAGE_BYTES, "seq": start, "next_by_subj": subject}
+        return await self._ask_page(stream, request)
+
+    async def _ask_page(self, stream: str, request: Mapping[str, Any]) -> Result[tuple[list[Stored], bool]]:
         reply = self._new_reply(SERVER)
         page: asyncio.Queue[Message | Err] = asyncio.Queue()
         self._pages[reply] = page
