@@ -26,9 +26,10 @@ from hub.delivery import Deliveries
 from hub.dispatch import Hub
 from hub.forgetting import Forgetting
 from hub.kernel.access import BotPolicy
-from hub.kernel.budget import Budget, Ledger
+from hub.kernel.budget import Budget, Ledger, SharedLedger
 from hub.kernel.ports import Fenced
 from hub.kernel.routing import Bindings
+from hub.money import Money, SharedMoney
 from hub.people import Offers, People
 from hub.pool import Crew, Pools, Ports
 from hub.realm import Realm
@@ -120,7 +121,10 @@ async def _reign(
     large = CapabilityStores(transport)
     eraser = NatsEraser(transport, as_eraser(settings.nats_url, settings.eraser), at=at)
     deliveries = Deliveries(leave, at)
-    ledger = Ledger(settings.budgets)
+    # Where nobody has to keep to a budget, nobody need know what others spend.
+    shared = SharedLedger(settings.budgets) if settings.shares and settings.budgets else None
+    ledger = shared or Ledger(settings.budgets)
+    money = SharedMoney(log, shared, time.time) if shared is not None else Money(ledger)
     people = People(log, settings.policies, settings.offers)
     ports = Ports(
         log=log,
@@ -142,13 +146,13 @@ async def _reign(
         fenced=leave,
     )
     pools = Pools(ports, crew, settings.max_pools, deliveries.flush)
-    hub = Hub(ports, pools, forgetting, settings.payer)
+    hub = Hub(ports, pools, forgetting, money, settings.payer)
 
     def state() -> HubHeartbeat:
         return HubHeartbeat(hub=name, epoch=log.epoch(0), parts=tuple(sorted(log.owned)), sequence=log.sequence)
 
     hubs = NatsHubs(transport, name, state, user=user, hear=log.hear)
-    realm = Realm(name, log, hubs, pools, ledger, forgetting, people, clipool, inbound, time.time)
+    realm = Realm(name, log, hubs, pools, money, forgetting, people, clipool, inbound, time.time)
 
     async def begin() -> None:
         await readiness.listen()
@@ -168,6 +172,7 @@ async def _reign(
         inbound.serve(hub.answer)
         await inbound.open()
         await readiness.announce(log.epoch(0))
+        ledger.restore(await log.spent())
         await recover(log, pools, ledger, forgetting)
         clipool.serve(Keeper(hub.is_open, hub.record))
         logger.info("%s reigns, epoch %s", name, log.epoch(0))
@@ -180,14 +185,15 @@ async def _reign(
             await files.create(policy.platform, policy.bot_id)
         await large.open()
         await people.restore()
-        ledger.restore(await log.spent())
+        await money.restore()
         await clipool.start()
         clipool.serve(Keeper(is_open, hub.record))
         inbound.serve(hub.answer)
         await hubs.join()
         async with asyncio.TaskGroup() as group:
             group.create_task(realm.rule(), name="realm")
-            group.create_task(_keep_marks(lambda: keep_mark(log, pools, ledger, unwritten, time.time)), name="marks")
+            group.create_task(_keep_marks(lambda: keep_mark(log, pools, Ledger(), unwritten, time.time)), name="marks")
+            group.create_task(money.reckon(), name="money")
             group.create_task(_keep_ready(readiness, log), name="ready")
 
     def is_open(scope: str, turn: str) -> bool:

@@ -30,11 +30,12 @@ from hub.approvals import Approvals, is_word
 from hub.commands import FORGETTING, NOT_ANSWERED, NOTHING_RUNS, STOPPED, WHAT_IS_FORGOTTEN
 from hub.forgetting import Forgetting
 from hub.kernel.access import NOT_ALLOWED, name_of, speaker
-from hub.kernel.budget import CallId, Granted, Later, TooDear
+from hub.kernel.budget import CallId, TooDear
 from hub.kernel.guards import Admitted, Claimed, Declined, screen
 from hub.kernel.ports import Full, Unwritable
 from hub.kernel.routing import RoutingKey
 from hub.kernel.session import FORGET, FORGET_ALL, OpenTurn, fold
+from hub.money import Money
 from hub.people import Joined, Paired, Proposed
 from hub.pool import LOG_FULL, Pool, Pools, Ports, once
 from hub.powers import WRONG_CODE, joined, proposed
@@ -43,9 +44,6 @@ from hub.turn import show
 logger = logging.getLogger(__name__)
 
 HISTORY_SHOWN = 10
-# A call that must wait for what others leave over is looked at so often, then asked to ask again.
-MONEY_LOOKS = 30
-MONEY_LOOK = 0.05
 EVERY_SCOPE = "*"
 
 
@@ -56,6 +54,7 @@ class Hub:
     ports: Ports
     pools: Pools
     forgetting: Forgetting
+    money: Money
     payer: Callable[[str], str] = lambda model: ""
     approvals: Approvals = field(init=False)
     _reserving: dict[CallId, asyncio.Future[RecordReply | None]] = field(default_factory=dict)
@@ -188,32 +187,22 @@ class Hub:
     async def _reserve(
         self, pool: Pool, worker: str, asked: RecordRequest, wanted: MoneyReserved
     ) -> RecordReply | None:
-        """Hold the money and then put that on the log: two who ask at once must not both be given the last of it."""
-        ledger = self.ports.ledger
         agent = self.ports.bindings.agents.get(wanted.agent)
-        may_be_unpriced = agent is not None and agent.allow_unpriced
-        for _ in range(MONEY_LOOKS):
-            # Whoever waits for money may have been stopped meanwhile, and it may be another day.
+
+        def still_wanted() -> MoneyReserved | None:
             if not _counts(pool, worker, asked):
-                return NotRecorded()
-            wanted = wanted.model_copy(update={"at": self.ports.clock(), "compacted": pool.session.compacted})
-            match ledger.judge(pool.key, wanted, allow_unpriced=may_be_unpriced):
-                case Granted():
-                    break
-                case TooDear(words=words):
-                    logger.info("turn %s may not spend more", wanted.turn)
-                    return NotRecorded(words=words)
-                case Later():
-                    await asyncio.sleep(MONEY_LOOK)
-        else:
-            return None
-        ledger.hold(pool.key, wanted)
-        try:
-            await pool.record(wanted)
-        except Unwritable:
-            ledger.release(wanted)
-            return NotRecorded()
-        return Recorded()
+                return None
+            return wanted.model_copy(update={"at": self.ports.clock(), "compacted": pool.session.compacted})
+
+        may_be_unpriced = agent is not None and agent.allow_unpriced
+        match await self.money.reserve(pool, still_wanted, allow_unpriced=may_be_unpriced):
+            case TooDear(words=words):
+                logger.info("turn %s may not spend more", wanted.turn)
+                return NotRecorded(words=words)
+            case None:
+                return None
+            case is_reserved:
+                return Recorded() if is_reserved else NotRecorded()
 
     def is_open(self, scope: str, turn: str) -> bool:
         """Whether a turn that a worker keeps may still be asked for."""

@@ -235,6 +235,20 @@ class Pool:
             raise Fenced
         return await self.ports.log.append(self.key, records, is_urgent=is_urgent)
 
+    async def reserve(self, append: Callable[[], Awaitable[Logged | None]]) -> int | None:
+        """Know what is appended so, and where; None where it is not. Raises as `append` does."""
+        if self.is_lost:
+            raise Fenced
+        self.pending += 1
+        try:
+            logged = await append()
+            if logged is None:
+                return None
+            self._know((logged,))
+            return logged.sequence
+        finally:
+            self.pending -= 1
+
     async def change(self, seconds: float) -> None:
         """Return when the log says more of this conversation, or after so long."""
         if self._change is None:

@@ -11,8 +11,8 @@ from typing import Protocol
 
 from factory_contracts import subjects
 from hub.forgetting import Forgetting
-from hub.kernel.budget import Ledger
 from hub.kernel.shares import share
+from hub.money import Money
 from hub.people import People
 from hub.pool import Pools
 from hub.recovery import MarkedLog, recover
@@ -81,7 +81,7 @@ class Realm:
     log: SharedLog
     hubs: Hubs
     pools: Pools
-    ledger: Ledger
+    money: Money
     forgetting: Forgetting
     people: People
     workers: Door
@@ -123,7 +123,8 @@ class Realm:
             await self.hubs.tell()
             await self.people.follow()
             await self.workers.open(due)
-            await recover(self.log, self.pools, self.ledger, self.forgetting, due)
+            await self.money.follow()
+            await recover(self.log, self.pools, self.money.ledger, self.forgetting, due)
         finally:
             self.reading = frozenset()
         await self.people_door.open(due)

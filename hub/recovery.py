@@ -38,6 +38,10 @@ class MarkedLog(Protocol):
         """A new hub need not read below this, nor count what was spent there; false if unheard. Raises `Fenced`."""
         ...
 
+    async def reckoned(self) -> int:
+        """The sequence from which what was spent must be read."""
+        ...
+
     async def spent(self) -> Mapping[int, tuple[int, tuple[Balance, ...]]]:
         """What turns begun below a sequence have spent, by shard."""
         ...
@@ -58,10 +62,10 @@ async def recover(
     open_turns: dict[str, RoutingKey] = {}
     farewells: dict[str, RoutingKey] = {}
     forgotten: dict[RoutingKey, tuple[int, Forgotten]] = {}
-    ledger.restore(await log.spent())
-    for key, logged in await log.since(await log.mark(parts)):
+    mark = await log.mark(parts)
+    for key, logged in await log.since(min(mark, await log.reckoned())):
         ledger.apply(logged.sequence, key, logged.record)
-        if key.partition not in parts:
+        if key.partition not in parts or logged.sequence < mark:
             continue
         match logged.record:
             case TurnReceived(turn=turn, message=message):

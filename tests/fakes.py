@@ -276,6 +276,9 @@ class FakeLog:
     async def mark(self, parts: Collection[int] = ()) -> int:
         return self._stream.mark
 
+    async def reckoned(self) -> int:
+        return self._stream.mark
+
     async def move_mark(self, sequence: int, spent: Mapping[int, tuple[Balance, ...]]) -> bool:
         if self._first_epoch != self._stream.epoch:
             raise Fenced

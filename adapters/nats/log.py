@@ -20,6 +20,7 @@ from factory_contracts.records import (
     EPOCH,
     MARK,
     OWNERS,
+    PURSE,
     RECORD,
     Act,
     Balance,
@@ -27,6 +28,7 @@ from factory_contracts.records import (
     EpochBegun,
     MarkMoved,
     Owner,
+    PurseOpened,
     Record,
 )
 from factory_nats.result import Err, Ok, Result
@@ -93,6 +95,7 @@ class JetStreamLog:
         self._singles = 0
         self._floors: dict[int, int] = {}
         self._commits = 0
+        self._has_reckoned = False
         self._acked = 0
 
     @property
@@ -184,18 +187,12 @@ class JetStreamLog:
             raise Fenced
         home = min(self._epochs)
         fence = self._fence(home)
-        entries = [
-            Entry(
-                subjects.money(shard),
-                BALANCES.encode(Balances(through=sequence, balances=balances)),
-                expect=fence,
-                rollup=True,
-            )
-            for shard, balances in spent.items()
-        ]
+        entries = _balances(sequence, spent, fence)
         # By its epoch it is known whether this speaks for a partition: what was taken since, or lost, is not meant.
         payload = MARK.encode(MarkMoved(sequence=sequence, epochs=tuple(self._epochs.values())))
         entries.append(Entry(subjects.mark(home), payload, expect=fence, rollup=True))
+        if self._has_reckoned:
+            entries.append(_reckoning(sequence, fence))
         result = await self._transport.append(entries, timeout=APPEND_TIMEOUT)
         if isinstance(result, Ok):
             self._at("mark written")
@@ -203,6 +200,62 @@ class JetStreamLog:
             self._lose(home)
             raise Fenced
         return isinstance(result, Ok)
+
+    async def reckoned(self) -> int:
+        """The sequence from which a new hub reads what was spent."""
+        last = await _until_answered(lambda: self._transport.last(subjects.STREAM, subjects.reckoned()))
+        self._has_reckoned = last is not None
+        return await self.mark() if last is None else MARK.decode(last.data).sequence
+
+    async def reckon(self, sequence: int, spent: Mapping[int, tuple[Balance, ...]]) -> bool:
+        """Say that nobody need read below this sequence for what was spent until there; false if unheard."""
+        fence = self._fence(0)
+        if not fence[1]:
+            return False
+        entries = [*_balances(sequence, spent, fence), _reckoning(sequence, fence)]
+        result = await self._transport.append(entries, timeout=APPEND_TIMEOUT)
+        if isinstance(result, Err) and result.reason == "fenced":
+            await self.verify()
+        return isinstance(result, Ok)
+
+    async def purse(self) -> int:
+        """Where on the log some hub reserved money last; 0 where none did."""
+        last = await _until_answered(lambda: self._transport.last(subjects.STREAM, subjects.purse()))
+        return 0 if last is None else last.sequence
+
+    async def reserve(self, key: RoutingKey, record: Record, after: int) -> Logged | None:
+        """Persist the record, unless another hub reserved money after that sequence. Raises as `append` does."""
+        self._commits = commit = self._commits + 1
+        floor = self._floors[commit] = self._acked + 1
+        try:
+            return await self._reserve(key, record, after, floor)
+        finally:
+            del self._floors[commit]
+
+    async def _reserve(self, key: RoutingKey, record: Record, after: int, floor: int) -> Logged | None:
+        epoch, payload = self.epoch(key.partition), RECORD.encode(record)
+        opened = PURSE.encode(PurseOpened(hub=self._hub))
+        entries = (
+            Entry(key.subject, payload, expect=self._fence(key.partition)),
+            Entry(subjects.purse(), opened, expect=(subjects.purse(), after), rollup=True),
+        )
+        while epoch and epoch == self.epoch(key.partition):
+            result = await self._transport.append(entries, timeout=APPEND_TIMEOUT)
+            if isinstance(result, Ok):
+                self._acked = max(self._acked, result.value)
+                return Logged(result.value - 1, record)
+            if result.reason == "no space":
+                raise Full
+            if result.reason not in ("fenced", "timeout", "disconnected", "no responders"):
+                logger.error("the log refuses a reservation: %s: %s", result.reason, result.detail)
+                raise Unwritable
+            for stored in await self._stored(key.subject, floor):
+                if stored.data == payload:
+                    return Logged(stored.sequence, record)
+            if result.reason == "fenced" and await self.reigns(key.partition):
+                return None
+            await asyncio.sleep(RETRY)
+        raise Fenced
 
     async def spent(self) -> dict[int, tuple[int, tuple[Balance, ...]]]:
         """What turns begun below a sequence have spent, by shard."""
@@ -438,6 +491,22 @@ class JetStreamLog:
         if self._epochs.pop(part, None) is not None:
             logger.warning("another hub has taken partition %s", part)
             self._on_lost(part)
+
+
+def _balances(sequence: int, spent: Mapping[int, tuple[Balance, ...]], fence: tuple[str, int]) -> list[Entry]:
+    return [
+        Entry(
+            subjects.money(shard),
+            BALANCES.encode(Balances(through=sequence, balances=balances)),
+            expect=fence,
+            rollup=True,
+        )
+        for shard, balances in spent.items()
+    ]
+
+
+def _reckoning(sequence: int, fence: tuple[str, int]) -> Entry:
+    return Entry(subjects.reckoned(), MARK.encode(MarkMoved(sequence=sequence)), expect=fence, rollup=True)
 
 
 async def _until_answered(ask: Callable[[], Awaitable[Result[T]]]) -> T:

@@ -231,6 +231,21 @@ class Ledger:
             for budget, account in zip(self.budgets, self._accounts(key, probe), strict=True)
         )
 
+    @property
+    def holds_any(self) -> bool:
+        """Whether any call waits to be settled."""
+        return bool(self._held)
+
+    def oldest(self, otherwise: int) -> int:
+        """Where the oldest turn begins that may still spend; where none may, as said."""
+        return min((begun.at for begun in self._turns.values()), default=otherwise)
+
+    def end(self, below: int) -> None:
+        """All turns that begin below this sequence are over."""
+        for turn in [turn for turn, begun in self._turns.items() if begun.at < below]:
+            self._assume(turn)
+            self._drop(turn)
+
     # What a new hub begins with, so that it need not read the log from its beginning
 
     def restore(self, shards: Mapping[int, tuple[int, Iterable[Balance]]]) -> None:
@@ -337,6 +352,40 @@ class Ledger:
         if amount and began.at >= self._through.get(_shard(account), 0):
             self._spent[account] = self._spent.get(account, NOTHING) + amount
             self._entries.append((began, account, amount))
+
+
+class SharedLedger(Ledger):
+    """All accounts where several hubs write the log: what this hub wrote it knows at once, the rest when it reads on.
+
+    `read` is up to where it has read. Each record counts once, whichever way it became known.
+    """
+
+    def __init__(self, budgets: Sequence[Budget] = ()) -> None:
+        super().__init__(budgets)
+        self.read = 0
+        self._known: set[int] = set()
+
+    def apply(self, sequence: int, key: RoutingKey, record: Record) -> None:
+        """Take one record that this hub wrote, or found when it took over."""
+        if sequence > self.read and sequence not in self._known:
+            self._known.add(sequence)
+            super().apply(sequence, key, record)
+
+    def follow(self, sequence: int, key: RoutingKey, record: Record) -> None:
+        """Take the next record of the log."""
+        if sequence <= self.read:
+            return
+        if sequence not in self._known:
+            super().apply(sequence, key, record)
+        self._known.discard(sequence)
+        self.read = sequence
+
+    def skip(self, below: int) -> None:
+        """What stands below this sequence need not be read: it is of turns that are over, and holds no money."""
+        if below > self.read + 1:
+            self.end(below)
+            self.read = below - 1
+            self._known = {sequence for sequence in self._known if sequence >= below}
 
 
 def _call(record: MoneyReserved) -> CallId:

@@ -389,7 +389,8 @@ def _judge_fence(log: tuple[Entry, ...], verdict: Verdict) -> None:
         if entry.subject.startswith(EPOCHS):
             owners[int(entry.subject.removeprefix(EPOCHS))] = entry.sequence
             continue
-        part = 0 if entry.subject.startswith(MARKS) else _partition(entry)
+        is_mark = entry.subject.startswith(MARKS)
+        part = int(entry.subject.removeprefix(MARKS)) if is_mark else _partition(entry)
         named = entry.headers.get(EXPECTED_SUBJECT), entry.headers.get(EXPECTED)
         if named != (f"{EPOCHS}{part}", str(owners.get(part))):
             words = f"names {named}, the owner is {owners.get(part)}"

@@ -13,10 +13,10 @@ from factory_contracts.messages import Accepted
 from factory_contracts.records import MoneyReserved, MoneySettled, TurnAnswered, record_id
 from factory_contracts.trace import ModelStep
 from factory_contracts.work import NotRecorded, Recorded, RecordReply, RecordRequest, Stepped
-from hub.dispatch import MONEY_LOOK, MONEY_LOOKS
 from hub.kernel.agent import Agent
 from hub.kernel.budget import Budget
 from hub.kernel.ports import Fenced
+from hub.money import LOOK, LOOKS
 from tests.fakes import idle, pass_time, until
 from tests.hub.world import ALICE, BOT, PLATFORM, World, key_of
 
@@ -235,7 +235,7 @@ async def test_whoever_waits_for_money_is_granted_what_others_leave_over(world: 
     turn, other = await world.accepted("one"), await world.accepted("two", scope="there")
     await ask(world, turn, amount="0.80")
     asking = asyncio.create_task(ask(world, other, amount="0.50", scope="there"))
-    await pass_time(5 * MONEY_LOOK)
+    await pass_time(5 * LOOK)
     waited = not asking.done()
 
     world.workers.tell(turn, step(cost="0.20"))
@@ -257,7 +257,7 @@ async def test_whoever_waited_long_for_money_is_told_nothing_so_that_he_asks_aga
 
     assert isinstance(refused, NotRecorded)
     assert refused.words
-    assert MONEY_LOOKS * MONEY_LOOK < 2.0
+    assert LOOKS * LOOK < 2.0
 
 
 async def test_a_turn_that_is_stopped_while_it_waits_for_money_reserves_nothing_any_more(world: World) -> None:
@@ -265,7 +265,7 @@ async def test_a_turn_that_is_stopped_while_it_waits_for_money_reserves_nothing_
     turn, other = await world.accepted("one"), await world.accepted("two", scope="there")
     await ask(world, turn, amount="0.80")
     asking = asyncio.create_task(ask(world, other, amount="0.50", scope="there"))
-    await pass_time(2 * MONEY_LOOK)
+    await pass_time(2 * LOOK)
     await world.accepted("/stop", scope="there")
     await until(lambda: other in world.screen.finals)
     world.workers.tell(turn, step(cost="0.20"))
@@ -278,7 +278,7 @@ async def test_a_turn_that_is_stopped_while_it_waits_for_money_reserves_nothing_
 async def test_a_call_counts_on_the_day_on_which_it_is_granted(world: World) -> None:
     await poor(world)
     midnight = (world.clock() // 86_400 + 1) * 86_400
-    world.clock.forward(midnight - world.clock() - 2 * MONEY_LOOK)
+    world.clock.forward(midnight - world.clock() - 2 * LOOK)
     turn, other = await world.accepted("one"), await world.accepted("two", scope="there")
     await ask(world, turn, amount="0.80")
 

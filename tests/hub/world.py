@@ -33,6 +33,7 @@ from hub.kernel.budget import Budget, Ledger
 from hub.kernel.guards import Pairing
 from hub.kernel.ports import Assignment, CliPool
 from hub.kernel.routing import Binding, Bindings, RoutingKey
+from hub.money import Money
 from hub.people import People
 from hub.pool import Crew, Pool, Pools, Ports
 from hub.recovery import keep_mark, recover
@@ -164,9 +165,10 @@ class World:
             self.is_fenced.set,
         )
         self.pools = Pools(self.ports, crew, self.max_pools, self.deliveries.flush)
-        self.hub = Hub(self.ports, self.pools, self.forgetting)
+        self.hub = Hub(self.ports, self.pools, self.forgetting, Money(self.ledger))
         await log.take_over(self.clock())
         await self.people.restore()
+        self.ledger.restore(await log.spent())
         await recover(log, self.pools, self.ledger, self.forgetting)
         self._marking = asyncio.create_task(keep_mark(log, self.pools, self.ledger, self._unwritten, self.clock))
 

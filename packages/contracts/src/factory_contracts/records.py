@@ -339,6 +339,13 @@ class MarkMoved(Envelope):
     epochs: tuple[Count, ...] | None = None
 
 
+class PurseOpened(Envelope):
+    """A hub reserved money, in the same batch as this: another hub may do so once it knows of that."""
+
+    kind: Literal["purse"] = "purse"
+    hub: Id
+
+
 class Balances(Envelope):
     """Some of the accounts, with all that was spent by the turns which begin below this sequence."""
 
@@ -441,6 +448,7 @@ RECORD: Wire[Record] = Wire(Record)
 EPOCH: Wire[EpochBegun] = Wire(EpochBegun)
 MARK: Wire[MarkMoved] = Wire(MarkMoved)
 BALANCES: Wire[Balances] = Wire(Balances)
+PURSE: Wire[PurseOpened] = Wire(PurseOpened)
 OWNERS: Wire[Owners] = Wire(Owners)
 ACT: Wire[Act] = Wire(Act)
 

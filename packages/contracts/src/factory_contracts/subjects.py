@@ -146,6 +146,16 @@ def money(shard: int) -> str:
     return f"{ROOT}.turns._money.{_part(shard)}"
 
 
+def reckoned() -> str:
+    """From where a new hub must read what was spent, where several write the log."""
+    return f"{ROOT}.turns._reckoned"
+
+
+def purse() -> str:
+    """Who reserved money last, where several hubs may."""
+    return f"{ROOT}.turns._purse"
+
+
 def owners(platform: str, bot_id: str) -> str:
     """Who became an owner of a bot by a code, before there were acts."""
     return f"{ROOT}.turns._owners.{_bot(platform, bot_id)}"

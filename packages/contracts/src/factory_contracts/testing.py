@@ -68,6 +68,7 @@ from factory_contracts.records import (
     MoneySettled,
     Owner,
     Owners,
+    PurseOpened,
     ReplyOpened,
     ReplyShown,
     ReplyUndeliverable,
@@ -298,6 +299,7 @@ _STEPS = (
     ),
     ToolStep(call="c1.c2", tool="memory", effect="write", outcome="unknown", within="c1"),
 )
+_SHARING = lifecycle.HubHeartbeat(hub="hub-2", epoch=EPOCH, parts=(0, 63), sequence=42, acts=41, leaves=True)
 _ADDRESS = Address(
     platform=PLATFORM,
     bot_id=BOT_ID,
@@ -577,8 +579,9 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
             user_id=USER_ID,
         ),
     )
-    | _samples("epochs", records.EPOCH, EpochBegun(hub="hub-1", at=NOW))
-    | _samples("marks", records.MARK, MarkMoved(sequence=42))
+    | _samples("epochs", records.EPOCH, EpochBegun(hub="hub-1", at=NOW), EpochBegun(hub="hub-1", at=NOW, since=7))
+    | _samples("marks", records.MARK, MarkMoved(sequence=42), MarkMoved(sequence=42, epochs=(3, 9)))
+    | _samples("purse", records.PURSE, PurseOpened(hub="hub-1"))
     | _samples(
         "balances",
         records.BALANCES,
@@ -740,7 +743,7 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
         ),
     )
     | _samples("hub-hello", work.HUB_HELLO, HubHello(epoch=EPOCH, understands=1))
-    | _samples("hub-heartbeat", lifecycle.HUB_HEARTBEAT, HubHeartbeat(hub="hub-1", epoch=EPOCH))
+    | _samples("hub-heartbeat", lifecycle.HUB_HEARTBEAT, HubHeartbeat(hub="hub-1", epoch=EPOCH), _SHARING)
     | _samples(
         "heartbeat",
         lifecycle.HEARTBEAT,
