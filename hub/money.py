@@ -103,12 +103,13 @@ class Money:
                 case Later():
                     await asyncio.sleep(LOOK)
                 case Granted():
-                    done = await self._hold(pool, record)
+                    done = await self.hold(pool, record, allow_unpriced=allow_unpriced)
                     if done is not None:
                         return done
         return None
 
-    async def _hold(self, pool: Pool, record: MoneyReserved) -> bool | None:
+    async def hold(self, pool: Pool, record: MoneyReserved, *, allow_unpriced: bool) -> bool | None:
+        """Hold what was granted and put that on the log; None where it must be judged anew."""
         self.ledger.hold(pool.key, record)
         is_done = False
         try:
@@ -118,10 +119,7 @@ class Money:
         finally:
             if not is_done:
                 self.ledger.release(record)
-        if not is_done:
-            await self.follow()
-            return None
-        return True
+        return is_done or None
 
 
 class SharedMoney(Money):
@@ -152,18 +150,29 @@ class SharedMoney(Money):
                 self._shared.follow(logged.sequence, key, logged.record)
             self._opened = max(self._opened, opened)
 
+    async def hold(self, pool: Pool, record: MoneyReserved, *, allow_unpriced: bool) -> bool | None:
+        """Hold what was granted and put that on the log; None where it must be judged anew."""
+        # Of two at once here the second would be refused for the first one's sake. And what became known while this
+        # waited is not what it was granted by.
+        async with self._opening:
+            if not isinstance(self.ledger.judge(pool.key, record, allow_unpriced=allow_unpriced), Granted):
+                return None
+            return await super().hold(pool, record, allow_unpriced=allow_unpriced)
+
     async def put(self, pool: Pool, wanted: MoneyReserved) -> bool:
         """Put a reservation on the log, unless another hub made one that is not known here."""
-        # Of two at once here the second would be refused for the first one's sake.
-        async with self._opening:
-            try:
-                reserved = await pool.reserve(lambda: self._log.reserve(pool.key, wanted, self._opened))
-            except Full:
-                await asyncio.sleep(FULL_RETRY)
-                return False
-            # The purse's own record stands behind the reservation.
-            self._opened = max(self._opened, reserved + 1) if reserved is not None else self._opened
-            return reserved is not None
+        opened = self._opened
+        try:
+            reserved = await pool.reserve(lambda: self._log.reserve(pool.key, wanted, opened))
+        except Full:
+            await asyncio.sleep(FULL_RETRY)
+            return False
+        if reserved is None:
+            await self.follow()
+            return False
+        # The purse's own record stands behind the reservation.
+        self._opened = max(self._opened, reserved + 1)
+        return True
 
     async def reckon(self) -> None:
         """Keep short what a new hub has to read, for as long as this is not called off."""

@@ -30,6 +30,9 @@ MODEL = "openai_like:dear"
 # The server says 11 tokens in and 5 out of every call.
 COST = 11 * Decimal("100") / 1_000_000 + 5 * Decimal("10000") / 1_000_000
 CONFIGURATION = f"""
+[hub]
+hubs = {{hubs}}
+
 [clipool]
 workers = 3
 
@@ -99,12 +102,15 @@ def spent(records: list[Record]) -> Decimal:
 
 
 @pytest.mark.timeout(180)
-async def test_a_dollar_is_never_passed_whoever_is_killed_between_reserving_and_settling(factory: Factory) -> None:
+@pytest.mark.parametrize("hubs", [1, 3])
+async def test_a_dollar_is_never_passed_whoever_is_killed_between_reserving_and_settling(
+    factory: Factory, hubs: int
+) -> None:
     seeds = factory.home / "agents"
     seeds.mkdir(parents=True)
     factory.home.chmod(0o700)
     (seeds / "dear.toml").write_text(AGENT)
-    (factory.home / "factory.toml").write_text(CONFIGURATION)
+    (factory.home / "factory.toml").write_text(CONFIGURATION.format(hubs=hubs))
     crowd = Crowd()
     async with ProviderServer(Scenarios()) as server:
         await asyncio.to_thread(

@@ -44,6 +44,7 @@ STREAMS: tuple[Stream, ...] = ("edit", "draft")
 STYLES: tuple[Style, ...] = ("entities", "rich", "plain")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 MOST_ATTEMPTS = 100
+MOST_HUBS = 16
 MOST_CLIPOOLS = 64
 
 # Who is on the bus beside those whom the file names.
@@ -205,6 +206,7 @@ class Configuration:
     telegram: Telegram = Telegram()
     discord: Discord = Discord()
     has_standby: bool = False
+    hubs: int = 1
 
     def of(self, platform: str) -> tuple[Bot, ...]:
         """The bots of one platform."""
@@ -385,6 +387,9 @@ def understood(top: Table) -> Configuration:
     hub = top.table("hub")
     max_pools = hub.integer("max_pools", Configuration().max_pools, 1, 1_000_000)
     has_standby = hub.flag("standby", Configuration().has_standby)
+    hubs = hub.integer("hubs", Configuration().hubs, 1, MOST_HUBS)
+    if has_standby and hubs > 1:
+        raise hub.wrong("standby", "several hubs stand by for each other, so that another would have nothing to do")
     hub.done()
     clipool = top.table("clipool")
     clipools = clipool.integer("workers", Configuration().clipools, 1, MOST_CLIPOOLS)
@@ -415,6 +420,7 @@ def understood(top: Table) -> Configuration:
         _telegram(top),
         _discord(top),
         has_standby,
+        hubs,
     )
     top.done()
     return configuration
@@ -428,7 +434,8 @@ def clipools_of(configuration: Configuration) -> tuple[str, ...]:
 
 def hubs_of(configuration: Configuration) -> tuple[str, ...]:
     """The processes of hubs by name; the first has the name of all."""
-    return (subjects.HUB, f"{subjects.HUB}-2") if configuration.has_standby else (subjects.HUB,)
+    last = configuration.hubs + configuration.has_standby
+    return (subjects.HUB, *(f"{subjects.HUB}-{number}" for number in range(2, last + 1)))
 
 
 def workers_of(configuration: Configuration) -> tuple[Worker, ...]:

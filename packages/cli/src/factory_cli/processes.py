@@ -63,6 +63,7 @@ def hub(
             payer=lambda model: models.describe(model, variables).payer,
             max_pools=configuration.max_pools,
             standby=standby,
+            shares=configuration.hubs > 1,
         )
         raise typer.Exit(run(until_told(partial(serve, settings))))
 

@@ -97,7 +97,7 @@ class Supervisor:
         if self._plan.nats_url is None:
             self._choose_port()
         self._hubs = tuple(self._child(name, ("hub", "--agents", str(self._plan.agents))) for name in hubs)
-        for spare in self._hubs[1:]:
+        for spare in self._hubs[1:] if self._configuration.has_standby else ():
             spare.is_standby = True
         self._others = (
             *(
@@ -158,7 +158,7 @@ class Supervisor:
             logger.warning("%s (life %s) ended with %s", child.name, child.starts, _spelled(status))
             is_fenced = child in self._hubs and status == FENCED
             # Where another stands by, it has taken over by now and is not to be robbed of it.
-            child.is_standby |= is_fenced or (child in self._hubs and len(self._hubs) > 1)
+            child.is_standby |= is_fenced or (child in self._hubs and self._configuration.has_standby)
             if is_fenced:
                 continue
             if _too_often(child.deaths, loop.time()):
