@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from factory_contracts.messages import Decision, InboundMessage, Noted, Refused
+from factory_contracts.peers import Decide, ListQuestions, OpenQuestion
 from factory_contracts.records import Asked, Decided, ToolStarted, record_id
 from factory_contracts.work import ApprovalWanted, NotRecorded, Recorded, RecordReply
 from hub.commands import APPROVALS, APPROVE, DENY
@@ -28,6 +29,8 @@ logger = logging.getLogger(__name__)
 HOLD = 5.0
 MOST_OPEN = 20
 MOST_LISTED = 10
+# More than anybody reads, and few enough for one message.
+MOST_TOLD = 200
 # Two for each question, and no more than a final can carry.
 MOST_OFFERED = 4
 MAX_PLACE = 300
@@ -146,36 +149,50 @@ class Approvals:
         person = Person(message.address.platform, message.user_id)
         if word == APPROVALS:
             # What is asked in private is not told to everybody in a group.
-            return self._listed(person, RoutingKey.of(message.address) if message.in_group else None)
+            return await self._listed(person, RoutingKey.of(message.address) if message.in_group else None)
         if len(rest) != 1 or not _CODE.fullmatch(rest[0]):
             return Words(HOW_TO.format(word=word))
+        text = await self.decide(person, rest[0], approved=word == APPROVE)
+        if text is None:
+            wanted = Decide(platform=person.platform, user_id=person.user_id, code=rest[0], approved=word == APPROVE)
+            said = await self.ports.peers.everyone(wanted)
+            text = next((heard.text for heard in said if heard.text is not None), GONE)
+        return Words(text)
+
+    async def decide(self, person: Person, code: str, *, approved: bool) -> str | None:
+        """Decide a question of a conversation in memory by its code; None where there is none with it."""
         for pool in self.pools:
             for turn in pool.session.turns.values():
-                known = _coded(turn, rest[0])
+                known = _coded(turn, code)
                 if known is not None:
-                    answer = await self._answer(pool, turn, known, person, word == APPROVE)
-                    return Words(answer.text if isinstance(answer, Refused) else _SAID[word])
-        return Words(GONE)
+                    answer = await self._answer(pool, turn, known, person, approved)
+                    return answer.text if isinstance(answer, Refused) else _SAID[APPROVE if approved else DENY]
+        return None
 
-    def _listed(self, person: Person, only: RoutingKey | None) -> Words:
+    def open_to(self, person: Person) -> tuple[OpenQuestion, ...]:
+        """The questions of conversations in memory that this person may decide, the oldest of them."""
+        found = (
+            OpenQuestion(scope=pool.key.to_pool_id(), asked=asked)
+            for pool in self.pools
+            for turn in pool.session.turns.values()
+            if turn.questions and self._may_approve(pool, turn, person)
+            for asked in turn.questions
+            if self.ports.clock() < asked.expires_at
+        )
+        return tuple(sorted(found, key=lambda one: one.asked.at)[:MOST_TOLD])
+
+    async def _listed(self, person: Person, only: RoutingKey | None) -> Words:
+        others = await self.ports.peers.everyone(ListQuestions(platform=person.platform, user_id=person.user_id))
+        every = (*self.open_to(person), *(one for heard in others for one in heard.questions or ()))
         found = sorted(
-            (
-                (asked, pool.key)
-                for pool in self.pools
-                if only in (None, pool.key)
-                for turn in pool.session.turns.values()
-                if turn.questions and self._may_approve(pool, turn, person)
-                for asked in turn.questions
-                if self.ports.clock() < asked.expires_at
-            ),
-            key=lambda one: one[0].at,
+            (one for one in every if only is None or one.scope == only.to_pool_id()), key=lambda one: one.asked.at
         )
         if not found:
             return Words(NOTHING_WAITS)
-        told = [_told(asked, key) for asked, key in found[:MOST_LISTED]]
+        told = [_told(one) for one in found[:MOST_LISTED]]
         if len(found) > MOST_LISTED:
             told.append(f"{len(found) - MOST_LISTED} more wait behind these.")
-        offered = (f"{word} {asked.code}" for asked, _ in found[:MOST_OFFERED] for word in (APPROVE, DENY))
+        offered = (f"{word} {one.asked.code}" for one in found[:MOST_OFFERED] for word in (APPROVE, DENY))
         return Words("\n\n".join(told), tuple(offered))
 
     def _may_approve(self, pool: Pool, turn: OpenTurn, person: Person) -> bool:
@@ -292,8 +309,8 @@ def _coded(turn: OpenTurn, code: str) -> Approval | None:
     return next((one for one in turn.approvals if one.asked.code == code), None)
 
 
-def _told(asked: Asked, key: RoutingKey) -> str:
-    place = in_code(key.to_pool_id(), MAX_PLACE)
+def _told(one: OpenQuestion) -> str:
+    place, asked = in_code(one.scope, MAX_PLACE), one.asked
     return f"In {place}:\n\n{asked.text}\n\n`{APPROVE} {asked.code}` or `{DENY} {asked.code}`"
 
 

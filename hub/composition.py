@@ -15,6 +15,7 @@ from adapters.nats.hubs import NatsHubs
 from adapters.nats.inbound import NatsInbound
 from adapters.nats.log import JetStreamLog
 from adapters.nats.outbound import NatsOutbox
+from adapters.nats.peers import NatsPeers
 from adapters.nats.readiness import BEAT, READY_EVERY, NatsReadiness
 from adapters.nats.stores import CapabilityStores
 from factory_contracts import subjects
@@ -27,10 +28,10 @@ from hub.dispatch import Hub
 from hub.forgetting import Forgetting
 from hub.kernel.access import BotPolicy
 from hub.kernel.budget import Budget, Ledger, SharedLedger
-from hub.kernel.ports import Fenced
+from hub.kernel.ports import Alone, Fenced
 from hub.kernel.routing import Bindings
 from hub.money import Money, SharedMoney
-from hub.people import Offers, People
+from hub.people import Offers, People, tell_nobody
 from hub.pool import Crew, Pools, Ports
 from hub.realm import Realm
 from hub.recovery import MARK_EVERY, keep_mark, recover
@@ -115,6 +116,13 @@ async def _reign(
 
     readiness = NatsReadiness(transport, name, leave, user=user)
     log = JetStreamLog(transport, name, at=at, on_lost=lambda part: realm.lose(part) if settings.shares else leave())
+
+    def state() -> HubHeartbeat:
+        parts = tuple(sorted(log.owned))
+        return HubHeartbeat(hub=name, epoch=log.epoch(0), parts=parts, sequence=log.sequence, acts=people.through)
+
+    hubs = NatsHubs(transport, name, state, user=user, hear=log.hear)
+    peers = NatsPeers(transport, name, hubs)
     clipool = NatsCliPool(transport, log.epoch, log.reigns)
     inbound = NatsInbound(transport, at=at)
     files = NatsBlobs(transport)
@@ -125,7 +133,7 @@ async def _reign(
     shared = SharedLedger(settings.budgets) if settings.shares and settings.budgets else None
     ledger = shared or Ledger(settings.budgets)
     money = SharedMoney(log, shared, time.time) if shared is not None else Money(ledger)
-    people = People(log, settings.policies, settings.offers)
+    people = People(log, settings.policies, settings.offers, hubs.agree if settings.shares else tell_nobody)
     ports = Ports(
         log=log,
         outbox=NatsOutbox(transport),
@@ -135,23 +143,20 @@ async def _reign(
         people=people,
         clock=time.time,
         at=at,
+        peers=peers if settings.shares else Alone(),
     )
     forgetting = Forgetting(ports, eraser, deliveries.flush)
     crew = Crew(
         run_turn=run_turn,
         deliver=deliveries.deliver,
         settle=deliveries.settle,
-        fork=lambda key, view: pools.fork(key, view),
+        fork=lambda key, view: hub.begin(key, view),
         forget=forgetting.forget,
         fenced=leave,
     )
     pools = Pools(ports, crew, settings.max_pools, deliveries.flush)
     hub = Hub(ports, pools, forgetting, money, settings.payer)
 
-    def state() -> HubHeartbeat:
-        return HubHeartbeat(hub=name, epoch=log.epoch(0), parts=tuple(sorted(log.owned)), sequence=log.sequence)
-
-    hubs = NatsHubs(transport, name, state, user=user, hear=log.hear)
     realm = Realm(name, log, hubs, pools, money, forgetting, people, clipool, inbound, time.time)
 
     async def begin() -> None:
@@ -189,6 +194,7 @@ async def _reign(
         await clipool.start()
         clipool.serve(Keeper(is_open, hub.record))
         inbound.serve(hub.answer)
+        await peers.open(hub.hear)
         await hubs.join()
         async with asyncio.TaskGroup() as group:
             group.create_task(realm.rule(), name="realm")
@@ -213,6 +219,7 @@ async def _reign(
         if settings.shares:
             await hubs.leave()
     await hubs.close()
+    await peers.close()
     await inbound.end()
     await deliveries.close()
     await pools.close()

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from factory_contracts.messages import (
@@ -23,18 +24,19 @@ from factory_contracts.messages import (
     Welcome,
     turn_id,
 )
-from factory_contracts.records import MoneyReserved, ToolDone, ToolStarted, Trust
+from factory_contracts.peers import Begin, Decide, Greeted, Heard, ListQuestions, Offered, PeerAsked
+from factory_contracts.records import Compacted, MoneyReserved, ToolDone, ToolStarted, Trust
 from factory_contracts.subjects import BadToken
 from factory_contracts.work import ApprovalWanted, NotRecorded, Recorded, RecordReply, RecordRequest
-from hub.approvals import Approvals, is_word
+from hub.approvals import Approvals, Person, is_word
 from hub.commands import FORGETTING, NOT_ANSWERED, NOTHING_RUNS, STOPPED, WHAT_IS_FORGOTTEN
 from hub.forgetting import Forgetting
 from hub.kernel.access import NOT_ALLOWED, name_of, speaker
 from hub.kernel.budget import CallId, TooDear
 from hub.kernel.guards import Admitted, Claimed, Declined, screen
-from hub.kernel.ports import Full, Unwritable
+from hub.kernel.ports import Fenced, Full, Unwritable
 from hub.kernel.routing import RoutingKey
-from hub.kernel.session import FORGET, FORGET_ALL, OpenTurn, fold
+from hub.kernel.session import FORGET, FORGET_ALL, OpenTurn, Session, fold
 from hub.money import Money
 from hub.people import Joined, Paired, Proposed
 from hub.pool import LOG_FULL, Pool, Pools, Ports, once
@@ -45,6 +47,7 @@ logger = logging.getLogger(__name__)
 
 HISTORY_SHOWN = 10
 EVERY_SCOPE = "*"
+BEGIN_AGAIN = 0.1
 
 
 @dataclass(slots=True)
@@ -157,6 +160,36 @@ class Hub:
                 words, choice = proposed(speaker(message), opened)
                 return await pool.submit(message, trust, answer=words, choices=(choice,))
 
+    async def hear(self, asked: PeerAsked) -> Heard:
+        """What another hub is told that shares with this one. Raises `Fenced` where this is another's by now."""
+        match asked:
+            case Begin(platform=platform, bot_id=bot_id, scope_id=scope_id, view=view):
+                return Heard(done=await self.pools.fork(RoutingKey(platform, bot_id, scope_id), view))
+            case Decide():
+                person = Person(asked.platform, asked.user_id)
+                text = await self.approvals.decide(person, asked.code, approved=asked.approved)
+                return Heard(done=text is not None, text=text)
+            case ListQuestions():
+                return Heard(questions=self.approvals.open_to(Person(asked.platform, asked.user_id)))
+            case Greeted(platform=platform, bot_id=bot_id):
+                await self._greet(platform, bot_id, EVERY_SCOPE)
+                return Heard()
+            case Offered():
+                self.ports.people.hear_offer(asked.code, asked.who, asked.expires_at)
+                return Heard()
+
+    async def begin(self, key: RoutingKey, view: Compacted) -> bool:
+        """Begin a conversation with a view of another, whichever hub has it; false where there is one already."""
+        while True:
+            if self.ports.log.epoch(key.partition):
+                with suppress(Fenced):
+                    return await self.pools.fork(key, view)
+            asked = Begin(platform=key.platform, bot_id=key.bot_id, scope_id=key.scope_id, view=view)
+            heard = await self.ports.peers.ask(key.partition, asked)
+            if heard is not None:
+                return heard.done
+            await asyncio.sleep(BEGIN_AGAIN)
+
     async def record(self, worker: str, asked: RecordRequest) -> RecordReply | None:
         """Put a worker's record on the log, if the worker's attempt is the one that counts; None bids it ask again."""
         pool = await self.pools.get(RoutingKey(asked.platform, asked.bot_id, asked.scope_id))
@@ -248,14 +281,24 @@ class Hub:
 
     async def _move(self, old: RoutingKey, new: RoutingKey) -> Noted | None:
         """The conversation goes on under its new key, where it begins with the view of what was said under the old."""
-        pool = await self.pools.get(old)
-        # What is still being answered belongs into that view: the spoke asks again.
-        if pool.session.waiting or pool.accepting or pool.is_ending:
+        session = await self._settled(old)
+        if session is None:
             return None
         # Where there is a conversation already, this was told before.
         name = turn_id(new.platform, new.bot_id, new.scope_id, old.scope_id)
-        await pool.crew.fork(new, pool.session.copy(f"fork.{name}", self.ports.clock()))
-        return Noted(epoch=pool.epoch)
+        await self.pools.fork(new, session.copy(f"fork.{name}", self.ports.clock()))
+        return Noted(epoch=self.ports.log.epoch(new.partition))
+
+    async def _settled(self, old: RoutingKey) -> Session | None:
+        """What was said in a conversation; None while something of it is being answered or removed, which belongs to
+        it as well: the spoke asks again."""
+        if self.ports.log.epoch(old.partition):
+            pool = await self.pools.get(old)
+            return None if pool.session.waiting or pool.accepting or pool.is_ending else pool.session
+        # Another hub has it, and this one reads what it has put on the log.
+        logged = await self.ports.log.history(old)
+        session = fold(old.platform, old.bot_id, old.scope_id, ((one.sequence, one.record) for one in logged))
+        return None if session.waiting or session.farewell is not None else session
 
     async def _copy(self, other: str, new: RoutingKey) -> Refused | None:
         """Begin a conversation with all that was said in another, whose own log is only read; words where it cannot.
@@ -284,11 +327,9 @@ class Hub:
 
     async def _welcome(self, key: RoutingKey) -> Welcome:
         """Send again what has no receipt, and tell who answers here."""
-        for pool in self.pools:
-            same_bot = (pool.key.platform, pool.key.bot_id) == (key.platform, key.bot_id)
-            if same_bot and key.scope_id in (EVERY_SCOPE, pool.key.scope_id):
-                await self._send_again(pool)
+        await self._greet(key.platform, key.bot_id, key.scope_id)
         if key.scope_id == EVERY_SCOPE:
+            await self.ports.peers.everyone(Greeted(platform=key.platform, bot_id=key.bot_id))
             return Welcome(epoch=self.ports.log.epoch(key.partition))
         pool = await self.pools.get(key)
         agent = pool.agent
@@ -311,6 +352,12 @@ class Hub:
             history=history,
             erased_at=pool.session.erased_at,
         )
+
+    async def _greet(self, platform: str, bot_id: str, scope_id: str) -> None:
+        for pool in self.pools:
+            same_bot = (pool.key.platform, pool.key.bot_id) == (platform, bot_id)
+            if same_bot and scope_id in (EVERY_SCOPE, pool.key.scope_id):
+                await self._send_again(pool)
 
     async def _send_again(self, pool: Pool) -> None:
         following = pool.following

@@ -7,12 +7,13 @@ good for minutes, are held here alone.
 import asyncio
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from hmac import compare_digest
 from typing import Protocol, TypeVar
 
 from factory_contracts.messages import InboundMessage
+from factory_contracts.peers import Offered
 from factory_contracts.records import Act, Given, Granted, Invited, Linked, Owner, record_id
 from hub.kernel import guards
 from hub.kernel.access import Access, Action, BotPolicy, Decision, Place, decide, objection, paired, speaker
@@ -23,6 +24,7 @@ from hub.kernel.routing import RoutingKey
 V = TypeVar("V")
 
 Offers = Callable[[str, str], Pairing | None]
+Tell = Callable[[], Awaitable[None]]
 
 INVITED_FOR = 3_600.0
 LINKING_FOR = 600.0
@@ -96,11 +98,22 @@ class _Proposal:
     expires_at: float
 
 
+async def tell_nobody() -> None:
+    """No other hub need know."""
+
+
 class People:
-    """Everybody's power by now; `restore` brings back what was done under earlier hubs."""
+    """Everybody's power by now; `restore` brings back what was done under earlier hubs.
+
+    `tell` returns when the other hubs that share know what was done here.
+    """
 
     def __init__(
-        self, log: AccessLog, policies: Iterable[BotPolicy] = (), offers: Offers = lambda platform, bot_id: None
+        self,
+        log: AccessLog,
+        policies: Iterable[BotPolicy] = (),
+        offers: Offers = lambda platform, bot_id: None,
+        tell: Tell = tell_nobody,
     ) -> None:
         self.access = Access(policies)
         self._log = log
@@ -109,7 +122,8 @@ class People:
         self._proposed: OrderedDict[str, _Proposal] = OrderedDict()
         self._secrets: OrderedDict[str, str] = OrderedDict()
         self._acting = asyncio.Lock()
-        self._through = 0
+        self._tell = tell
+        self.through = 0
 
     async def restore(self) -> None:
         """Know what was done under earlier hubs."""
@@ -119,11 +133,11 @@ class People:
 
     async def follow(self) -> int:
         """Know what was done under other hubs by now; answers with the sequence up to which everything is known."""
-        for sequence, act in await self._log.acts(self._through):
-            if sequence > self._through:
+        for sequence, act in await self._log.acts(self.through):
+            if sequence > self.through:
                 self.access.apply(act)
-                self._through = sequence
-        return self._through
+                self.through = sequence
+        return self.through
 
     def policy(self, key: RoutingKey) -> BotPolicy | None:
         """What the configuration says of the bot; None where it says nothing."""
@@ -172,13 +186,19 @@ class People:
             self.keep_secret(turn, code)
         return refused
 
-    def offer_link(self, turn: str, who: str, now: float) -> None:
+    def offer_link(self, turn: str, who: str, now: float) -> Offered:
         """Make a code by which another account says that it is the same person; the turn's answer shows it."""
-        for digest in [digest for digest, offer in self._offered.items() if offer.one == who]:
-            del self._offered[digest]
         code = secrets.token_hex(CODE_BYTES)
-        _keep(self._offered, digest_of(code), _Offer(who, now + LINKING_FOR))
+        offered = Offered(code=digest_of(code), who=who, expires_at=now + LINKING_FOR)
+        self.hear_offer(offered.code, who, offered.expires_at)
         self.keep_secret(turn, code)
+        return offered
+
+    def hear_offer(self, digest: str, who: str, expires_at: float) -> None:
+        """Somebody has a code by which another account may say that it is the same person."""
+        for other in [other for other, offer in self._offered.items() if offer.one == who]:
+            del self._offered[other]
+        _keep(self._offered, digest, _Offer(who, expires_at))
 
     def opens(self, claimed: Claimed, now: float) -> bool:
         """Whether a code would open anything for its sender; asking uses none up."""
@@ -240,9 +260,11 @@ class People:
             if refused or self.access.knows(act.id):
                 return refused
             # Where another hub did something meanwhile, this may not be allowed any more.
-            was_tried, is_noted = True, await self._log.note_act(act, self._through)
+            was_tried, is_noted = True, await self._log.note_act(act, self.through)
             await self.follow()
             if is_noted:
+                # Who is told that it is done may count on it wherever they speak next.
+                await self._tell()
                 return ""
         return None
 

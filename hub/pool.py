@@ -29,7 +29,7 @@ from hub.kernel.access import Action, Decision, speaker
 from hub.kernel.agent import Agent
 from hub.kernel.budget import Ledger
 from hub.kernel.guards import Traffic
-from hub.kernel.ports import CliPool, Fenced, Full, Log, Logged, Outbox, Unwritable
+from hub.kernel.ports import Alone, CliPool, Fenced, Full, Log, Logged, Outbox, Peers, Unwritable
 from hub.kernel.ports import Run as PoolRun
 from hub.kernel.routing import Bindings, PoolId, RoutingKey
 from hub.kernel.session import HISTORY_CHARACTERS, OpenTurn, Session, fold
@@ -65,6 +65,7 @@ class Ports:
     clock: Callable[[], float]
     at: Callable[[str], None]
     traffic: Traffic = field(default_factory=Traffic)
+    peers: Peers = field(default_factory=Alone)
 
 
 @dataclass(frozen=True, slots=True)

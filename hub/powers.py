@@ -118,7 +118,8 @@ async def link(pool: Pool, turn: OpenTurn, rest: str) -> Told:
     """`/link`: a code by which another account of the same person says that it is one."""
     if rest:
         return _no(NO_CODE)
-    pool.ports.people.offer_link(turn.turn, speaker(turn.message), pool.ports.clock())
+    # The other account may speak where another hub answers.
+    await pool.ports.peers.everyone(pool.ports.people.offer_link(turn.turn, speaker(turn.message), pool.ports.clock()))
     return Told(
         f"Send `{LINK} {HIDDEN}` from your other account, in private and within ten minutes, to any bot of this home. "
         "Whoever sends it and then says yes is one person with you: what you may, they may. So show it to nobody."

@@ -52,6 +52,11 @@ class Hubs(Protocol):
         """The partitions that others say they reign over."""
         ...
 
+    @property
+    def acts(self) -> int:
+        """Up to where some other knows what was done about who may do what."""
+        ...
+
     async def tell(self) -> None:
         """Say now over which partitions this hub reigns."""
         ...
@@ -94,7 +99,9 @@ class Realm:
         while True:
             if self.hubs.claimed & frozenset(self.log.owned):
                 await self.log.verify()
-            await self.people.follow()
+            if self.hubs.acts > self.people.through:
+                await self.people.follow()
+                await self.hubs.tell()
             due = share(self.hubs.living, subjects.PARTITIONS)[self.name] - frozenset(self.log.owned)
             if due:
                 await self._take(due)

@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 # Whoever is there answers a newcomer at once.
 GREETED = 0.3
 STOOD_STILL = 2 * BEAT
+AGREE_EVERY = 0.01
 
 
 @dataclass(slots=True)
@@ -94,6 +95,24 @@ class NatsHubs:
             async with asyncio.timeout(seconds):
                 await self._changed.wait()
         self._changed.clear()
+
+    def owner(self, part: int) -> str | None:
+        """The other hub that says it reigns over a partition; None where none does."""
+        return next((name for name, other in self._others.items() if part in (other.said.parts or ())), None)
+
+    @property
+    def acts(self) -> int:
+        """Up to where some other knows what was done about who may do what."""
+        return max((other.said.acts or 0 for other in self._others.values()), default=0)
+
+    async def agree(self) -> None:
+        """Return when all others know what was done about who may do what, or are gone."""
+        await self.tell()
+        known, until = self._say().acts or 0, self._loop.time() + SILENCE
+        while len(self.living) > 1 and self._loop.time() < until:
+            if all((other.said.acts or 0) >= known for other in self._others.values()):
+                return
+            await asyncio.sleep(AGREE_EVERY)
 
     async def tell(self) -> None:
         """Say now how this hub is."""

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Literal, Protocol, runtime_checkable
 
 from factory_contracts.messages import Attachment, AttachmentKind, Outbound
+from factory_contracts.peers import Heard, PeerAsked
 from factory_contracts.records import Effect, Record
 from factory_contracts.work import AgentSpec, Events, KnownCall, Line
 from hub.kernel.events import Failed, Finished, ModelEvent
@@ -148,6 +149,30 @@ class CliPool(Protocol):
     async def erase(self, key: RoutingKey, namespaces: Sequence[str], until: float) -> None:
         """On return at least one worker, and everyone who lives, has removed what it kept of a scope until then."""
         ...
+
+
+class Peers(Protocol):
+    """The other hubs that share the work, where there are any."""
+
+    async def ask(self, partition: int, asked: PeerAsked) -> Heard | None:
+        """What the hub of a partition says; None where there is none, or it does not answer."""
+        ...
+
+    async def everyone(self, asked: PeerAsked) -> tuple[Heard, ...]:
+        """What each of the others says that answers."""
+        ...
+
+
+class Alone:
+    """No other hub shares."""
+
+    async def ask(self, partition: int, asked: PeerAsked) -> Heard | None:
+        """Nobody is there."""
+        return None
+
+    async def everyone(self, asked: PeerAsked) -> tuple[Heard, ...]:
+        """Nobody is there."""
+        return ()
 
 
 class Eraser(Protocol):

@@ -79,10 +79,12 @@ def test_what_is_a_workers_only_it_and_the_hub_say_and_hear() -> None:
         assert listeners(subjects.request(capability, worker)) == {worker}
     assert senders(subjects.heartbeat(subjects.HUB, subjects.HUB)) == {"hub"}
     assert senders(subjects.clipool_hello()) == {"hub"}
+    assert (senders(subjects.peer("hub-1")), listeners(subjects.peer("hub-1"))) == ({"hub"}, {"hub"})
+    assert listeners(subjects.departures()) == {"hub"}
 
 
 def test_into_an_inbox_only_the_one_whose_answer_is_awaited_may_send() -> None:
-    asks = {(spoke, "hub") for spoke in SPOKES}
+    asks = {(spoke, "hub") for spoke in SPOKES} | {("hub", "hub")}
     asks |= {("hub", worker) for worker in CLIPOOLS} | {(worker, "hub") for worker in CLIPOOLS}
     asks |= {(one, worker) for one in (*CLIPOOLS, subjects.ASKER) for _, worker in WORKERS}
 

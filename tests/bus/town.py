@@ -63,6 +63,7 @@ def catalogue() -> Iterator[str]:
         yield subjects.typing(platform, bot_id)
         yield subjects.turns(platform, bot_id, "a chat")
         yield subjects.owners(platform, bot_id)
+    yield subjects.peer("hub-1")
     yield from (subjects.epoch(0), subjects.mark(0), subjects.money(0), subjects.clipool_hello())
     for worker in (*CLIPOOLS, "stranger"):
         yield subjects.clipool_command(worker)

@@ -198,6 +198,8 @@ def test_each_subject_lies_in_its_plane_alone() -> None:
         "events": subjects.clipool_events("w", 1),
         "record": subjects.clipool_record("w", 1),
         "request": subjects.request("image", "w"),
+        "peers": subjects.peer("hub-1"),
+        "marks": subjects.mark(1),
     }
 
     for plane in spelled:

@@ -221,6 +221,11 @@ def clipool_record(worker: str, part: int) -> str:
     return f"{ROOT}.{CLIPOOL}.record.{worker_token(worker)}.{_part(part)}"
 
 
+def peer(hub: str) -> str:
+    """Where a hub is asked by the others that share with it."""
+    return f"{ROOT}.{HUB}.peer.{worker_token(hub)}"
+
+
 def clipool_hello() -> str:
     """Where a new hub greets the CliPool workers."""
     return f"{ROOT}.{CLIPOOL}.hello"
@@ -280,20 +285,25 @@ def read_capability(subject: str) -> str:
 
 
 def hub_permissions(*askers: str) -> Permissions:
-    """The hub tells every spoke and CliPool worker, and answers those `askers`, which are the same by identity."""
+    """The hub tells every spoke and CliPool worker, and answers those `askers`, which are the same by identity.
+
+    Hubs that share have the same key, and ask each other.
+    """
     return Permissions(
         publish=(
             *plane("outbound"),
             *plane("commands"),
             clipool_hello(),
             heartbeat(HUB, HUB),
-            *(_answers(asker, HUB) for asker in askers),
+            *plane("peers"),
+            *(_answers(asker, HUB) for asker in (HUB, *askers)),
         ),
         subscribe=(
             *plane("inbound"),
             *plane("events"),
             *plane("record"),
             *plane("heartbeat"),
+            *plane("peers"),
         ),
         tidings=(departures(),),
     )
@@ -424,6 +434,7 @@ _PLANES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "commands": (f"{ROOT}.{CLIPOOL}.cmd.*",),
         "events": (f"{ROOT}.{CLIPOOL}.events.*.*",),
         "record": (f"{ROOT}.{CLIPOOL}.record.*.*",),
+        "peers": (f"{ROOT}.{HUB}.peer.*",),
         "request": (f"{ROOT}.*.request.*", f"{ROOT}.*.*.request.*"),
     }
 )

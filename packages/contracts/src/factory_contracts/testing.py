@@ -7,7 +7,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import TypeVar
 
-from factory_contracts import capability, lifecycle, messages, records, render, work
+from factory_contracts import capability, lifecycle, messages, peers, records, render, work
 from factory_contracts.capability import (
     CapabilityCancel,
     CapabilityDescription,
@@ -387,6 +387,37 @@ _ANSWERED = TurnAnswered(
     steps=_STEPS,
 )
 
+_VIEW = Compacted(
+    id=record_id(TURN, "compacted"),
+    turn=TURN,
+    at=NOW,
+    compacted=3,
+    history=(_EXCHANGE,),
+    forgotten=4,
+    summary="They said hello.",
+    summarised="another",
+    tainted=True,
+    agent="scout",
+    model="openai:other",
+    usage=_USAGE,
+    seen=(MESSAGE_ID, "m2"),
+    tally=Tally(received=9, answered=6, refused=2, superseded=1),
+    erased_at=NOW,
+)
+_ASKED = Asked(
+    id=record_id(TURN, "asked", "c1"),
+    turn=TURN,
+    at=NOW,
+    compacted=3,
+    call="c1",
+    code=CODE,
+    tool="send",
+    effect="external",
+    arguments="f0" * 32,
+    text="May I?",
+    user_id=USER_ID,
+    expires_at=NOW + 60,
+)
 SAMPLES: Mapping[str, Sample] = MappingProxyType(
     _samples(
         "from-spoke",
@@ -521,23 +552,7 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
         TurnSuperseded(id=record_id(TURN, "superseded"), turn=TURN, at=NOW, compacted=3, by="another"),
         SessionOpened(id=record_id(TURN, "session"), turn=TURN, at=NOW, compacted=3),
         Bound(id=record_id(TURN, "bound"), turn=TURN, at=NOW, compacted=3, agent="scout", model="openai:other"),
-        Compacted(
-            id=record_id(TURN, "compacted"),
-            turn=TURN,
-            at=NOW,
-            compacted=3,
-            history=(_EXCHANGE,),
-            forgotten=4,
-            summary="They said hello.",
-            summarised="another",
-            tainted=True,
-            agent="scout",
-            model="openai:other",
-            usage=_USAGE,
-            seen=(MESSAGE_ID, "m2"),
-            tally=Tally(received=9, answered=6, refused=2, superseded=1),
-            erased_at=NOW,
-        ),
+        _VIEW,
         Forgotten(
             id=record_id(TURN, "forgotten"),
             turn=TURN,
@@ -553,20 +568,7 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
             spent=(Spending(began=40, budget="daily", who="telegram:u1", window="2026-01-02", spent=Decimal("0.25")),),
         ),
         HeadMoved(id=record_id(TURN, "head"), turn=TURN, at=NOW, compacted=3, after="another", again=True),
-        Asked(
-            id=record_id(TURN, "asked", "c1"),
-            turn=TURN,
-            at=NOW,
-            compacted=3,
-            call="c1",
-            code=CODE,
-            tool="send",
-            effect="external",
-            arguments="f0" * 32,
-            text="May I?",
-            user_id=USER_ID,
-            expires_at=NOW + 60,
-        ),
+        _ASKED,
         Decided(
             id=record_id(TURN, "decided", "c1"),
             turn=TURN,
@@ -758,6 +760,21 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
             is_draining=True,
             gpu=Memory(free=1 << 30, total=1 << 34),
         ),
+    )
+    | _samples(
+        "peers",
+        peers.PEER_ASKED,
+        peers.Begin(platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, view=_VIEW),
+        peers.Decide(platform=PLATFORM, user_id=USER_ID, code=CODE, approved=True),
+        peers.ListQuestions(platform=PLATFORM, user_id=USER_ID),
+        peers.Greeted(platform=PLATFORM, bot_id=BOT_ID),
+        peers.Offered(code=_DIGEST, who=_WHO, expires_at=NOW + 600),
+    )
+    | _samples(
+        "heard",
+        peers.HEARD,
+        peers.Heard(),
+        peers.Heard(done=False, text="Allowed.", questions=(peers.OpenQuestion(scope="p:b:s", asked=_ASKED),)),
     )
     | _samples("typing", lifecycle.TYPING, Typing(platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID))
     | _samples("ready", lifecycle.READY, Ready(hub="hub-1", epoch=EPOCH, understands=1))
