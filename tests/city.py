@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from asyncio.subprocess import Process
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -126,18 +127,22 @@ class City:
         await spoke.start()
         return spoke
 
-    def message(self, text: str, scope: str = "chat", *, who: str = "ann") -> InboundMessage:
+    def message(self, text: str, scope: str = "chat", *, who: str = "ann", names: bool = False) -> InboundMessage:
         self._messages += 1
         return InboundMessage(
             message_id=f"m{self._messages}",
             user_id=who,
             user_name=who,
             text=text,
-            address=Address(platform=PLATFORM, bot_id=BOT, scope_id=scope, pace_ms=10),
+            address=Address(platform=PLATFORM, bot_id=BOT, scope_id=scope, pace_ms=10, names_scopes=names),
         )
 
-    async def say(self, spoke: Spoke, text: str, scope: str = "chat", *, who: str = "ann") -> str:
-        answer = await spoke.submit(self.message(text, scope, who=who))
+    async def heard(self, spoke: Spoke, text: str, scopes: Sequence[str], who: str) -> list[object]:
+        """What somebody is told who says the same in many places at once."""
+        return list(await asyncio.gather(*(spoke.submit(self.message(text, scope, who=who)) for scope in scopes)))
+
+    async def say(self, spoke: Spoke, text: str, scope: str = "chat", *, who: str = "ann", names: bool = False) -> str:
+        answer = await spoke.submit(self.message(text, scope, who=who, names=names))
         assert isinstance(answer, Accepted | AlreadyAccepted), answer
         return answer.turn
 

@@ -26,6 +26,7 @@ PLATFORM = "paper"
 BOT = "desk"
 MUCH = 1_000_000
 ANYBODY = Identity("hub")
+OWNERS = frozenset(("ann",))
 
 
 def settings(url: str, *, standby: bool = False, shares: bool = False, identity: Identity = ANYBODY) -> HubSettings:
@@ -36,7 +37,13 @@ def settings(url: str, *, standby: bool = False, shares: bool = False, identity:
         bindings=Bindings({"alice": Agent("alice", "scripted")}, (Binding("alice"),)),
         policies=(
             BotPolicy(
-                PLATFORM, BOT, access="public", rate_per_minute=MUCH, rate_per_scope_minute=MUCH, turns_at_once=MUCH
+                PLATFORM,
+                BOT,
+                access="public",
+                owners=OWNERS,
+                rate_per_minute=MUCH,
+                rate_per_scope_minute=MUCH,
+                turns_at_once=MUCH,
             ),
         ),
         standby=standby,

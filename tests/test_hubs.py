@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from factory_contracts.messages import Accepted, Refused
 from tests.city import City
 from tests.fakes import until
 
@@ -93,3 +95,69 @@ async def test_a_hub_that_stood_still_past_its_silence_says_nothing_twice_and_ta
         assert (await city.answered(turn)).text == "You said: hello"
     assert len(city.wall.sent) == 2 * len(SCOPES)
     assert [hub.returncode for hub in hubs] == [None, None]
+
+
+async def test_who_is_blocked_is_blocked_everywhere_once_that_is_said(city: City) -> None:
+    for _ in range(3):
+        await city.hub("--shares")
+    await city.worker()
+    spoke = await city.spoke()
+    await city.shared(21, 21, 22)
+    assert [isinstance(one, Accepted) for one in await city.heard(spoke, "hello", SCOPES, "eve")] == [True] * 12
+
+    said = await city.answered(await city.say(spoke, "/block eve", "chat 0"))
+    answers = await city.heard(spoke, "may I?", SCOPES, "eve")
+
+    assert "eve" in said.text
+    assert [one.reason for one in answers if isinstance(one, Refused)] == ["blocked"] * 12
+
+
+async def test_a_conversation_begins_with_what_was_said_in_another_whichever_hub_has_it(city: City) -> None:
+    for _ in range(2):
+        await city.hub("--shares")
+    await city.worker()
+    spoke = await city.spoke()
+    await city.shared(32, 32)
+    await city.answered(await city.say(spoke, "hello", "chat 0"))
+
+    for name in SCOPES[1:]:
+        told = await city.answered(await city.say(spoke, f"/fork {name}", "chat 0", names=True))
+        assert "begins with all that was said" in told.text
+    again = await city.answered(await city.say(spoke, f"/fork {SCOPES[3]}", "chat 0", names=True))
+
+    assert "already" in again.text
+    for name in SCOPES[1:]:
+        welcome = await spoke.hello(name)
+        assert [exchange.answered for exchange in welcome.history] == ["You said: hello"]
+
+
+async def test_accounts_are_linked_whichever_hub_each_of_them_speaks_to(city: City) -> None:
+    for _ in range(2):
+        await city.hub("--shares")
+    await city.worker()
+    spoke = await city.spoke()
+    await city.shared(32, 32)
+
+    for number, scope in enumerate(SCOPES):
+        offered = await city.answered(await city.say(spoke, "/link", "chat 0", who=f"one {number}"))
+        (code,) = re.findall("[0-9a-f]{24}", offered.text)
+        proposed = await city.answered(await city.say(spoke, f"/link {code}", scope, who=f"two {number}"))
+        (code,) = set(re.findall("[0-9a-f]{24}", proposed.text))
+        joined = await city.answered(await city.say(spoke, f"/link {code}", scope, who=f"two {number}"))
+
+        assert f"one {number}" in joined.text
+
+
+async def test_a_spoke_that_comes_anew_is_shown_what_every_hub_has_for_it(city: City) -> None:
+    for _ in range(2):
+        await city.hub("--shares")
+    await city.worker()
+    spoke = await city.spoke()
+    await city.shared(32, 32)
+    turns = [await city.say(spoke, "speak slowly", scope) for scope in SCOPES]
+    await spoke.close()
+
+    await city.spoke()
+
+    for turn in turns:
+        assert (await city.answered(turn)).text == "word " * 80

@@ -31,7 +31,7 @@ from hub.kernel.access import BotPolicy
 from hub.kernel.agent import Agent
 from hub.kernel.budget import Budget, Ledger
 from hub.kernel.guards import Pairing
-from hub.kernel.ports import Assignment, CliPool
+from hub.kernel.ports import Alone, Assignment, CliPool, Peers
 from hub.kernel.routing import Binding, Bindings, RoutingKey
 from hub.money import Money
 from hub.people import People
@@ -134,6 +134,7 @@ class World:
         self.offers: dict[tuple[str, str], Pairing] = {}
         self.points: list[str] = []
         self.is_fenced = asyncio.Event()
+        self.peers: Peers = Alone()
         self._messages = 0
         self._marking: asyncio.Task[None] | None = None
 
@@ -154,6 +155,7 @@ class World:
             self.people,
             self.clock,
             self.points.append,
+            peers=self.peers,
         )
         self.forgetting = Forgetting(self.ports, FakeEraser(self.stream), self.deliveries.flush)
         crew = Crew(
