@@ -165,6 +165,25 @@ def test_where_one_stands_by_a_hub_that_is_killed_comes_back_to_stand_by(factory
     assert all(factory.state()["children"][name]["is_standby"] for name in ("hub", "hub-2"))
 
 
+def test_several_hubs_share_the_work_and_status_tells_how(factory: Factory) -> None:
+    factory.home.mkdir(parents=True, exist_ok=True)
+    (factory.home / "factory.toml").write_text("[hub]\nhubs = 2\n")
+    factory.up()
+    answer(factory.run("chat", "-p", "hello"))
+
+    def shares() -> list[int]:
+        return sorted(json.loads(factory.run("status", "--json").stdout)["hubs"].values())
+
+    until(lambda: shares() == [32, 32], "two hubs with half each")
+    assert "32 by hub-" in factory.run("status").stdout
+    before = factory.running()
+    kill(before["hub"])
+    assert "hello" in answer(factory.run("chat", "-p", "hello"))
+    until(lambda: factory.running().get("hub", before["hub"]) != before["hub"], "the hub's next life")
+    until(lambda: shares() == [32, 32], "two hubs with half each again")
+    assert factory.running()["hub-2"] == before["hub-2"]
+
+
 def test_sigterm_ends_everything_in_order_and_in_time(factory: Factory) -> None:
     up = factory.up()
     pids = factory.running()

@@ -4,6 +4,7 @@ import os
 import stat
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import typer
@@ -23,6 +24,7 @@ from factory_cli.finding import Finding
 from factory_cli.home import Home
 from factory_cli.ink import say_document
 from factory_cli.platforms import DISCORD, PLATFORMS, Platform
+from factory_contracts import subjects
 
 LISTEN = 0.8
 # A person who asks what is wrong does not want to wait for it.
@@ -66,8 +68,11 @@ def status(home: HomeOption = None, is_json: JsonOption = False) -> None:
     for name, child in children.items():
         rows.append((f"{name} (standby)" if child.is_standby else name, str(child.pid or "-"), str(child.starts)))
     say_table(rows)
-    ready = seen["hub"]
+    ready, hubs = seen["hub"], seen["hubs"]
     reign = f"serves in epoch {ready['epoch']}" if isinstance(ready, dict) else "does not serve"
+    if isinstance(hubs, dict) and any(count is not None for count in hubs.values()):
+        shares = ", ".join(f"{count} by {name}" for name, count in sorted(hubs.items()) if count is not None)
+        reign = f"{shares} of {subjects.PARTITIONS} partitions"
     typer.echo(f"\nhome        {where.path}")
     typer.echo(f"bus         {secret.without_login(url)}")
     typer.echo(f"hub         {reign}")
@@ -96,8 +101,8 @@ async def _look(where: Home, url: str) -> dict[str, object]:
 
     from adapters.nats.heartbeats import Heartbeats
     from factory_cli import log
-    from factory_contracts import subjects
-    from factory_contracts.lifecycle import READY
+    from factory_contracts.envelope import Malformed
+    from factory_contracts.lifecycle import HUB_HEARTBEAT, READY
     from factory_contracts.work import WORKER_HEARTBEAT
     from factory_nats.result import Err, Ok
     from factory_nats.transport import Delivery
@@ -112,10 +117,19 @@ async def _look(where: Home, url: str) -> dict[str, object]:
             return
         workers[heartbeat.worker] = {"instance": heartbeat.instance, "turns": len(heartbeat.turns)}
 
+    hubs: dict[str, int | None] = {}
+
+    def hear_hub(delivery: Delivery) -> None:
+        with suppress(Malformed):
+            said = HUB_HEARTBEAT.decode(delivery.data)
+            hubs[said.hub] = None if said.parts is None else len(said.parts)
+
     async with log.bus(where, url) as transport:
         listening = await transport.subscribe(subjects.heartbeats(subjects.CLIPOOL), hear)
-        if isinstance(listening, Err):
-            raise Failed(f"the bus cannot be heard: {listening.detail}")
+        hearing = await transport.subscribe(subjects.heartbeats(subjects.HUB), hear_hub)
+        for one in (listening, hearing):
+            if isinstance(one, Err):
+                raise Failed(f"the bus cannot be heard: {one.detail}")
         until = asyncio.get_running_loop().time() + LISTEN
         sessions = await log.sessions(transport, only_recent=True)
         ready = await transport.get(subjects.READY_BUCKET, subjects.HUB)
@@ -125,6 +139,7 @@ async def _look(where: Home, url: str) -> dict[str, object]:
     questions = [asked for turn in turns for asked in turn.questions if time.time() < asked.expires_at]
     return {
         "hub": None if hub is None else {"hub": hub.hub, "epoch": hub.epoch},
+        "hubs": hubs,
         "workers": workers,
         "open_turns": sum(not turn.is_answered for turn in turns),
         "questions": len(questions),

@@ -27,7 +27,7 @@ _ADAPTERS = ", ".join((config.LOCAL_PLATFORM, *PLATFORMS))
 def hub(
     home: HomeOption = None,
     agents: AgentsOption = None,
-    standby: Annotated[bool, typer.Option("--standby", help="Wait until the hub that serves falls silent.")] = False,
+    standby: Annotated[bool, typer.Option("--standby", help="Wait until the hub that serves is gone.")] = False,
     under: UnderOption = None,
 ) -> None:
     """The one routing authority: accepts, logs, assigns, shows."""
