@@ -200,6 +200,7 @@ async def _reign(
             group.create_task(realm.rule(), name="realm")
             group.create_task(_keep_marks(lambda: keep_mark(log, pools, Ledger(), unwritten, time.time)), name="marks")
             group.create_task(money.reckon(), name="money")
+            group.create_task(realm.count(), name="traffic")
             group.create_task(_keep_ready(readiness, log), name="ready")
 
     def is_open(scope: str, turn: str) -> bool:

@@ -24,7 +24,7 @@ from factory_contracts.messages import (
     Welcome,
     turn_id,
 )
-from factory_contracts.peers import Begin, Decide, Greeted, Heard, ListQuestions, Offered, PeerAsked
+from factory_contracts.peers import Begin, Counted, Decide, Greeted, Heard, ListQuestions, Offered, PeerAsked
 from factory_contracts.records import Compacted, MoneyReserved, ToolDone, ToolStarted, Trust
 from factory_contracts.subjects import BadToken
 from factory_contracts.work import ApprovalWanted, NotRecorded, Recorded, RecordReply, RecordRequest
@@ -176,6 +176,12 @@ class Hub:
                 return Heard()
             case Offered():
                 self.ports.people.hear_offer(asked.code, asked.who, asked.expires_at)
+                return Heard()
+            case Counted(hub=hub, spoken=spoken, waiting=waiting):
+                traffic, now = self.ports.traffic, self.ports.clock()
+                for one in spoken:
+                    traffic.people.charge(one.who, one.times, one.per_minute, now)
+                traffic.waits.hear(hub, {one.who: one.places for one in waiting})
                 return Heard()
 
     async def begin(self, key: RoutingKey, view: Compacted) -> bool:

@@ -4,12 +4,14 @@ Every hub works out by itself what is due to it, and takes it by epoch records. 
 it before is refused from then on, and hears of it; what was open goes on here as after a death.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from factory_contracts import subjects
+from factory_contracts.peers import Counted, Spoken, Waiting
 from hub.forgetting import Forgetting
 from hub.kernel.shares import share
 from hub.money import Money
@@ -20,6 +22,8 @@ from hub.recovery import MarkedLog, recover
 logger = logging.getLogger(__name__)
 
 LOOK_EVERY = 0.5
+COUNT_EVERY = 0.1
+COUNTS_BEFORE_ALL = 20
 
 
 class SharedLog(MarkedLog, Protocol):
@@ -93,6 +97,24 @@ class Realm:
     people_door: Door
     clock: Callable[[], float]
     reading: frozenset[int] = frozenset()
+
+    async def count(self) -> None:
+        """Tell the others who speaks here how often, and who waits here, for as long as this is not called off."""
+        traffic, ticks = self.pools.ports.traffic, 0
+        told: tuple[Waiting, ...] = ()
+        while True:
+            await asyncio.sleep(COUNT_EVERY)
+            traffic.waits.keep(self.hubs.living)
+            spoken = tuple(
+                Spoken(who=who, times=times, per_minute=per_minute)
+                for who, (times, per_minute) in traffic.people.taken().items()
+            )
+            waiting = tuple(Waiting(who=who, places=places) for who, places in traffic.waits.here.items())
+            # Whoever came meanwhile, or missed it, is told again.
+            ticks = (ticks + 1) % COUNTS_BEFORE_ALL
+            if spoken or waiting != told or not ticks:
+                await self.pools.ports.peers.tell(Counted(hub=self.name, spoken=spoken, waiting=waiting))
+                told = waiting
 
     async def rule(self) -> None:
         """Take what is due, for as long as this is not called off."""

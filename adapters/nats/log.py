@@ -197,7 +197,7 @@ class JetStreamLog:
         if isinstance(result, Ok):
             self._at("mark written")
         elif result.reason == "fenced":
-            self._lose(home)
+            await self.verify()
             raise Fenced
         return isinstance(result, Ok)
 

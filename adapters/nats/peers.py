@@ -47,6 +47,13 @@ class NatsPeers:
         said = await asyncio.gather(*(self._ask(hub, asked) for hub in self._hubs.living if hub != self._hub))
         return tuple(one for one in said if one is not None)
 
+    async def tell(self, asked: PeerAsked) -> None:
+        """Tell all others, who do not answer; what is lost is lost."""
+        payload = PEER_ASKED.encode(asked)
+        for hub in self._hubs.living:
+            if hub != self._hub:
+                await self._transport.publish(subjects.peer(hub), payload)
+
     async def close(self) -> None:
         """Answer no more."""
         self._answer = None
@@ -67,7 +74,8 @@ class NatsPeers:
             return None
 
     def _on_delivery(self, delivery: Delivery) -> None:
-        if self._answer is not None and self._transport.owns_inbox(delivery.reply, subjects.HUB):
+        is_ours = not delivery.reply or self._transport.owns_inbox(delivery.reply, subjects.HUB)
+        if self._answer is not None and is_ours:
             task = asyncio.create_task(self._serve(delivery, self._answer))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -81,4 +89,5 @@ class NatsPeers:
             # It is another's by now, and the asker looks again whose.
             return
         else:
-            await self._transport.publish(delivery.reply, HEARD.encode(heard))
+            if delivery.reply:
+                await self._transport.publish(delivery.reply, HEARD.encode(heard))

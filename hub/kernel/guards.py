@@ -5,7 +5,7 @@ One pipeline, one order, no exceptions: a bot that nobody configured is an outco
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Literal
@@ -64,18 +64,33 @@ class Rates:
 
     def __init__(self) -> None:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._taken: dict[str, tuple[int, int]] = {}
 
     def take(self, who: str, per_minute: int, now: float, *, only_asks: bool = False) -> float:
         """Take one from the bucket, or only ask: 0, or the seconds until there is one to take."""
         tokens = self.left(who, per_minute, now)
         granted = tokens >= 1
         if not only_asks:
-            self._buckets[who] = (tokens - 1 if granted else tokens, now)
-            self._buckets.move_to_end(who)
-            # Forgetting the one who was silent longest gives a full bucket, which time had given anyway.
-            if len(self._buckets) > RATES_KEPT:
-                self._buckets.popitem(last=False)
+            self._put(who, tokens - 1 if granted else tokens, now)
+        if granted and not only_asks and len(self._taken) < RATES_KEPT:
+            self._taken[who] = self._taken.get(who, (0, 0))[0] + 1, per_minute
         return 0.0 if granted else (1 - tokens) * 60 / per_minute
+
+    def charge(self, who: str, times: int, per_minute: int, now: float) -> None:
+        """Take what was taken elsewhere, whether it is there or not."""
+        self._put(who, max(0.0, self.left(who, per_minute, now) - times), now)
+
+    def taken(self) -> dict[str, tuple[int, int]]:
+        """What each has taken here since this was asked last, and how much they may in a minute."""
+        taken, self._taken = self._taken, {}
+        return taken
+
+    def _put(self, who: str, tokens: float, now: float) -> None:
+        self._buckets[who] = tokens, now
+        self._buckets.move_to_end(who)
+        # Forgetting the one who was silent longest gives a full bucket, which time had given anyway.
+        if len(self._buckets) > RATES_KEPT:
+            self._buckets.popitem(last=False)
 
     def left(self, who: str, per_minute: int, now: float) -> float:
         """What is in the bucket by now."""
@@ -84,10 +99,24 @@ class Rates:
 
 
 class Waits:
-    """In which conversations each identity waits for an answer."""
+    """In which conversations each identity waits for an answer, here and where other hubs answer."""
 
     def __init__(self) -> None:
         self._places: dict[str, set[str]] = {}
+        self._elsewhere: dict[str, Mapping[str, Sequence[str]]] = {}
+
+    @property
+    def here(self) -> dict[str, tuple[str, ...]]:
+        """Everybody who waits here, and in which conversations."""
+        return {who: tuple(sorted(places)) for who, places in self._places.items()}
+
+    def hear(self, hub: str, places: Mapping[str, Sequence[str]]) -> None:
+        """Everybody who waits where another hub answers."""
+        self._elsewhere[hub] = places
+
+    def keep(self, hubs: Collection[str]) -> None:
+        """Nobody waits any more where others answered than these."""
+        self._elsewhere = {hub: places for hub, places in self._elsewhere.items() if hub in hubs}
 
     def note(self, who: str, place: str, is_waiting: bool) -> None:
         """They wait there, or wait there no more."""
@@ -101,7 +130,8 @@ class Waits:
 
     def beside(self, person: Iterable[str], place: str) -> int:
         """In how many other places a person waits."""
-        return len(set().union(*(self._places.get(who, ()) for who in person)) - {place})
+        everywhere = (self._places, *self._elsewhere.values())
+        return len({one for who in person for places in everywhere for one in places.get(who, ())} - {place})
 
 
 class Traffic:

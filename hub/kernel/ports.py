@@ -162,6 +162,10 @@ class Peers(Protocol):
         """What each of the others says that answers."""
         ...
 
+    async def tell(self, asked: PeerAsked) -> None:
+        """Tell all others, who do not answer."""
+        ...
+
 
 class Alone:
     """No other hub shares."""
@@ -173,6 +177,9 @@ class Alone:
     async def everyone(self, asked: PeerAsked) -> tuple[Heard, ...]:
         """Nobody is there."""
         return ()
+
+    async def tell(self, asked: PeerAsked) -> None:
+        """Nobody is there."""
 
 
 class Eraser(Protocol):

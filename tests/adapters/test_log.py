@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 
 import pytest
 
 from adapters.nats.log import JetStreamLog
 from factory_nats.testing import FakeBus
+from hub.kernel.ports import Fenced
 from tests.conformance.test_log import HERE, THERE, answered, balance, received
 from tests.fakes import idle, pass_time
 
@@ -117,3 +119,148 @@ async def test_a_mark_on_a_bus_that_is_away_is_unheard() -> None:
 
     bus.start()
     assert (await log.mark(), await log.spent()) == (1, {})
+
+
+async def sharing(bus: FakeBus, name: str, parts: Collection[int]) -> tuple[JetStreamLog, list[int]]:
+    """A hub that reigns over some partitions, and those that it was told it lost."""
+    lost: list[int] = []
+    log = JetStreamLog(bus.join(name), name, on_lost=lost.append)
+    await log.create()
+    assert await log.take(parts, 0.0)
+    return log, lost
+
+
+async def test_who_loses_some_partitions_is_fenced_there_and_nowhere_else() -> None:
+    bus = FakeBus()
+    first, lost = await sharing(bus, "first", range(64))
+    assert HERE.partition != THERE.partition
+    second, _ = await sharing(bus, "second", (HERE.partition,))
+
+    with pytest.raises(Fenced):
+        await first.append(HERE, [received("zombie")])
+    await first.append(THERE, [received("a", THERE)])
+    await second.append(HERE, [received("b")])
+
+    assert lost == [HERE.partition]
+    assert (len(first.owned), len(second.owned)) == (63, 1)
+    assert [one.record.turn for one in await second.history(HERE)] == ["b"]
+
+
+async def test_of_a_batch_only_that_is_refused_which_is_of_a_lost_partition() -> None:
+    bus = FakeBus()
+    first, _ = await sharing(bus, "first", range(64))
+    await sharing(bus, "second", (HERE.partition,))
+
+    results = await asyncio.gather(
+        *(first.append(key, [received(f"{number}", key)]) for number in range(40) for key in (HERE, THERE)),
+        return_exceptions=True,
+    )
+
+    assert [isinstance(result, Fenced) for result in results] == [True, False] * 40
+    assert len(await first.history(THERE)) == 40
+
+
+async def test_a_hub_that_was_not_told_looks_and_gives_up_what_is_anothers() -> None:
+    bus = FakeBus()
+    first, lost = await sharing(bus, "first", range(64))
+    await sharing(bus, "second", range(32))
+
+    await first.verify()
+
+    assert sorted(lost) == list(range(32))
+    assert sorted(first.owned) == list(range(32, 64))
+
+
+async def test_taking_whose_answer_was_lost_is_found_to_be_done() -> None:
+    bus = FakeBus()
+    log = JetStreamLog(bus.join("hub"), "hub")
+    await log.create()
+    bus.lose_answers()
+
+    assert not await log.take(range(64), 0.0)
+    assert await log.take(range(64), 0.0)
+
+    await log.append(HERE, [received("a")])
+    assert await log.reigns(HERE.partition)
+
+
+async def test_a_mark_speaks_for_the_partitions_that_its_hub_has_and_for_no_others() -> None:
+    bus = FakeBus()
+    first, _ = await sharing(bus, "first", range(32))
+    second, _ = await sharing(bus, "second", range(32, 64))
+    assert await first.move_mark(700, {})
+    assert await second.move_mark(500, {})
+
+    third, _ = await sharing(bus, "third", range(16))
+    with pytest.raises(Fenced):
+        await first.move_mark(800, {})
+    assert await first.move_mark(900, {})
+
+    assert await third.mark(range(16)) == 700
+    assert await third.mark(range(16, 32)) == 900
+    assert await third.mark(range(32, 64)) == 500
+    assert await third.mark() == 500
+
+
+async def test_a_mark_of_a_hub_that_lost_a_partition_says_nothing_of_it() -> None:
+    bus = FakeBus()
+    first, _ = await sharing(bus, "first", range(64))
+    assert await first.move_mark(7, {})
+    await sharing(bus, "second", (63,))
+
+    assert await first.move_mark(900, {})
+
+    assert await first.mark((63,)) == 7
+    assert await first.mark((62,)) == 900
+
+
+async def test_money_is_reserved_only_by_who_knows_who_did_so_last() -> None:
+    bus = FakeBus()
+    first, _ = await sharing(bus, "first", (HERE.partition,))
+    second, _ = await sharing(bus, "second", (THERE.partition,))
+
+    reserved = await first.reserve(HERE, received("a"), 0)
+    late = await second.reserve(THERE, received("b", THERE), 0)
+    known = await second.purse()
+    after = await second.reserve(THERE, received("b", THERE), known)
+
+    assert reserved is not None
+    assert late is None
+    assert known == reserved.sequence + 1
+    assert after is not None
+    assert [one.record.turn for key in (HERE, THERE) for one in await first.history(key)] == ["a", "b"]
+
+
+async def test_a_reservation_whose_answer_was_lost_is_found_and_made_once() -> None:
+    bus = FakeBus()
+    log, _ = await sharing(bus, "hub", range(64))
+    bus.lose_answers()
+
+    reserved = await log.reserve(HERE, received("a"), 0)
+
+    assert reserved is not None
+    assert await log.history(HERE) == (reserved,)
+
+
+async def test_who_lost_the_partition_reserves_nothing_in_it() -> None:
+    bus = FakeBus()
+    first, lost = await sharing(bus, "first", range(64))
+    await sharing(bus, "second", (HERE.partition,))
+
+    with pytest.raises(Fenced):
+        await first.reserve(HERE, received("a"), 0)
+
+    assert lost == [HERE.partition]
+    assert await first.purse() == 0
+
+
+async def test_balances_are_kept_by_the_hub_of_the_first_partition_alone() -> None:
+    bus = FakeBus()
+    first, _ = await sharing(bus, "first", range(32))
+    second, _ = await sharing(bus, "second", range(32, 64))
+    assert await first.reckoned() == 1
+
+    assert await first.reckon(9, {3: (balance("0.1"),)})
+    assert not await second.reckon(11, {3: (balance("0.2"),)})
+
+    assert (await second.reckoned(), await second.spent()) == (9, {3: (9, (balance("0.1"),))})

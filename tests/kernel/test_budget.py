@@ -36,6 +36,7 @@ from hub.kernel.budget import (
     Ledger,
     Per,
     Period,
+    SharedLedger,
     TooDear,
     Verdict,
     dollars,
@@ -730,3 +731,46 @@ def test_a_hub_that_reads_more_than_it_must_counts_nothing_twice() -> None:
 
     assert sums(again) == sums(ledger)
     assert sums(again)[0] == ("0.10", "0.20")
+
+
+# Several hubs
+
+
+def test_where_several_write_each_record_counts_once_whichever_way_it_became_known() -> None:
+    ledger = SharedLedger((DOLLAR,))
+    records: tuple[Record, ...] = (
+        received("t"),
+        reserved("t"),
+        received("u"),
+        reserved("u"),
+        settled("t"),
+        answered("t"),
+        settled("u"),
+    )
+    own = {1, 2, 5, 6}
+    for sequence in own:
+        ledger.apply(sequence, HERE, records[sequence - 1])
+
+    for _ in range(2):
+        for sequence, record in enumerate(records, 1):
+            ledger.follow(sequence, HERE, record)
+            ledger.apply(sequence, HERE, record)
+
+    assert sums(ledger) == sums(fold(*records[1:]))
+    assert ledger.read == len(records)
+
+
+def test_what_need_not_be_read_is_of_turns_that_are_over() -> None:
+    ledger = SharedLedger((DOLLAR,))
+    records: tuple[Record, ...] = (received("t"), received("u"), reserved("u"))
+    for sequence, record in enumerate(records, 1):
+        ledger.follow(sequence, HERE, record)
+
+    ledger.skip(2)
+    assert (ledger.oldest(99), ledger.read) == (1, 3)
+    ledger.skip(9)
+
+    assert (ledger.oldest(99), ledger.read) == (99, 8)
+    assert sums(ledger) == [("0.40", "0")]
+    ledger.follow(8, HERE, received("of those"))
+    assert ledger.oldest(99) == 99

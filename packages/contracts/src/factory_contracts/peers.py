@@ -5,8 +5,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from factory_contracts.envelope import Envelope, Part, Wire
-from factory_contracts.messages import Id, Scope, Token
+from factory_contracts.messages import Count, Id, Scope, Token
 from factory_contracts.records import Asked, Compacted, Digest, Identity
+
+PoolName = Annotated[str, Field(min_length=1, max_length=400)]
 
 
 class Begin(Envelope):
@@ -54,13 +56,37 @@ class Offered(Envelope):
     expires_at: float
 
 
-PeerAsked = Annotated[Begin | Decide | ListQuestions | Greeted | Offered, Field(discriminator="kind")]
+class Spoken(Part):
+    """How often a person spoke, and how often they may in a minute."""
+
+    who: Id
+    times: Count
+    per_minute: Count
+
+
+class Waiting(Part):
+    """In which conversations somebody waits for an answer."""
+
+    who: Id
+    places: tuple[PoolName, ...]
+
+
+class Counted(Envelope):
+    """Who spoke lately in conversations of mine, and everybody who waits in them."""
+
+    kind: Literal["counted"] = "counted"
+    hub: Id
+    spoken: tuple[Spoken, ...] = ()
+    waiting: tuple[Waiting, ...] = ()
+
+
+PeerAsked = Annotated[Begin | Decide | ListQuestions | Greeted | Offered | Counted, Field(discriminator="kind")]
 
 
 class OpenQuestion(Part):
     """A question that waits, and in which conversation."""
 
-    scope: Annotated[str, Field(min_length=1, max_length=400)]
+    scope: PoolName
     asked: Asked
 
 

@@ -769,6 +769,11 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
         peers.ListQuestions(platform=PLATFORM, user_id=USER_ID),
         peers.Greeted(platform=PLATFORM, bot_id=BOT_ID),
         peers.Offered(code=_DIGEST, who=_WHO, expires_at=NOW + 600),
+        peers.Counted(
+            hub="hub-1",
+            spoken=(peers.Spoken(who=_WHO, times=2, per_minute=20),),
+            waiting=(peers.Waiting(who=_WHO, places=("p:b:s",)),),
+        ),
     )
     | _samples(
         "heard",
