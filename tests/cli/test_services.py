@@ -62,12 +62,22 @@ def test_a_person_asks_the_workers_that_the_program_runs(studio: Factory) -> Non
         (
             "[voice.stt]\nengine = 'openai'\nbase_url = 'http://127.0.0.1:1'\nmodel = 'm'\nkey = 'NO_SUCH_KEY'\n",
             ("worker", "voice"),
-            "NO_SUCH_KEY: is not set, and a server is to be asked with it",
+            "NO_SUCH_KEY is not set, and a server is to be asked with it",
         ),
         (
             "[voice.stt]\nengine = 'whisper'\nmodel = '/models/base'\n",
             ("worker", "voice"),
             "faster_whisper is not installed; type: pip install 'factory-chat[whisper]'",
+        ),
+        (
+            "[voice.tts]\nengine = 'command'\ncommand = ['no-such-program', '{out}']\n",
+            ("worker", "voice"),
+            "there is no program 'no-such-program'",
+        ),
+        (
+            "[voice.stt]\nengine = 'whisper'\nmodel = '/models/base'\n",
+            ("doctor",),
+            "there is no folder '/models/base'; nothing is fetched",
         ),
     ],
 )
@@ -80,7 +90,7 @@ def test_what_is_missing_is_said_in_a_sentence(
     done = factory.run(*arguments)
 
     assert done.returncode == 1
-    assert said in done.stderr
+    assert said in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Protocol
 from pydantic import BaseModel, Field
 
 from factory_contracts.worker import Declaration, File, Unable, capability
-from workers.endpoint import Endpoint
+from workers.endpoint import MOST_BYTES, Endpoint
 from workers.voice.opus import NAME, is_opus
 from workers.voice.program import spoken
 from workers.voice.settings import TTS, Program, Server
@@ -82,6 +82,8 @@ def mouth(engine: Engine, encode: Encode | None) -> Declaration[[Words], Awaitab
         sound = await engine.speak(words.text, words.voice)
         if encode is not None and not is_opus(sound):
             sound = await asyncio.to_thread(encode, sound)
+        if len(sound) > MOST_BYTES:
+            return Unable("That is too long to be sent; say less.")
         return File(_name(sound), sound)
 
     return speak

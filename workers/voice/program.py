@@ -11,7 +11,8 @@ from tempfile import TemporaryDirectory
 
 from workers.voice.settings import OUT, PLACE
 
-MOST_BYTES = 20 * 1024 * 1024
+# A quarter of an hour, before anybody has made it smaller.
+MOST_BYTES = 64 * 1024 * 1024
 PIECE = 65_536
 LAST_WORDS = 1.0
 

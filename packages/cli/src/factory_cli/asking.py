@@ -81,7 +81,7 @@ async def _ask(
         problem = await fleet.listen()
         described = None if problem is not None else await fleet.describe()
         if described is None:
-            raise Failed(f"nobody serves {capability!r} now; `factory workers` tells who does what")
+            raise Failed(f"nobody serves {capability!r} now; `factory doctor` tells what is missing")
         whole = json.dumps({**_typed(details, json.loads(described.parameters)), **given}, ensure_ascii=False)
         wish = Wish(f"ask-{secrets.token_hex(8)}", "ask", min(described.seconds, SECONDS), words, whole)
         came = await fleet.ask(wish, effect=described.effect, hear=hear)
