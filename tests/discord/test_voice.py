@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from adapters.discord.bot import Bot
 from adapters.discord.client import Client, point_at
@@ -26,7 +27,7 @@ from workers.voice.settings import STT, TTS
 
 BOT = BotChoice(PLATFORM, "main", access="public")
 # What Discord's own recorder says of a second of speech.
-ABOUT = {"duration_secs": 0.86, "waveform": base64.b64encode(bytes(range(0, 256, 30))).decode()}
+ABOUT: dict[str, Any] = {"duration_secs": 0.86, "waveform": base64.b64encode(bytes(range(0, 256, 30))).decode()}
 
 
 @dataclass(slots=True)
