@@ -103,6 +103,25 @@ def test_who_may_not_serve_is_not_asked(studio: Factory) -> None:
     assert "nobody may serve 'poster' here; there is: voice.tts, image.qr, image.card, image.chart" in done.stderr
 
 
+def test_a_person_uses_a_tool_of_the_agent_in_a_chat(studio: Factory) -> None:
+    agents = studio.home / "agents"
+    agents.mkdir()
+    agent = 'model = "scripted"\ntools = ["calculator"]\nworkers = ["image.qr"]\n'
+    (agents / "clerk.toml").write_text(agent)
+    (agents / "bindings.toml").write_text('default = "clerk"\n')
+    studio.up()
+    until(lambda: "image.qr" in served(studio), "a worker that serves")
+
+    reckoned = studio.run("chat", "-p", "/use calculator 6 * 7")
+    drawn = studio.run("chat", "-p", "/use image.qr https://example.org", "--json")
+    none = studio.run("chat", "-p", "/use wand x")
+
+    assert reckoned.stdout.strip() == "42", reckoned.stderr
+    ended = json.loads(drawn.stdout.splitlines()[-1])
+    assert (ended["text"], [file["name"] for file in ended["files"]]) == ("The code is drawn.", ["qr.png"])
+    assert "There is: `calculator`, `image.qr`." in none.stdout
+
+
 def test_a_voice_that_cannot_be_had_ends_nothing_else(factory: Factory) -> None:
     factory.home.mkdir(parents=True, exist_ok=True)
     (factory.home / "factory.toml").write_text("[voice.stt]\nengine = 'whisper'\nmodel = '/nowhere'\n")
