@@ -58,6 +58,10 @@ def test_a_person_asks_the_workers_that_the_program_runs(studio: Factory) -> Non
     ("toml", "arguments", "said"),
     [
         ("", ("ask", "image.qr", "x"), "nothing runs on"),
+        ("", ("ask", "fetch", "http://127.0.0.1:1/x"), "Port 1 is not read"),
+        ("", ("ask", "fetch", "http://localhost/"), "localhost is a name of a private network"),
+        ("", ("ask", "fetch"), "fetch needs 'url': type it, or --arg url=VALUE"),
+        ("", ("ask", "voice.stt", "--file", "audio=/nowhere"), "/nowhere cannot be read: No such file or directory"),
         ("", ("worker", "voice"), "has no table [voice.tts] or [voice.stt]"),
         (
             "[voice.stt]\nengine = 'openai'\nbase_url = 'http://127.0.0.1:1'\nmodel = 'm'\nkey = 'NO_SUCH_KEY'\n",
@@ -100,7 +104,15 @@ def test_who_may_not_serve_is_not_asked(studio: Factory) -> None:
     done = studio.run("ask", "poster", "x")
 
     assert done.returncode == 1
-    assert "nobody may serve 'poster' here; there is: voice.tts, image.qr, image.card, image.chart" in done.stderr
+    assert "nobody may serve 'poster' here; there is: voice.tts, image.qr, image.card, image.chart; " in done.stderr
+
+
+def test_a_tool_that_needs_nobody_is_used_where_nothing_runs(factory: Factory) -> None:
+    done = factory.run("ask", "calculator", "6 * 7")
+    kept = factory.run("ask", "calculator", "6 * 7", "--out", "sum.txt")
+
+    assert (done.returncode, done.stdout) == (0, "42\n"), done.stderr
+    assert (kept.stdout, (factory.folder / "sum.txt").read_text()) == ("sum.txt\n", "42")
 
 
 def test_a_person_uses_a_tool_of_the_agent_in_a_chat(studio: Factory) -> None:
