@@ -7,9 +7,7 @@ supervisor that starts again what died, and time.
 import asyncio
 import json
 import random
-from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
-from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
@@ -375,13 +373,9 @@ class _Intake:
 
     async def _submit(self, said: list[Said]) -> None:
         for one in said:
-            address = Address(
-                platform=PLATFORM, bot_id=BOT, scope_id=one.scope, reply_to=one.message, pace_ms=PACE_MS
-            )
+            address = Address(platform=PLATFORM, bot_id=BOT, scope_id=one.scope, reply_to=one.message, pace_ms=PACE_MS)
             told = await self._spoke.submit(
-                InboundMessage(
-                    message_id=one.message, user_id=one.scope, text=one.question.text, address=address
-                )
+                InboundMessage(message_id=one.message, user_id=one.scope, text=one.question.text, address=address)
             )
             if isinstance(told, Refused):
                 one.refusals.append(told.reason)

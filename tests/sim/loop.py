@@ -86,31 +86,31 @@ class Loop(asyncio.BaseEventLoop):
         self._is_stopping = True
 
     def call_soon(
-        self, callback: Callable[[Unpack[Ts]], object], *args: Unpack[Ts], context: Context | None = None
+        self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
         within = copy_context() if context is None else context
         handle = asyncio.Handle(callback, args, self, within)
-        self._put(_within(within) or self.world, (handle, callback, args, within))
+        self._put(within.get(WITHIN, None) or self.world, (handle, callback, args, within))
         return handle
 
     def call_soon_threadsafe(
-        self, callback: Callable[[Unpack[Ts]], object], *args: Unpack[Ts], context: Context | None = None
+        self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
         return self.call_soon(callback, *args, context=context)
 
     def call_later(
-        self, delay: float, callback: Callable[[Unpack[Ts]], object], *args: Unpack[Ts], context: Context | None = None
+        self, delay: float, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
         return self.call_at(self._now + delay, callback, *args, context=context)
 
     def call_at(
-        self, when: float, callback: Callable[[Unpack[Ts]], object], *args: Unpack[Ts], context: Context | None = None
+        self, when: float, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
         within = copy_context() if context is None else context
         handle = asyncio.TimerHandle(when, callback, args, self, within)
         due = max(when, self._now) + LATE * self._dice()
         entry = handle, callback, args, within
-        heapq.heappush(self._timers, (due, next(self._numbers), _within(within) or self.world, handle, entry))
+        heapq.heappush(self._timers, (due, next(self._numbers), within.get(WITHIN, None) or self.world, handle, entry))
         return handle
 
     def create_task(
@@ -122,9 +122,7 @@ class Loop(asyncio.BaseEventLoop):
     ) -> asyncio.Task[Any]:
         return _Task(next(self._numbers), coro, self, None if name is None else str(name), context)
 
-    def run_in_executor(
-        self, executor: object, func: Callable[[Unpack[Ts]], T], *args: Unpack[Ts]
-    ) -> asyncio.Future[T]:
+    def run_in_executor(self, executor: object, func: Callable[[Unpack[Ts]], T], *args: *Ts) -> asyncio.Future[T]:
         """Threads are a matter of real time: what is for one is done at once."""
         future: asyncio.Future[T] = self.create_future()
         future.set_result(func(*args))
@@ -231,11 +229,6 @@ async def _end_all() -> None:
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks, timeout=1.0)
-
-
-def _within(context: Context) -> Process | None:
-    # The variable has a default, which a context does not know.
-    return context[WITHIN] if WITHIN in context else None
 
 
 def suspended_at(task: asyncio.Task[Any], folder: str) -> tuple[Place, ...]:

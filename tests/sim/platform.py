@@ -114,9 +114,7 @@ class Platform:
 
         def show() -> str:
             message = str(next(self._messages[scope]))
-            bubble = self.bubbles[scope, message] = Bubble(
-                len(self.bubbles), scope, message, reply_to, process, [text]
-            )
+            bubble = self.bubbles[scope, message] = Bubble(len(self.bubbles), scope, message, reply_to, process, [text])
             made.append(bubble)
             self._note(f"sent {scope} {message} to {reply_to}: {text}")
             return message
