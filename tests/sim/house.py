@@ -15,7 +15,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from adapters.spoke import Reply, Spoke
+from adapters.spoke import NotNow, Reply, Spoke
 from factory_contracts import subjects
 from factory_contracts.messages import Address, InboundMessage, Refused
 from factory_contracts.messages import Said as Echo
@@ -46,6 +46,8 @@ EPOCH_TIME = 1_700_000_000.0
 RESTART = (0.05, 1.0)
 JOINING = 0.1
 TOOL_TAKES = 0.1
+# So much of a message is printed.
+SHOWN = 300
 HUBS = ("hub-one", "hub-two")
 WORKERS = ("clipool", "clipool-two")
 SPOKE = f"{PLATFORM}-{BOT}"
@@ -159,10 +161,8 @@ class House:
 
     def note(self, words: str) -> None:
         """Something happened."""
-        line = f"{self.loop.time():10.4f} {words}"
-        self._digest.update(line.encode())
-        if self._trace:
-            print(line)
+        self._digest.update(f"{self.loop.time():.6f} {words}".encode())
+        self._print(words)
 
     def open(self, names: Sequence[str]) -> list[asyncio.Task[None]]:
         """Begin with these processes, each kept alive from now on."""
@@ -222,6 +222,8 @@ class House:
             why = await ended
             slot.process = None
             self.note(f"end {process} {why}")
+            # What its main task has left behind ends with it.
+            self.loop.kill(process)
             for transport in slot.transports:
                 self.bus.part(transport)
             await asyncio.sleep(self.dice.uniform(*RESTART))
@@ -306,11 +308,14 @@ class House:
     # What happens
 
     def _tap(self, what: str, subject: str, payload: bytes) -> None:
+        self._digest.update(f"{self.loop.time():.6f} {what} {subject} ".encode())
         self._digest.update(payload)
         if self._trace:
-            self.note(f"{what} {subject} {payload[:300].decode(errors='replace')}")
-        else:
-            self._digest.update(f"{self.loop.time():.6f}{what}{subject}".encode())
+            self._print(f"{what} {subject} {payload[:SHOWN].decode(errors='replace')}")
+
+    def _print(self, words: str) -> None:
+        if self._trace:
+            print(f"{self.loop.time():10.4f} {words}")
 
     def _stored(self, entries: Sequence[Entry], last: int) -> None:
         for sequence, entry in enumerate(entries, last - len(entries) + 1):
@@ -359,6 +364,9 @@ class _Intake:
             try:
                 updates = await self._platform.fetch(offset)
             except Unheard:
+                continue
+            except NotNow as told:
+                await asyncio.sleep(told.seconds)
                 continue
             if not updates:
                 continue

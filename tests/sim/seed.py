@@ -35,6 +35,7 @@ class Outcome:
     turns: int
     seconds: float
     steps: int
+    ended: tuple[str, ...]
     tried: frozenset[Place]
     passed: frozenset[Place]
 
@@ -90,6 +91,7 @@ def run(seed: int, products: Products | None = None, *, trace: bool = False) -> 
         len(house.platform.said),
         seconds,
         loop.steps,
+        tuple(house.evidence.ended),
         frozenset(crashes.tried),
         frozenset(crashes.passed),
     )
