@@ -18,6 +18,8 @@ from tests.sim.platform import BOT, PLATFORM, Bubble, Said
 
 EPOCHS = subjects.epoch(0).removesuffix("0")
 OPENING = 60
+# For so long a worker that was out of reach may be taken for one that is gone.
+SILENCE = 5.0
 PLACEHOLDER = "…"
 TERMINAL = ("answered", "refused", "superseded")
 SETTLED = ("shown", "undeliverable")
@@ -33,7 +35,7 @@ class Case:
     turn: str = ""
     bubbles: list[Bubble] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
-    callers: list[Process] = field(default_factory=list)
+    callers: list[tuple[float, Process]] = field(default_factory=list)
     effects: int = 0
 
     def __str__(self) -> str:
@@ -62,6 +64,7 @@ def judge(house: House) -> list[str]:
         _judge_turn(case, faults)
         _judge_screen(case, evidence, faults)
         _judge_work(case, faults)
+        _judge_attempts(case, evidence, faults)
     _judge_order(cases, faults)
     _judge_fence(evidence.log, faults)
     return faults
@@ -96,8 +99,8 @@ def _cases(house: House, faults: list[str]) -> list[Case]:
         else:
             turns[turn].records.append(record)
     by_name = {case.said.question.name: case for case in cases.values()}
-    for process, name in house.evidence.calls:
-        by_name[name].callers.append(process)
+    for at, process, name in house.evidence.calls:
+        by_name[name].callers.append((at, process))
     for name in house.evidence.effects:
         by_name[name].effects += 1
     return list(cases.values())
@@ -167,7 +170,7 @@ def _judge_work(case: Case, faults: list[str]) -> None:
         faults.append(f"{case}: {len(case.callers)} model calls in {len(case.starts)} attempts")
     if case.of("answered") and len(case.callers) < needed:
         faults.append(f"{case}: answered with {len(case.callers)} model calls")
-    for worker, times in Counter(case.callers).items():
+    for worker, times in Counter(process for _, process in case.callers).items():
         mine = sum(1 for record in case.starts if record.body["start"]["worker"] == worker.name.partition(".")[0])
         if times > needed * mine:
             faults.append(f"{case}: {times} model calls by {worker}, which was told {mine} times")
@@ -179,6 +182,18 @@ def _judge_work(case: Case, faults: list[str]) -> None:
         faults.append(f"{case}: its tool had an effect that was not noted before")
     if case.effects == 0 and len(case.starts) == 1:
         faults.append(f"{case}: lost, its tool had no effect, and no attempt was lost")
+
+
+def _judge_attempts(case: Case, evidence: Evidence, faults: list[str]) -> None:
+    """A model is asked anew only where the first one's worker was killed, or was out of reach for a while."""
+    for before, after in pairwise(case.starts):
+        worker = before.body["start"]["worker"]
+        if any(before.at <= at < after.at for at, _ in case.callers) and not any(
+            trouble.whose in ("", worker) and trouble.begin < after.at and before.at < trouble.end + SILENCE
+            for trouble in evidence.troubles
+        ):
+            why = after.body["start"].get("why")
+            faults.append(f"{case}: doubled, was begun again though {worker} lived on within reach: {why}")
 
 
 def _judge_order(cases: list[Case], faults: list[str]) -> None:

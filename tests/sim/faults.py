@@ -59,7 +59,7 @@ class Crashes:
 def plan(dice: random.Random) -> list[Blow]:
     """At least five faults, one of each kind of process among them."""
     whats = ["kill hub", "kill worker", "kill spoke", "kill bus", "kill hub at await"]
-    whats += dice.choices(tuple(BLOWS), k=dice.randrange(1, 5))
+    whats += dice.choices(tuple(BLOWS), [OFTEN.get(what, 1) for what in BLOWS], k=dice.randrange(1, 5))
     return sorted((Blow(BEGIN + SPAN * dice.random(), what) for what in whats), key=lambda blow: blow.at)
 
 
@@ -74,7 +74,11 @@ async def strike(house: House, blows: list[Blow], crashes: Crashes) -> None:
 async def _strike(house: House, blow: Blow, crashes: Crashes) -> None:
     await asyncio.sleep(blow.at - house.loop.time())
     house.note(blow.what)
-    await BLOWS[blow.what](house, crashes)
+    if blow.what in OUT_OF_REACH:
+        with house.trouble():
+            await BLOWS[blow.what](house, crashes)
+    else:
+        await BLOWS[blow.what](house, crashes)
 
 
 def _watch(house: House, crashes: Crashes) -> None:
@@ -239,3 +243,15 @@ BLOWS: dict[str, Callable[[House, Crashes], Awaitable[None]]] = {
     "platform is unheard": _mood("unheard", 0.6),
     "platform says not now": _mood("not_now", 0.6),
 }
+# While these last, or shortly after, a worker may seem to be gone that is not.
+OUT_OF_REACH = frozenset(BLOWS) - {
+    "kill hub",
+    "kill hub at await",
+    "kill worker",
+    "kill spoke",
+    "kill hub and spoke",
+    "clock jumps",
+    "platform is unheard",
+    "platform says not now",
+}
+OFTEN = {"freeze worker": 3, "freeze hub": 2, "slow disk": 2}

@@ -6,8 +6,11 @@ supervisor that starts again what died, and time.
 
 import asyncio
 import json
+import math
 import random
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+import re
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
@@ -57,6 +60,7 @@ SPOKE = f"{PLATFORM}-{BOT}"
 class Record:
     """One message of the log, read without the product."""
 
+    at: float
     sequence: int
     subject: str
     fence: tuple[str, int] | None
@@ -69,17 +73,34 @@ class Record:
 
 
 @dataclass(slots=True)
+class Trouble:
+    """A time at which a process, or with no name any of them, could not be reached as it should."""
+
+    begin: float
+    end: float
+    whose: str = ""
+
+
+@dataclass(slots=True)
 class Evidence:
     """What happened, noted where it happened and by nobody who could be wrong about it."""
 
     log: list[Record] = field(default_factory=list)
-    calls: list[tuple[Process, str]] = field(default_factory=list)
+    calls: list[tuple[float, Process, str]] = field(default_factory=list)
     effects: list[str] = field(default_factory=list)
     killed: list[tuple[float, Process]] = field(default_factory=list)
-    disturbed: set[Process] = field(default_factory=set)
+    troubles: list[Trouble] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
     defects: list[str] = field(default_factory=list)
-    open: set[str] = field(default_factory=set)
+    epochs: dict[int, int] = field(default_factory=dict)
+    received: set[str] = field(default_factory=set)
+    answered: set[str] = field(default_factory=set)
+    settled: set[str] = field(default_factory=set)
+
+    @property
+    def open(self) -> set[str]:
+        """What was received and has no final receipt."""
+        return self.received - self.settled
 
 
 @dataclass(slots=True)
@@ -95,21 +116,10 @@ class Slot:
     transports: list[SimTransport] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class Products:
-    """What of the product a house is built of; a planted fault replaces a part."""
-
-    reign: Callable[..., Coroutine[None, None, int]] = reign
-    spoke: type[Spoke] = Spoke
-    worker: type[Worker] = Worker
-    is_confirmed_early: bool = False
-    is_reply_unchecked: bool = False
-
-
 class House:
     """The processes, and the hands that strike them."""
 
-    def __init__(self, loop: Loop, dice: random.Random, folder: Path, products: Products, trace: bool = False) -> None:
+    def __init__(self, loop: Loop, dice: random.Random, folder: Path, trace: bool = False) -> None:
         self.loop = loop
         self.dice = dice
         self.evidence = Evidence()
@@ -117,7 +127,6 @@ class House:
         self.bus.tap = self._tap
         self.bus.on_stored = self._stored
         self.platform = Platform(dice, self.note)
-        self.products = products
         self.is_over = False
         self.slots = {
             name: Slot(name, work)
@@ -175,6 +184,7 @@ class House:
             return False
         self.note(f"kill {process} {why}")
         self.evidence.killed.append((self.loop.time(), process))
+        self.evidence.troubles.append(Trouble(self.loop.time(), self.loop.time(), slot.name))
         self.loop.kill(process)
         slot.ended.set_result("killed")
         return True
@@ -185,7 +195,6 @@ class House:
         if process is None or process.is_dead or process.is_frozen:
             return None
         self.note(f"freeze {process}")
-        self.evidence.disturbed.add(process)
         self.loop.freeze(process)
         return process
 
@@ -193,6 +202,14 @@ class House:
         """It goes on."""
         self.note(f"thaw {process}")
         self.loop.thaw(process)
+
+    @contextmanager
+    def trouble(self, whose: str = "") -> Iterator[None]:
+        """For as long as this lasts somebody, or everybody, may be out of reach."""
+        noted = Trouble(self.loop.time(), math.inf, whose)
+        self.evidence.troubles.append(noted)
+        yield
+        noted.end = self.loop.time()
 
     def reigning(self) -> Slot:
         """The hub that has the newest epoch, or one that lives."""
@@ -267,7 +284,7 @@ class House:
                 standby=True,
             )
         stop, lost = asyncio.Event(), asyncio.Event()
-        code = await self.products.reign(
+        code = await reign(
             settings, transport, as_eraser, process.name, stop, lost, clock=partial(self._clock, process)
         )
         await transport.close()
@@ -289,17 +306,15 @@ class House:
             prices=FakePrices(),
             now=partial(self._clock, process),
         )
-        worker = self.products.worker(transport, kit, lambda: self.name("life"))
+        worker = Worker(transport, kit, lambda: self.name("life"))
         await worker.serve(asyncio.Event())
         return 0
 
     async def _spoke(self, slot: Slot, process: Process) -> int:
         transport = await self._join(slot, SPOKE)
-        spoke = self.products.spoke(
-            transport, PLATFORM, BOT, _Slate(self.platform), notes=self._folder / f"{slot.name}.jsonl"
-        )
+        spoke = Spoke(transport, PLATFORM, BOT, Slate(self.platform), notes=self._folder / f"{slot.name}.jsonl")
         await spoke.start()
-        await _Intake(self.platform, spoke, self.products).run()
+        await Intake(self.platform, spoke).run()
         return 0
 
     def _clock(self, process: Process) -> float:
@@ -310,6 +325,8 @@ class House:
     def _tap(self, what: str, subject: str, payload: bytes) -> None:
         self._digest.update(f"{self.loop.time():.6f} {what} {subject} ".encode())
         self._digest.update(payload)
+        if what == "carried" and _PROMISE.search(payload, 0, 100):
+            self._check(payload)
         if self._trace:
             self._print(f"{what} {subject} {payload[:SHOWN].decode(errors='replace')}")
 
@@ -321,19 +338,40 @@ class House:
         for sequence, entry in enumerate(entries, last - len(entries) + 1):
             if not entry.subject.startswith(_LOG):
                 continue
-            record = Record(sequence, entry.subject, entry.expect, json.loads(entry.payload))
+            record = Record(self.loop.time(), sequence, entry.subject, entry.expect, json.loads(entry.payload))
             self.evidence.log.append(record)
             match record.kind:
+                case "epoch":
+                    self.evidence.epochs[int(entry.subject.rpartition(".")[2])] = sequence
                 case "received":
-                    self.evidence.open.add(record.body["turn"])
+                    self.evidence.received.add(record.body["turn"])
+                case "answered" | "refused":
+                    self.evidence.answered.add(record.body["turn"])
                 case "shown" | "undeliverable" | "superseded":
-                    self.evidence.open.discard(record.body["turn"])
+                    self.evidence.settled.add(record.body["turn"])
+
+    def _check(self, payload: bytes) -> None:
+        """What is promised on the bus must be on the log by then."""
+        evidence, said = self.evidence, json.loads(payload)
+        match said["kind"]:
+            case "accepted":
+                missing = {said["turn"]} - evidence.received
+            case "final":
+                missing = {said["turn"]} - evidence.answered
+            case _:
+                missing = set(said["turns"]) - evidence.answered - evidence.settled
+                # A hub whose reign is over may say so; no worker that knows of the next one obeys.
+                if said["epoch"] < evidence.epochs[said["partition"]]:
+                    return
+        if missing:
+            evidence.defects.append(f"{said['kind']} was said of {sorted(missing)} before that was on the log")
 
 
+_PROMISE = re.compile(rb'"kind":"(accepted|final|forget)"')
 _LOG = subjects.plane("turns")[0].partition("*")[0].partition(">")[0]
 
 
-class _Slate:
+class Slate:
     """The platform as a screen."""
 
     def __init__(self, platform: Platform) -> None:
@@ -349,13 +387,12 @@ class _Slate:
         """The platform shows what people say by itself."""
 
 
-class _Intake:
+class Intake:
     """What people write, handed to the hub in their order, and confirmed when all of a batch is accepted."""
 
-    def __init__(self, platform: Platform, spoke: Spoke, products: Products) -> None:
+    def __init__(self, platform: Platform, spoke: Spoke) -> None:
         self._platform = platform
         self._spoke = spoke
-        self._products = products
 
     async def run(self) -> None:
         """Fetch and submit for ever."""
@@ -370,14 +407,15 @@ class _Intake:
                 continue
             if not updates:
                 continue
-            if self._products.is_confirmed_early:
-                offset = updates[-1].update + 1
-                await self._platform.fetch(offset)
-            by_scope = groupby(sorted(updates, key=_scope), key=_scope)
-            async with asyncio.TaskGroup() as group:
-                for _, of_scope in by_scope:
-                    group.create_task(self._submit(list(of_scope)))
-            offset = updates[-1].update + 1
+            offset = await self.take(updates)
+
+    async def take(self, updates: list[Said]) -> int:
+        """Hand all of these over; what may be confirmed after that."""
+        by_scope = groupby(sorted(updates, key=_scope), key=_scope)
+        async with asyncio.TaskGroup() as group:
+            for _, of_scope in by_scope:
+                group.create_task(self._submit(list(of_scope)))
+        return updates[-1].update + 1
 
     async def _submit(self, said: list[Said]) -> None:
         for one in said:
@@ -407,7 +445,7 @@ class _Model:
         question = Question.read(asked)
         house = self._house
         house.note(f"model call of {self._process}: {asked}")
-        house.evidence.calls.append((self._process, question.name))
+        house.evidence.calls.append((house.loop.time(), self._process, question.name))
         lines = [one for one in request.messages if isinstance(one, Spoken)]
         whole = script.answer(question, (len(lines) - 1) // 2)
         if question.kind == "tool":

@@ -12,7 +12,7 @@ from tests.chaos import script
 from tests.chaos.script import Question
 from tests.sim.checker import judge
 from tests.sim.faults import Blow, Crashes, awaits, plan, strike
-from tests.sim.house import HUBS, SPOKE, WORKERS, House, Products
+from tests.sim.house import HUBS, SPOKE, WORKERS, House
 from tests.sim.loop import Loop, Place, Stuck
 
 TURNS = (20, 26)
@@ -54,7 +54,7 @@ class _Defects(logging.Handler):
             self.found.append(f"defect: {record.getMessage()}: {type(error).__name__}: {error}")
 
 
-def run(seed: int, products: Products | None = None, *, trace: bool = False) -> Outcome:
+def run(seed: int, *, trace: bool = False) -> Outcome:
     """Live through one seed; the same seed gives the same outcome."""
     dice = random.Random(seed)
     loop = Loop(dice)
@@ -69,7 +69,7 @@ def run(seed: int, products: Products | None = None, *, trace: bool = False) -> 
     blows = plan(dice)
     try:
         with tempfile.TemporaryDirectory(prefix="sim-") as folder:
-            house = House(loop, dice, Path(folder), products or Products(), trace)
+            house = House(loop, dice, Path(folder), trace)
             try:
                 loop.run_until_complete(_live(house, blows, crashes))
             except Stuck as stuck:
