@@ -11,6 +11,7 @@ from factory_cli import (
     bus,
     diagnosis,
     fleet,
+    integrity,
     introduction,
     policy,
     processes,
@@ -39,6 +40,7 @@ app.command(rich_help_panel=_MAIN)(diagnosis.status)
 app.command(rich_help_panel=_MAIN)(diagnosis.doctor)
 app.add_typer(agents.app, name="agent", rich_help_panel=_MAIN)
 app.add_typer(turns.app, name="turns", rich_help_panel=_MAIN)
+app.add_typer(integrity.app, name="log", rich_help_panel=_MAIN)
 app.command(rich_help_panel=_MAIN)(usage.usage)
 app.add_typer(policy.app, name="policy", rich_help_panel=_MAIN)
 app.add_typer(serving.app, name="tools", rich_help_panel=_MAIN)

@@ -137,6 +137,11 @@ def mark(part: int) -> str:
     return f"{ROOT}.turns._mark.{_part(part)}"
 
 
+def seal(part: int) -> str:
+    """What tells once more which records a partition holds, so that none is missed unnoticed."""
+    return f"{ROOT}.turns._seal.{_part(part)}"
+
+
 def money(shard: int) -> str:
     """What was spent, as far as a new hub need not read it from the log."""
     return f"{ROOT}.turns._money.{_part(shard)}"
@@ -380,6 +385,7 @@ _PLANES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "outbound": (f"{ROOT}.outbound.*.*",),
         "turns": (f"{ROOT}.turns.>",),
         "epochs": (f"{ROOT}.turns._epoch.*",),
+        "seals": (f"{ROOT}.turns._seal.*",),
         "money": (f"{ROOT}.turns._money.*",),
         "owners": (f"{ROOT}.turns._owners.*",),
         "access": (f"{ROOT}.turns._access",),
