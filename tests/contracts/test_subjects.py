@@ -303,7 +303,7 @@ BUS = [
     subjects.clipool_permissions("w", ("image", "w2")),
     subjects.worker_permissions("image", "w2"),
 ]
-APART = [subjects.store_permissions(subjects.blobs("p", "b")), subjects.reader_permissions()]
+APART = [subjects.store_permissions(subjects.blobs("p", "b")), subjects.reader_permissions(subjects.blobs("p", "b"))]
 KEEPERS = [
     subjects.hub_store_permissions(subjects.blobs("p", "b")),
     subjects.eraser_permissions(subjects.blobs("p", "b")),
