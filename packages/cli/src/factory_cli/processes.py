@@ -33,6 +33,7 @@ def hub(
     """The one routing authority: accepts, logs, assigns, shows."""
     with told():
         begin(under)
+        from adapters.high_water import FileHighWater
         from factory_cli import membership, models, pairing
         from factory_cli.access import policies
         from factory_cli.ending import until_told
@@ -63,6 +64,7 @@ def hub(
             payer=lambda model: models.describe(model, variables).payer,
             max_pools=configuration.max_pools,
             standby=standby,
+            high_water=FileHighWater(where.high_water),
         )
         raise typer.Exit(run(until_told(partial(serve, settings))))
 
