@@ -1,5 +1,6 @@
 """Words to the hub instead of the agent: `/new`, `/undo`, `/usage` and the like, and what each puts on the log."""
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -24,6 +25,8 @@ WELCOME_TRUSTED = "An owner of this bot trusts you."
 HOW_TO = "Just write to me. `/new` begins a new conversation, `/stop` ends an answer, `/help` tells the other commands."
 HELP_HEAD = "Whatever you write is for the agent, but for these:"
 FORK = "/fork"
+RUN = "/run"
+ENGINE = re.compile(r"[a-z][a-z0-9_]{0,31}")
 APPROVALS, APPROVE, DENY = "/approvals", "/approve", "/deny"
 NEW_SESSION = "A new conversation begins: I no longer see what was said before."
 WHAT_IS_FORGOTTEN = (
@@ -52,13 +55,14 @@ MAX_MODEL_NAME = 255
 class GoOn:
     """The message is for the agent after all, once these records stand: asked as the agent here, or as told.
 
-    Where there is something to be said `aloud`, no model is asked.
+    Where there is something to be said `aloud`, no model is asked. An `engine` is run by the agent, and given the line.
     """
 
     records: tuple[Record, ...] = ()
     agent: Agent | None = None
     lines: tuple[Line, ...] = ()
     aloud: str | None = None
+    engine: str | None = None
 
 
 Obeyed = tuple[Record, ...] | GoOn
@@ -261,6 +265,23 @@ async def _voice(pool: Pool, turn: OpenTurn, rest: str) -> Obeyed:
     return GoOn(aloud=last) if last else _no(pool, turn, "There is no answer to say aloud.")
 
 
+async def _run(pool: Pool, turn: OpenTurn, rest: str) -> Obeyed:
+    agent = pool.agent
+    if agent is None:
+        return GoOn()
+    name, *words = rest.split(maxsplit=1) or [""]
+    there = ", ".join(f"`{engine}`" for engine in agent.engines) or "none"
+    if not name:
+        offered = [f"{RUN} {engine}" for engine in agent.engines]
+        text = f"`{RUN} NAME` runs an engine on the words or the file that follow. **{agent.name}** runs: {there}."
+        return (said_by_hub(pool, turn, text, choices=offered),)
+    # What an agent runs for whoever may speak to it, they may have run themselves; an owner may have run whatever is.
+    is_owner = pool.decide(turn, "look").level == "owner"
+    if name not in agent.engines and not (is_owner and ENGINE.fullmatch(name)):
+        return _no(pool, turn, f"**{agent.name}** runs no engine `{_short(name)}`. It runs: {there}.")
+    return GoOn(engine=name, lines=(turn.given("".join(words)),))
+
+
 async def _compact(pool: Pool, turn: OpenTurn, rest: str) -> Obeyed:
     agent = pool.agent
     if agent is None or not pool.session.history:
@@ -309,6 +330,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "/why": _why,
         FORK: _fork,
         VOICE: _voice,
+        RUN: _run,
         COMPACT: _compact,
         EXPAND: _expand,
         "/limits": _limits,
@@ -359,6 +381,7 @@ HELP: Mapping[str, str] = MappingProxyType(
         "/why": "tells how the last answer came about",
         FORK: "with a name copies this conversation",
         VOICE: "says the last answer aloud",
+        RUN: "with a name runs an engine on the words or the file that follow",
         COMPACT: "puts what was said into a summary, to make room",
         EXPAND: "takes the summary back",
         "/limits": "tells what holds here for messages, answers and money, and what is left",

@@ -43,7 +43,7 @@ POWERS = {
     "/whoami": "what you are here, and why",
 }
 # What /help names beside another word.
-BESIDE = {"/voice": "the last answer as a sound file"}
+BESIDE = {"/voice": "the last answer as a sound file", "/run": "have an engine run: /run NAME and words"}
 WORDS = COMMANDS | POWERS | BESIDE
 
 FORK = "/fork "
