@@ -47,8 +47,8 @@ class ClipoolSettings:
 
     `script` is what the model `scripted` follows, `scripts` where `scripted:<path>` looks for relative paths, and
     `calls_file` gets a line for each of its calls. `folder` is where tools and providers keep what they must, `agents`
-    where the skills are, `engines` where engines are; `variables` are those of the surroundings, `prices` what they do not know, `redactor` what of
-    all this nobody may hear.
+    where the skills are and `engines` where engines are; `variables` are those of the surroundings, `prices` what they
+    do not know, `redactor` what of all this nobody may hear.
     """
 
     nats_url: str

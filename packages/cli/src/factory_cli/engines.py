@@ -2,14 +2,16 @@
 
 import re
 import sys
+from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Annotated
 
 import typer
 
 from factory_cli import config, joining
-from factory_cli.console import AgentsOption, Failed, HomeOption, JsonOption, say_table, surroundings, told
+from factory_cli.console import AgentsOption, Failed, HomeOption, JsonOption, is_piped, say_table, surroundings, told
 from factory_cli.home import Home, write_atomically
 from factory_cli.ink import say_document
 from factory_cli.talk import Wish, talk
@@ -52,8 +54,8 @@ ENGINE = Engine(
 
 def run(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Which one; `factory engine list` names them.")],
-    words: Annotated[str | None, typer.Argument(metavar="[WORDS]", help="What it works on, where that is short.")] = None,
-    given: Annotated[str | None, typer.Option("--input", metavar="FILE", help="Or the text of a file, - for stdin.")] = None,
+    words: Annotated[str | None, typer.Argument(metavar="[WORDS]", help="What it works on.")] = None,
+    given: Annotated[str | None, typer.Option("--input", metavar="FILE", help="Or a file, - for stdin.")] = None,
     is_json: Annotated[bool, typer.Option("--json", help="Render events, one JSON per line.")] = False,
     allows: Annotated[bool, typer.Option("--yes", help="Allow what it asks to do.")] = False,
     agent: Annotated[str | None, typer.Option("--agent", metavar="NAME", help="Whose tools and rights it has.")] = None,
@@ -61,30 +63,32 @@ def run(
     agents: AgentsOption = None,
 ) -> None:
     """Run an engine: the result on stdout, how far it is on stderr."""
-    with told():
+    with told(), ExitStack() as stack:
         where, environment = surroundings(home)
-        is_piped = given == PIPED or (given is None and words is None and sys.stdin is not None and not sys.stdin.isatty())
         if words is not None and given is not None:
             raise typer.BadParameter("it works on words or on --input, not on both")
         where.prepare()
         if not _NAME.fullmatch(name) or not (where.engines / f"{name}.py").is_file():
             raise Failed(f"there is no engine {name!r} in {where.engines}; there is: {_there(where)}")
-        text = (sys.stdin.read() if is_piped else words) or ""
-        seeds = config.agents_folder(agents, where)
-        with joining.Joining(where, joining.starter(where, seeds)) as joined:
-            import_module("adapters.cli.once")
-            import_module("adapters.cli.__main__")
-            running = joined.wait()
-            file = given if not is_piped else None
-            wish = Wish(
-                prompt=f"/run {name}" + (f" {text}" if text.strip() else ""),
-                files=(file,) if file is not None else (),
-                is_json=is_json,
-                allows=allows,
-                agent=agent,
-                tells_progress=not is_json,
-            )
-            status = talk(where, environment, running.url, wish, joined.tend)
+        if given == PIPED or (given is None and words is None and is_piped()):
+            # However long it is, and whoever wrote it: as a file it is material, and goes apart from the message.
+            file = stack.enter_context(NamedTemporaryFile(prefix="input-", suffix=".txt", dir=where.run))
+            file.write(sys.stdin.buffer.read())
+            file.flush()
+            given = file.name
+        starter = joining.starter(where, config.agents_folder(agents, where))
+        joined = stack.enter_context(joining.Joining(where, starter))
+        import_module("adapters.cli.once")
+        import_module("adapters.cli.__main__")
+        wish = Wish(
+            prompt=" ".join(part for part in ("/run", name, words) if part),
+            files=() if given is None else (given,),
+            is_json=is_json,
+            allows=allows,
+            agent=agent,
+            tells_progress=True,
+        )
+        status = talk(where, environment, joined.wait().url, wish, joined.tend)
     raise typer.Exit(status)
 
 
@@ -103,3 +107,63 @@ def list_engines(home: HomeOption = None, is_json: JsonOption = False) -> None:
     else:
         rows = [(one.name, one.version, one.description) for one in found]
         say_table([("NAME", "VERSION", "DESCRIPTION"), *rows])
+
+
+@app.command("show")
+def show(name: NameArgument, home: HomeOption = None, is_json: JsonOption = False) -> None:
+    """The steps of one engine, and what each of them reads."""
+    with told():
+        from workers.engine.shelf import load
+
+        where, _ = surroundings(home)
+        path = where.engines / f"{name}.py"
+        if not path.is_file():
+            raise Failed(f"there is no engine {name!r} in {where.engines}; there is: {_there(where)}")
+        engine = load(path)
+    steps = [(step.name, step.kind, ", ".join(dict.fromkeys(step.needs)) or "-") for step in engine.steps]
+    if is_json:
+        keys = ("name", "kind", "reads")
+        about = {"name": engine.name, "version": engine.version, "description": engine.description}
+        say_document({**about, "steps": [dict(zip(keys, step, strict=True)) for step in steps]})
+        return
+    typer.echo(f"{engine.name} {engine.version}: {engine.description}\n")
+    say_table([("STEP", "KIND", "READS"), *steps])
+
+
+@app.command("new")
+def new(name: NameArgument, home: HomeOption = None) -> None:
+    """Write an engine that can be run, with all three kinds of steps."""
+    with told():
+        where, _ = surroundings(home)
+        if not _NAME.fullmatch(name):
+            raise Failed(f"{name!r} must be 1 to 32 of a-z, 0-9 and '_', and begin with a letter")
+        _put(where, name, _ENGINE.format(name=name))
+
+
+@app.command("add")
+def add(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file of an engine, which is copied.")],
+    home: HomeOption = None,
+) -> None:
+    """Put an engine where it is found: what runs already finds it as well."""
+    with told():
+        from workers.engine.shelf import load
+
+        where, _ = surroundings(home)
+        _put(where, load(file).name, file.read_text(encoding="utf-8"), may_replace=True)
+
+
+def _put(where: Home, name: str, text: str, *, may_replace: bool = False) -> None:
+    where.prepare()
+    where.engines.mkdir(mode=0o700, exist_ok=True)
+    path = where.engines / f"{name}.py"
+    if path.exists() and not may_replace:
+        raise Failed(f"{path} is there already")
+    write_atomically(path, text)
+    typer.echo(str(path))
+    typer.echo(f"Run it: factory run {name} --input FILE", err=True)
+    typer.echo(f'An agent runs it whose file says: engines = ["{name}"]', err=True)
+
+
+def _there(where: Home) -> str:
+    return ", ".join(sorted(path.stem for path in where.engines.glob("*.py"))) or "none"
