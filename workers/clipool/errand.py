@@ -626,6 +626,9 @@ class Errand:
         if isinstance(after, harness.Over):
             self._break_off()
             for wanted in before.running if isinstance(before, harness.Using) else ():
+                # What came back is known, though nothing came after it.
+                if isinstance(event, ToolFinished) and event.call == wanted.call:
+                    continue
                 if wanted.call in self._asking:
                     self._note_tool(wanted.call, wanted.name, wanted.arguments, "error", UNANSWERED)
                 else:
