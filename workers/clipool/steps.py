@@ -33,6 +33,7 @@ from workers.engine.guard import guarded
 logger = logging.getLogger(__name__)
 
 NO_INPUT = "What the engine is to work on cannot be read here."
+UNREAD = "Sorry, I could not begin this."
 GONE = "What an earlier attempt at this put out is not there any more."
 
 
@@ -336,14 +337,15 @@ class EngineTool:
 
 async def begun(drive: Drive, steps: Steps, found: Engine, given: str) -> None:
     """The whole drive of an engine that may not be ready."""
-    try:
-        begin = await steps.opening(found, given)
-    except Unready as error:
-        steps.say(str(error))
-        steps.end(End("failed", str(error)))
+    begin = await guarded(steps.opening(found, given))
+    if isinstance(begin, Begin):
+        drive.feed(begin)
+        await drive.carry_out()
         return
-    drive.feed(begin)
-    await drive.carry_out()
+    if not isinstance(begin, Unready):
+        logger.error("engine %s could not begin", found.name, exc_info=begin)
+    steps.say(str(begin) if isinstance(begin, Unready) else f"{UNREAD} Reference {steps.reference}.")
+    steps.end(End("failed", f"engine {found.name}: {begin}"))
 
 
 async def engine_tools(run: Run, kit: Kit, errand: Errand, agent: AgentSpec) -> tuple[Equipped, ...]:

@@ -3,12 +3,16 @@
 Every turn is a drive, also a plain chat turn: that is the drive of the engine of one harness step.
 """
 
+import logging
 from collections.abc import Callable
 from typing import Protocol
 
 from hub.kernel import engine, harness
 from hub.kernel.engine import Keep, Output, Pass, StepOver, Work
 from hub.kernel.harness import End, Say, Show
+from workers.engine.guard import guarded
+
+logger = logging.getLogger(__name__)
 
 Over = Callable[[StepOver], None]
 
@@ -81,10 +85,10 @@ class Drive:
         """Do what is to be done until nothing is."""
         while (todo := self._todo) is not None:
             self._todo = None
-            if not isinstance(todo, Keep):
-                await todo.carry_out()
-            elif (kept := await self._hands.keep(todo.output)) is not None:
-                self.feed(kept)
+            error = await guarded(self._do(todo))
+            if error is not None:
+                logger.error("an engine met a fault of ours", exc_info=error)
+                self.feed(engine.Broken(type(error).__name__))
 
     def feed(self, event: engine.Event) -> None:
         """Tell the kernel, and do at once what takes no time."""
@@ -131,3 +135,9 @@ class Drive:
         self._todo = None
         if self._labour is not None:
             self._labour.close()
+
+    async def _do(self, todo: Labour | Keep) -> None:
+        if not isinstance(todo, Keep):
+            await todo.carry_out()
+        elif (kept := await self._hands.keep(todo.output)) is not None:
+            self.feed(kept)
