@@ -190,12 +190,18 @@ async def _undo(pool: Pool, turn: OpenTurn, rest: str) -> Obeyed:
 
 
 async def _retry(pool: Pool, turn: OpenTurn, rest: str) -> Obeyed:
-    if turn.again is not None:
-        return GoOn()
     history = pool.session.history
-    if not history:
+    if turn.again is None and not history:
         return _no(pool, turn, "There is nothing to try again.")
-    return GoOn((_head(pool, turn, len(history) - 1, again=True),))
+    passage = turn.again or history[-1]
+    head = () if turn.again is not None else (_head(pool, turn, len(history) - 1, again=True),)
+    word, name, *words = *passage.asked.split(maxsplit=2), "", ""
+    if word != RUN or pool.agent is None:
+        return GoOn(head)
+    text, trusted = "".join(words), passage.is_trusted or None
+    given = Line(role="user", text=text, attachments=() if text else passage.attachments, trusted=trusted)
+    obeyed = _engine(pool, turn, pool.agent, name, given)
+    return replace(obeyed, records=head) if isinstance(obeyed, GoOn) else obeyed
 
 
 async def _usage(pool: Pool, turn: OpenTurn, rest: str) -> Obeyed:
@@ -269,17 +275,24 @@ async def _run(pool: Pool, turn: OpenTurn, rest: str) -> Obeyed:
     agent = pool.agent
     if agent is None:
         return GoOn()
-    name, *words = rest.split(maxsplit=1) or [""]
-    there = ", ".join(f"`{engine}`" for engine in agent.engines) or "none"
-    if not name:
+    if not rest:
         offered = [f"{RUN} {engine}" for engine in agent.engines]
-        text = f"`{RUN} NAME` runs an engine on the words or the file that follow. **{agent.name}** runs: {there}."
+        text = f"`{RUN} NAME` runs an engine on the words or the file that follow. {_runs(agent)}"
         return (said_by_hub(pool, turn, text, choices=offered),)
+    name, *words = rest.split(maxsplit=1)
+    return _engine(pool, turn, agent, name, turn.given("".join(words)))
+
+
+def _engine(pool: Pool, turn: OpenTurn, agent: Agent, name: str, given: Line) -> Obeyed:
     # What an agent runs for whoever may speak to it, they may have run themselves; an owner may have run whatever is.
     is_owner = pool.decide(turn, "look").level == "owner"
     if name not in agent.engines and not (is_owner and ENGINE.fullmatch(name)):
-        return _no(pool, turn, f"**{agent.name}** runs no engine `{_short(name)}`. It runs: {there}.")
-    return GoOn(engine=name, lines=(turn.given("".join(words)),))
+        return _no(pool, turn, f"There is no engine `{_short(name)}` for this. {_runs(agent)}")
+    return GoOn(engine=name, lines=(given,))
+
+
+def _runs(agent: Agent) -> str:
+    return f"**{agent.name}** runs: {', '.join(f'`{engine}`' for engine in agent.engines) or 'none'}."
 
 
 async def _compact(pool: Pool, turn: OpenTurn, rest: str) -> Obeyed:
