@@ -4,8 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 from shutil import copy
 
-import pytest
-
 from adapters.tools.calculator import SPEC, Calculator
 from factory_contracts.records import StepDone
 from factory_contracts.work import Line
@@ -15,8 +13,6 @@ from tests.workers.test_errand import Player, Scene
 from workers.engine.shelf import Shelf, load
 
 EXAMPLE = Path(__file__).parents[2] / "examples/digest.py"
-
-pytestmark = pytest.mark.asyncio(loop_scope="function")
 
 
 async def digested(folder: Path, words: str) -> tuple[str, Scene]:
