@@ -3,7 +3,7 @@
 import ast
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -56,9 +56,9 @@ class Crashes:
     is_over: bool = False
 
 
-def plan(dice: random.Random) -> list[Blow]:
+def plan(dice: random.Random, also: Sequence[str] = ()) -> list[Blow]:
     """At least five faults, one of each kind of process among them."""
-    whats = ["kill hub", "kill worker", "kill spoke", "kill bus", "kill hub at await"]
+    whats = ["kill hub", "kill worker", "kill spoke", "kill bus", "kill hub at await", *also]
     whats += dice.choices(tuple(BLOWS), [OFTEN.get(what, 1) for what in BLOWS], k=dice.randrange(1, 5))
     return sorted((Blow(BEGIN + SPAN * dice.random(), what) for what in whats), key=lambda blow: blow.at)
 

@@ -5,6 +5,7 @@ import gc
 import logging
 import random
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +55,7 @@ class _Defects(logging.Handler):
             self.found.append(f"defect: {record.getMessage()}: {type(error).__name__}: {error}")
 
 
-def run(seed: int, *, trace: bool = False) -> Outcome:
+def run(seed: int, *, also: Sequence[str] = (), trace: bool = False) -> Outcome:
     """Live through one seed; the same seed gives the same outcome."""
     dice = random.Random(seed)
     loop = Loop(dice)
@@ -66,7 +67,7 @@ def run(seed: int, *, trace: bool = False) -> Outcome:
         logging.disable(logging.WARNING)
     gc.disable()
     crashes = Crashes(awaits()[seed % len(awaits())], dice.choice((1, 1, 2, 3, 5, 8)), float("inf"))
-    blows = plan(dice)
+    blows = plan(dice, also)
     try:
         with tempfile.TemporaryDirectory(prefix="sim-") as folder:
             house = House(loop, dice, Path(folder), trace)
