@@ -146,6 +146,10 @@ class SimBus:
             self._transports.remove(transport)
             self.forget_routes()
 
+    def fill(self, is_full: bool) -> None:
+        """There is no room on the disk any more, or again."""
+        self._storage.is_full = is_full
+
     def note(self, what: str) -> None:
         """Something happened that has no subject."""
         self.tap(what, "", b"")

@@ -21,21 +21,11 @@ from hub.pool import Pool
 from tests.sim import house
 from tests.sim.house import Intake, Slate
 from tests.sim.platform import Said, Unheard
+from tests.sim.replaced import replaced
 from workers.clipool.turn import Turn
 from workers.clipool.worker import Worker
 
 SOON = 0.3
-
-
-@contextmanager
-def replaced(owner: object, name: str, by: object) -> Iterator[None]:
-    """For a while something of the product is another."""
-    was = getattr(owner, name)
-    setattr(owner, name, by)
-    try:
-        yield
-    finally:
-        setattr(owner, name, was)
 
 
 class _ConfirmsEarly(Intake):
