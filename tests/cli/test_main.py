@@ -40,6 +40,7 @@ GROUPS = [
     ("turns",),
     ("turns", "ls"),
     ("turns", "show"),
+    ("turns", "replay"),
     ("log",),
     ("log", "verify"),
     ("log", "accept"),
