@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from factory_cli import log
 from factory_cli.ink import painted
 from factory_cli.replay import Past, lines, state, step_lines
 from factory_contracts.records import (
@@ -16,11 +17,12 @@ from factory_contracts.records import (
     HeadMoved,
     Record,
     SessionOpened,
+    TurnRefused,
     TurnSuperseded,
     record_id,
 )
 from hub.kernel.session import Session, fold
-from tests.cli.facts import KEY, answered, asked, received, shown, started
+from tests.cli.facts import KEY, answered, asked, log_of, received, shown, started
 from tests.cli.installation import Factory
 
 TURNS = ("t1", "t2", "t3", "t4")
@@ -118,3 +120,23 @@ def test_a_conversation_is_replayed_up_to_a_turn_or_a_record(factory: Factory) -
     assert [one["asked"] for one in early["state"]["history"]] == ["first"]
     assert early["sequence"] < whole["sequence"]
     assert (begun["state"]["received"], begun["state"]["shown"]) == (0, [])
+
+
+async def test_every_turn_is_accounted_for_whatever_became_of_it() -> None:
+    bus = await log_of(
+        [
+            received("t1"),
+            answered("t1"),
+            received("t2", attempt=0),
+            TurnSuperseded(id=record_id("t2", "superseded"), turn="t2", at=0.0, by="t3"),
+            received("t3"),
+            TurnRefused(id=record_id("t3", "refused"), turn="t3", at=0.0, reason="budget", text="No."),
+            received("t4", text='{"kind":"answered"}'),
+            received("t4"),
+        ]
+    )
+
+    found = await log.balance(bus)
+
+    assert str(found) == "4 received = 1 answered + 1 refused + 1 superseded + 1 open"
+    assert found.is_even
