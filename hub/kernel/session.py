@@ -362,12 +362,15 @@ class Session:
     def lines(self, turn: OpenTurn) -> tuple[Line, ...]:
         """What the model is shown: as much of the conversation as fits, then the message."""
         line = turn.line
+        return (*self.past(len(line.text)), line)
+
+    def past(self, length: int = 0) -> tuple[Line, ...]:
+        """As much of the conversation as fits beside a message of this length."""
         lines: list[Line] = []
         if self.summary:
             lines.append(Line(role="user", text=f"[What was said before, in short: {self.summary}]"))
-        for passage in reversed(self._shown_with(len(line.text))):
+        for passage in reversed(self._shown_with(length)):
             lines += passage.lines
-        lines.append(line)
         return tuple(lines)
 
     def is_tainted(self, turn: OpenTurn) -> bool:
