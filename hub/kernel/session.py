@@ -51,6 +51,7 @@ HISTORY_CHARACTERS = 100_000
 QUOTED = "quoted"
 COMPACT = "/compact"
 VOICE = "/voice"
+USE = "/use"
 EXPAND = "/expand"
 FORGET = "/forget"
 FORGET_ALL = f"{FORGET} everything"
@@ -375,12 +376,15 @@ class Session:
     def lines(self, turn: OpenTurn) -> tuple[Line, ...]:
         """What the model is shown: as much of the conversation as fits, then the message."""
         line = turn.line
+        return (*self.past(len(line.text)), line)
+
+    def past(self, length: int = 0) -> tuple[Line, ...]:
+        """As much of the conversation as fits beside a message of this length."""
         lines: list[Line] = []
         if self.summary:
             lines.append(Line(role="user", text=f"[What was said before, in short: {self.summary}]"))
-        for passage in reversed(self._shown_with(len(line.text))):
+        for passage in reversed(self._shown_with(length)):
             lines += passage.lines
-        lines.append(line)
         return tuple(lines)
 
     def is_tainted(self, turn: OpenTurn) -> bool:
@@ -535,7 +539,7 @@ class Session:
         if word == EXPAND and record.outcome == "complete":
             self._unsummarise()
         # What the hub itself answered is no part of the conversation that a model is shown, nor what was said before.
-        if record.agent is None or word == VOICE:
+        if record.agent is None or word in (VOICE, USE):
             if turn.message.text.strip() == FORGET_ALL and record.outcome == "complete":
                 self.farewell = Farewell(turn.turn, turn.message.user_id, turn.received, record.at)
             return
