@@ -123,7 +123,8 @@ async def _live(house: House, blows: list[Blow], crashes: Crashes) -> None:
 async def _ask(house: House, turns: int, scopes: int) -> None:
     dice = house.dice
     times = sorted(ASKED_WITHIN * dice.random() for _ in range(turns))
-    # Where people stop answers, nobody can know how much a model is shown of them later.
+    # Where people stop answers, nobody can know how much a model is shown of them later, and what was lost with a worker
+    # counts as foreign: before a tool is used, a person would be asked.
     stops = dice.randrange(scopes) if dice.random() < STOPS else None
     for number, at in enumerate(times, 1):
         await asyncio.sleep(max(0.0, at - house.loop.time()))
@@ -131,7 +132,7 @@ async def _ask(house: House, turns: int, scopes: int) -> None:
         scope = number % scopes if number < 2 * scopes else min(dice.randrange(scopes), dice.randrange(scopes))
         name, words = f"q{number}", " ".join(dice.sample(script.WORDS, 3))
         kind = dice.choices(script.KINDS, script.WEIGHTS)[0]
-        question = Question(name, "stream" if scope == stops and kind == "memory" else kind, words)
+        question = Question(name, "stream" if scope == stops and kind in ("memory", "tool") else kind, words)
         if scope == stops and dice.random() < STOPS:
             question = Word(name, "short", words, command="/stop")
         elif scope != stops and dice.random() < NEW:
