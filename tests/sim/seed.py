@@ -123,7 +123,7 @@ async def _live(house: House, blows: list[Blow], crashes: Crashes) -> None:
 async def _ask(house: House, turns: int, scopes: int) -> None:
     dice = house.dice
     times = sorted(ASKED_WITHIN * dice.random() for _ in range(turns))
-    # Where people stop answers, nobody can know how much a model is shown of them later, and what was lost with a worker
+    # Where people stop answers, nobody can know how much a model is shown of them later, and what was lost with workers
     # counts as foreign: before a tool is used, a person would be asked.
     stops = dice.randrange(scopes) if dice.random() < STOPS else None
     for number, at in enumerate(times, 1):
