@@ -21,6 +21,7 @@ SPAN = 9.0
 FROZEN_FOR = (0.3, 8.0)
 # A connection over which nothing was heard for so long is ended by the server.
 DEAF_FOR = 4.0
+SUCCEEDED_WITHIN = (2.2, 4.0)
 BUS_AWAY = (0.05, 1.5)
 BACK_WITHIN = 0.4
 BAD_WEATHER = (0.2, 2.0)
@@ -188,6 +189,17 @@ async def _freeze_hub(house: House, crashes: Crashes) -> None:
     await _freeze(house, house.reigning())
 
 
+async def _stale_hub(house: House, crashes: Crashes) -> None:
+    """A hub wakes that has a successor by then, and meets a spoke that knows of neither."""
+    process = house.freeze(house.reigning())
+    if process is None:
+        return
+    await asyncio.sleep(house.dice.uniform(*SUCCEEDED_WITHIN))
+    _kill(house, house.slots[SPOKE], "spoke", crashes)
+    await asyncio.sleep(house.dice.random())
+    house.thaw(process)
+
+
 async def _freeze_worker(house: House, crashes: Crashes) -> None:
     await _freeze(house, house.slots[house.dice.choice(WORKERS)])
 
@@ -259,6 +271,7 @@ BLOWS: dict[str, Callable[[House, Crashes], Awaitable[None]]] = {
     "end spoke": _end_spoke,
     "cut": _cut,
     "freeze hub": _freeze_hub,
+    "stale hub": _stale_hub,
     "freeze worker": _freeze_worker,
     "freeze spoke": _freeze_spoke,
     "clock jumps": _jump,

@@ -22,6 +22,7 @@ from tests.sim.script import Word
 # Fewer than in the product, so that a conversation of a few turns is compacted as well.
 COMPACT_AFTER = 4
 TURNS = (20, 26)
+STANDBY = 0.2
 NEW = 0.04
 STOPS = 0.3
 SCOPES = (3, 4)
@@ -107,7 +108,9 @@ def run(seed: int, *, also: Sequence[str] = (), trace: bool = False) -> Outcome:
 
 async def _live(house: House, blows: list[Blow], crashes: Crashes) -> None:
     dice = house.dice
-    hubs = HUBS if dice.random() < 0.3 else HUBS[:1]
+    # A hub that stands still is of no great interest where nobody takes over.
+    has_standby = any(blow.what in ("freeze hub", "stale hub") for blow in blows) or dice.random() < STANDBY
+    hubs = HUBS if has_standby else HUBS[:1]
     house.open([*hubs, *WORKERS, SPOKE])
     house.bus.weather.full = dice.choice((0.0, 0.05))
     async with asyncio.TaskGroup() as group:
