@@ -41,6 +41,7 @@ GROUPS = [
     ("turns", "ls"),
     ("turns", "show"),
     ("turns", "replay"),
+    ("turns", "fork"),
     ("log",),
     ("log", "verify"),
     ("log", "accept"),

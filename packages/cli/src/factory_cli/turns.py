@@ -13,7 +13,7 @@ from factory_cli.ink import harmless, say_document, say_lines, width
 
 T = TypeVar("T")
 
-app = typer.Typer(help="What the log says: ls, show, replay.", no_args_is_help=True)
+app = typer.Typer(help="What the log says: ls, show, replay, fork.", no_args_is_help=True)
 
 _WORDS = 60
 
@@ -95,6 +95,25 @@ def replay(
     else:
         lines = past.step_lines(found) if steps else past.lines(found, width=width())
         say_lines(lines, is_color=sys.stdout.isatty() and not environment.is_plain)
+
+
+@app.command("fork")
+def fork(
+    wanted: Annotated[str, typer.Argument(metavar="SCOPE|TURN", help="A conversation, or up to the end of a turn.")],
+    until: Annotated[int | None, typer.Option("--until", metavar="SEQ", min=1, help="Up to this record.")] = None,
+    name: Annotated[str | None, typer.Option("--as", metavar="NAME", help="What the new session is called.")] = None,
+    home: HomeOption = None,
+) -> None:
+    """Begin a session here with a conversation as it was at some point, which stays as it is. Its name."""
+    with told():
+        from factory_cli import forking
+
+        where, environment = surroundings(home)
+        begun = reading(where, lambda url: forking.fork(where, environment, url, wanted, until, name))
+    if begun is None:
+        raise typer.Exit(1)
+    typer.echo(begun)
+    typer.echo(f"factory: go on with it: factory chat --resume {begun}", err=True)
 
 
 def reading(where: Home, what: Callable[[str], Awaitable[T]]) -> T:
