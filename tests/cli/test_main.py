@@ -42,6 +42,7 @@ GROUPS = [
     ("turns", "show"),
     ("turns", "replay"),
     ("turns", "fork"),
+    ("turns", "diff"),
     ("log",),
     ("log", "verify"),
     ("log", "accept"),
