@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from adapters.nats.blobs import NatsBlobs
 from adapters.nats.clipool import Keeper, NatsCliPool
-from adapters.nats.eraser import NatsEraser, as_eraser
+from adapters.nats.eraser import Join, NatsEraser, as_eraser
 from adapters.nats.inbound import NatsInbound
 from adapters.nats.log import JetStreamLog
 from adapters.nats.outbound import NatsOutbox
@@ -79,8 +79,7 @@ async def serve(
 
     Where the log lacks what it held before, nothing is begun (65).
     """
-    stop = stop or asyncio.Event()
-    fenced, lost = asyncio.Event(), asyncio.Event()
+    stop, lost = stop or asyncio.Event(), asyncio.Event()
     connected = await connect(
         settings.nats_url, settings.identity, patience=PATIENCE, until=stop, on_closed=lambda why: lost.set()
     )
@@ -91,20 +90,32 @@ async def serve(
         return LOST
     transport = connected.value
     try:
-        return await _reign(settings, transport, stop, fenced, lost, at)
+        return await reign(
+            settings,
+            transport,
+            as_eraser(settings.nats_url, settings.eraser),
+            f"hub-{secrets.token_hex(4)}",
+            stop,
+            lost,
+            at=at,
+        )
     finally:
         await transport.close()
 
 
-async def _reign(
+async def reign(
     settings: HubSettings,
     transport: Transport,
+    join: Join,
+    name: str,
     stop: asyncio.Event,
-    fenced: asyncio.Event,
     lost: asyncio.Event,
-    at: Callable[[str], None],
+    *,
+    clock: Callable[[], float] = time.time,
+    at: Callable[[str], None] = lambda point: None,
 ) -> int:
-    name = f"hub-{secrets.token_hex(4)}"
+    """The same over a transport that somebody else opened and closes, and that sets `lost` when it ends for good."""
+    fenced = asyncio.Event()
     readiness = NatsReadiness(transport, name, fenced.set)
     seals = Seals(transport, settings.high_water, lambda: log.sequence)
     log = JetStreamLog(transport, name, at=at, witness=seals.note)
@@ -112,18 +123,18 @@ async def _reign(
     inbound = NatsInbound(transport, at=at)
     files = NatsBlobs(transport)
     large = CapabilityStores(transport)
-    eraser = NatsEraser(transport, as_eraser(settings.nats_url, settings.eraser), at=at)
+    eraser = NatsEraser(transport, join, at=at)
     deliveries = Deliveries(fenced.set, at)
     ledger = Ledger(settings.budgets)
     people = People(log, settings.policies, settings.offers)
     ports = Ports(
         log=log,
-        outbox=NatsOutbox(transport),
+        outbox=NatsOutbox(transport, log.still_reigns, fenced.set),
         clipool=clipool,
         bindings=settings.bindings,
         ledger=ledger,
         people=people,
-        clock=time.time,
+        clock=clock,
         at=at,
     )
     forgetting = Forgetting(ports, eraser, deliveries.flush)
@@ -149,7 +160,7 @@ async def _reign(
         for policy in settings.policies:
             await files.create(policy.platform, policy.bot_id)
         await large.open()
-        await log.take_over(time.time())
+        await log.take_over(clock())
         await people.restore()
         await clipool.start()
         await inbound.open(hub.answer, fenced.set)
@@ -159,7 +170,7 @@ async def _reign(
         clipool.serve(Keeper(hub.is_open, hub.record))
         logger.info("%s reigns, epoch %s", name, log.epoch(0))
         # From here on there is nothing to do but what others ask for; it ends when another hub has taken over.
-        await keep_mark(log, pools, ledger, unwritten, time.time)
+        await keep_mark(log, pools, ledger, unwritten, clock)
 
     def unwritten() -> tuple[int, ...]:
         return *deliveries.unwritten(), *forgetting.unfinished(), *seals.unsealed()

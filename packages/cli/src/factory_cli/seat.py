@@ -28,6 +28,7 @@ def of(where: Home, environment: config.Environment, url: str, wish: Wish) -> Ch
         files=wish.files,
         is_json=wish.is_json,
         allows=wish.allows,
+        tells_progress=wish.tells_progress,
         is_interactive=sys.stdin.isatty() and sys.stdout.isatty(),
         use_color=sys.stdout.isatty() and not environment.is_plain,
     )

@@ -30,6 +30,7 @@ class Wish:
     resume: str | None = None
     session: str | None = None
     agent: str | None = None
+    tells_progress: bool = False
 
 
 def chat(

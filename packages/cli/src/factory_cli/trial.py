@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 from factory_cli import config, secret
@@ -24,9 +25,10 @@ from hub.kernel.harness import End, Show
 from hub.kernel.routing import RoutingKey
 from hub.kernel.secrecy import Redactor
 from workers.clipool.composition import ClipoolSettings, compose
-from workers.clipool.errand import Errand
+from workers.clipool.errand import Errand, More
 from workers.clipool.kit import Kit
 from workers.clipool.limit import Limit
+from workers.clipool.steps import engine_tools
 
 Warn = Callable[[str], None]
 Ask = Callable[[str], Awaitable[bool]]
@@ -152,6 +154,7 @@ def equipment(
         script=environment.script,
         folder=where.work,
         agents=folder,
+        engines=where.engines,
         variables=variables,
         prices=prices,
         redactor=Redactor.of(secret.values(variables, handed)),
@@ -188,14 +191,14 @@ async def _try_out(
     kit = compose(settings)
     limit = Limit(spec.limits.max_seconds)
     try:
-        return await perform(run, kit, Rehearsal(agent, warn, ask, limit), limit)
+        return await perform(run, kit, Rehearsal(agent, warn, ask, limit), limit, partial(engine_tools, run, kit))
     finally:
         await kit.close()
 
 
-async def perform(run: Run, kit: Kit, stage: Rehearsal, limit: Limit) -> Tried:
-    """Have a run carried out on a stage, within its time."""
-    errand = Errand(run, run.agent, kit, stage, run.turn[-8:])
+async def perform(run: Run, kit: Kit, stage: Rehearsal, limit: Limit, more: More | None = None) -> Tried:
+    """Have a run carried out on a stage, within its time; without `more` the agent has no engines."""
+    errand = Errand(run, run.agent, kit, stage, run.turn[-8:], more=more)
     task = stage.task = asyncio.create_task(errand.carry_out(run.lines))
     try:
         await limit.within(asyncio.wait((task,)))
