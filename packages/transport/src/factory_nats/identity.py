@@ -30,15 +30,17 @@ class Identity:
 # whatever they may publish themselves: so who may ask the server anything could do everything where the streams are.
 # `streams` is therefore for those alone who are trusted with all of them. On the `bus` processes talk, and it has no
 # streams. Who is `apart` has an account that holds nobody else, into which comes exactly what it may publish to, of the
-# streams, and what it may hear, of the bus.
-Account: TypeAlias = Literal["streams", "bus", "apart"]
+# streams, and what it may hear, of the bus. Who is `outside` has such an account too, into which comes what it may ask
+# of the bus: who answers there sends to a subject that the server made up, which leads to nobody but whoever asked.
+Account: TypeAlias = Literal["streams", "bus", "apart", "outside"]
 
 
 @dataclass(frozen=True, slots=True)
 class User:
     """Who may join, where, and what it may do: None is everything.
 
-    Its own inbox is always among what it may hear, and it may always ask the server about itself.
+    Its own inbox is always among what it may hear, and it may always ask the server about itself. Who is outside `asks`
+    subjects of the bus, each by the name that it has there (the first) and on the bus (the second), and `hears` others.
     """
 
     identity: str
@@ -46,6 +48,8 @@ class User:
     publish: tuple[str, ...] | None = None
     subscribe: tuple[str, ...] | None = None
     account: Account = "streams"
+    asks: tuple[tuple[str, str], ...] = ()
+    hears: tuple[str, ...] = ()
 
 
 def generate_seed() -> str:
