@@ -47,11 +47,12 @@ CALLERS = (
     Caller("eve", ("scout",)),
     Caller("olga", ("scout",)),
     Caller("mallory", ("scout",)),
+    Caller("walt", ("scout",)),
 )
 SCRIPT = """
 [[reply]]
 match = "slowly"
-steps = [{ burst = 200, text = "word ", pace_ms = 20 }]
+steps = [{ burst = 100, text = "word ", pace_ms = 20 }]
 
 [[reply]]
 match = "ring (\\\\S+)"
