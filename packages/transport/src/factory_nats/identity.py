@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import base64
+import re
 import secrets
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 import nkeys
+
+_SEED = re.compile(r"\bSU[A-Z2-7]{56}\b")
+_TICKET = re.compile(r"-BEGIN NATS USER JWT-+\s+(\S+)\s+-+END NATS USER JWT-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +20,7 @@ class Identity:
 
     `publish` and `subscribe` are what it cannot do without: connecting fails where the server does not grant them, and
     says `remedy`. `store` is who it is on a second connection, over which alone the server's stores are asked.
+    With a `ticket` an operator vouches for the seed; `inboxes` is where its answers arrive, if not under its own name.
     """
 
     name: str
@@ -24,6 +29,8 @@ class Identity:
     subscribe: tuple[str, ...] = ()
     remedy: str = ""
     store: Identity | None = None
+    ticket: str | None = field(default=None, repr=False)
+    inboxes: str = ""
 
 
 # Where an identity is let in. Within one account the server sends an answer wherever it is told to, whoever asks and
@@ -50,6 +57,15 @@ class User:
     account: Account = "streams"
     asks: tuple[tuple[str, str], ...] = ()
     hears: tuple[str, ...] = ()
+
+
+def read_credentials(text: str) -> tuple[str, str | None]:
+    """The seed of a key file, or seed and ticket of a credentials file. Raises `ValueError` when it is neither."""
+    tickets, seeds = _TICKET.findall(text), _SEED.findall(text)
+    if len(seeds) != 1 or len(tickets) > 1:
+        raise ValueError("this holds no nkey seed, or more than one")
+    public_key(seeds[0])
+    return seeds[0], tickets[0] if tickets else None
 
 
 def generate_seed() -> str:

@@ -271,6 +271,7 @@ class Link:
         servers: tuple[Server, ...],
         name: str,
         seed: str | None,
+        ticket: str | None = None,
         *,
         on_lost: Callable[[], None],
         on_back: Callable[[], None],
@@ -283,6 +284,7 @@ class Link:
         self._server: Server | None = None
         self._name = name
         self._seed = seed
+        self._ticket = ticket
         self._on_lost = on_lost
         self._on_back = on_back
         self._on_end = on_end
@@ -446,6 +448,10 @@ class Link:
         }
         if said.nonce and self._seed is not None:
             options["nkey"], options["sig"] = sign(self._seed, said.nonce)
+            if self._ticket is not None:
+                # It names the key itself, and the server takes one of the two.
+                del options["nkey"]
+                options["jwt"] = self._ticket
         elif said.wants_login and server.user is not None:
             if server.password is None:
                 options["auth_token"] = server.user

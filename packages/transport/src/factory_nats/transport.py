@@ -264,11 +264,14 @@ class NatsTransport:
         seed: str | None,
         *,
         name: str = "",
+        ticket: str | None = None,
+        inboxes: str = "",
         on_disconnect: Callable[[], None] | None = None,
         on_reconnect: Callable[[], None] | None = None,
         on_closed: Callable[[str], None] | None = None,
     ) -> None:
         self._identity = identity
+        self._inboxes = inboxes or inbox_prefix(identity)
         self._loop = asyncio.get_running_loop()
         self._on_disconnect = on_disconnect
         self._on_reconnect = on_reconnect
@@ -286,6 +289,7 @@ class NatsTransport:
             servers,
             name or identity,
             seed,
+            ticket,
             on_lost=self._note_lost,
             on_back=self._note_back,
             on_end=self._note_end,
@@ -308,7 +312,7 @@ class NatsTransport:
         return 0.0 if since is None else max(0.0, now - since)
 
     def inbox(self, responder: str, name: str) -> str:
-        return f"{answers_prefix(self._identity, responder)}.{self._connection}.{name}"
+        return f"{self._inboxes}.{responder}.{self._connection}.{name}"
 
     def owns_inbox(self, reply: str, identity: str) -> bool:
         return reply.startswith(f"{answers_prefix(identity, self._identity)}.") and is_literal(reply)
