@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from factory_nats import jetstream
+from factory_nats import jetstream, wire
 from factory_nats.jetstream import Entry, Stored, StreamConfig
 from factory_nats.result import Err, Ok, Result
 from factory_nats.subject import SERVER, answers_prefix, covers, is_filter, is_literal, is_name, matches, overlap
@@ -289,6 +289,8 @@ class FakeTransport:
     async def publish(
         self, subject: str, payload: bytes, *, reply: str = "", headers: Mapping[str, str] | None = None
     ) -> Result[None]:
+        if headers is not None:
+            wire.encode_headers(headers)
         refusal = self._refusal(subject, payload, reply)
         if refusal is not None:
             if refusal.reason == "forbidden" and subject not in self._found_forbidden:
