@@ -43,7 +43,7 @@ PAUSE = 0.25
 MOST_WAITING = 1_000
 MOST_OPEN = 1_000
 FINALS_KEPT = 200
-TAKEN_KEPT = 10_000
+HEARD_KEPT = 10_000
 MOST_FILES = 20
 PIECE = 100_000
 # What a file grows by on its way, and what stands around it.
@@ -119,7 +119,8 @@ class Door:
         self._queues: dict[str, deque[tuple[Session, Delivery]]] = {}
         self._streams: dict[str, list[_Stream]] = {}
         self._finals: OrderedDict[str, Reply] = OrderedDict()
-        self._taken: OrderedDict[str, None] = OrderedDict()
+        # Whom this process heard: the way to anybody else was known to another one.
+        self._heard: OrderedDict[str, None] = OrderedDict()
         self._questions: dict[str, _Open] = {}
         self._tasks: set[asyncio.Task[object]] = set()
 
@@ -222,6 +223,7 @@ class Door:
             await self._end(stream, 400, f"That is too much: {limit} are the limit.")
             return
         message = self._message(stream, prompt.text, delivery)
+        self._note_heard(stream.reply)
         if prompt.files:
             if (refused := await self._spoke.would_take(message)) is not None:
                 await self._refuse(stream, refused)
@@ -230,7 +232,6 @@ class Door:
         turn = turn_id(PLATFORM, self._bot_id, message.address.scope_id, message.message_id)
         # What the hub tells may be here before its word that it took the message.
         self._streams.setdefault(turn, []).append(stream)
-        self._note_taken(turn)
         outcome = await self._spoke.submit(message)
         if isinstance(outcome, Refused):
             self._drop(turn, stream)
@@ -316,12 +317,11 @@ class Door:
     async def edit(self, message_id: str, reply: Reply) -> None:
         """Tell those who wait for this answer what is new in it."""
         left_behind = reply.address.thread or ""
-        if reply.turn not in self._taken:
-            self._note_taken(reply.turn)
-            if leads_outside(left_behind):
-                # It was told by a process that is no more, and nobody knows how far it came.
-                session = Session(self._bot_id, reply.address.scope_id.partition("/")[0], "", self._process)
-                await self._end(_Stream(left_behind, session), 500, BROKEN_OFF)
+        if left_behind not in self._heard and leads_outside(left_behind):
+            # It was told by a process that is no more, and nobody knows how far that came.
+            self._note_heard(left_behind)
+            session = Session(self._bot_id, reply.address.scope_id.partition("/")[0], "", self._process)
+            await self._end(_Stream(left_behind, session), 500, BROKEN_OFF)
         if reply.is_final:
             self._finals[reply.turn] = reply
             while len(self._finals) > FINALS_KEPT:
@@ -457,10 +457,10 @@ class Door:
         if not streams:
             self._streams.pop(turn, None)
 
-    def _note_taken(self, turn: str) -> None:
-        self._taken[turn] = None
-        while len(self._taken) > TAKEN_KEPT:
-            self._taken.popitem(last=False)
+    def _note_heard(self, reply: str) -> None:
+        self._heard[reply] = None
+        while len(self._heard) > HEARD_KEPT:
+            self._heard.popitem(last=False)
 
     def _spawn(self, work: Coroutine[None, None, object]) -> None:
         task = asyncio.create_task(work)
