@@ -15,6 +15,10 @@ VERSION = "0.3"
 SERVICE = "agents"
 GROUP = "agents"
 END = b""
+# Where agents are found, where they are, and where the SDKs of others wait for answers.
+FIND = "$SRV.INFO.agents"
+ROOT = "agents."
+INBOXES = "_INBOX.agents"
 ERROR_CODE = "Nats-Service-Error-Code"
 ERROR = "Nats-Service-Error"
 MOST_WORDS = 200

@@ -32,9 +32,6 @@ logger = logging.getLogger(__name__)
 PROVIDER = "agents"
 URL = "AGENTS_URL"
 CREDS = "AGENTS_CREDS"
-# Where the SDKs of others wait for answers: whoever may call agents may listen there.
-INBOXES = "_INBOX.agents"
-FIND = "$SRV.INFO.agents"
 # As others do: they find in two seconds, and who says nothing for a minute says nothing any more.
 PATIENCE = 2.0
 STALL = 60.0
@@ -162,7 +159,7 @@ class Agents:
                     return Err("unauthorized", f"{CREDS}: cannot be read ({type(error).__name__})")
                 except ValueError as error:
                     return Err("unauthorized", f"{CREDS}: {error}")
-            identity = Identity(PROVIDER, seed, ticket=ticket, inboxes=INBOXES)
+            identity = Identity(PROVIDER, seed, ticket=ticket, inboxes=chunks.INBOXES)
             joined = await connect(
                 self._url, identity, name="factory", on_disconnect=self._note_lost, on_closed=self._note_end
             )
@@ -188,7 +185,7 @@ class Agents:
             found.extend([one] if one is not None else [])
             return not found
 
-        asked = await transport.request(FIND, b"", timeout=self._patience, more=is_another)
+        asked = await transport.request(chunks.FIND, b"", timeout=self._patience, more=is_another)
         if found:
             return found[0]
         name = "/".join(map(one_line, wanted))
@@ -215,7 +212,7 @@ class Agents:
         """Keep who asks back until there is an answer; words where that cannot be."""
         if not conversation:
             return "the agent asks back, and nobody is here who could answer"
-        if not is_literal(query.reply_subject) or not query.reply_subject.startswith(("_INBOX", "agents.reply.")):
+        if not is_literal(query.reply_subject) or not query.reply_subject.startswith(("_INBOX", chunks.ROOT)):
             # Whoever is asked must not choose where we write.
             return "the agent asks back and wants the answer where none is sent"
         if len(self._asking) >= MOST_ASKING or conversation in self._asking:
@@ -362,7 +359,7 @@ def _read(data: bytes, wanted: tuple[str, ...]) -> Found | None:
         subject = text_of(endpoint.get("subject"))
         if said.get("name") != chunks.SERVICE or endpoint.get("name") != "prompt" or not is_literal(subject):
             continue
-        if not _is_known(about) or not subject.startswith("agents."):
+        if not _is_known(about) or not subject.startswith(chunks.ROOT):
             continue
         session = subject.split(".")[-1]
         tokens = tuple(subject.split(".")[2:])

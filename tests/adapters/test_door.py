@@ -13,6 +13,7 @@ import pytest
 
 from adapters.agents.door import Door
 from adapters.agents.settings import AgentsSettings, BotSettings, Visitor
+from factory_contracts import subjects
 from factory_contracts.messages import Accepted, FromSpoke, Question, RefusalReason, Refused, Submit, ToSpoke
 from factory_nats.connect import Identity
 from factory_nats.result import Ok
@@ -293,7 +294,9 @@ async def test_an_answer_to_a_question_counts_once_and_from_its_own_session_alon
     )
 
 
-@pytest.mark.parametrize("reply", ["factory.turns.x", "$JS.API.STREAM.DELETE.TURNS", "_INBOX.agents.x", "_R_", ""])
+@pytest.mark.parametrize(
+    "reply", [subjects.turns("agents", "scout", "x"), "$JS.API.STREAM.DELETE.TURNS", "_INBOX.agents.x", "_R_", ""]
+)
 async def test_where_the_server_does_not_lead_nothing_is_told(porch: Porch, reply: str) -> None:
     told: list[Delivery] = []
     assert isinstance(await porch.bus.join("ear").subscribe(">", told.append), Ok)

@@ -18,6 +18,7 @@ from synadia_ai.agents import Envelope
 
 from adapters.models.agents import Agents, provider
 from adapters.provider import LIFE
+from factory_contracts import subjects
 from factory_nats.server import EmbeddedServer
 from hub.kernel.events import Failed, Finished, ModelEvent, Said
 from hub.kernel.ports import Media, ModelRequest, ModelSettings, Spoken
@@ -247,7 +248,7 @@ async def test_what_is_not_known_is_passed_over(plaza: Plaza, model: Agents) -> 
 @pytest.mark.parametrize(
     ("subject", "about"),
     [
-        ("factory.inbound.x.y.1", {}),
+        (subjects.inbound("x", "y", 1), {}),
         ("agents.prompt.>", {}),
         ("agents.prompt.bob.acme.desk", {"protocol_version": "1.0"}),
     ],

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from synadia_ai.agents import Agent, Attachment, Envelope, ProtocolError, Query, ResponseChunk, StatusChunk
 
+from factory_contracts import subjects
 from tests.agents.street import Street, street
 from tests.fakes import until
 
@@ -214,13 +215,13 @@ async def test_nobody_outside_reaches_anything_but_its_own_sessions(common: Stre
         "agents.reply.scout.ci.main.x",
         "agents.find.ci.INFO",
         "agents.hb.scout.ci.main",
-        "factory.inbound.agents.scout.0",
-        "factory.outbound.agents.scout",
+        subjects.inbound("agents", "scout", 0),
+        subjects.outbound("agents", "scout"),
         "$JS.API.STREAM.DELETE.TURNS",
         "_R_.x.y",
     ):
         eve.publish(subject, b"x")
-    for subject in (">", "agents.>", "factory.>", "_R_.>", "agents.prompt.>"):
+    for subject in (">", "agents.>", f"{subjects.ROOT}.>", "_R_.>", "agents.prompt.>"):
         eve.subscribe(subject)
     said = await eve.barrier()
 
@@ -230,12 +231,12 @@ async def test_nobody_outside_reaches_anything_but_its_own_sessions(common: Stre
 
 async def test_an_answer_goes_to_nobody_but_who_asked_wherever_it_is_wanted(common: Street) -> None:
     hub = await common.raw("hub")
-    for subject in ("factory.inbound.*.*.*", "factory.clipool.events.*"):
+    for subject in (*subjects.plane("inbound"), *subjects.plane("events")):
         hub.subscribe(subject)
     eve = await common.raw("caller-eve")
     await hub.barrier()
 
-    eve.publish("agents.prompt.scout.eve.main", b"to the log with it", reply="factory.clipool.events.clipool")
+    eve.publish("agents.prompt.scout.eve.main", b"to the log with it", reply=subjects.clipool_events("clipool"))
     eve.publish("agents.prompt.scout.eve.main", b"and there", reply="$JS.API.STREAM.DELETE.TURNS")
     await eve.barrier()
     heard = await hear(await common.agent("eve"), "still there")
@@ -248,7 +249,7 @@ async def test_an_answer_goes_to_nobody_but_who_asked_wherever_it_is_wanted(comm
 async def test_a_prompt_from_within_that_wants_its_answer_elsewhere_is_not_answered(tmp_path: Path) -> None:
     async with street(tmp_path) as made:
         door = await made.raw("agents-scout")
-        door.publish("agents.prompt.scout.ci.main", b"x", reply="factory.inbound.agents.scout.1")
+        door.publish("agents.prompt.scout.ci.main", b"x", reply=subjects.inbound("agents", "scout", 1))
         said = await door.barrier()
 
         assert said.may_not_publish == {"agents.prompt.scout.ci.main"}

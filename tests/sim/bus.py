@@ -14,7 +14,7 @@ from functools import partial
 from itertools import count
 from typing import TypeVar
 
-from factory_nats import jetstream
+from factory_nats import jetstream, wire
 from factory_nats.jetstream import Entry, Stored, StreamConfig
 from factory_nats.result import Err, Ok, Result
 from factory_nats.subject import SERVER, answers_prefix, covers, is_filter, is_literal, is_name, matches
@@ -204,11 +204,12 @@ class SimBus:
         """Take what has arrived to all who listen."""
         self.tap("carried", delivery.subject, delivery.data)
         if not self.route(delivery) and delivery.reply:
-            sender.take(Delivery(delivery.reply, b"", "", {"Status": "503"}, "503"))
+            sender.take(Delivery(delivery.reply, b"", "", {"Status": "503"}, "503"), set())
 
     def route(self, delivery: Delivery) -> bool:
         """Hand it to all who listen; true when there was somebody."""
-        heard = [transport.take(delivery) for transport in tuple(self._transports)]
+        served: set[tuple[str, str]] = set()
+        heard = [transport.take(delivery, served) for transport in tuple(self._transports)]
         return any(heard)
 
     def matches(self, pattern: str, subject: str) -> bool:
@@ -228,6 +229,7 @@ class _SimSubscription:
     subject: str
     handler: Handler
     among: list["_SimSubscription"]
+    group: str
 
     async def unsubscribe(self) -> Result[None]:
         if self in self.among:
@@ -305,8 +307,8 @@ class SimTransport:
             self._since = asyncio.get_running_loop().time()
             self._tell(self._on_reconnect)
 
-    def take(self, delivery: Delivery) -> bool:
-        """At the server: send it on its way to here, if anybody here listens."""
+    def take(self, delivery: Delivery, served: set[tuple[str, str]]) -> bool:
+        """At the server: send it on its way to here, if anybody here listens who is of no group that is served."""
         if self._since is None:
             return False
         if delivery.subject in self._waiting:
@@ -315,10 +317,18 @@ class SimTransport:
         subject, bus = delivery.subject, self._bus
         listening = [one for one in self._subscriptions if bus.matches(one.subject, subject)]
         for one in listening:
+            if one.group:
+                if (one.subject, one.group) in served:
+                    continue
+                served.add((one.subject, one.group))
             self._down.carry(partial(self._hand, one, delivery))
         return bool(listening)
 
-    async def publish(self, subject: str, payload: bytes, *, reply: str = "") -> Result[None]:
+    async def publish(
+        self, subject: str, payload: bytes, *, reply: str = "", headers: Mapping[str, str] | None = None
+    ) -> Result[None]:
+        if headers is not None:
+            wire.encode_headers(headers)
         refusal = self._refusal(subject, payload, reply)
         if refusal is not None:
             if refusal.reason == "forbidden" and subject not in self._found_forbidden:
@@ -327,7 +337,7 @@ class SimTransport:
                 return Ok(None)
             return refusal
         await self._room()
-        self._up.carry(partial(self._bus.carry, self, Delivery(subject, payload, reply)))
+        self._up.carry(partial(self._bus.carry, self, Delivery(subject, payload, reply, headers)))
         await self._room()
         return Ok(None)
 
@@ -356,14 +366,14 @@ class SimTransport:
             return Err("no responders", f"nobody answers {subject}")
         return answer
 
-    async def subscribe(self, subject: str, handler: Handler) -> Result[Subscription]:
-        if not is_filter(subject):
-            return Err("malformed", f"no subject to listen to: {subject[:100]!r}")
+    async def subscribe(self, subject: str, handler: Handler, *, group: str = "") -> Result[Subscription]:
+        if not is_filter(subject) or (group and not is_name(group)):
+            return Err("malformed", f"no subject to listen to: {subject[:100]!r} {group[:100]!r}")
         if self._since is None:
             return _GONE
         if self._may_subscribe is not None and not any(covers(allowed, subject) for allowed in self._may_subscribe):
             return Err("forbidden", f"{self._identity} may not listen to {subject}")
-        subscription = _SimSubscription(subject, handler, self._subscriptions)
+        subscription = _SimSubscription(subject, handler, self._subscriptions, group)
         known = await self._ask(partial(self._listen, subscription), API_TIMEOUT, is_sure=True)
         if isinstance(known, Err):
             await subscription.unsubscribe()
