@@ -50,6 +50,7 @@ PIECE = 100_000
 MOST_FILE_BYTES = 700_000
 ASKED_AGAIN = 2
 MESSAGE_ID = "Nats-Msg-Id"
+LONGEST_ID = 200
 ANSWERS = MappingProxyType({"yes": True, "y": True, "no": False, "n": False})
 
 HOW = "Answer yes or no."
@@ -222,7 +223,11 @@ class Door:
             limit = f"{MAX_TEXT:,} characters and {MOST_FILES} files"
             await self._end(stream, 400, f"That is too much: {limit} are the limit.")
             return
-        message = self._message(stream, prompt.text, delivery)
+        id = (delivery.headers or {}).get(MESSAGE_ID, "")
+        if len(id) > LONGEST_ID:
+            await self._end(stream, 400, f"{MESSAGE_ID} is longer than {LONGEST_ID} characters.")
+            return
+        message = self._message(stream, prompt.text, id)
         self._note_heard(stream.reply)
         if prompt.files:
             if (refused := await self._spoke.would_take(message)) is not None:
@@ -241,12 +246,11 @@ class Door:
         if isinstance(outcome, AlreadyAccepted):
             await self._tell_again(turn, stream)
 
-    def _message(self, stream: _Stream, text: str, delivery: Delivery) -> InboundMessage:
+    def _message(self, stream: _Stream, text: str, id: str) -> InboundMessage:
         caller = stream.session.caller
-        given = (delivery.headers or {}).get(MESSAGE_ID, "")
         return InboundMessage(
             # Without an id every prompt is one of its own, and so is the subject that its answer goes to.
-            message_id=f"id:{given[:200]}" if given else stream.reply,
+            message_id=f"id:{id}" if id else stream.reply,
             user_id=caller,
             user_name=caller,
             text=text,

@@ -64,13 +64,21 @@ class Agents:
     """The provider `agents`: one connection for all agents of one bus."""
 
     def __init__(
-        self, url: str, creds: str = "", *, seed: str | None = None, patience: float = PATIENCE, stall: float = STALL
+        self,
+        url: str,
+        creds: str = "",
+        *,
+        seed: str | None = None,
+        patience: float = PATIENCE,
+        stall: float = STALL,
+        asked_for: float = ASKED_FOR,
     ) -> None:
         self._url = url.strip()
         self._creds = creds.strip()
         self._seed = seed
         self._patience = patience
         self._stall = stall
+        self._asked_for = asked_for
         self._transport: Transport | None = None
         self._joining = asyncio.Lock()
         # Who asked something back and waits for what is said next, by conversation.
@@ -94,7 +102,7 @@ class Agents:
                     if not isinstance(event, chunks.Query):
                         yield event
                         continue
-                    trouble = self._kept(request.conversation, talk, event)
+                    trouble = await self._kept(request.conversation, talk, event)
                     is_kept = not trouble
                     if trouble:
                         yield Failed(trouble)
@@ -110,9 +118,8 @@ class Agents:
 
     async def close(self) -> None:
         """Leave, whoever waits for an answer."""
-        while self._asking:
-            _, (talk, _, _) = self._asking.popitem()
-            await talk.close()
+        for conversation in tuple(self._asking):
+            await self._forget(conversation)
         if self._transport is not None:
             await self._transport.close()
             self._transport = None
@@ -208,17 +215,26 @@ class Agents:
         await talk.close()
         return None
 
-    def _kept(self, conversation: str, talk: "_Talk", query: chunks.Query) -> str:
+    async def _kept(self, conversation: str, talk: "_Talk", query: chunks.Query) -> str:
         """Keep who asks back until there is an answer; words where that cannot be."""
         if not conversation:
             return "the agent asks back, and nobody is here who could answer"
         if not is_literal(query.reply_subject) or not query.reply_subject.startswith(("_INBOX", chunks.ROOT)):
             # Whoever is asked must not choose where we write.
             return "the agent asks back and wants the answer where none is sent"
+        now = asyncio.get_running_loop().time()
+        while self._asking and (oldest := next(iter(self._asking.items())))[1][2] <= now:
+            await self._forget(oldest[0])
         if len(self._asking) >= MOST_ASKING or conversation in self._asking:
             return "too many agents wait for an answer"
-        self._asking[conversation] = talk, query, asyncio.get_running_loop().time() + ASKED_FOR
+        self._asking[conversation] = talk, query, now + self._asked_for
         return ""
+
+    async def _forget(self, conversation: str) -> None:
+        """Whoever waits for an answer there waits no more."""
+        talk, _, _ = self._asking.pop(conversation)
+        self._talks.discard(talk)
+        await talk.close()
 
 
 class _Talk:

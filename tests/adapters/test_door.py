@@ -327,6 +327,14 @@ async def test_prompts_of_one_session_reach_the_hub_in_their_order(porch: Porch)
     assert [one.text for one in porch.hub.messages] == [str(number) for number in range(20)]
 
 
+async def test_an_id_that_is_no_id_is_refused(porch: Porch) -> None:
+    await porch.caller.ask("_R_.a.1", id="x" * 201)
+    await until(lambda: porch.caller.has_ended("_R_.a.1"))
+
+    assert porch.caller.error("_R_.a.1") == "400"
+    assert porch.hub.messages == []
+
+
 async def test_more_than_can_wait_is_refused(porch: Porch) -> None:
     porch.hub.answers = lambda asked: None if isinstance(asked, Submit) else Accepted(turn="t", epoch=1)
     for number in range(1_003):

@@ -34,7 +34,7 @@ from factory_nats.transport import Transport
 from hub.composition import HubSettings, serve
 from hub.kernel.access import BotPolicy
 from hub.kernel.agent import Agent
-from hub.kernel.ports import Media, Observation
+from hub.kernel.ports import Media, Model, Observation
 from hub.kernel.routing import Binding, Bindings
 from hub.kernel.schema import equip
 from tests.bus.raw import Raw
@@ -160,8 +160,10 @@ class Street:
 
 
 @asynccontextmanager
-async def street(folder: Path, *, with_door: bool = True) -> AsyncIterator[Street]:
-    """Everything runs; the door too, unless a test has one of its own."""
+async def street(
+    folder: Path, *, with_door: bool = True, model: str = "scripted", others: Model | None = None
+) -> AsyncIterator[Street]:
+    """Everything runs; the door too, unless a test has one of its own. With `others` the model may be theirs."""
     async with AsyncExitStack() as stack:
         everybody = {one.identity: one for one in members(Configuration(bots=(SCOUT,), callers=CALLERS))}
         seeds = {key: generate_seed() for one in everybody.values() for key, _ in one.grants}
@@ -172,7 +174,8 @@ async def street(folder: Path, *, with_door: bool = True) -> AsyncIterator[Stree
         made = Street(bus, seeds, who, folder, stack, calls=folder / "calls.jsonl")
 
         async def reign() -> None:
-            agent = Agent("alice", "scripted", tools=("ring", "choices", "draw"))
+            tools = ("ring", "choices", "draw") if others is None else ()
+            agent = Agent("alice", model, tools=tools, allow_unpriced=True)
             policy = BotPolicy(
                 SCOUT.platform,
                 SCOUT.bot_id,
@@ -188,7 +191,9 @@ async def street(folder: Path, *, with_door: bool = True) -> AsyncIterator[Stree
         async def think() -> None:
             transport = await _joined(bus.url, who[subjects.CLIPOOL])
             script = f"calls_file = {json.dumps(str(made.calls))}\n{SCRIPT}"
-            model = Scripted(parse(script, "street", Path()))
+            models: dict[str, Model] = {"scripted": Scripted(parse(script, "street", Path()))}
+            if others is not None:
+                models["agents"] = others
 
             async def ring(name: str) -> str:
                 """Rings somebody's bell.
@@ -210,7 +215,7 @@ async def street(folder: Path, *, with_door: bool = True) -> AsyncIterator[Stree
                 "draw": equip(draw, is_foreign=False),
                 "choices": CHOICES,
             }
-            kit = joined(Kit(Given({"scripted": model}), tools, GenaiPrices({}), time.time), transport)
+            kit = joined(Kit(Given(models), tools, GenaiPrices({}), time.time), transport)
             await run(transport, kit, stop)
             await kit.close()
             await transport.close()

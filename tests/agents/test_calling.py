@@ -14,7 +14,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from synadia_ai.agent_service import AgentService, PromptStream
-from synadia_ai.agents import Envelope
+from synadia_ai.agents import Envelope, ResponseChunk
 
 from adapters.models.agents import Agents, provider
 from adapters.provider import LIFE
@@ -177,6 +177,17 @@ async def test_an_agent_that_does_not_wait_any_more_is_told_as_anything_else(pla
     assert [one.prompt for one in plaza.asked] == ["do it", "something else", "hello?"]
 
 
+async def test_who_asked_too_long_ago_is_not_answered_and_makes_room(plaza: Plaza) -> None:
+    model = Agents(plaza.server.url, patience=0.5, stall=0.5, asked_for=0)
+    asks = {"id": "1", "reply_subject": "_INBOX.x", "prompt": "?"}
+    await plaza.misbehave(json.dumps({"type": "query", "data": asks}).encode())
+    said = [await told(model, request("hello", conversation=f"c{number}")) for number in range(70)]
+    again = await told(model, request("hello", "?", "yes", conversation="c69"))
+    await model.close()
+
+    assert all(one == [Said("?"), Finished("end")] for one in (*said, again))
+
+
 async def test_an_error_is_told_and_nothing_is_sent_twice(plaza: Plaza, model: Agents) -> None:
     async def answer(envelope: Envelope, stream: PromptStream) -> None:
         raise RuntimeError("boom")
@@ -303,6 +314,24 @@ async def test_what_is_missing_in_the_surroundings_is_told(variables: dict[str, 
 
 async def test_a_name_that_is_none_is_told() -> None:
     assert "names no agent" in (await trouble(Agents("nats://x"), request("hello", model="agents:bob"))).reason
+
+
+async def test_an_sdk_talks_to_an_sdk_through_our_door_our_log_and_our_worker(plaza: Plaza, tmp_path: Path) -> None:
+    async def answer(envelope: Envelope, stream: PromptStream) -> None:
+        await stream.send("Hm. ")
+        reply = await stream.ask("Really?", timeout=10)
+        await stream.send(f"So {reply.prompt}.")
+
+    await plaza.serve(answer)
+    async with street(tmp_path / "house", model=BOB, others=Agents(plaza.server.url)) as made:
+        agent = await made.agent("ci")
+        said = [
+            "".join([one.text async for one in agent.prompt(text, timeout=10) if isinstance(one, ResponseChunk)])
+            for text in ("do it", "yes")
+        ]
+
+    assert said == ["Hm. \n\nReally?", "So yes."]
+    assert [one.prompt for one in plaza.asked] == ["do it"]
 
 
 async def test_our_own_agents_can_be_called_through_the_front_door(tmp_path: Path) -> None:
