@@ -233,7 +233,11 @@ class Door:
             if (refused := await self._spoke.would_take(message)) is not None:
                 await self._refuse(stream, refused)
                 return
-            message = message.model_copy(update={"attachments": await self._kept(stream, prompt.files)})
+            attachments = await self._kept(stream, prompt.files)
+            if len(attachments) < len(prompt.files):
+                await self._end(stream, 500, "A file could not be kept.")
+                return
+            message = message.model_copy(update={"attachments": attachments})
         turn = turn_id(PLATFORM, self._bot_id, message.address.scope_id, message.message_id)
         # What the hub tells may be here before its word that it took the message.
         self._streams.setdefault(turn, []).append(stream)

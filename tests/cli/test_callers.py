@@ -6,7 +6,7 @@ from pathlib import Path
 import nats
 from synadia_ai.agents import Agents, ResponseChunk
 
-from tests.cli.installation import Factory, until
+from tests.cli.installation import Factory, kill, until
 
 CALLERS = """
 [[bots]]
@@ -69,3 +69,28 @@ def test_without_a_bot_for_others_there_is_no_door(factory: Factory) -> None:
 
     assert done.returncode == 1
     assert 'names no bot with platform = "agents"' in done.stderr
+
+
+async def test_an_answer_from_outside_goes_on_when_the_hub_is_killed_in_the_middle(
+    factory: Factory, tmp_path: Path
+) -> None:
+    let_in(factory)
+    script = tmp_path / "script.toml"
+    script.write_text('[[reply]]\nsteps = [{ burst = 60, text = "word ", pace_ms = 50 }]\n')
+    factory.up(FACTORY_SCRIPT=str(script))
+    shown = json.loads(factory.run("nats", "caller", "ci", "--json").stdout)
+    client = await nats.connect(shown["url"], nkeys_seed=shown["key"])
+    agents = Agents(nc=client)
+    while not (found := await agents.discover()):
+        pass
+
+    said = ""
+    async for chunk in found[0].prompt("go on", timeout=30):
+        is_first = not said
+        said += chunk.text if isinstance(chunk, ResponseChunk) else ""
+        if said and is_first:
+            kill(factory.state()["children"]["hub"]["pid"])
+    await agents.close()
+    await client.close()
+
+    assert said == "word " * 60
