@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from factory_nats.server import EmbeddedServer
+
+# Hundreds of processes import the same modules: what the first one compiles is kept, whatever the shell would have.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 HERE = Path(__file__).parent
 # A file is run by one process: whichever takes longest comes first, so that none is waited for at the end.
