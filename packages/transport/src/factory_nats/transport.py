@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import secrets
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -281,7 +282,8 @@ class NatsTransport:
         self._answers: dict[str, str] = {}
         self._asked = 0
         self._waiting: dict[str, _Asked] = {}
-        self._watch: asyncio.TimerHandle | None = None
+        self._watch: asyncio.Handle | None = None
+        self._watched = math.inf
         self._pages: dict[str, asyncio.Queue[Message | Err]] = {}
         self._forbidden: set[tuple[str, str]] = set()
         self._handlers = _Handlers(self._loop)
@@ -417,15 +419,16 @@ class NatsTransport:
         return answer
 
     def _watch_until(self, deadline: float) -> None:
-        # One timer for all, as nearly everything is answered in time.
-        if self._watch is None or deadline < self._watch.when():
+        # One timer for all, as nearly everything is answered in time. It is not asked when it is due: of what is due at
+        # once, uvloop cannot tell.
+        if deadline < self._watched:
             if self._watch is not None:
                 self._watch.cancel()
-            self._watch = self._loop.call_at(deadline, self._give_up)
+            self._watch, self._watched = self._loop.call_at(deadline, self._give_up), deadline
 
     def _give_up(self) -> None:
         """Answer those whose time is over, and come again when the next one's is."""
-        self._watch = None
+        self._watch, self._watched = None, math.inf
         now = self._loop.time() + TIMER_PRECISION
         for reply, asked in tuple(self._waiting.items()):
             if asked.deadline > now:
