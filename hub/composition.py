@@ -10,13 +10,14 @@ from typing import TypeVar
 
 from adapters.nats.blobs import NatsBlobs
 from adapters.nats.clipool import Keeper, NatsCliPool
-from adapters.nats.eraser import NatsEraser, as_eraser
+from adapters.nats.eraser import Join, NatsEraser, as_eraser
 from adapters.nats.hubs import NatsHubs
 from adapters.nats.inbound import NatsInbound
 from adapters.nats.log import JetStreamLog
 from adapters.nats.outbound import NatsOutbox
 from adapters.nats.peers import NatsPeers
 from adapters.nats.readiness import BEAT, READY_EVERY, NatsReadiness
+from adapters.nats.seals import Seals
 from adapters.nats.stores import CapabilityStores
 from factory_contracts import subjects
 from factory_contracts.lifecycle import HubHeartbeat
@@ -30,6 +31,7 @@ from hub.kernel.access import BotPolicy
 from hub.kernel.budget import Budget, Ledger, SharedLedger
 from hub.kernel.ports import Alone, Fenced
 from hub.kernel.routing import Bindings
+from hub.kernel.seals import HighWater, Unnoted
 from hub.money import Money, SharedMoney
 from hub.people import Offers, People, tell_nobody
 from hub.pool import Crew, Pools, Ports
@@ -43,16 +45,19 @@ logger = logging.getLogger(__name__)
 
 LOST = 1
 SUPERSEDED = 75
+BEHIND = 65
 PATIENCE = 3600.0
 DRAIN = 5.0
 # A server that lets everybody in asks for no secret.
 NOBODY_ELSE = Identity(subjects.ERASER)
+UNNOTED = Unnoted()
 
 
 @dataclass(frozen=True, slots=True)
 class HubSettings:
     """What the hub is told at its start; the eraser is who it is while it takes what was said off the disk.
 
+    `high_water` is where it notes outside of the log how far that goes.
     One that shares has other hubs beside it, which share as well; any other reigns alone or stands by.
     """
 
@@ -67,14 +72,21 @@ class HubSettings:
     standby: bool = False
     shares: bool = False
     eraser: Identity = NOBODY_ELSE
+    high_water: HighWater = UNNOTED
+
+
+class Behind(Exception):
+    """The log is not the one that was there, or lost its end: whoever reigned on would hide it."""
 
 
 async def serve(
     settings: HubSettings, stop: asyncio.Event | None = None, *, at: Callable[[str], None] = lambda point: None
 ) -> int:
-    """Reign until told to stop (0), until another hub takes over (75), or until the bus sends this one away (1)."""
-    stop = stop or asyncio.Event()
-    fenced, lost = asyncio.Event(), asyncio.Event()
+    """Reign until told to stop (0), until another hub takes over (75), or until the bus sends this one away (1).
+
+    Where the log lacks what it held before, nothing is begun (65).
+    """
+    stop, lost = stop or asyncio.Event(), asyncio.Event()
     # The server tells whose connection ends by its name, and no two lives of hubs have the same.
     name = f"hub-{secrets.token_hex(4)}"
     connected = await connect(
@@ -92,20 +104,32 @@ async def serve(
         return LOST
     transport = connected.value
     try:
-        return await _reign(settings, transport, name, stop, fenced, lost, at)
+        return await reign(
+            settings,
+            transport,
+            as_eraser(settings.nats_url, settings.eraser),
+            name,
+            stop,
+            lost,
+            at=at,
+        )
     finally:
         await transport.close()
 
 
-async def _reign(
+async def reign(
     settings: HubSettings,
     transport: Transport,
+    join: Join,
     name: str,
     stop: asyncio.Event,
-    fenced: asyncio.Event,
     lost: asyncio.Event,
-    at: Callable[[str], None],
+    *,
+    clock: Callable[[], float] = time.time,
+    at: Callable[[str], None] = lambda point: None,
 ) -> int:
+    """The same over a transport that somebody else opened and closes, and that sets `lost` when it ends for good."""
+    fenced = asyncio.Event()
     seed = settings.identity.seed
     user = None if seed is None else public_key(seed)
 
@@ -115,7 +139,19 @@ async def _reign(
             fenced.set()
 
     readiness = NatsReadiness(transport, name, leave, user=user)
-    log = JetStreamLog(transport, name, at=at, on_lost=lambda part: realm.lose(part) if settings.shares else leave())
+    seals = Seals(
+        transport,
+        settings.high_water,
+        lambda: log.sequence,
+        catch_up=(lambda: people.follow()) if settings.shares else None,
+    )
+    log = JetStreamLog(
+        transport,
+        name,
+        at=at,
+        witness=seals.note,
+        on_lost=lambda part: realm.lose(part) if settings.shares else leave(),
+    )
 
     def state() -> HubHeartbeat:
         parts = tuple(sorted(log.owned))
@@ -127,21 +163,21 @@ async def _reign(
     inbound = NatsInbound(transport, at=at)
     files = NatsBlobs(transport)
     large = CapabilityStores(transport)
-    eraser = NatsEraser(transport, as_eraser(settings.nats_url, settings.eraser), at=at)
+    eraser = NatsEraser(transport, join, at=at)
     deliveries = Deliveries(leave, at)
     # Where nobody has to keep to a budget, nobody need know what others spend.
     shared = SharedLedger(settings.budgets) if settings.shares and settings.budgets else None
     ledger = shared or Ledger(settings.budgets)
-    money = SharedMoney(log, shared, time.time) if shared is not None else Money(ledger)
+    money = SharedMoney(log, shared, clock) if shared is not None else Money(ledger)
     people = People(log, settings.policies, settings.offers, hubs.agree if settings.shares else tell_nobody)
     ports = Ports(
         log=log,
-        outbox=NatsOutbox(transport),
+        outbox=NatsOutbox(transport, log.still_reigns, leave),
         clipool=clipool,
         bindings=settings.bindings,
         ledger=ledger,
         people=people,
-        clock=time.time,
+        clock=clock,
         at=at,
         peers=peers if settings.shares else Alone(),
     )
@@ -157,7 +193,7 @@ async def _reign(
     pools = Pools(ports, crew, settings.max_pools, deliveries.flush)
     hub = Hub(ports, pools, forgetting, money, settings.payer)
 
-    realm = Realm(name, log, hubs, pools, money, forgetting, people, clipool, inbound, time.time)
+    realm = Realm(name, log, hubs, pools, money, forgetting, people, clipool, inbound, seals, clock)
 
     async def begin() -> None:
         await readiness.listen()
@@ -170,7 +206,9 @@ async def _reign(
             if settings.standby:
                 logger.info("standing by")
                 await readiness.wait_for_end(await log.owner(0))
-            is_ours = await log.take_over(time.time(), yields=settings.standby)
+            for lack in await seals.behind():
+                raise Behind(lack)
+            is_ours = await log.take_over(clock(), yields=settings.standby)
         await people.restore()
         await clipool.open()
         await clipool.start()
@@ -179,13 +217,16 @@ async def _reign(
         await readiness.announce(log.epoch(0))
         ledger.restore(await log.spent())
         await recover(log, pools, ledger, forgetting)
+        seals.open()
         clipool.serve(Keeper(hub.is_open, hub.record))
         logger.info("%s reigns, epoch %s", name, log.epoch(0))
         # From here on there is nothing to do but what others ask for; it ends when another hub has taken over.
-        await keep_mark(log, pools, ledger, unwritten, time.time)
+        await keep_mark(log, pools, ledger, unwritten, clock)
 
     async def share() -> None:
         await log.create()
+        for lack in await seals.behind():
+            raise Behind(lack)
         for policy in settings.policies:
             await files.create(policy.platform, policy.bot_id)
         await large.open()
@@ -195,10 +236,11 @@ async def _reign(
         clipool.serve(Keeper(is_open, hub.record))
         inbound.serve(hub.answer)
         await peers.open(hub.hear)
+        seals.open()
         await hubs.join()
         async with asyncio.TaskGroup() as group:
             group.create_task(realm.rule(), name="realm")
-            group.create_task(_keep_marks(lambda: keep_mark(log, pools, Ledger(), unwritten, time.time)), name="marks")
+            group.create_task(_keep_marks(lambda: keep_mark(log, pools, Ledger(), unwritten, clock)), name="marks")
             group.create_task(money.reckon(), name="money")
             group.create_task(realm.count(), name="traffic")
             group.create_task(_keep_ready(readiness, log), name="ready")
@@ -208,14 +250,18 @@ async def _reign(
         return subjects.partition(scope.split(":", 2)[-1]) in realm.reading or hub.is_open(scope, turn)
 
     def unwritten() -> tuple[int, ...]:
-        return *deliveries.unwritten(), *forgetting.unfinished(), *realm.unread()
+        return *deliveries.unwritten(), *forgetting.unfinished(), *seals.unsealed(), *realm.unread()
 
+    is_behind = False
     try:
         await _unless((stop, fenced, lost), share() if settings.shares else begin())
     except Fenced:
         fenced.set()
+    except Behind as lack:
+        logger.critical("the log is not the one that was there: %s", lack)
+        is_behind = True
     await readiness.close()
-    if not fenced.is_set() and not lost.is_set():
+    if not is_behind and not fenced.is_set() and not lost.is_set():
         await _drain(inbound, deliveries, log)
         if settings.shares:
             await hubs.leave()
@@ -225,8 +271,11 @@ async def _reign(
     await deliveries.close()
     await pools.close()
     await forgetting.close()
+    await seals.close(is_over=fenced.is_set() or lost.is_set())
     await clipool.close()
     await large.close()
+    if is_behind:
+        return BEHIND
     if lost.is_set():
         return LOST
     return SUPERSEDED if fenced.is_set() else 0

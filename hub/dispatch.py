@@ -25,7 +25,7 @@ from factory_contracts.messages import (
     turn_id,
 )
 from factory_contracts.peers import Begin, Counted, Decide, Greeted, Heard, ListQuestions, Offered, PeerAsked
-from factory_contracts.records import Compacted, MoneyReserved, ToolDone, ToolStarted, Trust
+from factory_contracts.records import Compacted, MoneyReserved, StepDone, ToolDone, ToolStarted, Trust
 from factory_contracts.subjects import BadToken
 from factory_contracts.work import ApprovalWanted, NotRecorded, Recorded, RecordReply, RecordRequest
 from hub.approvals import Approvals, Person, is_word
@@ -88,8 +88,8 @@ class Hub:
             case Erased(turn=turn):
                 self.forgetting.heard(turn)
                 return Noted(epoch=self.ports.log.epoch(key.partition))
-            case Hello(of=other):
-                refused = await self._copy(other, key) if other is not None else None
+            case Hello(of=other, until=until):
+                refused = await self._copy(other, until, key) if other is not None else None
                 return refused or await self._welcome(key)
 
     async def receive(self, message: InboundMessage, *, only_asks: bool = False) -> ToSpoke | None:
@@ -208,7 +208,7 @@ class Hub:
         match record:
             case ToolStarted() if refusal := self.approvals.refusal(turn, record):
                 return NotRecorded(words=refusal)
-            case ToolStarted() | ToolDone():
+            case ToolStarted() | ToolDone() | StepDone():
                 await pool.record(record)
                 return Recorded()
             case MoneyReserved():
@@ -306,8 +306,9 @@ class Hub:
         session = fold(old.platform, old.bot_id, old.scope_id, ((one.sequence, one.record) for one in logged))
         return None if session.waiting or session.farewell is not None else session
 
-    async def _copy(self, other: str, new: RoutingKey) -> Refused | None:
+    async def _copy(self, other: str, until: int | None, new: RoutingKey) -> Refused | None:
         """Begin a conversation with all that was said in another, whose own log is only read; words where it cannot.
+        With `until` it is what was said up to that record.
 
         Whose machine it is may read all conversations on it, and nobody else.
         """
@@ -318,7 +319,7 @@ class Hub:
         bot_id, _, scope_id = rest.partition(":")
         try:
             key = RoutingKey(platform, bot_id, scope_id)
-            logged = await self.ports.log.history(key)
+            logged = await (self.ports.log.history(key) if until is None else self.ports.log.past(key, until))
         except BadToken as error:
             return Refused(reason="malformed", text=f"There is no conversation {other!r}: {error}.")
         session = fold(platform, bot_id, scope_id, ((one.sequence, one.record) for one in logged))
@@ -326,7 +327,8 @@ class Hub:
             return Refused(
                 reason="malformed", text=f"There is no conversation {other!r}; `factory turns ls` lists them."
             )
-        id = f"fork.{turn_id(new.platform, new.bot_id, new.scope_id, other)}"
+        point = other if until is None else f"{other}@{until}"
+        id = f"fork.{turn_id(new.platform, new.bot_id, new.scope_id, point)}"
         if not await self.pools.fork(new, session.copy(id, self.ports.clock())):
             return Refused(reason="malformed", text=f"There is a conversation {new.scope_id!r} already.")
         return None

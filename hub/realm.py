@@ -12,6 +12,7 @@ from typing import Protocol
 
 from factory_contracts import subjects
 from factory_contracts.peers import Counted, Spoken, Waiting
+from factory_contracts.records import Act
 from hub.forgetting import Forgetting
 from hub.kernel.shares import share
 from hub.money import Money
@@ -36,6 +37,10 @@ class SharedLog(MarkedLog, Protocol):
 
     async def take(self, parts: Collection[int], now: float) -> bool:
         """Begin a reign over these; false if another hub was quicker, or nobody knows."""
+        ...
+
+    async def acts(self, after: int = 0) -> tuple[tuple[int, Act], ...]:
+        """What was done after a sequence about who may do what."""
         ...
 
     async def verify(self) -> None:
@@ -70,6 +75,14 @@ class Hubs(Protocol):
         ...
 
 
+class Seals(Protocol):
+    """What is told of all that is stored here."""
+
+    def lose(self, part: int) -> None:
+        """Another hub tells of what is stored in a partition."""
+        ...
+
+
 class Door(Protocol):
     """Where something comes in by partitions."""
 
@@ -95,6 +108,7 @@ class Realm:
     people: People
     workers: Door
     people_door: Door
+    seals: Seals
     clock: Callable[[], float]
     reading: frozenset[int] = frozenset()
 
@@ -133,6 +147,7 @@ class Realm:
         """Another hub has taken a partition: whatever is under way there goes on with it."""
         for door in self._doors:
             door.leave(part)
+        self.seals.lose(part)
         self.pools.lose(part)
         self.forgetting.lose(part)
 
@@ -153,6 +168,9 @@ class Realm:
             await self.people.follow()
             await self.workers.open(due)
             await self.money.follow()
+            if 0 in due:
+                # Acts are sealed with the first partition.
+                await self.log.acts()
             await recover(self.log, self.pools, self.money.ledger, self.forgetting, due)
         finally:
             self.reading = frozenset()

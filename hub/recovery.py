@@ -46,8 +46,8 @@ class MarkedLog(Protocol):
         """What turns begun below a sequence have spent, by shard."""
         ...
 
-    async def since(self, sequence: int) -> tuple[tuple[RoutingKey, Logged], ...]:
-        """Every scope's records from a sequence on."""
+    async def since(self, sequence: int, parts: Collection[int] = EVERY) -> tuple[tuple[RoutingKey, Logged], ...]:
+        """Every scope's records from a sequence on; those of these partitions may have to be sealed yet."""
         ...
 
 
@@ -63,7 +63,7 @@ async def recover(
     farewells: dict[str, RoutingKey] = {}
     forgotten: dict[RoutingKey, tuple[int, Forgotten]] = {}
     mark = await log.mark(parts)
-    for key, logged in await log.since(min(mark, await log.reckoned())):
+    for key, logged in await log.since(min(mark, await log.reckoned()), parts):
         ledger.apply(logged.sequence, key, logged.record)
         if key.partition not in parts or logged.sequence < mark:
             continue

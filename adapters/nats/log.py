@@ -33,10 +33,12 @@ from factory_contracts.records import (
 )
 from factory_nats.result import Err, Ok, Result
 from factory_nats.transport import Entry, Stored, StreamConfig, Transport
-from hub.kernel.ports import Fenced, Full, Logged, Unwritable
+from hub.kernel.ports import Fenced, Full, Logged, Unwritable, unforgotten
 from hub.kernel.routing import RoutingKey
 
 T = TypeVar("T")
+# Is told of everything that is stored for good: its partition, subject, sequence and bytes.
+Witness = Callable[[int, str, int, bytes], None]
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +48,8 @@ BATCH_BYTES = 4_000_000
 PAGE = 1_000
 APPEND_TIMEOUT = 5.0
 RETRY = 0.1
+# Nobody takes over from a hub that was heard half a second ago before two seconds have passed.
+PROOF_LASTS = 1.0
 # Who may delete what is said by permissions: what the stream itself denies, it would deny for ever.
 CONFIG = StreamConfig(subjects.STREAM, subjects.plane("turns"), deny_delete=False)
 EVERY = range(subjects.PARTITIONS)
@@ -84,12 +88,15 @@ class JetStreamLog:
         *,
         at: Callable[[str], None] = lambda point: None,
         on_lost: Callable[[int], None] = lambda partition: None,
+        witness: Witness = lambda part, subject, sequence, payload: None,
     ) -> None:
         self._transport = transport
         self._hub = hub
         self._at = at
         self._on_lost = on_lost
+        self._witness = witness
         self._epochs: dict[int, int] = {}
+        self._proved: dict[int, float] = {}
         self._queue: deque[_Append] = deque()
         self._gathering: asyncio.Task[None] | None = None
         self._singles = 0
@@ -145,6 +152,7 @@ class JetStreamLog:
             begun = EpochBegun(hub=self._hub, at=now, since=before[part].since)
             expect = subjects.epoch(part), before[part].epoch
             entries.append(Entry(subjects.epoch(part), EPOCH.encode(begun), expect=expect))
+        asked = asyncio.get_running_loop().time()
         taken = await self._transport.append(entries, timeout=APPEND_TIMEOUT)
         if isinstance(taken, Err):
             # "fenced" means that another hub was quicker, or that an answer to us was lost: whoever wants it looks.
@@ -152,15 +160,20 @@ class JetStreamLog:
             return False
         first = taken.value - len(entries) + 1
         self._epochs.update({part: first + index for index, part in enumerate(ordered)})
+        self._proved.update(dict.fromkeys(ordered, asked))
         self._acked = max(self._acked, taken.value)
         self._at("epoch taken")
         return True
 
     async def verify(self) -> None:
         """Look which partitions are still this hub's, and give up the others."""
-        newest = await self._reigns()
+        asked = asyncio.get_running_loop().time()
+        found = await self._newest_epochs()
+        newest = {int(stored.subject.rpartition(".")[2]): stored.sequence for stored in found}
         for part, epoch in tuple(self._epochs.items()):
-            if newest[part].epoch != epoch and self._epochs.get(part) == epoch:
+            if newest.get(part) == epoch:
+                self._prove(part, asked)
+            elif self._epochs.get(part) == epoch:
                 self._lose(part)
 
     async def reigns(self, partition: int) -> bool:
@@ -175,6 +188,18 @@ class JetStreamLog:
         subject = subjects.epoch(partition)
         found = await _until_answered(lambda: self._transport.last(subjects.STREAM, subject))
         return "" if found is None else EPOCH.decode(found.data).hub
+
+    async def still_reigns(self, partition: int) -> bool:
+        """Whether this hub's epoch is the newest, as the log said of a moment that is less than a second ago.
+
+        A hub that stood still may have a successor, and does not know for how long it stood.
+        """
+        loop = asyncio.get_running_loop()
+        while self.epoch(partition):
+            if loop.time() - self._proved.get(partition, -PROOF_LASTS) < PROOF_LASTS:
+                return True
+            await self.verify()
+        return False
 
     async def mark(self, parts: Collection[int] = EVERY) -> int:
         """The sequence from which a new hub of these partitions reads."""
@@ -243,6 +268,7 @@ class JetStreamLog:
             result = await self._transport.append(entries, timeout=APPEND_TIMEOUT)
             if isinstance(result, Ok):
                 self._acked = max(self._acked, result.value)
+                self._witness(key.partition, key.subject, result.value - 1, payload)
                 return Logged(result.value - 1, record)
             if result.reason == "no space":
                 raise Full
@@ -251,6 +277,7 @@ class JetStreamLog:
                 raise Unwritable
             for stored in await self._stored(key.subject, floor):
                 if stored.data == payload:
+                    self._witness(key.partition, key.subject, stored.sequence, payload)
                     return Logged(stored.sequence, record)
             if result.reason == "fenced" and await self.reigns(key.partition):
                 return None
@@ -273,8 +300,11 @@ class JetStreamLog:
     async def acts(self, after: int = 0) -> tuple[tuple[int, Act], ...]:
         """What was done after that sequence about who may do what, oldest first, each with its own; raises
         `Malformed` where any of it cannot be read."""
-        stored = await self._stored(subjects.plane("access")[0], after + 1)
-        return tuple((one.sequence, ACT.decode(one.data)) for one in stored)
+        found = await self._stored(subjects.plane("access")[0], after + 1)
+        # They are sealed with the first partition, by whoever reigns there.
+        for stored in found if self.epoch(0) else ():
+            self._witness(0, stored.subject, stored.sequence, stored.data)
+        return tuple((one.sequence, ACT.decode(one.data)) for one in found)
 
     async def note_act(self, act: Act, after: int) -> bool:
         """On return the act is on the log as the next one after that sequence, or another one is, and then it may be
@@ -285,7 +315,9 @@ class JetStreamLog:
         entries = [Entry(subjects.access(), ACT.encode(act), expect=(subjects.access(), after))]
         while self._epochs:
             match await self._transport.append(entries, timeout=APPEND_TIMEOUT):
-                case Ok():
+                case Ok(value=sequence):
+                    if self.epoch(0):
+                        self._witness(0, subjects.access(), sequence, entries[0].payload)
                     return True
                 case Err(reason="fenced"):
                     return False
@@ -331,14 +363,21 @@ class JetStreamLog:
         start = newest.sequence if is_view else newest.record.compacted
         return await self._read(key.subject, max(start, 1))
 
-    async def since(self, sequence: int) -> tuple[tuple[RoutingKey, Logged], ...]:
-        """Every scope's records from a sequence on, in the log's order."""
+    async def past(self, key: RoutingKey, until: int) -> tuple[Logged, ...]:
+        """The scope's records up to a sequence, and nothing of what was forgotten since."""
+        return unforgotten(await self._read(key.subject, 1), until)
+
+    async def since(self, sequence: int, parts: Collection[int] = EVERY) -> tuple[tuple[RoutingKey, Logged], ...]:
+        """Every scope's records from a sequence on, in the log's order; those of these partitions are witnessed."""
         found: list[tuple[RoutingKey, Logged]] = []
         for stored in await self._stored(subjects.plane("scopes")[0], sequence):
             tokens = subjects.read_turns(stored.subject)
             logged = _logged(stored)
             if tokens is not None and logged is not None:
-                found.append((RoutingKey(*tokens), logged))
+                key = RoutingKey(*tokens)
+                found.append((key, logged))
+                if key.partition in parts:
+                    self._witness(key.partition, stored.subject, stored.sequence, stored.data)
             self._acked = max(self._acked, stored.sequence)
         return tuple(found)
 
@@ -412,11 +451,14 @@ class JetStreamLog:
                 appends = [append for append in appends if append not in lost]
                 continue
             entries = [entry for append in appends for entry in append.entries]
+            asked = asyncio.get_running_loop().time()
             result = await self._transport.append(entries, timeout=APPEND_TIMEOUT)
             match result:
                 case Ok(value=last):
+                    for append in appends:
+                        self._prove(append.partition, asked)
                     self._acked = max(self._acked, last)
-                    _resolve(appends, last)
+                    self._resolve(appends, last)
                     return
                 case Err(reason="fenced"):
                     await self.verify()
@@ -438,6 +480,16 @@ class JetStreamLog:
                     _fail(appends, Unwritable())
                     return
 
+    def _resolve(self, appends: list[_Append], last: int) -> None:
+        # Whoever was stored first is told first: a scope's session takes its records in the order of the log.
+        last -= sum(len(append.entries) for append in appends)
+        for append in appends:
+            for sequence, entry in enumerate(append.entries, last + 1):
+                self._witness(append.partition, entry.subject, sequence, entry.payload)
+            last += len(append.entries)
+            if not append.done.done():
+                append.done.set_result(last)
+
     async def _missing(self, appends: list[_Append], floor: int) -> list[_Append]:
         """Those of the appends that are not on the log; the others are told their sequence."""
         missing: list[_Append] = []
@@ -448,7 +500,7 @@ class JetStreamLog:
             if last is None:
                 missing.append(append)
             else:
-                _resolve([append], last)
+                self._resolve([append], last)
         return missing
 
     async def _read(self, subject: str, start: int) -> tuple[Logged, ...]:
@@ -480,12 +532,18 @@ class JetStreamLog:
         before = max((mark.sequence for mark in marks if mark.epochs is None), default=1)
         below = {epoch: mark.sequence for mark in marks for epoch in mark.epochs or ()}
         newest = [_Reign(since=before)] * subjects.PARTITIONS
-        epochs = await _until_answered(lambda: self._transport.newest(subjects.STREAM, subjects.plane("epochs")[0]))
-        for stored in epochs:
+        for stored in await self._newest_epochs():
             begun = EPOCH.decode(stored.data)
             since = max(begun.since or before, below.get(stored.sequence, 1))
             newest[int(stored.subject.rpartition(".")[2])] = _Reign(stored.sequence, begun.hub, since)
         return newest
+
+    async def _newest_epochs(self) -> tuple[Stored, ...]:
+        return await _until_answered(lambda: self._transport.newest(subjects.STREAM, subjects.plane("epochs")[0]))
+
+    def _prove(self, part: int, at: float) -> None:
+        """At that time this hub reigned over the partition."""
+        self._proved[part] = max(self._proved.get(part, at), at)
 
     def _lose(self, part: int) -> None:
         if self._epochs.pop(part, None) is not None:
@@ -520,15 +578,6 @@ async def _until_answered(ask: Callable[[], Awaitable[Result[T]]]) -> T:
             logger.warning("the log does not answer (%s), asking on: %s", answer.reason, answer.detail)
             is_told = True
         await asyncio.sleep(RETRY)
-
-
-def _resolve(appends: list[_Append], last: int) -> None:
-    # Whoever was stored first is told first: a scope's session takes its records in the order of the log.
-    last -= sum(len(append.entries) for append in appends)
-    for append in appends:
-        last += len(append.entries)
-        if not append.done.done():
-            append.done.set_result(last)
 
 
 def _fail(appends: list[_Append], error: Fenced | Full | Unwritable) -> None:

@@ -26,6 +26,11 @@ DEATHS = 5
 WINDOW = 60.0
 REST = 60.0
 FENCED = 75
+BEHIND = 65
+LACKING = (
+    "the log lacks what it held before, or is an older one; `factory log verify` tells what is gone, `factory restore` "
+    "brings a backup back, `factory log accept` goes on with what is there"
+)
 ORPHAN_PATIENCE = 2.0
 PRESENCE_TICK = 0.25
 HUB_PATIENCE = 6.0
@@ -161,6 +166,10 @@ class Supervisor:
             child.is_standby |= is_fenced or (child in self._hubs and self._configuration.has_standby)
             if is_fenced:
                 continue
+            if child in self._hubs and status == BEHIND:
+                # Started again it would find the same; what to do about it is for a person to say.
+                self._give_up(LACKING)
+                return
             if _too_often(child.deaths, loop.time()):
                 log = self._home.log / f"{child.name}.log"
                 last = joining.last_words(log)

@@ -7,7 +7,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import TypeVar
 
-from factory_contracts import capability, lifecycle, messages, peers, records, render, work
+from factory_contracts import capability, lifecycle, messages, peers, records, render, subjects, work
 from factory_contracts.capability import (
     CapabilityCancel,
     CapabilityDescription,
@@ -73,9 +73,13 @@ from factory_contracts.records import (
     ReplyShown,
     ReplyUndeliverable,
     Revoked,
+    Seal,
+    SealedRecords,
     SessionOpened,
     Spending,
     Start,
+    StepDone,
+    StepOutput,
     Tally,
     ToolDone,
     ToolStarted,
@@ -90,7 +94,7 @@ from factory_contracts.records import (
     record_id,
 )
 from factory_contracts.render import AnswerEnded, QuestionAsked, SavedFile, TextDelta, TextReplaced, ToolSummary
-from factory_contracts.trace import ModelStep, ToolStep
+from factory_contracts.trace import EngineStep, ModelStep, ToolStep
 from factory_contracts.work import (
     AgentSpec,
     Approvals,
@@ -298,6 +302,17 @@ _STEPS = (
         call="c1.m1", model="openai:other", messages=1, reason="failed", error="overloaded", seconds=0.5, within="c1"
     ),
     ToolStep(call="c1.c2", tool="memory", effect="write", outcome="unknown", within="c1"),
+    EngineStep(
+        call="c1.count",
+        engine="digest",
+        version="f00d",
+        step="code",
+        arguments="{}",
+        outcome="ok",
+        content="7",
+        seconds=0.5,
+        within="c1",
+    ),
 )
 _SHARING = lifecycle.HubHeartbeat(hub="hub-2", epoch=EPOCH, parts=(0, 63), sequence=42, acts=41, leaves=True)
 _ADDRESS = Address(
@@ -356,6 +371,7 @@ _AGENT = AgentSpec(
     ),
     helpers=(agent("scout"),),
     workers=("image", "voice.tts"),
+    engines=("digest",),
     files=Files(root="/srv/papers", can_write=False),
     memory="person",
     namespace="helper",
@@ -368,6 +384,15 @@ _AGENT = AgentSpec(
     approvals=Approvals(external="tainted", write="always", seconds=60, domains=("example.org",)),
     description="Helps.",
     limits=Limits(max_calls=5, max_seconds=60, max_tokens=4_096, stall_seconds=30),
+)
+_OUTPUT = StepOutput(
+    step="summary",
+    engine="digest",
+    version="f00d",
+    value='"Short."',
+    large=_ATTACHMENT,
+    attachments=(_ATTACHMENT,),
+    tainted=True,
 )
 _ANSWERED = TurnAnswered(
     id=record_id(TURN, "answered"),
@@ -432,7 +457,7 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
         ),
         StopPressed(platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, turn=TURN, user_id=USER_ID),
         Moved(platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, old_scope="-100"),
-        Hello(platform=PLATFORM, bot_id=BOT_ID, scope_id="*", understands=1, of="pigeon:loft:tower"),
+        Hello(platform=PLATFORM, bot_id=BOT_ID, scope_id="*", understands=1, of="pigeon:loft:tower", until=42),
         Erased(platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, turn=TURN),
     )
     | _samples(
@@ -521,6 +546,14 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
             content="noted",
             attachments=(_ATTACHMENT,),
         ),
+        StepDone(
+            id=record_id(TURN, "step done", 2, "summary"),
+            turn=TURN,
+            at=NOW,
+            compacted=3,
+            attempt=2,
+            output=_OUTPUT,
+        ),
         MoneyReserved(
             id=record_id(TURN, "reserved", 1, "m1"),
             turn=TURN,
@@ -585,6 +618,21 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
     | _samples("marks", records.MARK, MarkMoved(sequence=42), MarkMoved(sequence=42, epochs=(3, 9)))
     | _samples("purse", records.PURSE, PurseOpened(hub="hub-1"))
     | _samples(
+        "seals",
+        records.SEAL,
+        Seal(
+            number=2,
+            before=_DIGEST,
+            through=42,
+            at=NOW,
+            sealed=(
+                SealedRecords(
+                    subject=subjects.turns(PLATFORM, BOT_ID, SCOPE_ID), records=((40, "0f" * 16), (41, "f0" * 16))
+                ),
+            ),
+        ),
+    )
+    | _samples(
         "balances",
         records.BALANCES,
         Balances(
@@ -626,6 +674,8 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
             tainted=True,
             known_calls=(KnownCall(call="c1", outcome="ok", content="done", attachments=(_ATTACHMENT,)),),
             aloud="hi",
+            engine="digest",
+            known_steps=(_OUTPUT,),
         ),
         Resume(turn=TURN, epoch=EPOCH, partition=5, attempt=2, start=3),
         Stop(turn=TURN, epoch=EPOCH, partition=5),
