@@ -424,7 +424,7 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
         ),
         StopPressed(platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, turn=TURN, user_id=USER_ID),
         Moved(platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, old_scope="-100"),
-        Hello(platform=PLATFORM, bot_id=BOT_ID, scope_id="*", understands=1, of="pigeon:loft:tower"),
+        Hello(platform=PLATFORM, bot_id=BOT_ID, scope_id="*", understands=1, of="pigeon:loft:tower", until=42),
         Erased(platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, turn=TURN),
     )
     | _samples(
