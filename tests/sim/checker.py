@@ -262,9 +262,15 @@ def _judge_order(cases: list[Case], faults: list[str]) -> None:
 
 
 def _judge_fence(log: list[Record], faults: list[str]) -> None:
-    """Every record names the reign that was the last when it was stored."""
+    """Every record names the reign that was the last when it was stored, and every seal the one before it."""
     owners: dict[int, int] = {}
+    seals: dict[str, int] = {}
     for record in log:
+        if record.kind == "seal":
+            if record.fence != (record.subject, seals.get(record.subject, 0)):
+                faults.append(f"seal {record.sequence} names {record.fence}, not {seals.get(record.subject, 0)}")
+            seals[record.subject] = record.sequence
+            continue
         if record.subject.startswith(EPOCHS):
             owners[int(record.subject.removeprefix(EPOCHS))] = record.sequence
             continue
