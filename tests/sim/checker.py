@@ -141,14 +141,11 @@ def _expect(cases: list[Case]) -> None:
         scope = case.said.scope
         case.expected = answers(case.said.question, earlier[scope])
         earlier[scope] = 0 if case.is_word else earlier[scope] + 1
-    for stop in (case for case in cases if case.is_stop and case.of("received")):
-        at = stop.of("received")[0].sequence
+    for stop in (case.said for case in cases if case.is_stop):
         for case in cases:
-            is_before = case.said.scope == stop.said.scope and any(one.sequence < at for one in case.of("received"))
-            if is_before and not any(one.sequence < at for one in case.of(*TERMINAL)):
-                # The oldest of those that wait is the one that runs.
-                case.was_stopped = True
-                break
+            is_before = case.said.scope == stop.scope and case.said.update < stop.update
+            # A hub that dies, or whose reign is over, may have stopped an answer before that was on the log.
+            case.was_stopped |= is_before and not any(one.at < stop.at for one in case.of(*TERMINAL))
 
 
 def _judge_turn(case: Case, faults: list[str]) -> None:
