@@ -144,14 +144,11 @@ def _expect(cases: list[Case]) -> None:
         scope = case.said.scope
         case.expected = answers(case.said.question, earlier[scope])
         earlier[scope] = 0 if case.is_word else earlier[scope] + 1
-    for stop in (case for case in cases if case.is_stop and case.of("received")):
-        at = stop.of("received")[0].sequence
+    for stop in (case.said for case in cases if case.is_stop):
         for case in cases:
-            is_before = case.said.scope == stop.said.scope and any(one.sequence < at for one in case.of("received"))
-            if is_before and not any(one.sequence < at for one in case.of(*TERMINAL)):
-                # The oldest of those that wait is the one that runs.
-                case.was_stopped = True
-                break
+            is_before = case.said.scope == stop.scope and case.said.update < stop.update
+            # A hub that dies, or whose reign is over, may have stopped an answer before that was on the log.
+            case.was_stopped |= is_before and not any(one.at < stop.at for one in case.of(*TERMINAL))
 
 
 def _judge_turn(case: Case, faults: list[str]) -> None:
@@ -265,9 +262,15 @@ def _judge_order(cases: list[Case], faults: list[str]) -> None:
 
 
 def _judge_fence(log: list[Record], faults: list[str]) -> None:
-    """Every record names the reign that was the last when it was stored."""
+    """Every record names the reign that was the last when it was stored, and every seal the one before it."""
     owners: dict[int, int] = {}
+    seals: dict[str, int] = {}
     for record in log:
+        if record.kind == "seal":
+            if record.fence != (record.subject, seals.get(record.subject, 0)):
+                faults.append(f"seal {record.sequence} names {record.fence}, not {seals.get(record.subject, 0)}")
+            seals[record.subject] = record.sequence
+            continue
         if record.subject.startswith(EPOCHS):
             owners[int(record.subject.removeprefix(EPOCHS))] = record.sequence
             continue
