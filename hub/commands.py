@@ -1,5 +1,6 @@
 """Words to the hub instead of the agent: `/new`, `/undo`, `/usage` and the like, and what each puts on the log."""
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -9,11 +10,11 @@ from factory_contracts.records import Bound, HeadMoved, Record, SessionOpened, T
 from factory_contracts.subjects import BadToken, scope_token
 from factory_contracts.work import Line
 from hub.kernel.access import NOT_ALLOWED, Action, Decision, speaker
-from hub.kernel.agent import Agent
+from hub.kernel.agent import BY_HAND, Agent
 from hub.kernel.budget import dollars, renewal
 from hub.kernel.guards import LINK, START
 from hub.kernel.routing import RoutingKey
-from hub.kernel.session import COMPACT, EXPAND, FORGET, FORGET_ALL, VOICE, OpenTurn, Used
+from hub.kernel.session import COMPACT, EXPAND, FORGET, FORGET_ALL, USE, VOICE, OpenTurn, Used
 from hub.pool import QUEUE, Pool
 from hub.powers import POWERS, Word
 
@@ -24,6 +25,8 @@ WELCOME_TRUSTED = "An owner of this bot trusts you."
 HOW_TO = "Just write to me. `/new` begins a new conversation, `/stop` ends an answer, `/help` tells the other commands."
 HELP_HEAD = "Whatever you write is for the agent, but for these:"
 FORK = "/fork"
+RUN = "/run"
+ENGINE = re.compile(r"[a-z][a-z0-9_]{0,31}")
 APPROVALS, APPROVE, DENY = "/approvals", "/approve", "/deny"
 NEW_SESSION = "A new conversation begins: I no longer see what was said before."
 WHAT_IS_FORGOTTEN = (
@@ -52,13 +55,14 @@ MAX_MODEL_NAME = 255
 class GoOn:
     """The message is for the agent after all, once these records stand: asked as the agent here, or as told.
 
-    Where there is something to be said `aloud`, no model is asked.
+    Where there is something to be said `aloud`, no model is asked. An `engine` is run by the agent, and given the line.
     """
 
     records: tuple[Record, ...] = ()
     agent: Agent | None = None
     lines: tuple[Line, ...] = ()
     aloud: str | None = None
+    engine: str | None = None
 
 
 Obeyed = tuple[Record, ...] | GoOn
@@ -186,12 +190,18 @@ async def _undo(pool: Pool, turn: OpenTurn, rest: str) -> Obeyed:
 
 
 async def _retry(pool: Pool, turn: OpenTurn, rest: str) -> Obeyed:
-    if turn.again is not None:
-        return GoOn()
     history = pool.session.history
-    if not history:
+    if turn.again is None and not history:
         return _no(pool, turn, "There is nothing to try again.")
-    return GoOn((_head(pool, turn, len(history) - 1, again=True),))
+    passage = turn.again or history[-1]
+    head = () if turn.again is not None else (_head(pool, turn, len(history) - 1, again=True),)
+    word, name, *words = *passage.asked.split(maxsplit=2), "", ""
+    if word != RUN or pool.agent is None:
+        return GoOn(head)
+    text, trusted = "".join(words), passage.is_trusted or None
+    given = Line(role="user", text=text, attachments=() if text else passage.attachments, trusted=trusted)
+    obeyed = _engine(pool, turn, pool.agent, name, given)
+    return replace(obeyed, records=head) if isinstance(obeyed, GoOn) else obeyed
 
 
 async def _usage(pool: Pool, turn: OpenTurn, rest: str) -> Obeyed:
@@ -261,22 +271,55 @@ async def _voice(pool: Pool, turn: OpenTurn, rest: str) -> Obeyed:
     return GoOn(aloud=last) if last else _no(pool, turn, "There is no answer to say aloud.")
 
 
+async def _use(pool: Pool, turn: OpenTurn, rest: str) -> Obeyed:
+    agent = pool.agent
+    known = () if agent is None else (*agent.tools, *agent.workers)
+    name, _, words = rest.partition(" ")
+    if agent is None or name not in known:
+        there = f"There is: {', '.join(f'`{one}`' for one in known)}." if known else "Here there is none."
+        return _no(pool, turn, f"`/use TOOL WORDS` uses a tool of the agent here, and asks no model. {there}")
+    # It is used as the agent would use it, with whatever leave that needs.
+    hand = replace(
+        _without_tools(agent),
+        model=BY_HAND,
+        fallbacks=(),
+        system="",
+        tools=(name,) if name in agent.tools else (),
+        workers=() if name in agent.tools else (name,),
+    )
+    return GoOn(agent=hand, lines=(turn.line.model_copy(update={"text": words.strip(), "attachments": ()}),))
+
+
+async def _run(pool: Pool, turn: OpenTurn, rest: str) -> Obeyed:
+    agent = pool.agent
+    if agent is None:
+        return GoOn()
+    if not rest:
+        offered = [f"{RUN} {engine}" for engine in agent.engines]
+        text = f"`{RUN} NAME` runs an engine on the words or the file that follow. {_runs(agent)}"
+        return (said_by_hub(pool, turn, text, choices=offered),)
+    name, *words = rest.split(maxsplit=1)
+    return _engine(pool, turn, agent, name, turn.given("".join(words)))
+
+
+def _engine(pool: Pool, turn: OpenTurn, agent: Agent, name: str, given: Line) -> Obeyed:
+    # What an agent runs for whoever may speak to it, they may have run themselves; an owner may have run whatever is.
+    is_owner = pool.decide(turn, "look").level == "owner"
+    if name not in agent.engines and not (is_owner and ENGINE.fullmatch(name)):
+        return _no(pool, turn, f"There is no engine `{_short(name)}` for this. {_runs(agent)}")
+    return GoOn(engine=name, lines=(given,))
+
+
+def _runs(agent: Agent) -> str:
+    return f"**{agent.name}** runs: {', '.join(f'`{engine}`' for engine in agent.engines) or 'none'}."
+
+
 async def _compact(pool: Pool, turn: OpenTurn, rest: str) -> Obeyed:
     agent = pool.agent
     if agent is None or not pool.session.history:
         return _no(pool, turn, "There is nothing to put in short.")
     # What is said meanwhile belongs to the conversation and not to its summary.
-    writer = replace(
-        agent,
-        system=SUMMARISE,
-        tools=(),
-        skills=(),
-        mcp=(),
-        helpers=(),
-        files=None,
-        own_tools=(),
-        while_running="queue",
-    )
+    writer = replace(_without_tools(agent), system=SUMMARISE)
     *before, _ = pool.session.lines(turn)
     return GoOn(agent=writer, lines=(*before, Line(role="user", text=SUMMARISE)))
 
@@ -309,6 +352,8 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "/why": _why,
         FORK: _fork,
         VOICE: _voice,
+        USE: _use,
+        RUN: _run,
         COMPACT: _compact,
         EXPAND: _expand,
         "/limits": _limits,
@@ -322,6 +367,7 @@ _ACTIONS: Mapping[str, Action] = MappingProxyType(
         "/new": "new",
         "/undo": "undo",
         "/retry": "retry",
+        USE: "speak",
         FORK: "fork",
         COMPACT: "compact",
         EXPAND: "expand",
@@ -359,6 +405,8 @@ HELP: Mapping[str, str] = MappingProxyType(
         "/why": "tells how the last answer came about",
         FORK: "with a name copies this conversation",
         VOICE: "says the last answer aloud",
+        USE: "with a tool of the agent here and some words uses it, and asks no model",
+        RUN: "with a name runs an engine on the words or the file that follow",
         COMPACT: "puts what was said into a summary, to make room",
         EXPAND: "takes the summary back",
         "/limits": "tells what holds here for messages, answers and money, and what is left",
@@ -407,6 +455,22 @@ def _budgets(pool: Pool, turn: OpenTurn) -> Iterator[str]:
             f"- Budget “{budget.name}” (per {budget.per}, {budget.period}): {dollars(standing.spent)} spent{held}, "
             f"{dollars(standing.left)} of {dollars(budget.amount)} left. {renewal(standing.renews)}"
         )
+
+
+def _without_tools(agent: Agent) -> Agent:
+    """The agent with nothing but what it says, and nobody who interrupts it."""
+    return replace(
+        agent,
+        tools=(),
+        skills=(),
+        mcp=(),
+        helpers=(),
+        workers=(),
+        engines=(),
+        files=None,
+        own_tools=(),
+        while_running="queue",
+    )
 
 
 def _no(pool: Pool, turn: OpenTurn, words: str) -> tuple[Record, ...]:

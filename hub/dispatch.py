@@ -23,7 +23,7 @@ from factory_contracts.messages import (
     Welcome,
     turn_id,
 )
-from factory_contracts.records import MoneyReserved, ToolDone, ToolStarted, Trust
+from factory_contracts.records import MoneyReserved, StepDone, ToolDone, ToolStarted, Trust
 from factory_contracts.subjects import BadToken
 from factory_contracts.work import ApprovalWanted, NotRecorded, Recorded, RecordReply, RecordRequest
 from hub.approvals import Approvals, is_word
@@ -86,8 +86,8 @@ class Hub:
             case Erased(turn=turn):
                 self.forgetting.heard(turn)
                 return Noted(epoch=self.ports.log.epoch(key.partition))
-            case Hello(of=other):
-                refused = await self._copy(other, key) if other is not None else None
+            case Hello(of=other, until=until):
+                refused = await self._copy(other, until, key) if other is not None else None
                 return refused or await self._welcome(key)
 
     async def receive(self, message: InboundMessage, *, only_asks: bool = False) -> ToSpoke | None:
@@ -170,7 +170,7 @@ class Hub:
         match record:
             case ToolStarted() if refusal := self.approvals.refusal(turn, record):
                 return NotRecorded(words=refusal)
-            case ToolStarted() | ToolDone():
+            case ToolStarted() | ToolDone() | StepDone():
                 await pool.record(record)
                 return Recorded()
             case MoneyReserved():
@@ -268,8 +268,9 @@ class Hub:
         await pool.crew.fork(new, pool.session.copy(f"fork.{name}", self.ports.clock()))
         return Noted(epoch=pool.epoch)
 
-    async def _copy(self, other: str, new: RoutingKey) -> Refused | None:
+    async def _copy(self, other: str, until: int | None, new: RoutingKey) -> Refused | None:
         """Begin a conversation with all that was said in another, whose own log is only read; words where it cannot.
+        With `until` it is what was said up to that record.
 
         Whose machine it is may read all conversations on it, and nobody else.
         """
@@ -280,7 +281,7 @@ class Hub:
         bot_id, _, scope_id = rest.partition(":")
         try:
             key = RoutingKey(platform, bot_id, scope_id)
-            logged = await self.ports.log.history(key)
+            logged = await (self.ports.log.history(key) if until is None else self.ports.log.past(key, until))
         except BadToken as error:
             return Refused(reason="malformed", text=f"There is no conversation {other!r}: {error}.")
         session = fold(platform, bot_id, scope_id, ((one.sequence, one.record) for one in logged))
@@ -288,7 +289,8 @@ class Hub:
             return Refused(
                 reason="malformed", text=f"There is no conversation {other!r}; `factory turns ls` lists them."
             )
-        id = f"fork.{turn_id(new.platform, new.bot_id, new.scope_id, other)}"
+        point = other if until is None else f"{other}@{until}"
+        id = f"fork.{turn_id(new.platform, new.bot_id, new.scope_id, point)}"
         if not await self.pools.fork(new, session.copy(id, self.ports.clock())):
             return Refused(reason="malformed", text=f"There is a conversation {new.scope_id!r} already.")
         return None

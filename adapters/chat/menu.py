@@ -16,6 +16,7 @@ MENU: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "usage": "Show what was spent",
             "why": "Tell how the last answer came about",
             "voice": "Say the last answer aloud",
+            "use": "Use a tool yourself",
             "compact": "Put the conversation in short",
             "approvals": "Show what waits for your leave",
             "forget": "Have everything removed that was said here",
@@ -31,6 +32,7 @@ MENU: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "usage": "Zeigen, was verbraucht wurde",
             "why": "Sagen, wie die letzte Antwort entstand",
             "voice": "Die letzte Antwort vorlesen",
+            "use": "Selbst ein Werkzeug benutzen",
             "compact": "Das Gespräch zusammenfassen",
             "approvals": "Zeigen, was auf deine Erlaubnis wartet",
             "forget": "Alles hier Gesagte entfernen lassen",
@@ -46,6 +48,7 @@ MENU: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "usage": "Ver lo que se ha gastado",
             "why": "Explicar cómo surgió la última respuesta",
             "voice": "Leer en voz alta la última respuesta",
+            "use": "Usar una herramienta uno mismo",
             "compact": "Resumir la conversación",
             "approvals": "Ver lo que espera tu permiso",
             "forget": "Eliminar todo lo dicho aquí",
@@ -61,6 +64,7 @@ MENU: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "usage": "Voir ce qui a été dépensé",
             "why": "Dire comment la dernière réponse est née",
             "voice": "Lire la dernière réponse à voix haute",
+            "use": "Se servir soi-même d'un outil",
             "compact": "Résumer la conversation",
             "approvals": "Voir ce qui attend votre accord",
             "forget": "Faire supprimer tout ce qui a été dit ici",
@@ -71,6 +75,6 @@ MENU: Mapping[str, Mapping[str, str]] = MappingProxyType(
 # Every word to the hub, offered or not.
 _OTHERS = (
     *("start", "fork", "expand", "approve", "deny", "limits", "people", "invite", "grant", "revoke", "block"),
-    *("unblock", "link", "unlink", "whoami"),
+    *("unblock", "link", "unlink", "whoami", "run"),
 )
 COMMANDS = frozenset(f"/{name}" for name in (*MENU[""], *_OTHERS))

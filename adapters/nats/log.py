@@ -31,10 +31,12 @@ from factory_contracts.records import (
 )
 from factory_nats.result import Err, Ok, Result
 from factory_nats.transport import Entry, Stored, StreamConfig, Transport
-from hub.kernel.ports import Fenced, Full, Logged, Unwritable
+from hub.kernel.ports import Fenced, Full, Logged, Unwritable, unforgotten
 from hub.kernel.routing import RoutingKey
 
 T = TypeVar("T")
+# Is told of everything that is stored for good: its partition, subject, sequence and bytes.
+Witness = Callable[[int, str, int, bytes], None]
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +46,8 @@ BATCH_BYTES = 4_000_000
 PAGE = 1_000
 APPEND_TIMEOUT = 5.0
 RETRY = 0.1
+# Nobody takes over from a hub that was heard half a second ago before two seconds have passed.
+PROOF_LASTS = 1.0
 # Who may delete what is said by permissions: what the stream itself denies, it would deny for ever.
 CONFIG = StreamConfig(subjects.STREAM, subjects.plane("turns"), deny_delete=False)
 # One mark serves all partitions as long as one hub owns all of them.
@@ -54,6 +58,7 @@ MARK_PARTITION = 0
 class _Append:
     """Records of one scope that must be stored together, and who waits for that."""
 
+    partition: int
     entries: tuple[Entry, ...]
     size: int
     done: asyncio.Future[int]
@@ -62,10 +67,18 @@ class _Append:
 class JetStreamLog:
     """The hub's one log. `take_over` begins this hub's reign; nothing is appended before it."""
 
-    def __init__(self, transport: Transport, hub: str, *, at: Callable[[str], None] = lambda point: None) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        hub: str,
+        *,
+        at: Callable[[str], None] = lambda point: None,
+        witness: Witness = lambda part, subject, sequence, payload: None,
+    ) -> None:
         self._transport = transport
         self._hub = hub
         self._at = at
+        self._witness = witness
         self._first_epoch = 0
         self._queue: deque[_Append] = deque()
         self._gathering: asyncio.Task[None] | None = None
@@ -74,6 +87,7 @@ class JetStreamLog:
         self._commits = 0
         self._fenced = False
         self._acked = 0
+        self._proved = -PROOF_LASTS
 
     @property
     def sequence(self) -> int:
@@ -99,8 +113,10 @@ class JetStreamLog:
                 Entry(subjects.epoch(part), payload, expect=(subjects.epoch(part), sequence))
                 for part, sequence in enumerate(last)
             ]
+            asked = asyncio.get_running_loop().time()
             taken = await self._transport.append(entries, timeout=APPEND_TIMEOUT)
             if isinstance(taken, Ok):
+                self._proved = asked
                 self._first_epoch = taken.value - subjects.PARTITIONS + 1
                 self._acked = taken.value
                 self._at("epoch taken")
@@ -113,6 +129,18 @@ class JetStreamLog:
     async def reigns(self, partition: int) -> bool:
         """Whether the newest epoch of the partition is this hub's."""
         return await self._last_epoch(partition) == self.epoch(partition)
+
+    async def still_reigns(self) -> bool:
+        """Whether this hub's epoch is the newest, as the log said of a moment that is less than a second ago.
+
+        A hub that stood still may have a successor, and does not know for how long it stood.
+        """
+        loop = asyncio.get_running_loop()
+        while (asked := loop.time()) - self._proved >= PROOF_LASTS:
+            if self._fenced or not await self.reigns(MARK_PARTITION):
+                return False
+            self._proved = max(self._proved, asked)
+        return not self._fenced
 
     async def mark(self) -> int:
         """The sequence from which a new hub reads."""
@@ -157,14 +185,18 @@ class JetStreamLog:
 
     async def acts(self) -> tuple[Act, ...]:
         """What was done about who may do what, oldest first; raises `Malformed` where any of it cannot be read."""
-        return tuple(ACT.decode(stored.data) for stored in await self._stored(subjects.plane("access")[0], 1))
+        found = await self._stored(subjects.plane("access")[0], 1)
+        for stored in found:
+            self._witness(MARK_PARTITION, stored.subject, stored.sequence, stored.data)
+        return tuple(ACT.decode(stored.data) for stored in found)
 
     async def note_act(self, act: Act) -> None:
         """On return the act is on the log, however long the bus is away. Raises as `append` does."""
         entries = [Entry(subjects.access(), ACT.encode(act), expect=self._fence(MARK_PARTITION))]
         while not self._fenced:
             match await self._transport.append(entries, timeout=APPEND_TIMEOUT):
-                case Ok():
+                case Ok(value=sequence):
+                    self._witness(MARK_PARTITION, entries[0].subject, sequence, entries[0].payload)
                     return
                 case Err(reason="fenced"):
                     self._fence_off()
@@ -186,7 +218,7 @@ class JetStreamLog:
         fence = self._fence(key.partition)
         entries = tuple(Entry(key.subject, RECORD.encode(record), expect=fence) for record in records)
         size = sum(len(entry.payload) for entry in entries)
-        append = _Append(entries, size, asyncio.get_running_loop().create_future())
+        append = _Append(key.partition, entries, size, asyncio.get_running_loop().create_future())
         if is_urgent and self._gathering is None and self._singles < SINGLES:
             await self._single(append)
         else:
@@ -209,6 +241,10 @@ class JetStreamLog:
         start = newest.sequence if is_view else newest.record.compacted
         return await self._read(key.subject, max(start, 1))
 
+    async def past(self, key: RoutingKey, until: int) -> tuple[Logged, ...]:
+        """The scope's records up to a sequence, and nothing of what was forgotten since."""
+        return unforgotten(await self._read(key.subject, 1), until)
+
     async def since(self, sequence: int) -> tuple[tuple[RoutingKey, Logged], ...]:
         """Every scope's records from a sequence on, in the log's order."""
         found: list[tuple[RoutingKey, Logged]] = []
@@ -216,7 +252,9 @@ class JetStreamLog:
             tokens = subjects.read_turns(stored.subject)
             logged = _logged(stored)
             if tokens is not None and logged is not None:
-                found.append((RoutingKey(*tokens), logged))
+                key = RoutingKey(*tokens)
+                found.append((key, logged))
+                self._witness(key.partition, stored.subject, stored.sequence, stored.data)
             self._acked = max(self._acked, stored.sequence)
         return tuple(found)
 
@@ -287,11 +325,13 @@ class JetStreamLog:
                 _fail(appends, Fenced())
                 return
             entries = [entry for append in appends for entry in append.entries]
+            asked = asyncio.get_running_loop().time()
             result = await self._transport.append(entries, timeout=APPEND_TIMEOUT)
             match result:
                 case Ok(value=last):
+                    self._proved = max(self._proved, asked)
                     self._acked = max(self._acked, last)
-                    _resolve(appends, last)
+                    self._resolve(appends, last)
                     return
                 case Err(reason="fenced"):
                     logger.error("another hub has taken over: this one's append was refused")
@@ -314,6 +354,16 @@ class JetStreamLog:
                     _fail(appends, Unwritable())
                     return
 
+    def _resolve(self, appends: list[_Append], last: int) -> None:
+        # Whoever was stored first is told first: a scope's session takes its records in the order of the log.
+        last -= sum(len(append.entries) for append in appends)
+        for append in appends:
+            for sequence, entry in enumerate(append.entries, last + 1):
+                self._witness(append.partition, entry.subject, sequence, entry.payload)
+            last += len(append.entries)
+            if not append.done.done():
+                append.done.set_result(last)
+
     async def _missing(self, appends: list[_Append], floor: int) -> list[_Append]:
         """Those of the appends that are not on the log; the others are told their sequence."""
         missing: list[_Append] = []
@@ -324,7 +374,7 @@ class JetStreamLog:
             if last is None:
                 missing.append(append)
             else:
-                _resolve([append], last)
+                self._resolve([append], last)
         return missing
 
     async def _read(self, subject: str, start: int) -> tuple[Logged, ...]:
@@ -365,15 +415,6 @@ async def _until_answered(ask: Callable[[], Awaitable[Result[T]]]) -> T:
             logger.warning("the log does not answer (%s), asking on: %s", answer.reason, answer.detail)
             is_told = True
         await asyncio.sleep(RETRY)
-
-
-def _resolve(appends: list[_Append], last: int) -> None:
-    # Whoever was stored first is told first: a scope's session takes its records in the order of the log.
-    last -= sum(len(append.entries) for append in appends)
-    for append in appends:
-        last += len(append.entries)
-        if not append.done.done():
-            append.done.set_result(last)
 
 
 def _fail(appends: list[_Append], error: Fenced | Full | Unwritable) -> None:

@@ -7,6 +7,8 @@ from typing import Literal
 from factory_contracts.work import AgentSpec, Approvals, Files, Limits, McpServer
 
 HASH_LENGTH = 12
+# The provider of the model that does what a person types, and costs nothing.
+BY_HAND = "hand"
 
 WhileRunning = Literal["queue", "steer", "interrupt"]
 
@@ -31,6 +33,7 @@ class Agent:
     mcp: tuple[McpServer, ...] = ()
     helpers: tuple["Agent", ...] = ()
     workers: tuple[str, ...] = ()
+    engines: tuple[str, ...] = ()
     files: Files | None = None
     memory: Literal["scope", "person", "agent"] = "scope"
     temperature: float | None = None
@@ -58,6 +61,7 @@ class Agent:
             mcp=self.mcp,
             helpers=tuple(helper.spec() for helper in self.helpers),
             workers=self.workers,
+            engines=self.engines or None,
             files=self.files,
             memory=self.memory,
             namespace=self.namespace or self.name,

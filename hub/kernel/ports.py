@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Literal, Protocol, runtime_checkable
 
 from factory_contracts.messages import Attachment, AttachmentKind, Outbound
-from factory_contracts.records import Effect, Record
+from factory_contracts.records import Effect, Record, StepOutput
 from factory_contracts.work import AgentSpec, Events, KnownCall, Line
 from hub.kernel.events import Failed, Finished, ModelEvent
 from hub.kernel.routing import RoutingKey
@@ -45,9 +45,19 @@ class Log(Protocol):
         """The scope's records from its last `Compacted` or `Forgotten` on, oldest first. Waits out a lost bus."""
         ...
 
+    async def past(self, key: RoutingKey, until: int) -> tuple[Logged, ...]:
+        """The scope's records from the first that was not forgotten up to this sequence. Waits out a lost bus."""
+        ...
+
     async def scopes(self, platform: str, bot_id: str) -> tuple[RoutingKey, ...]:
         """Every scope of a bot that has a log. Waits out a lost bus."""
         ...
+
+
+def unforgotten(records: Sequence[Logged], until: int) -> tuple[Logged, ...]:
+    """A scope's records up to a sequence; what was forgotten, even after that, is not told again."""
+    first = max((one.sequence for one in records if one.record.kind == "forgotten"), default=0)
+    return tuple(one for one in records if first <= one.sequence <= until)
 
 
 class Full(Exception):
@@ -76,7 +86,10 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """One attempt at a turn, as it is told to a worker; a `person` is named where who speaks is one with others."""
+    """One attempt at a turn, as it is told to a worker; a `person` is named where who speaks is one with others.
+
+    Where an `engine` is named, the agent runs it, and `known_steps` are those that earlier attempts have behind them.
+    """
 
     key: RoutingKey
     turn: str
@@ -90,6 +103,8 @@ class Assignment:
     aloud: str | None = None
     is_tainted: bool = False
     person: str | None = None
+    engine: str | None = None
+    known_steps: tuple[StepOutput, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Literal
 
+from adapters.high_water import FileHighWater
 from factory_nats.result import Err
 from factory_nats.server import EmbeddedServer
 from tests.chaos import checker, fuse, script
@@ -25,6 +26,7 @@ from tests.chaos.surroundings import (
     AUDITOR,
     BOTS,
     DISCORD,
+    HIGH_WATER,
     HUBS,
     SCRIPT,
     SLATE,
@@ -176,6 +178,7 @@ class Run:
             await server.stop()
         checker.write_log(self.folder, log)
         verdict = checker.judge(self.folder, log)
+        checker.inspect(log, await FileHighWater(self.folder / HIGH_WATER).read(), verdict)
         verdict.figures |= self.exits
         verdict.faults += self.faults + self._defects() + platform.faults()
         return verdict

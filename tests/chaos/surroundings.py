@@ -18,6 +18,7 @@ WORKERS = ("clipool", "clipool-two")
 HUBS = ("hub-one", "hub-two")
 AUDITOR = "auditor"
 SCRIPT = "script.toml"
+HIGH_WATER = "high-water.json"
 
 _FILE = "bus.json"
 # Reading the log is all that the auditor may do.

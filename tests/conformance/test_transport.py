@@ -1,9 +1,11 @@
-"""What every transport does, the real one and the fake. A test enters here after it passed on the real one."""
+"""What every transport does: the real one, the fake, and the simulated one. A test enters here after it passed on the
+real one."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -16,6 +18,7 @@ from factory_nats.result import Err, Ok
 from factory_nats.server import EmbeddedServer, User
 from factory_nats.testing import FakeBus
 from factory_nats.transport import Delivery, Entry, StreamConfig, Transport
+from tests.sim.bus import SimBus
 
 NARROW_PUBLISH = ("allowed.>",)
 NARROW_SUBSCRIBE = ("heard.*",)
@@ -86,8 +89,8 @@ class RealBus:
 
 
 class MemoryBus:
-    def __init__(self) -> None:
-        self._bus = FakeBus()
+    def __init__(self, bus: FakeBus | SimBus) -> None:
+        self._bus = bus
         self._joined: list[Transport] = []
 
     async def join(
@@ -151,7 +154,7 @@ class Answer:
         self.tasks.append(asyncio.get_running_loop().create_task(answer))
 
 
-@pytest.fixture(params=["fake", "real"])
+@pytest.fixture(params=["fake", "simulated", "real"])
 async def bus(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bus]:
     made: Bus
     if request.param == "real":
@@ -159,7 +162,7 @@ async def bus(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[B
         await real.revive()
         made = real
     else:
-        made = MemoryBus()
+        made = MemoryBus(FakeBus() if request.param == "fake" else SimBus(random.Random(1)))
     yield made
     await made.close()
 
@@ -281,6 +284,50 @@ async def test_a_message_carries_its_subject_and_reply(bus: Bus) -> None:
     await heard.wait(1)
 
     assert heard.deliveries == [Delivery("post.a", b"text", "elsewhere.b")]
+
+
+async def test_of_those_who_listen_in_a_group_one_hears_and_who_listens_alone_hears_too(bus: Bus) -> None:
+    sender, other = await bus.join("one"), await bus.join("two")
+    together, alone, last = Heard(), Heard(), Heard()
+    for listener in (sender, other):
+        assert isinstance(await listener.subscribe("grouped", together, group="all"), Ok)
+    assert isinstance(await other.subscribe("grouped", alone), Ok)
+    assert isinstance(await sender.subscribe("after", last), Ok)
+
+    for number in range(20):
+        await sender.publish("grouped", str(number).encode())
+    heard = await alone.wait(20)
+    grouped = await together.wait(20)
+    for transport in (sender, other):
+        await transport.publish("after", b"")
+    await last.wait(2)
+
+    assert sorted(grouped) == sorted(heard)
+    assert len(together.deliveries) == 20
+
+
+async def test_who_listens_in_a_group_without_a_name_is_refused(bus: Bus) -> None:
+    subscribed = await (await bus.join()).subscribe("grouped", Heard(), group="a b")
+
+    assert isinstance(subscribed, Err)
+    assert subscribed.reason == "malformed"
+
+
+async def test_headers_arrive_as_they_were_sent(bus: Bus) -> None:
+    sender, other = await bus.join("one"), await bus.join("two")
+    heard = Heard()
+    await other.subscribe("headed", heard)
+
+    assert await sender.publish("headed", b"", headers={"Code": "500", "Why": "so: it is"}) == Ok(None)
+    await heard.wait(1)
+
+    (one,) = heard.deliveries
+    assert (one.data, one.headers, one.status) == (b"", {"Code": "500", "Why": "so: it is"}, "")
+
+
+async def test_a_header_of_two_lines_is_a_fault_of_whoever_sends_it(bus: Bus) -> None:
+    with pytest.raises(ValueError, match="line break"):
+        await (await bus.join()).publish("headed", b"", headers={"Code": "500\r\nOther: 1"})
 
 
 async def test_after_unsubscribing_nothing_is_handed_over(bus: Bus) -> None:

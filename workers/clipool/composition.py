@@ -11,6 +11,7 @@ from decimal import Decimal
 from importlib import import_module
 from pathlib import Path
 
+from adapters.models.hand import Hand
 from adapters.models.scripted import PROVIDER, Scripted, load
 from adapters.nats.blobs import NatsBlobs
 from adapters.nats.capabilities import Capabilities
@@ -25,12 +26,14 @@ from factory_nats import process
 from factory_nats.connect import Identity, connect
 from factory_nats.result import Err
 from factory_nats.transport import Transport
+from hub.kernel.agent import BY_HAND
 from hub.kernel.events import Failed, Finished
 from hub.kernel.ports import Equipped, ModelRequest, ModelSettings, Prices, ToolSource
 from hub.kernel.secrecy import LOOKS_ALONE, Redactor
 from workers.clipool.kit import Kit, Point, pass_by
 from workers.clipool.providers import Installed
 from workers.clipool.worker import Worker
+from workers.engine.shelf import Shelf
 
 logger = logging.getLogger(__name__)
 
@@ -46,8 +49,8 @@ class ClipoolSettings:
 
     `script` is what the model `scripted` follows, `scripts` where `scripted:<path>` looks for relative paths, and
     `calls_file` gets a line for each of its calls. `folder` is where tools and providers keep what they must, `agents`
-    where the skills are; `variables` are those of the surroundings, `prices` what they do not know, `redactor` what of
-    all this nobody may hear.
+    where the skills are and `engines` where engines are; `variables` are those of the surroundings, `prices` what they
+    do not know, `redactor` what of all this nobody may hear.
     """
 
     nats_url: str
@@ -57,6 +60,7 @@ class ClipoolSettings:
     calls_file: Path | None = None
     folder: Path = Path("work")
     agents: Path = Path("agents")
+    engines: Path = Path("engines")
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     prices: Mapping[str, Sequence[Decimal]] = field(default_factory=dict)
     redactor: Redactor = LOOKS_ALONE
@@ -95,7 +99,7 @@ def compose(
     )
     prices = LatePrices(settings.prices)
     models = Installed(
-        {PROVIDER: scripted},
+        {PROVIDER: scripted, BY_HAND: Hand()},
         ModelSettings(settings.variables, str(settings.folder)),
         beside=prices.load,
         redactor=settings.redactor,
@@ -107,6 +111,7 @@ def compose(
         now=time.time,
         sources=(Folders(settings.folder / FILES), Skills(settings.agents / SKILLS), mcp),
         keepers=(memory, models),
+        engines=Shelf(settings.engines),
         closers=(mcp.close, models.close),
         at=at,
         redactor=settings.redactor,
@@ -137,7 +142,7 @@ class LatePrices:
         return Decimal(0) if self._costs_nothing(model) else self.load().cost(model, ended)
 
     def _costs_nothing(self, model: str) -> bool:
-        return self._is_free and model.partition(":")[0] == PROVIDER
+        return model == BY_HAND or (self._is_free and model.partition(":")[0] == PROVIDER)
 
 
 class LateMcp:

@@ -38,6 +38,11 @@ class Home:
         return self.path / "agents"
 
     @property
+    def engines(self) -> Path:
+        """Engines of the person's own."""
+        return self.path / "engines"
+
+    @property
     def spokes(self) -> Path:
         """What spokes note of replies that are not finished."""
         return self.path / "spokes"
@@ -51,6 +56,11 @@ class Home:
     def configuration(self) -> Path:
         """The person's `factory.toml`, if there is one."""
         return self.path / "factory.toml"
+
+    @property
+    def high_water(self) -> Path:
+        """How far the log went when it was last noted: without it a log that lost its end counts as whole."""
+        return self.path / "high-water.json"
 
     @property
     def state(self) -> Path:

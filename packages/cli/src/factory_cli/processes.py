@@ -21,7 +21,7 @@ DEFAULT_URL = "nats://127.0.0.1:4222"
 # Processes may start in any order: one that comes first waits for the bus.
 PATIENCE = 3600.0
 _SET_PARENT_DEATH_SIGNAL = 1
-_ADAPTERS = ", ".join((config.LOCAL_PLATFORM, *PLATFORMS))
+_ADAPTERS = ", ".join((config.LOCAL_PLATFORM, *PLATFORMS, subjects.AGENTS))
 
 
 def hub(
@@ -33,6 +33,7 @@ def hub(
     """The one routing authority: accepts, logs, assigns, shows."""
     with told():
         begin(under)
+        from adapters.high_water import FileHighWater
         from factory_cli import membership, models, pairing
         from factory_cli.access import policies
         from factory_cli.ending import until_told
@@ -63,6 +64,7 @@ def hub(
             payer=lambda model: models.describe(model, variables).payer,
             max_pools=configuration.max_pools,
             standby=standby,
+            high_water=FileHighWater(where.high_water),
         )
         raise typer.Exit(run(until_told(partial(serve, settings))))
 
@@ -90,6 +92,7 @@ def clipool(called: str, home: Path | None, agents: Path | None, under: int | No
             script=environment.script,
             folder=where.work,
             agents=folder,
+            engines=where.engines,
             variables=variables,
             prices=configuration.prices,
             redactor=redactor,
@@ -114,6 +117,8 @@ def service(name: str, home: Path | None, under: int | None) -> None:
         configuration = config.load(where.configuration)
         if wanted not in services.wanted(configuration):
             raise Failed(f"{where.configuration} has no table {wanted.tables}, so there is nothing to serve")
+        for problem in services.missing(configuration, wanted):
+            raise Failed(problem)
         identities = {
             worker.capability: membership.identity(where, configuration, worker.name)
             for worker in config.own_workers(configuration.voice, configuration.image)
@@ -123,22 +128,16 @@ def service(name: str, home: Path | None, under: int | None) -> None:
         seeds = (seed for one in identities.values() for seed in membership.seeds(one))
         known = (*config.secrets(environment.nats_url), *variables.values(), *seeds)
         privacy.report(environment.log_level, Redactor.of(known).redact)
-        try:
-            if name == services.VOICE:
-                from workers.voice import composition as voice
+        if name == services.VOICE:
+            from workers.voice import composition as voice
 
-                said = configuration.voice
-                status = voice.run(
-                    voice.VoiceSettings(url, said.mouth, said.ear, identities, variables, patience=PATIENCE)
-                )
-            else:
-                from workers.image import composition as image
+            said = configuration.voice
+            status = voice.run(voice.VoiceSettings(url, said.mouth, said.ear, identities, variables, patience=PATIENCE))
+        else:
+            from workers.image import composition as image
 
-                painter = None if configuration.image is None else configuration.image.painter
-                status = image.run(image.ImageSettings(url, painter, identities, variables, patience=PATIENCE))
-        except ImportError as error:
-            missing = error.name or "something"
-            raise Failed(f"{missing} is not installed; type: pip install 'factory-chat[{wanted.extra}]'") from None
+            painter = None if configuration.image is None else configuration.image.painter
+            status = image.run(image.ImageSettings(url, painter, identities, variables, patience=PATIENCE))
         raise typer.Exit(status)
 
 
@@ -159,6 +158,8 @@ def adapter(
             from factory_cli.talk import Wish, talk
 
             raise typer.Exit(talk(where, environment, url, Wish()))
+        if name == subjects.AGENTS:
+            raise typer.Exit(run(_agents(where, environment, bot)))
         if name not in PLATFORMS:
             raise Failed(f"no adapter {name!r} in this version; there are: {_ADAPTERS}")
         raise typer.Exit(run(_spoke(where, environment, PLATFORMS[name], bot)))
@@ -251,6 +252,40 @@ def _discord(
         message_content=chosen.message_content,
     )
     from adapters.discord.__main__ import serve
+
+    return serve(settings)
+
+
+def _agents(where: Home, environment: config.Environment, only: str | None) -> Coroutine[None, None, int]:
+    """The front door for agents and programs of others."""
+    from adapters.agents.settings import AgentsSettings, BotSettings, Visitor
+    from factory_cli import membership
+    from hub.kernel.secrecy import Redactor
+
+    configuration = config.load(where.configuration)
+    bots = [bot for bot in configuration.of(subjects.AGENTS) if only in (None, bot.bot_id)]
+    if not bots:
+        which = "" if only is None else f" called {only!r}"
+        raise Failed(f'{where.configuration} names no bot{which} with platform = "{subjects.AGENTS}"')
+    where.spokes.mkdir(mode=0o700, parents=True, exist_ok=True)
+    identities = {bot.bot_id: membership.identity(where, configuration, bot.identity) for bot in bots}
+    seeds = (seed for one in identities.values() for seed in membership.seeds(one))
+    privacy.report(environment.log_level, Redactor.of((*config.secrets(environment.nats_url), *seeds)).redact)
+    settings = AgentsSettings(
+        nats_url=environment.nats_url or DEFAULT_URL,
+        bots=tuple(
+            BotSettings(
+                bot_id=bot.bot_id,
+                identity=identities[bot.bot_id],
+                visitors=tuple(
+                    Visitor(one.name, one.sessions) for one in configuration.callers if bot.bot_id in one.bots
+                ),
+                notes=where.spokes / f"{bot.identity}.notes",
+            )
+            for bot in bots
+        ),
+    )
+    from adapters.agents.__main__ import serve
 
     return serve(settings)
 

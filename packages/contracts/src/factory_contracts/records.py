@@ -12,6 +12,7 @@ from pydantic import Field, StringConstraints
 from factory_contracts.envelope import Envelope, Part, Wire
 from factory_contracts.messages import (
     Answer,
+    Attachment,
     Attachments,
     Attempt,
     Choices,
@@ -38,6 +39,8 @@ BotName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,32}:[a-z0-9_-
 RecordId = Annotated[str, StringConstraints(min_length=1, max_length=600)]
 Effect = Literal["read", "write", "external"]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+# Enough to tell a record from every other one, a million times.
+Imprint = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 
 
 class Start(Part):
@@ -100,6 +103,29 @@ class ToolDone(_Record):
     outcome: Literal["ok", "error"]
     content: Excerpt = ""
     attachments: Attachments | None = None
+
+
+class StepOutput(Part):
+    """What a step of an engine put out, as JSON; what is large lies in the bot's object store.
+
+    The step's name is its name in the whole turn. Which version of the engine it is of decides whether it still counts.
+    """
+
+    step: Id
+    engine: Id
+    version: Id
+    value: Excerpt = ""
+    large: Attachment | None = None
+    attachments: Attachments | None = None
+    tainted: bool | None = None
+
+
+class StepDone(_Record):
+    """A step of an engine is over, and the next one has not begun; no attempt runs it again."""
+
+    kind: Literal["step done"] = "step done"
+    attempt: Attempt
+    output: StepOutput
 
 
 class MoneyReserved(_Record):
@@ -298,6 +324,7 @@ Record = Annotated[
     | ReplyOpened
     | ToolStarted
     | ToolDone
+    | StepDone
     | MoneyReserved
     | MoneySettled
     | TurnAnswered
@@ -329,6 +356,27 @@ class MarkMoved(Envelope):
 
     kind: Literal["mark"] = "mark"
     sequence: Count
+
+
+class SealedRecords(Part):
+    """The records of one subject that a seal tells of: the sequence of each, and the digest of what it says."""
+
+    subject: Annotated[str, StringConstraints(min_length=1, max_length=400)]
+    records: tuple[tuple[Count, Imprint], ...]
+
+
+class Seal(Envelope):
+    """Which records of a partition were stored since the seal before it, whose digest it names.
+
+    Up to `through` there is nothing on the partition's logs that this or an earlier seal does not tell of.
+    """
+
+    kind: Literal["seal"] = "seal"
+    number: Count
+    before: Digest
+    through: Count
+    at: float
+    sealed: tuple[SealedRecords, ...]
 
 
 class Balances(Envelope):
@@ -432,6 +480,7 @@ Act = Annotated[
 RECORD: Wire[Record] = Wire(Record)
 EPOCH: Wire[EpochBegun] = Wire(EpochBegun)
 MARK: Wire[MarkMoved] = Wire(MarkMoved)
+SEAL: Wire[Seal] = Wire(Seal)
 BALANCES: Wire[Balances] = Wire(Balances)
 OWNERS: Wire[Owners] = Wire(Owners)
 ACT: Wire[Act] = Wire(Act)

@@ -7,7 +7,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import TypeVar
 
-from factory_contracts import capability, lifecycle, messages, records, render, work
+from factory_contracts import capability, lifecycle, messages, records, render, subjects, work
 from factory_contracts.capability import (
     CapabilityCancel,
     CapabilityDescription,
@@ -72,9 +72,13 @@ from factory_contracts.records import (
     ReplyShown,
     ReplyUndeliverable,
     Revoked,
+    Seal,
+    SealedRecords,
     SessionOpened,
     Spending,
     Start,
+    StepDone,
+    StepOutput,
     Tally,
     ToolDone,
     ToolStarted,
@@ -89,7 +93,7 @@ from factory_contracts.records import (
     record_id,
 )
 from factory_contracts.render import AnswerEnded, QuestionAsked, SavedFile, TextDelta, TextReplaced, ToolSummary
-from factory_contracts.trace import ModelStep, ToolStep
+from factory_contracts.trace import EngineStep, ModelStep, ToolStep
 from factory_contracts.work import (
     AgentSpec,
     Approvals,
@@ -297,6 +301,17 @@ _STEPS = (
         call="c1.m1", model="openai:other", messages=1, reason="failed", error="overloaded", seconds=0.5, within="c1"
     ),
     ToolStep(call="c1.c2", tool="memory", effect="write", outcome="unknown", within="c1"),
+    EngineStep(
+        call="c1.count",
+        engine="digest",
+        version="f00d",
+        step="code",
+        arguments="{}",
+        outcome="ok",
+        content="7",
+        seconds=0.5,
+        within="c1",
+    ),
 )
 _ADDRESS = Address(
     platform=PLATFORM,
@@ -354,6 +369,7 @@ _AGENT = AgentSpec(
     ),
     helpers=(agent("scout"),),
     workers=("image", "voice.tts"),
+    engines=("digest",),
     files=Files(root="/srv/papers", can_write=False),
     memory="person",
     namespace="helper",
@@ -366,6 +382,15 @@ _AGENT = AgentSpec(
     approvals=Approvals(external="tainted", write="always", seconds=60, domains=("example.org",)),
     description="Helps.",
     limits=Limits(max_calls=5, max_seconds=60, max_tokens=4_096, stall_seconds=30),
+)
+_OUTPUT = StepOutput(
+    step="summary",
+    engine="digest",
+    version="f00d",
+    value='"Short."',
+    large=_ATTACHMENT,
+    attachments=(_ATTACHMENT,),
+    tainted=True,
 )
 _ANSWERED = TurnAnswered(
     id=record_id(TURN, "answered"),
@@ -399,7 +424,7 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
         ),
         StopPressed(platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, turn=TURN, user_id=USER_ID),
         Moved(platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, old_scope="-100"),
-        Hello(platform=PLATFORM, bot_id=BOT_ID, scope_id="*", understands=1, of="pigeon:loft:tower"),
+        Hello(platform=PLATFORM, bot_id=BOT_ID, scope_id="*", understands=1, of="pigeon:loft:tower", until=42),
         Erased(platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, turn=TURN),
     )
     | _samples(
@@ -487,6 +512,14 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
             outcome="ok",
             content="noted",
             attachments=(_ATTACHMENT,),
+        ),
+        StepDone(
+            id=record_id(TURN, "step done", 2, "summary"),
+            turn=TURN,
+            at=NOW,
+            compacted=3,
+            attempt=2,
+            output=_OUTPUT,
         ),
         MoneyReserved(
             id=record_id(TURN, "reserved", 1, "m1"),
@@ -580,6 +613,21 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
     | _samples("epochs", records.EPOCH, EpochBegun(hub="hub-1", at=NOW))
     | _samples("marks", records.MARK, MarkMoved(sequence=42))
     | _samples(
+        "seals",
+        records.SEAL,
+        Seal(
+            number=2,
+            before=_DIGEST,
+            through=42,
+            at=NOW,
+            sealed=(
+                SealedRecords(
+                    subject=subjects.turns(PLATFORM, BOT_ID, SCOPE_ID), records=((40, "0f" * 16), (41, "f0" * 16))
+                ),
+            ),
+        ),
+    )
+    | _samples(
         "balances",
         records.BALANCES,
         Balances(
@@ -621,6 +669,8 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
             tainted=True,
             known_calls=(KnownCall(call="c1", outcome="ok", content="done", attachments=(_ATTACHMENT,)),),
             aloud="hi",
+            engine="digest",
+            known_steps=(_OUTPUT,),
         ),
         Resume(turn=TURN, epoch=EPOCH, partition=5, attempt=2, start=3),
         Stop(turn=TURN, epoch=EPOCH, partition=5),

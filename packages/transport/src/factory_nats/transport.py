@@ -106,8 +106,13 @@ class Transport(Protocol):
         """True when answering to `reply` can reach nobody but `identity`, who expects it of us."""
         ...
 
-    async def publish(self, subject: str, payload: bytes, *, reply: str = "") -> Result[None]:
-        """Send without an answer; "disconnected" at once when there is no connection, nothing is kept for later."""
+    async def publish(
+        self, subject: str, payload: bytes, *, reply: str = "", headers: Mapping[str, str] | None = None
+    ) -> Result[None]:
+        """Send without an answer; "disconnected" at once when there is no connection, nothing is kept for later.
+
+        Raises `ValueError` for a header that is not one line.
+        """
         ...
 
     async def request(
@@ -120,8 +125,11 @@ class Transport(Protocol):
         """
         ...
 
-    async def subscribe(self, subject: str, handler: Handler) -> Result[Subscription]:
-        """Listen until unsubscribed, across reconnects. Once this returns, the server knows of it."""
+    async def subscribe(self, subject: str, handler: Handler, *, group: str = "") -> Result[Subscription]:
+        """Listen until unsubscribed, across reconnects. Once this returns, the server knows of it.
+
+        Of those who listen in one `group`, each message comes to one.
+        """
         ...
 
     async def barrier(self) -> Result[None]:
@@ -231,12 +239,12 @@ def _delivery(message: Message) -> Delivery:
 
 
 class _Subscription:
-    def __init__(self, subject: str, handler: Handler, handlers: _Handlers, link: Link) -> None:
+    def __init__(self, subject: str, handler: Handler, handlers: _Handlers, link: Link, group: str) -> None:
         self.handler = handler
         self.has_ended = False
         self._handlers = handlers
         self._link = link
-        self._sid = link.listen(subject, self._take)
+        self._sid = link.listen(subject, self._take, group)
 
     async def unsubscribe(self) -> Result[None]:
         self.has_ended = True
@@ -257,11 +265,14 @@ class NatsTransport:
         seed: str | None,
         *,
         name: str = "",
+        ticket: str | None = None,
+        inboxes: str = "",
         on_disconnect: Callable[[], None] | None = None,
         on_reconnect: Callable[[], None] | None = None,
         on_closed: Callable[[str], None] | None = None,
     ) -> None:
         self._identity = identity
+        self._inboxes = inboxes or inbox_prefix(identity)
         self._loop = asyncio.get_running_loop()
         self._on_disconnect = on_disconnect
         self._on_reconnect = on_reconnect
@@ -280,6 +291,7 @@ class NatsTransport:
             servers,
             name or identity,
             seed,
+            ticket,
             on_lost=self._note_lost,
             on_back=self._note_back,
             on_end=self._note_end,
@@ -302,7 +314,7 @@ class NatsTransport:
         return 0.0 if since is None else max(0.0, now - since)
 
     def inbox(self, responder: str, name: str) -> str:
-        return f"{answers_prefix(self._identity, responder)}.{self._connection}.{name}"
+        return f"{self._inboxes}.{responder}.{self._connection}.{name}"
 
     def owns_inbox(self, reply: str, identity: str) -> bool:
         return reply.startswith(f"{answers_prefix(identity, self._identity)}.") and is_literal(reply)
@@ -330,8 +342,11 @@ class NatsTransport:
 
     # Sending
 
-    async def publish(self, subject: str, payload: bytes, *, reply: str = "") -> Result[None]:
-        return self._refusal(subject, payload, reply) or await self._send(subject, payload, reply)
+    async def publish(
+        self, subject: str, payload: bytes, *, reply: str = "", headers: Mapping[str, str] | None = None
+    ) -> Result[None]:
+        header = _block(headers)
+        return self._refusal(subject, payload, reply, header) or await self._send(subject, payload, reply, header)
 
     async def request(
         self, subject: str, payload: bytes, *, timeout: float, responder: str = SERVER, more: More | None = None
@@ -449,14 +464,14 @@ class NatsTransport:
 
     # Listening
 
-    async def subscribe(self, subject: str, handler: Handler) -> Result[Subscription]:
-        if not is_filter(subject):
-            return Err("malformed", f"no subject to listen to: {subject[:100]!r}")
+    async def subscribe(self, subject: str, handler: Handler, *, group: str = "") -> Result[Subscription]:
+        if not is_filter(subject) or (group and not is_name(group)):
+            return Err("malformed", f"no subject to listen to: {subject[:100]!r} {group[:100]!r}")
         if not self._link.is_connected:
             return _GONE
         # What was forbidden may have been allowed since.
         self._forbidden.discard(("subscription", subject))
-        subscription = _Subscription(subject, handler, self._handlers, self._link)
+        subscription = _Subscription(subject, handler, self._handlers, self._link, group)
         known = await self.barrier()
         if isinstance(known, Ok) and ("subscription", subject) in self._forbidden:
             known = Err("forbidden", f"{self._identity} may not listen to {subject}")
