@@ -143,6 +143,7 @@ async def reign(
         transport,
         settings.high_water,
         lambda: log.sequence,
+        clock,
         catch_up=(lambda: people.follow()) if settings.shares else None,
     )
     log = JetStreamLog(
