@@ -23,8 +23,8 @@ from hub.recovery import MarkedLog, recover
 logger = logging.getLogger(__name__)
 
 LOOK_EVERY = 0.5
-COUNT_EVERY = 0.1
-COUNTS_BEFORE_ALL = 20
+COUNT_EVERY = 0.5
+COUNTS_BEFORE_ALL = 4
 
 
 class SharedLog(MarkedLog, Protocol):
