@@ -6,6 +6,7 @@ be follows from its question.
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from hashlib import sha256
 from itertools import pairwise
 from urllib.parse import unquote
 from zlib import crc32
@@ -17,6 +18,7 @@ from tests.sim.platform import BOT, PLATFORM, Bubble, Said
 from tests.sim.script import Word, answers, calls
 
 EPOCHS = subjects.epoch(0).removesuffix("0")
+SEALS = subjects.seal(0).removesuffix("0")
 OPENING = 60
 # For so long a worker that was out of reach may be taken for one that is gone.
 SILENCE = 5.0
@@ -100,6 +102,7 @@ def judge(house: House) -> list[str]:
         _judge_attempts(case, evidence, faults)
     _judge_order(cases, faults)
     _judge_fence(evidence.log, faults)
+    _judge_seals(evidence.log, faults)
     return faults
 
 
@@ -272,8 +275,42 @@ def _judge_fence(log: list[Record], faults: list[str]) -> None:
         if record.subject.startswith(EPOCHS):
             owners[int(record.subject.removeprefix(EPOCHS))] = record.sequence
             continue
-        part = 0
-        if record.subject.startswith(SCOPES):
-            part = crc32(unquote(record.subject.rsplit(".", 1)[1]).encode()) % subjects.PARTITIONS
+        # A chain of seals is fenced by itself.
+        if record.subject.startswith(SEALS):
+            continue
+        part = _partition(record) if record.subject.startswith(SCOPES) else 0
         if record.fence != (f"{EPOCHS}{part}", owners.get(part)):
             faults.append(f"record {record.sequence} ({record.kind}) names {record.fence}, not {owners.get(part)}")
+
+
+def _judge_seals(log: list[Record], faults: list[str]) -> None:
+    """Each seal follows the one before it and tells of what is there; what a seal reaches over is told by one."""
+    stored = {record.sequence: record for record in log}
+    chains: dict[str, Record] = {}
+    told: set[int] = set()
+    for record in log:
+        if not record.subject.startswith(SEALS):
+            continue
+        before = chains.get(record.subject)
+        sequence = before.sequence if before is not None else 0
+        digest = sha256(before.data).hexdigest() if before is not None else "0" * 64
+        number = before.body["number"] + 1 if before is not None else 1
+        if (record.body["number"], record.body["before"], record.fence) != (number, digest, (record.subject, sequence)):
+            faults.append(f"seal {record.sequence} does not follow the seal at {sequence}")
+        chains[record.subject] = record
+        for one in record.body["sealed"]:
+            for at, _ in one["records"]:
+                told.add(at)
+                if at not in stored or stored[at].subject != one["subject"]:
+                    faults.append(f"seal {record.sequence} tells of {at}, which is no record of {one['subject']}")
+    bodies = {stored[at].data for at in told if at in stored}
+    for record in log:
+        seal = chains.get(f"{SEALS}{_partition(record)}") if record.subject.startswith(SCOPES) else None
+        # A late copy of a record is told by that one's seal.
+        is_reached = seal is not None and record.sequence <= seal.body["through"]
+        if is_reached and record.sequence not in told and record.data not in bodies:
+            faults.append(f"no seal tells of record {record.sequence} ({record.kind})")
+
+
+def _partition(record: Record) -> int:
+    return crc32(unquote(record.subject.rsplit(".", 1)[1]).encode()) % subjects.PARTITIONS
