@@ -20,6 +20,7 @@ HERE = Path(__file__).parent
 # A file is run by one process: whichever takes longest comes first, so that none is waited for at the end.
 LONGEST = (
     "chaos/test_slice.py",
+    "sim/test_sim.py",
     "cli/test_supervisor.py",
     "test_house.py",
     "test_forgetting.py",

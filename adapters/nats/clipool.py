@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from adapters.nats.heartbeats import Heartbeats
+from adapters.nats.listening import listen
 from factory_contracts import subjects
 from factory_contracts.envelope import Malformed
 from factory_contracts.work import (
@@ -193,9 +194,9 @@ class NatsCliPool:
             (subjects.plane("record")[0], self._on_record),
             (self._transport.inbox("*", "commands.*.*"), self._on_reply),
         ):
-            subscribed = await self._transport.subscribe(subject, handler)
-            if isinstance(subscribed, Err):
-                raise RuntimeError(f"the hub cannot listen to {subject}: {subscribed.detail}")
+            refused = await listen(self._transport, subject, handler)
+            if refused is not None:
+                raise RuntimeError(f"the hub cannot listen to {subject}: {refused.detail}")
         await self._transport.publish(subjects.clipool_hello(), HUB_HELLO.encode(HubHello(epoch=self.epoch(0))))
         self._tick()
 

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
 from types import MappingProxyType
 
+from adapters.nats.listening import listen
 from factory_contracts import subjects
 from factory_contracts.envelope import SCHEMA_VERSION
 from factory_contracts.messages import FROM_SPOKE, TO_SPOKE, FromSpoke, RefusalReason, Refused, Submit, ToSpoke
@@ -46,9 +47,9 @@ class NatsInbound:
         """Begin to take what comes."""
         self._answer = answer
         self._fenced = fenced
-        subscribed = await self._transport.subscribe(subjects.plane("inbound")[0], self._on_delivery)
-        if isinstance(subscribed, Err):
-            raise RuntimeError(f"the hub cannot listen for messages: {subscribed.detail}")
+        refused = await listen(self._transport, subjects.plane("inbound")[0], self._on_delivery)
+        if refused is not None:
+            raise RuntimeError(f"the hub cannot listen for messages: {refused.detail}")
 
     async def close(self) -> None:
         """Take nothing more, and finish what was taken."""

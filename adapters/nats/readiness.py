@@ -4,10 +4,11 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from adapters.nats.listening import listen
 from factory_contracts import subjects
 from factory_contracts.envelope import Malformed
 from factory_contracts.lifecycle import HUB_HEARTBEAT, READY, HubHeartbeat, Ready
-from factory_nats.result import Err, Ok
+from factory_nats.result import Ok
 from factory_nats.transport import Delivery, Transport
 
 logger = logging.getLogger(__name__)
@@ -33,9 +34,9 @@ class NatsReadiness:
 
     async def listen(self) -> None:
         """Hear the heartbeats of whoever reigns."""
-        subscribed = await self._transport.subscribe(subjects.heartbeats(subjects.HUB), self._on_heartbeat)
-        if isinstance(subscribed, Err):
-            raise RuntimeError(f"the hub cannot hear other hubs: {subscribed.detail}")
+        refused = await listen(self._transport, subjects.heartbeats(subjects.HUB), self._on_heartbeat)
+        if refused is not None:
+            raise RuntimeError(f"the hub cannot hear other hubs: {refused.detail}")
 
     async def wait_for_silence(self) -> None:
         """Return once no hub was heard for two seconds on a living connection."""
