@@ -14,6 +14,7 @@ from adapters.nats.eraser import NatsEraser, as_eraser
 from adapters.nats.inbound import NatsInbound
 from adapters.nats.log import JetStreamLog
 from adapters.nats.outbound import NatsOutbox
+from adapters.nats.presence import NatsPresence
 from adapters.nats.readiness import NatsReadiness
 from adapters.nats.stores import CapabilityStores
 from factory_contracts import subjects
@@ -27,6 +28,7 @@ from hub.kernel.access import BotPolicy
 from hub.kernel.budget import Budget, Ledger
 from hub.kernel.ports import Fenced
 from hub.kernel.routing import Bindings
+from hub.leases import Leases
 from hub.people import Offers, People
 from hub.pool import Crew, Pools, Ports
 from hub.recovery import keep_mark, recover
@@ -120,7 +122,8 @@ async def _reign(
         fenced=fenced.set,
     )
     pools = Pools(ports, crew, settings.max_pools, deliveries.flush)
-    hub = Hub(ports, pools, forgetting, settings.payer)
+    leases = Leases(log, NatsPresence(transport), time.time)
+    hub = Hub(ports, pools, forgetting, leases, settings.payer)
 
     async def begin() -> None:
         await readiness.listen()

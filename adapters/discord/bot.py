@@ -34,6 +34,7 @@ from adapters.discord.screen import (
     row,
 )
 from adapters.discord.settings import BotSettings, DiscordSettings
+from adapters.lease import Lease
 from adapters.pace import Pace, Rhythm
 from adapters.spoke import Left, NotNow, Reply, Spoke, Undeliverable
 from factory_contracts.messages import (
@@ -82,6 +83,7 @@ class Bot:
         transport: Transport,
         *,
         pace: Pace,
+        lease: Lease | None = None,
         at: Callable[[str], None] = lambda point: None,
     ) -> None:
         self._settings = settings
@@ -90,7 +92,9 @@ class Bot:
         self._client = client
         self._pace = pace
         self._memory = Memory(bot.cursors)
-        self._spoke = Spoke(transport, PLATFORM, bot.bot_id, self, notes=bot.notes, pace=pace, remains=self, at=at)
+        self._spoke = Spoke(
+            transport, PLATFORM, bot.bot_id, self, notes=bot.notes, pace=pace, remains=self, lease=lease, at=at
+        )
         self._commands = Commands(client, self._memory)
         self._screen = Screen(client, self._commands, self._spoke.read, self._room)
         self._busy = Busy(self._type, TYPING_EVERY)

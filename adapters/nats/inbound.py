@@ -26,7 +26,7 @@ WORDS: Mapping[RefusalReason, str] = MappingProxyType(
     }
 )
 
-Answer = Callable[[FromSpoke], Awaitable[ToSpoke | None]]
+Answer = Callable[[FromSpoke, str], Awaitable[ToSpoke | None]]
 
 
 class NatsInbound:
@@ -105,7 +105,7 @@ class NatsInbound:
         if isinstance(asked, Submit):
             self._at("submitted")
         try:
-            reply = await answer(asked)
+            reply = await answer(asked, delivery.reply)
         except Fenced:
             self._fenced()
             return

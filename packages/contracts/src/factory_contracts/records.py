@@ -331,6 +331,18 @@ class MarkMoved(Envelope):
     sequence: Count
 
 
+class LeaseGiven(Envelope):
+    """One of a bot's spokes speaks for it from now on; the record's sequence is the generation, and where the spoke is
+    answered tells whether it is still connected."""
+
+    kind: Literal["lease"] = "lease"
+    platform: Token
+    bot_id: Token
+    instance: Id
+    inbox: Text
+    at: float
+
+
 class Balances(Envelope):
     """Some of the accounts, with all that was spent by the turns which begin below this sequence."""
 
@@ -432,6 +444,7 @@ Act = Annotated[
 RECORD: Wire[Record] = Wire(Record)
 EPOCH: Wire[EpochBegun] = Wire(EpochBegun)
 MARK: Wire[MarkMoved] = Wire(MarkMoved)
+LEASE: Wire[LeaseGiven] = Wire(LeaseGiven)
 BALANCES: Wire[Balances] = Wire(Balances)
 OWNERS: Wire[Owners] = Wire(Owners)
 ACT: Wire[Act] = Wire(Act)
