@@ -6,6 +6,7 @@ longer, or was cut off, does nothing more for the bot until the hub has said tha
 
 import asyncio
 import logging
+import os
 import secrets
 import time
 from collections.abc import Callable, Coroutine
@@ -49,13 +50,14 @@ class Lease:
         self._bot_id = subjects.bot_token(bot_id)
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._instance = secrets.token_hex(8)
+        # Who reads the hub's log is told which process it is.
+        self._instance = f"{os.getpid()}-{secrets.token_hex(8)}"
         self._asked_at = float("-inf")
         self._renewed = asyncio.Event()
         self._lost = asyncio.Event()
         self.generation: int | None = None
-        self.stood_by_until: float | None = None
-        self.followed: int | None = None
+        # Under which generation another spoke when this one last stood by, and when that was.
+        self.stood_by: tuple[int, float] | None = None
 
     @property
     def is_good(self) -> bool:
@@ -72,9 +74,9 @@ class Lease:
                 case Leased():
                     return
                 case StandBy(generation=generation):
-                    if self.stood_by_until is None:
+                    if self.stood_by is None:
                         logger.info("another process speaks for %s/%s, standing by", self._platform, self._bot_id)
-                    self.followed, self.stood_by_until = generation, self._clock()
+                    self.stood_by = generation, self._clock()
                 case Refused(reason=reason) if reason in UNKNOWN:
                     return
                 case _:

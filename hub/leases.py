@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 # A spoke itself holds a lease to be good for two seconds after it last asked.
 SILENCE = 3.0
 # Who lost its connection may be back by then.
-GRACE = 0.3
+GRACE = 0.25
 # Whoever owns it gives the leases.
 PARTITION = partition(EVERY_SCOPE)
 

@@ -4,7 +4,7 @@ from factory_nats.result import Err
 from factory_nats.transport import Transport
 
 # The server itself says at once that nobody listens; whoever does listen says nothing.
-PATIENCE = 0.1
+PATIENCE = 0.05
 
 
 class NatsPresence:

@@ -15,7 +15,7 @@ from typing import Any
 
 from tests.chaos import checker, fuse
 from tests.chaos.conductor import Run
-from tests.chaos.surroundings import PLATFORMS, SLATE
+from tests.chaos.surroundings import PAIRS, PLATFORMS, SLATE
 
 FAULTS_SHOWN = 20
 LONG = 120
@@ -32,6 +32,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--platform", choices=PLATFORMS, default=SLATE, help="which spokes are killed")
     parser.add_argument("--fork", action="store_true", help="processes come up quickly: forked, not imported anew")
     parser.add_argument("--spokes", action="store_true", help="kill spokes alone, at their points and at any instant")
+    parser.add_argument("--pairs", choices=PAIRS, default="", help="two spokes a bot, with or without the same notes")
     parser.add_argument("--json", action="store_true", help="the report as one JSON object on standard output")
     parser.add_argument("--keep", action="store_true", help="leave the run's folder also when all is well")
     given = parser.parse_args(arguments)
@@ -41,9 +42,8 @@ def main(arguments: list[str]) -> int:
     amounts = f"{given.kills} kills, {given.turns} turns over about {seconds:.0f} s"
     _say(f"{given.platform}, seed {seed}, {amounts}, in {folder}")
     began = time.monotonic()
-    verdict = asyncio.run(
-        Run(folder, seed, given.kills, given.turns, seconds, given.platform, given.fork, given.spokes, _say).run()
-    )
+    how = (given.platform, given.fork, given.spokes, given.pairs)
+    verdict = asyncio.run(Run(folder, seed, given.kills, given.turns, seconds, *how, _say).run())
     points = fuse.SPOKE_POINTS if given.spokes else fuse.POINTS
     report = _report(folder, seed, given.kills, points, verdict, time.monotonic() - began)
     if given.json:
@@ -76,6 +76,7 @@ def _report(
         **verdict.figures,
         "recovery s": _quantiles(verdict.recoveries),
         "answer s": _quantiles(verdict.latencies),
+        "first word s": _quantiles(verdict.first_words),
         "faults": verdict.faults + missed,
     }
 

@@ -9,6 +9,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,19 +23,24 @@ from nats.aio.msg import Msg
 from factory_contracts import subjects
 from tests.chaos import ledger, script
 from tests.chaos.script import Question
+from tests.chaos.surroundings import PLATFORMS
 
 LOG = subjects.plane("turns")[0]
 EPOCHS = subjects.epoch(0).removesuffix("0")
 MARKS = subjects.mark(0).removesuffix("0")
+LEASES = subjects.lease("p", "b").rpartition(".")[0]
 OPENING = 60
 PLACEHOLDER = "…"
 PAGE = 500
+# So late the note of a bubble may be, and so long an answer that grows may stand as it is.
+LATE, LULL = 2.0, 0.3
 TERMINAL = ("answered", "refused", "superseded")
 SETTLED = ("shown", "undeliverable")
 EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 EXPECTED_SUBJECT = "Nats-Expected-Last-Subject-Sequence-Subject"
 
 _NAME = re.compile(r"q\d+")
+_GIVEN = re.compile(r"(?P<since>\S+) .* (?P<pid>\d+)-\w+ speaks for \w+/(?P<bot>\S+),")
 
 Place = tuple[str, str, str]
 
@@ -114,6 +120,12 @@ class Deeds:
         """Every process that stood still for a while."""
         return {deed["pid"] for deed in self.freezes}
 
+    def struck(self, bot: str, at: float) -> bool:
+        """Whether one of several spokes of a bot was killed, or made to stand still, just after."""
+        return any(
+            _bot_of(deed["slot"]) == bot and at - 0.1 <= deed["at"] <= at + LATE for deed in self.kills + self.freezes
+        )
+
 
 @dataclass(slots=True)
 class Verdict:
@@ -123,6 +135,7 @@ class Verdict:
     figures: dict[str, int] = field(default_factory=dict)
     recoveries: list[float] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)
+    first_words: list[float] = field(default_factory=list)
 
 
 def deeds(run: Path) -> Deeds:
@@ -196,6 +209,7 @@ def judge(run: Path, log: tuple[Entry, ...]) -> Verdict:
     _judge_order(cases, verdict)
     _judge_fence(log, verdict)
     _measure(cases, done, verdict)
+    _measure_takeovers(run, done, verdict)
     return verdict
 
 
@@ -247,7 +261,7 @@ def _sort_log(log: tuple[Entry, ...], cases: dict[Place, Case], verdict: Verdict
     kinds: Counter[str] = Counter()
     for entry in log:
         kinds[entry.kind] += 1
-        if entry.kind in ("epoch", "mark", "compacted"):
+        if entry.kind in ("epoch", "mark", "compacted", "lease"):
             continue
         ids[str(entry.record["id"])] += 1
         turn = str(entry.record["turn"])
@@ -268,6 +282,7 @@ def _sort_log(log: tuple[Entry, ...], cases: dict[Place, Case], verdict: Verdict
     verdict.figures["doubled records"] = sum(count - 1 for count in ids.values())
     verdict.figures["reigns"] = kinds["epoch"] // subjects.PARTITIONS
     verdict.figures["compactions"] = kinds["compacted"]
+    verdict.figures["leases"] = kinds["lease"]
 
 
 def _read_calls(run: Path, cases: dict[Place, Case], verdict: Verdict) -> None:
@@ -328,7 +343,7 @@ def _judge_screen(case: Case, done: Deeds, verdict: Verdict) -> None:
         if len(orphan.texts) > 1 or len(orphan.texts[0]) > OPENING:
             verdict.faults.append(f"{case}: a second bubble holds more than the opening words")
         # Only between the platform's "sent" and the note can a bubble be lost, and only by a death.
-        if orphan.pid not in done.killed:
+        if orphan.pid not in done.killed and not done.struck(case.place[0], orphan.at):
             verdict.faults.append(f"{case}: a second bubble, though the spoke that sent it lived on")
 
 
@@ -390,6 +405,8 @@ def _judge_fence(log: tuple[Entry, ...], verdict: Verdict) -> None:
             owners[int(entry.subject.removeprefix(EPOCHS))] = entry.sequence
             continue
         part = 0 if entry.subject.startswith(MARKS) else _partition(entry)
+        if entry.subject.startswith(LEASES):
+            part = subjects.partition(subjects.EVERY_SCOPE)
         named = entry.headers.get(EXPECTED_SUBJECT), entry.headers.get(EXPECTED)
         if named != (f"{EPOCHS}{part}", str(owners.get(part))):
             words = f"names {named}, the owner is {owners.get(part)}"
@@ -409,3 +426,38 @@ def _measure(cases: Mapping[Place, Case], done: Deeds, verdict: Verdict) -> None
         if after is not None:
             verdict.recoveries.append(after - deed["at"])
     verdict.latencies = [case.shown_at - case.asked_at for case in cases.values() if case.shown_at is not None]
+
+
+def _measure_takeovers(run: Path, done: Deeds, verdict: Verdict) -> None:
+    """How long nothing was written when the spoke that spoke for a bot, and nobody else, was killed amid an answer."""
+    writes: defaultdict[str, list[float]] = defaultdict(list)
+    for entry in ledger.read(run / ledger.SCREEN):
+        if entry["did"] in ("sent", "edited"):
+            writes[entry["bot"]].append(entry["at"])
+    given = sorted(_given(run))
+    others = [deed["at"] for deed in done.kills if not _bot_of(deed["slot"])]
+    for deed in done.kills:
+        bot, at = _bot_of(deed["slot"]), deed["at"]
+        if [pid for since, one, pid in given if one == bot and since <= at][-1:] != [deed["pid"]]:
+            continue
+        is_alone = not any(abs(at - one) < LATE for one in others)
+        if is_alone and any(at - LULL < one < at for one in writes[bot]):
+            after = next((one for one in writes[bot] if one > at), None)
+            if after is not None:
+                verdict.first_words.append(after - at)
+
+
+def _given(run: Path) -> Iterable[tuple[float, str, int]]:
+    """When which process was given the lease of which bot, as the hubs tell: the log keeps the last of each."""
+    for path in (run / "log").glob("hub*.log"):
+        day = datetime.fromtimestamp(path.stat().st_mtime).date()
+        for line in path.read_text(errors="replace").splitlines():
+            if found := _GIVEN.match(line):
+                since = datetime.combine(day, time.fromisoformat(found["since"])).timestamp()
+                yield since, found["bot"], int(found["pid"])
+
+
+def _bot_of(slot: str) -> str:
+    """The bot of a spoke, by its name and its number; nothing for who is no spoke."""
+    platform, _, bot = slot.partition(".")[0].partition("-")
+    return bot if platform in PLATFORMS else ""

@@ -131,6 +131,7 @@ class Run:
     platform: str
     is_forked: bool
     only_spokes: bool
+    pairs: str
     say: Callable[[str], None]
     dice: random.Random = field(init=False)
     faults: list[str] = field(default_factory=list)
@@ -204,8 +205,8 @@ class Run:
         return Platform(ledger, dice, self._note_shown)
 
     def _pid_of(self, bot: str) -> int:
-        """The process that serves a bot, or served it last."""
-        return self.pids[spoke(self.platform, bot)]
+        """The process that serves a bot, or served it last; 0 where nobody can tell which of two it is."""
+        return 0 if self.pairs else self.pids[spoke(self.platform, bot)]
 
     def _note_shown(self, key: str, text: str) -> None:
         expected = self._expected.get(key)
@@ -246,6 +247,9 @@ class Run:
     async def _strike(self, system: "System") -> None:
         """One blow after another, so that the last falls when the time is over."""
         blows = (plan_for_spokes if self.only_spokes else plan)(self.kills, self.dice)
+        if self.pairs:
+            blows += [Blow("freeze spoke")] * max(1, self.kills // 12)
+            self.dice.shuffle(blows)
         self.planned = len(blows)
         await asyncio.sleep(1.5)
         began = time.monotonic()
@@ -325,6 +329,10 @@ class Forked:
             await asyncio.sleep(TICK)
         return status
 
+    def end(self) -> None:
+        """Kill it where it lives, and let go of it."""
+        self._child.end()
+
 
 class System:
     """All processes: started, started again, killed."""
@@ -339,6 +347,9 @@ class System:
         self._workers = [Slot(name, ("worker_process", name)) for name in WORKERS]
         module = SPOKES[run.platform]
         self._spokes = [Slot(spoke(run.platform, bot), (module, bot)) for bot in BOTS]
+        if run.pairs:
+            apart = ("apart",) if run.pairs == "apart" else ()
+            self._spokes += [Slot(f"{spoke(run.platform, bot)}.2", (module, bot, "2", *apart)) for bot in BOTS]
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._died = asyncio.Event()
 
@@ -392,6 +403,8 @@ class System:
                 await self._freeze(self._reigning())
             case "freeze worker":
                 await self._freeze(dice.choice(self._workers))
+            case "freeze spoke":
+                await self._freeze(dice.choice(self._spokes))
             case _:
                 raise ValueError(f"no such blow: {what}")
 

@@ -17,6 +17,8 @@ BOTS = ("chalk", "flint")
 WORKERS = ("clipool", "clipool-two")
 HUBS = ("hub-one", "hub-two")
 AUDITOR = "auditor"
+# Each bot has one spoke, or two that share its notes, or two of which each has its own.
+PAIRS = ("shared", "apart")
 SCRIPT = "script.toml"
 
 _FILE = "bus.json"
