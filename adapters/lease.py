@@ -65,7 +65,8 @@ class Lease:
         now = self._loop.time()
         since = now - self._asked_at
         # What was asked on an earlier connection says nothing of what was decided while there was none.
-        return since < GOOD_FOR and self._transport.connected_for(now) >= since and not self._lost.is_set()
+        is_same = self._transport.is_connected and self._transport.connected_for(now) >= since
+        return is_same and since < GOOD_FOR and not self._lost.is_set()
 
     async def win(self) -> None:
         """Stand by until the bot is this process's to speak for."""

@@ -77,10 +77,13 @@ class Blow:
     tries: int = 0
 
 
-def plan_for_spokes(kills: int, dice: random.Random) -> list[Blow]:
-    """So many kills of spokes alone, at each of their points and at any instant."""
+def plan_for_spokes(kills: int, dice: random.Random, *, are_pairs: bool) -> list[Blow]:
+    """So many kills of spokes alone, at each of their points and at any instant; where there are two, a few freezes."""
     points = [*fuse.SPOKE_POINTS, fuse.WINDOW] * (6 if kills >= 120 else 2)
-    blows = [Blow(what) for what in (*points, *dice.choices(("spoke", "hub and spoke"), k=max(4, kills - len(points))))]
+    weights = (5, 1) if are_pairs else (1, 1)
+    rest = dice.choices(("spoke", "hub and spoke"), weights, k=max(4, kills - len(points)))
+    freezes = ["freeze spoke"] * max(1, kills // 12) if are_pairs else []
+    blows = [Blow(what) for what in (*points, *rest, *freezes)]
     dice.shuffle(blows)
     return blows
 
@@ -246,10 +249,10 @@ class Run:
 
     async def _strike(self, system: "System") -> None:
         """One blow after another, so that the last falls when the time is over."""
-        blows = (plan_for_spokes if self.only_spokes else plan)(self.kills, self.dice)
-        if self.pairs:
-            blows += [Blow("freeze spoke")] * max(1, self.kills // 12)
-            self.dice.shuffle(blows)
+        if self.only_spokes:
+            blows = plan_for_spokes(self.kills, self.dice, are_pairs=bool(self.pairs))
+        else:
+            blows = plan(self.kills, self.dice)
         self.planned = len(blows)
         await asyncio.sleep(1.5)
         began = time.monotonic()
