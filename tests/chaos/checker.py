@@ -34,6 +34,8 @@ PLACEHOLDER = "…"
 PAGE = 500
 # So late the note of a bubble may be, and so long an answer that grows may stand as it is.
 LATE, LULL = 2.0, 0.3
+# Who was killed or stood still so lately is not there to take over.
+UNREADY = 7.0
 TERMINAL = ("answered", "refused", "superseded")
 SETTLED = ("shown", "undeliverable")
 EXPECTED = "Nats-Expected-Last-Subject-Sequence"
@@ -80,6 +82,7 @@ class Case:
     expected: str
     asked_at: float
     is_confirmed: bool = False
+    is_refused: bool = False
     bubbles: list[Bubble] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
     callers: list[int] = field(default_factory=list)
@@ -109,6 +112,7 @@ class Deeds:
 
     kills: list[dict[str, Any]]
     freezes: list[dict[str, Any]]
+    troubles: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def killed(self) -> set[int]:
@@ -141,7 +145,10 @@ class Verdict:
 def deeds(run: Path) -> Deeds:
     """What was done so far."""
     done = list(ledger.read(run / ledger.DEEDS))
-    return Deeds([deed for deed in done if deed["deed"] == "kill"], [deed for deed in done if deed["deed"] == "freeze"])
+    kills, freezes, troubles = (
+        [deed for deed in done if deed["deed"] == what] for what in ("kill", "freeze", "trouble")
+    )
+    return Deeds(kills, freezes, troubles)
 
 
 async def read_log(url: str, user: str, seed: str) -> tuple[Entry, ...]:
@@ -204,12 +211,14 @@ def judge(run: Path, log: tuple[Entry, ...]) -> Verdict:
     _read_calls(run, cases, verdict)
     for case in cases.values():
         _judge_turn(case, verdict)
+    taken = {place: case for place, case in cases.items() if not case.is_refused}
+    for case in taken.values():
         _judge_screen(case, done, verdict)
         _judge_work(case, done, verdict)
-    _judge_order(cases, verdict)
+    _judge_order(taken, verdict)
     _judge_fence(log, verdict)
     _measure(cases, done, verdict)
-    _measure_takeovers(run, done, verdict)
+    _measure_takeovers(run, cases, done, verdict)
     return verdict
 
 
@@ -235,6 +244,9 @@ def _cases(run: Path, verdict: Verdict) -> dict[Place, Case]:
             case "sent":
                 number += 1
                 case = cases[entry["bot"], entry["scope"], entry["reply_to"]]
+                if entry["text"] == script.REFUSED:
+                    case.is_refused = True
+                    continue
                 bubble = Bubble(number, entry["message"], entry["pid"], entry["at"], [])
                 case.bubbles.append(bubble)
                 bubbles[entry["bot"], entry["scope"], entry["message"]] = case, bubble
@@ -295,7 +307,12 @@ def _read_calls(run: Path, cases: dict[Place, Case], verdict: Verdict) -> None:
 
 
 def _judge_turn(case: Case, verdict: Verdict) -> None:
-    """Accepted is answered, once, and closed."""
+    """Accepted is answered, once, and closed; what was refused for want of room was told so, and is nowhere else."""
+    if case.is_refused:
+        verdict.figures["refused for want of room"] = verdict.figures.get("refused for want of room", 0) + 1
+        if case.entries or case.bubbles or case.callers:
+            verdict.faults.append(f"{case}: was refused, and {[entry.kind for entry in case.entries]} stand on the log")
+        return
     if not case.is_confirmed:
         verdict.faults.append(f"{case}: was never accepted")
     if len(case.of("received")) != 1:
@@ -428,23 +445,27 @@ def _measure(cases: Mapping[Place, Case], done: Deeds, verdict: Verdict) -> None
     verdict.latencies = [case.shown_at - case.asked_at for case in cases.values() if case.shown_at is not None]
 
 
-def _measure_takeovers(run: Path, done: Deeds, verdict: Verdict) -> None:
+def _measure_takeovers(run: Path, cases: Mapping[Place, Case], done: Deeds, verdict: Verdict) -> None:
     """How long nothing was written when the spoke that spoke for a bot, and nobody else, was killed amid an answer."""
     writes: defaultdict[str, list[float]] = defaultdict(list)
     for entry in ledger.read(run / ledger.SCREEN):
         if entry["did"] in ("sent", "edited"):
             writes[entry["bot"]].append(entry["at"])
     given = sorted(_given(run))
-    others = [deed["at"] for deed in done.kills if not _bot_of(deed["slot"])]
+    struck = [(deed["pid"], deed["at"]) for deed in done.kills + done.freezes]
     for deed in done.kills:
         bot, at = _bot_of(deed["slot"]), deed["at"]
         if [pid for since, one, pid in given if one == bot and since <= at][-1:] != [deed["pid"]]:
             continue
-        is_alone = not any(abs(at - one) < LATE for one in others)
-        if is_alone and any(at - LULL < one < at for one in writes[bot]):
-            after = next((one for one in writes[bot] if one > at), None)
-            if after is not None:
-                verdict.first_words.append(after - at)
+        if any(pid != deed["pid"] and at - UNREADY < when < at + 1 for pid, when in struck):
+            continue
+        growing = [
+            case for case in cases.values() if case.place[0] == bot and case.bubbles and (case.shown_at or at + 1) > at
+        ]
+        is_amid = any(case.bubbles[0].at < at for case in growing) and any(at - LULL < one < at for one in writes[bot])
+        after = next((one for one in writes[bot] if one > at), None)
+        if is_amid and after is not None:
+            verdict.first_words.append(after - at)
 
 
 def _given(run: Path) -> Iterable[tuple[float, str, int]]:

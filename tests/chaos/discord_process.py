@@ -17,11 +17,12 @@ def main(run: Path, bot: str, number: str = "", *apart: str) -> int:
     """The spoke's exit status; a second one of the bot has a number, and may be as if on another machine."""
     bus = Bus.read(run)
     name = spoke(DISCORD, bot)
-    seam = fuse.begin(run, f"{name}.{number}" if number else name)
+    slot = f"{name}.{number}" if number else name
+    seam = fuse.begin(run, slot)
     own = number if apart else ""
     api, gateway = bus.platform_at.split()
     settings = DiscordSettings(
-        nats_url=bus.url,
+        nats_url=bus.url_of(slot),
         bots=(
             BotSettings(
                 bot, token(bot), bus.identity(name), run / f"notes-{bot}{own}.jsonl", run / f"cursors-{bot}{own}.jsonl"

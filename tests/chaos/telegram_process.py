@@ -17,10 +17,11 @@ def main(run: Path, bot: str, number: str = "", *apart: str) -> int:
     """The spoke's exit status; a second one of the bot has a number, and may be as if on another machine."""
     bus = Bus.read(run)
     name = spoke(TELEGRAM, bot)
-    seam = fuse.begin(run, f"{name}.{number}" if number else name)
+    slot = f"{name}.{number}" if number else name
+    seam = fuse.begin(run, slot)
     own = number if apart else ""
     settings = TelegramSettings(
-        nats_url=bus.url,
+        nats_url=bus.url_of(slot),
         bots=(BotSettings(bot, token(bot), bus.identity(name), run / f"notes-{bot}{own}.jsonl"),),
         api_base=bus.platform_at,
     )
