@@ -47,6 +47,8 @@ def main(arguments: list[str]) -> int:
     surroundings = tuple(filter(None, given.surroundings.split(",")))
     if unknown := set(surroundings) - set(SURROUNDINGS):
         parser.error(f"no such surroundings: {', '.join(sorted(unknown))}; there are {', '.join(SURROUNDINGS)}")
+    if "disk" in surroundings and given.platform != SLATE:
+        parser.error("what a real platform's bot says where there is no room is not known here: disk is for slate")
     seed = given.seed if given.seed is not None else random.SystemRandom().randrange(1_000_000)
     seconds = given.seconds or max(20.0, given.kills * SECONDS_A_KILL)
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))

@@ -166,7 +166,6 @@ class Run:
     struck: int = 0
     planned: int = 0
     wanted: Kind | None = None
-    has_room: asyncio.Event = field(default_factory=asyncio.Event)
     pids: dict[str, int] = field(default_factory=dict)
     _expected: dict[str, tuple[str, float]] = field(default_factory=dict)
     _earlier: Counter[str] = field(default_factory=Counter)
@@ -183,7 +182,6 @@ class Run:
         if {"disk", "power"} & set(self.surroundings):
             disk = Disk(self.folder / "disk.img", server.directory / "js", MEGABYTES)
             disk.open()
-        self.has_room.set()
         (self.folder / SCRIPT).write_text(script.toml())
         (self.folder / "log").mkdir()
         platform = self._new_platform()
@@ -263,8 +261,6 @@ class Run:
             if time.monotonic() < due or len(self._expected) >= MOST_OPEN:
                 await asyncio.sleep(TICK)
                 continue
-            # What is said while there is no room is refused, and what is refused shows nothing.
-            await self.has_room.wait()
             if ahead:
                 # Some must go on asking, or the next point would never be reached.
                 await asyncio.sleep(0.5)
@@ -295,6 +291,9 @@ class Run:
             blows = plan(self.kills, self.dice)
         self.planned = len(blows)
         await asyncio.sleep(1.5)
+        while self.surroundings and not self._moved:
+            # A disk or a way to the bus that is not there yet cannot fail.
+            await asyncio.sleep(TICK)
         began = time.monotonic()
         while blows:
             if self.is_stuck:
@@ -504,13 +503,10 @@ class System:
         """Leave the server no room for a while; then there is, and it is started anew, as whoever made room would."""
         assert self._disk is not None
         self._note("disk")
-        self._run.has_room.clear()
         self._disk.fill()
         await asyncio.sleep(self._run.dice.uniform(*FULL))
         self._disk.relieve()
         self._kill_server("disk")
-        await asyncio.sleep(1.0)
-        self._run.has_room.set()
 
     async def _cut_power(self) -> None:
         """The server's machine is without power for a moment; what it said was stored is there afterwards."""
