@@ -9,11 +9,11 @@ from factory_contracts.records import Bound, HeadMoved, Record, SessionOpened, T
 from factory_contracts.subjects import BadToken, scope_token
 from factory_contracts.work import Line
 from hub.kernel.access import NOT_ALLOWED, Action, Decision, speaker
-from hub.kernel.agent import Agent
+from hub.kernel.agent import BY_HAND, Agent
 from hub.kernel.budget import dollars, renewal
 from hub.kernel.guards import LINK, START
 from hub.kernel.routing import RoutingKey
-from hub.kernel.session import COMPACT, EXPAND, FORGET, FORGET_ALL, VOICE, OpenTurn, Used
+from hub.kernel.session import COMPACT, EXPAND, FORGET, FORGET_ALL, USE, VOICE, OpenTurn, Used
 from hub.pool import QUEUE, Pool
 from hub.powers import POWERS, Word
 
@@ -261,22 +261,31 @@ async def _voice(pool: Pool, turn: OpenTurn, rest: str) -> Obeyed:
     return GoOn(aloud=last) if last else _no(pool, turn, "There is no answer to say aloud.")
 
 
+async def _use(pool: Pool, turn: OpenTurn, rest: str) -> Obeyed:
+    agent = pool.agent
+    known = () if agent is None else (*agent.tools, *agent.workers)
+    name, _, words = rest.partition(" ")
+    if agent is None or name not in known:
+        there = f"There is: {', '.join(f'`{one}`' for one in known)}." if known else "Here there is none."
+        return _no(pool, turn, f"`/use TOOL WORDS` uses a tool of the agent here, and asks no model. {there}")
+    # It is used as the agent would use it, with whatever leave that needs.
+    hand = replace(
+        _without_tools(agent),
+        model=BY_HAND,
+        fallbacks=(),
+        system="",
+        tools=(name,) if name in agent.tools else (),
+        workers=() if name in agent.tools else (name,),
+    )
+    return GoOn(agent=hand, lines=(turn.line.model_copy(update={"text": words.strip(), "attachments": ()}),))
+
+
 async def _compact(pool: Pool, turn: OpenTurn, rest: str) -> Obeyed:
     agent = pool.agent
     if agent is None or not pool.session.history:
         return _no(pool, turn, "There is nothing to put in short.")
     # What is said meanwhile belongs to the conversation and not to its summary.
-    writer = replace(
-        agent,
-        system=SUMMARISE,
-        tools=(),
-        skills=(),
-        mcp=(),
-        helpers=(),
-        files=None,
-        own_tools=(),
-        while_running="queue",
-    )
+    writer = replace(_without_tools(agent), system=SUMMARISE)
     *before, _ = pool.session.lines(turn)
     return GoOn(agent=writer, lines=(*before, Line(role="user", text=SUMMARISE)))
 
@@ -309,6 +318,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "/why": _why,
         FORK: _fork,
         VOICE: _voice,
+        USE: _use,
         COMPACT: _compact,
         EXPAND: _expand,
         "/limits": _limits,
@@ -359,6 +369,7 @@ HELP: Mapping[str, str] = MappingProxyType(
         "/why": "tells how the last answer came about",
         FORK: "with a name copies this conversation",
         VOICE: "says the last answer aloud",
+        USE: "with a tool of the agent here and some words uses it, and asks no model",
         COMPACT: "puts what was said into a summary, to make room",
         EXPAND: "takes the summary back",
         "/limits": "tells what holds here for messages, answers and money, and what is left",
@@ -407,6 +418,13 @@ def _budgets(pool: Pool, turn: OpenTurn) -> Iterator[str]:
             f"- Budget “{budget.name}” (per {budget.per}, {budget.period}): {dollars(standing.spent)} spent{held}, "
             f"{dollars(standing.left)} of {dollars(budget.amount)} left. {renewal(standing.renews)}"
         )
+
+
+def _without_tools(agent: Agent) -> Agent:
+    """The agent with nothing but what it says, and nobody who interrupts it."""
+    return replace(
+        agent, tools=(), skills=(), mcp=(), helpers=(), workers=(), files=None, own_tools=(), while_running="queue"
+    )
 
 
 def _no(pool: Pool, turn: OpenTurn, words: str) -> tuple[Record, ...]:

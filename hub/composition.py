@@ -10,12 +10,13 @@ from typing import TypeVar
 
 from adapters.nats.blobs import NatsBlobs
 from adapters.nats.clipool import Keeper, NatsCliPool
-from adapters.nats.eraser import NatsEraser, as_eraser
+from adapters.nats.eraser import Join, NatsEraser, as_eraser
 from adapters.nats.inbound import NatsInbound
 from adapters.nats.log import JetStreamLog
 from adapters.nats.outbound import NatsOutbox
 from adapters.nats.presence import NatsPresence
 from adapters.nats.readiness import NatsReadiness
+from adapters.nats.seals import Seals
 from adapters.nats.stores import CapabilityStores
 from factory_contracts import subjects
 from factory_nats.connect import Identity, connect
@@ -28,6 +29,7 @@ from hub.kernel.access import BotPolicy
 from hub.kernel.budget import Budget, Ledger
 from hub.kernel.ports import Fenced
 from hub.kernel.routing import Bindings
+from hub.kernel.seals import HighWater, Unnoted
 from hub.leases import Leases
 from hub.people import Offers, People
 from hub.pool import Crew, Pools, Ports
@@ -40,15 +42,20 @@ logger = logging.getLogger(__name__)
 
 LOST = 1
 SUPERSEDED = 75
+BEHIND = 65
 PATIENCE = 3600.0
 DRAIN = 5.0
 # A server that lets everybody in asks for no secret.
 NOBODY_ELSE = Identity(subjects.ERASER)
+UNNOTED = Unnoted()
 
 
 @dataclass(frozen=True, slots=True)
 class HubSettings:
-    """What the hub is told at its start; the eraser is who it is while it takes what was said off the disk."""
+    """What the hub is told at its start; the eraser is who it is while it takes what was said off the disk.
+
+    `high_water` is where it notes outside of the log how far that goes.
+    """
 
     nats_url: str
     identity: Identity
@@ -60,14 +67,21 @@ class HubSettings:
     max_pools: int = 1_000
     standby: bool = False
     eraser: Identity = NOBODY_ELSE
+    high_water: HighWater = UNNOTED
+
+
+class Behind(Exception):
+    """The log is not the one that was there, or lost its end: whoever reigned on would hide it."""
 
 
 async def serve(
     settings: HubSettings, stop: asyncio.Event | None = None, *, at: Callable[[str], None] = lambda point: None
 ) -> int:
-    """Reign until told to stop (0), until another hub takes over (75), or until the bus sends this one away (1)."""
-    stop = stop or asyncio.Event()
-    fenced, lost = asyncio.Event(), asyncio.Event()
+    """Reign until told to stop (0), until another hub takes over (75), or until the bus sends this one away (1).
+
+    Where the log lacks what it held before, nothing is begun (65).
+    """
+    stop, lost = stop or asyncio.Event(), asyncio.Event()
     connected = await connect(
         settings.nats_url, settings.identity, patience=PATIENCE, until=stop, on_closed=lambda why: lost.set()
     )
@@ -78,27 +92,40 @@ async def serve(
         return LOST
     transport = connected.value
     try:
-        return await _reign(settings, transport, stop, fenced, lost, at)
+        return await reign(
+            settings,
+            transport,
+            as_eraser(settings.nats_url, settings.eraser),
+            f"hub-{secrets.token_hex(4)}",
+            stop,
+            lost,
+            at=at,
+        )
     finally:
         await transport.close()
 
 
-async def _reign(
+async def reign(
     settings: HubSettings,
     transport: Transport,
+    join: Join,
+    name: str,
     stop: asyncio.Event,
-    fenced: asyncio.Event,
     lost: asyncio.Event,
-    at: Callable[[str], None],
+    *,
+    clock: Callable[[], float] = time.time,
+    at: Callable[[str], None] = lambda point: None,
 ) -> int:
-    name = f"hub-{secrets.token_hex(4)}"
+    """The same over a transport that somebody else opened and closes, and that sets `lost` when it ends for good."""
+    fenced = asyncio.Event()
     readiness = NatsReadiness(transport, name, fenced.set)
-    log = JetStreamLog(transport, name, at=at)
+    seals = Seals(transport, settings.high_water, lambda: log.sequence)
+    log = JetStreamLog(transport, name, at=at, witness=seals.note)
     clipool = NatsCliPool(transport, log.epoch, log.reigns)
     inbound = NatsInbound(transport, at=at)
     files = NatsBlobs(transport)
     large = CapabilityStores(transport)
-    eraser = NatsEraser(transport, as_eraser(settings.nats_url, settings.eraser), at=at)
+    eraser = NatsEraser(transport, join, at=at)
     deliveries = Deliveries(fenced.set, at)
     ledger = Ledger(settings.budgets)
     people = People(log, settings.policies, settings.offers)
@@ -109,7 +136,7 @@ async def _reign(
         bindings=settings.bindings,
         ledger=ledger,
         people=people,
-        clock=time.time,
+        clock=clock,
         at=at,
     )
     forgetting = Forgetting(ports, eraser, deliveries.flush)
@@ -131,33 +158,46 @@ async def _reign(
             logger.info("standing by")
             await readiness.wait_for_silence()
         await log.create()
+        for lack in await seals.behind():
+            raise Behind(lack)
         for policy in settings.policies:
             await files.create(policy.platform, policy.bot_id)
         await large.open()
-        await log.take_over(time.time())
+        await log.take_over(clock())
         await people.restore()
         await clipool.start()
         await inbound.open(hub.answer, fenced.set)
         await readiness.announce(log.epoch(0))
         await recover(log, pools, ledger, forgetting)
+        seals.open()
         clipool.serve(Keeper(hub.is_open, hub.record))
         logger.info("%s reigns, epoch %s", name, log.epoch(0))
         # From here on there is nothing to do but what others ask for; it ends when another hub has taken over.
-        await keep_mark(log, pools, ledger, lambda: (*deliveries.unwritten(), *forgetting.unfinished()), time.time)
+        await keep_mark(log, pools, ledger, unwritten, clock)
 
+    def unwritten() -> tuple[int, ...]:
+        return *deliveries.unwritten(), *forgetting.unfinished(), *seals.unsealed()
+
+    is_behind = False
     try:
         await _unless((stop, fenced, lost), begin())
     except Fenced:
         fenced.set()
+    except Behind as lack:
+        logger.critical("the log is not the one that was there: %s", lack)
+        is_behind = True
     await readiness.close()
-    if not fenced.is_set() and not lost.is_set():
+    if not is_behind and not fenced.is_set() and not lost.is_set():
         await _drain(inbound, deliveries, log)
     await inbound.leave()
     await deliveries.close()
     await pools.close()
     await forgetting.close()
+    await seals.close(is_over=fenced.is_set() or lost.is_set())
     await clipool.close()
     await large.close()
+    if is_behind:
+        return BEHIND
     if lost.is_set():
         return LOST
     return SUPERSEDED if fenced.is_set() else 0

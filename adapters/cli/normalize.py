@@ -43,7 +43,7 @@ POWERS = {
     "/whoami": "what you are here, and why",
 }
 # What /help names beside another word.
-BESIDE = {"/voice": "the last answer as a sound file"}
+BESIDE = {"/voice": "the last answer as a sound file", "/use": "one of the agent's tools yourself: /use TOOL WORDS"}
 WORDS = COMMANDS | POWERS | BESIDE
 
 FORK = "/fork "

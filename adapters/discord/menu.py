@@ -36,7 +36,7 @@ _CHOICE = MappingProxyType(
     }
 )
 # What takes a word behind it, and what that is called.
-_NAMED = frozenset(("agent", "model"))
+_NAMED = frozenset(("agent", "model", "use"))
 
 
 def menu() -> list[dict[str, Any]]:

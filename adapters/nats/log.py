@@ -37,6 +37,8 @@ from hub.kernel.ports import Fenced, Full, Logged, Unwritable
 from hub.kernel.routing import RoutingKey
 
 T = TypeVar("T")
+# Is told of everything that is stored for good: its partition, subject, sequence and bytes.
+Witness = Callable[[int, str, int, bytes], None]
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +58,7 @@ MARK_PARTITION = 0
 class _Append:
     """Records of one scope that must be stored together, and who waits for that."""
 
+    partition: int
     entries: tuple[Entry, ...]
     size: int
     done: asyncio.Future[int]
@@ -64,10 +67,18 @@ class _Append:
 class JetStreamLog:
     """The hub's one log. `take_over` begins this hub's reign; nothing is appended before it."""
 
-    def __init__(self, transport: Transport, hub: str, *, at: Callable[[str], None] = lambda point: None) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        hub: str,
+        *,
+        at: Callable[[str], None] = lambda point: None,
+        witness: Witness = lambda part, subject, sequence, payload: None,
+    ) -> None:
         self._transport = transport
         self._hub = hub
         self._at = at
+        self._witness = witness
         self._first_epoch = 0
         self._queue: deque[_Append] = deque()
         self._gathering: asyncio.Task[None] | None = None
@@ -159,12 +170,16 @@ class JetStreamLog:
 
     async def acts(self) -> tuple[Act, ...]:
         """What was done about who may do what, oldest first; raises `Malformed` where any of it cannot be read."""
-        return tuple(ACT.decode(stored.data) for stored in await self._stored(subjects.plane("access")[0], 1))
+        found = await self._stored(subjects.plane("access")[0], 1)
+        for stored in found:
+            self._witness(MARK_PARTITION, stored.subject, stored.sequence, stored.data)
+        return tuple(ACT.decode(stored.data) for stored in found)
 
     async def note_act(self, act: Act) -> None:
         """On return the act is on the log, however long the bus is away. Raises as `append` does."""
         # One that is stored twice is known by its id.
-        await self._note(Entry(subjects.access(), ACT.encode(act), expect=self._fence(MARK_PARTITION)))
+        entry = Entry(subjects.access(), ACT.encode(act), expect=self._fence(MARK_PARTITION))
+        self._witness(MARK_PARTITION, entry.subject, await self._note(entry), entry.payload)
 
     async def lease(self, platform: str, bot_id: str) -> tuple[int, LeaseGiven] | None:
         """The bot's newest lease and its sequence."""
@@ -204,7 +219,7 @@ class JetStreamLog:
         fence = self._fence(key.partition)
         entries = tuple(Entry(key.subject, RECORD.encode(record), expect=fence) for record in records)
         size = sum(len(entry.payload) for entry in entries)
-        append = _Append(entries, size, asyncio.get_running_loop().create_future())
+        append = _Append(key.partition, entries, size, asyncio.get_running_loop().create_future())
         if is_urgent and self._gathering is None and self._singles < SINGLES:
             await self._single(append)
         else:
@@ -234,7 +249,9 @@ class JetStreamLog:
             tokens = subjects.read_turns(stored.subject)
             logged = _logged(stored)
             if tokens is not None and logged is not None:
-                found.append((RoutingKey(*tokens), logged))
+                key = RoutingKey(*tokens)
+                found.append((key, logged))
+                self._witness(key.partition, stored.subject, stored.sequence, stored.data)
             self._acked = max(self._acked, stored.sequence)
         return tuple(found)
 
@@ -309,7 +326,7 @@ class JetStreamLog:
             match result:
                 case Ok(value=last):
                     self._acked = max(self._acked, last)
-                    _resolve(appends, last)
+                    self._resolve(appends, last)
                     return
                 case Err(reason="fenced"):
                     logger.error("another hub has taken over: this one's append was refused")
@@ -332,6 +349,16 @@ class JetStreamLog:
                     _fail(appends, Unwritable())
                     return
 
+    def _resolve(self, appends: list[_Append], last: int) -> None:
+        # Whoever was stored first is told first: a scope's session takes its records in the order of the log.
+        last -= sum(len(append.entries) for append in appends)
+        for append in appends:
+            for sequence, entry in enumerate(append.entries, last + 1):
+                self._witness(append.partition, entry.subject, sequence, entry.payload)
+            last += len(append.entries)
+            if not append.done.done():
+                append.done.set_result(last)
+
     async def _missing(self, appends: list[_Append], floor: int) -> list[_Append]:
         """Those of the appends that are not on the log; the others are told their sequence."""
         missing: list[_Append] = []
@@ -342,7 +369,7 @@ class JetStreamLog:
             if last is None:
                 missing.append(append)
             else:
-                _resolve([append], last)
+                self._resolve([append], last)
         return missing
 
     async def _read(self, subject: str, start: int) -> tuple[Logged, ...]:
@@ -383,15 +410,6 @@ async def _until_answered(ask: Callable[[], Awaitable[Result[T]]]) -> T:
             logger.warning("the log does not answer (%s), asking on: %s", answer.reason, answer.detail)
             is_told = True
         await asyncio.sleep(RETRY)
-
-
-def _resolve(appends: list[_Append], last: int) -> None:
-    # Whoever was stored first is told first: a scope's session takes its records in the order of the log.
-    last -= sum(len(append.entries) for append in appends)
-    for append in appends:
-        last += len(append.entries)
-        if not append.done.done():
-            append.done.set_result(last)
 
 
 def _fail(appends: list[_Append], error: Fenced | Full | Unwritable) -> None:

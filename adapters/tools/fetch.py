@@ -10,6 +10,7 @@ import re
 import socket
 import ssl
 import zlib
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -244,11 +245,12 @@ class Fetch:
         # tainted turn asks before it goes to a place that is new.
         return (equip(self.fetch, is_idempotent=True, timeout=self._total_seconds + 10, reaches="url"),)
 
-    async def fetch(self, url: str, occasion: Occasion, start: int = 0) -> str:
+    async def fetch(self, url: str, occasion: Occasion, start: int = 0, whole: bool = False) -> str:
         """Reads a page of the public web, or another text that has a URL, and gives it as plain text with its links.
 
         url: the full address, beginning with https:// or http://
         start: the character to begin at, where an earlier call ended before the text did
+        whole: whether to give also what stands around the text, such as navigation
         """
         start = int(start)
         if start < 0:
@@ -259,7 +261,7 @@ class Fetch:
                 page = await self._follow(target_of(url), stays=occasion.is_tainted)
                 # Thousands of tags take a moment, and the loop has others to serve.
                 enough = loop.time() + READ_SECONDS
-                text, is_cut = await asyncio.to_thread(_read, page, lambda: loop.time() > enough)
+                text, is_cut = await asyncio.to_thread(_read, page, lambda: loop.time() > enough, whole=whole)
         except TimeoutError:
             raise ToolFailed(
                 f"The page was not there after {self._total_seconds:g} seconds; try another one."
@@ -492,7 +494,7 @@ _TEXT_FORMS = frozenset(
 )
 
 
-def _read(page: _Page, is_over: Callable[[], bool]) -> tuple[str, bool]:
+def _read(page: _Page, is_over: Callable[[], bool], *, whole: bool) -> tuple[str, bool]:
     """The page as text, and whether something is missing at its end."""
     if page.kind and not _is_text(page.kind):
         size = f"of {page.size} bytes" if page.size else "of unknown size"
@@ -502,7 +504,7 @@ def _read(page: _Page, is_over: Callable[[], bool]) -> tuple[str, bool]:
         return f"(These are {len(page.body)} bytes that are no text.)", False
     is_whole = True
     if page.kind in _HTML or (not page.kind and _looks_like_html(text)):
-        text, is_whole = readable(text, str(page.target), is_over)
+        text, is_whole = readable(text, str(page.target), is_over, whole=whole)
     return _BLANK_LINES.sub("\n\n", _legible(text)).strip(), page.is_cut or not is_whole
 
 
@@ -585,6 +587,34 @@ _LINES = frozenset(
     }
 )
 _HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
+_VOID = frozenset(
+    {
+        *("area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"),
+    }
+)
+# What ends without saying so where the next of its kind begins, unless that is within one of these.
+_OPEN_ENDED = frozenset({"p", "li", "dt", "dd", "tr", "td", "th", "option"})
+_HOLDERS = ("ul", "ol", "dl", "table", "select")
+# Whose end is the end of all that was left open within them.
+_CONTAINERS = frozenset(
+    {
+        *("div", "section", "article", "main", "body", "html", "ul", "ol", "dl", "table", "tbody", "thead", "tfoot"),
+        *("tr", "td", "th", "li", "blockquote", "header", "footer", "nav", "aside", "details", "form", "select"),
+    }
+)
+_AROUND = frozenset({"nav", "header", "footer", "aside"})
+_AROUND_ROLES = frozenset({"navigation", "banner", "contentinfo", "complementary", "search"})
+_CORE = frozenset({"main", "article"})
+# What is left out around a text leaves a text, or it is the text.
+_LEAST_TEXT = 200
+_STYLE_COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
+_UNSEEN = re.compile(
+    r"(?:^|[;\s])(?:display\s*:\s*none|visibility\s*:\s*(?:hidden|collapse)"
+    r"|font-size\s*:\s*0(?:\.0*)?(?:[a-z%]{1,4})?\s*(?:[;!]|$)|text-indent\s*:\s*-[0-9]{3}"
+    r"|(?:left|top|right)\s*:\s*-[0-9]{4})"
+)
+_FADED = re.compile(r"(?:^|[;\s])opacity\s*:\s*0(?:\.0*)?%?\s*(?:[;!]|$)")
+_MAX_STYLE = 10_000
 _SPACE = re.compile(r"[ \t\n\r\f]+")
 _MAX_INDENT = 6
 _MAX_LINK = 500
@@ -595,9 +625,15 @@ _MAX_LAST_TAG = 16_384
 _EMBEDDED = re.compile(r"data:[a-z]+/[a-z0-9.+-]+;base64,[A-Za-z0-9+/=%]*", re.IGNORECASE)
 
 
-def readable(html: str, base: str, is_over: Callable[[], bool] = lambda: False) -> tuple[str, bool]:
-    """A page's text in simple Markdown, and whether all of it was read before time or room was up."""
-    reader = _Reader(base)
+def readable(
+    html: str, base: str, is_over: Callable[[], bool] = lambda: False, *, whole: bool = False
+) -> tuple[str, bool]:
+    """A page's text in simple Markdown, and whether all of it was read before time or room was up.
+
+    What a page itself hides is no text. What stands around the text, such as navigation, is left out unless the `whole`
+    is wanted.
+    """
+    reader = _Reader(base, whole=whole)
     html = _EMBEDDED.sub("data:", html)
     try:
         for begin in range(0, len(html), _FED_AT_ONCE):
@@ -616,19 +652,35 @@ def readable(html: str, base: str, is_over: Callable[[], bool] = lambda: False) 
     return reader.text(), is_whole
 
 
+def _is_hidden(attributes: Mapping[str, str | None]) -> bool:
+    """Whether a page says of an element that nobody shall see it, as far as its own attributes tell."""
+    if "hidden" in attributes:
+        return True
+    style = _STYLE_COMMENT.sub("", (attributes.get("style") or "")[:_MAX_STYLE]).lower()
+    # What also moves is only about to appear.
+    return bool(_UNSEEN.search(style) or ("transform" not in style and _FADED.search(style)))
+
+
 class _Reader(HTMLParser):
     """Collects text as tags come and go; line ends and spaces wait until there is text to follow them."""
 
-    def __init__(self, base: str) -> None:
+    def __init__(self, base: str, *, whole: bool) -> None:
         super().__init__(convert_charrefs=True)
         self.size = 0
         self._base = base
+        self._is_whole = whole
         self._out: list[str] = []
         self._line_ends = 0
         self._is_spaced = False
         self._is_fresh = True
         self._dropped = ""
+        self._is_hidden = False
+        self._within: Counter[str] = Counter()
+        self._around = ""
         self._depth = 0
+        self._began = 0
+        self._spans: list[tuple[int, int]] = []
+        self._cores = 0
         self._lists: list[int | None] = []
         self._cells = 0
         self._is_verbatim = False
@@ -638,22 +690,74 @@ class _Reader(HTMLParser):
     def text(self) -> str:
         """What was read so far."""
         self._end_link()
-        return "".join(self._out)
+        if self._around:
+            self._leave()
+        everything = "".join(self._out)
+        if self._is_whole or not self._spans:
+            return everything
+        ends = [0, *(at for span in self._spans for at in span), len(self._out)]
+        left = "".join(
+            piece for begin, end in zip(ends[::2], ends[1::2], strict=True) for piece in self._out[begin:end]
+        )
+        return left if len(left.strip()) >= _LEAST_TEXT else everything
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if self._dropped and self._is_hidden and self._is_followed_by(tag):
+            self._dropped = ""
         if self._dropped:
-            self._depth += tag == self._dropped
-        elif tag in _DROPPED:
-            self._dropped, self._depth = tag, 1
-        else:
-            self._begin(tag, dict(attrs))
+            self._within[tag] += tag not in _VOID
+            return
+        attributes = dict(attrs)
+        is_hidden = tag not in ("html", "body") and _is_hidden(attributes)
+        if tag in _DROPPED or is_hidden:
+            if tag not in _VOID:
+                self._dropped, self._is_hidden = tag, is_hidden and tag not in _DROPPED
+                self._within.clear()
+            return
+        self._enter(tag, attributes)
+        self._begin(tag, attributes)
 
     def handle_endtag(self, tag: str) -> None:
-        if self._dropped:
-            self._depth -= tag == self._dropped
-            self._dropped = self._dropped if self._depth else ""
-        else:
+        if not self._dropped:
             self._end(tag)
+            self._exit(tag)
+        elif self._within[tag]:
+            self._within[tag] -= 1
+        elif tag == self._dropped:
+            self._dropped = ""
+        elif self._is_hidden and tag in _CONTAINERS:
+            self._dropped = ""
+            self.handle_endtag(tag)
+
+    def _is_followed_by(self, tag: str) -> bool:
+        """Whether what is hidden ends without saying so, for this begins."""
+        if self._dropped == "p":
+            return tag in _PARAGRAPHS or tag in ("div", "li", "address", "hr", "pre")
+        is_next = tag == self._dropped or {tag, self._dropped} in ({"td", "th"}, {"dt", "dd"})
+        return is_next and tag in _OPEN_ENDED and not any(self._within[one] for one in _HOLDERS)
+
+    def _enter(self, tag: str, attributes: Mapping[str, str | None]) -> None:
+        """Note where what stands around the text begins."""
+        self._cores += tag in _CORE
+        if self._around and tag == "main":
+            self._leave()
+        elif self._around:
+            self._depth += tag == self._around
+        elif not self._cores and (tag in _AROUND or (attributes.get("role") or "").lower() in _AROUND_ROLES):
+            self._end_link()
+            self._around, self._depth, self._began = tag, 1, len(self._out)
+
+    def _exit(self, tag: str) -> None:
+        self._cores = max(0, self._cores - (tag in _CORE))
+        if tag == self._around:
+            self._depth -= 1
+            if not self._depth:
+                self._leave()
+
+    def _leave(self) -> None:
+        self._end_link()
+        self._spans.append((self._began, len(self._out)))
+        self._around = ""
 
     def handle_data(self, data: str) -> None:
         if self._dropped:
@@ -688,6 +792,9 @@ class _Reader(HTMLParser):
                 self._break(2)
                 self._say("```\n")
                 self._is_verbatim = True
+            case "code" if not self._is_verbatim:
+                self._say("`")
+                self._is_fresh = True
             case "br":
                 self._line_ends = min(2, self._line_ends + 1)
             case "hr":
@@ -710,6 +817,9 @@ class _Reader(HTMLParser):
             self._is_verbatim = False
             self._say("\n```")
             self._break(2)
+        elif tag == "code" and not self._is_verbatim:
+            self._is_spaced = False
+            self._say("`")
         self._break(2 if tag in _PARAGRAPHS else 1 if tag in _LINES else 0)
 
     def _begin_item(self) -> None:

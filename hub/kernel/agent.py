@@ -7,6 +7,8 @@ from typing import Literal
 from factory_contracts.work import AgentSpec, Approvals, Files, Limits, McpServer
 
 HASH_LENGTH = 12
+# The provider of the model that does what a person types, and costs nothing.
+BY_HAND = "hand"
 
 WhileRunning = Literal["queue", "steer", "interrupt"]
 

@@ -43,6 +43,8 @@ HERE_IT_IS = "Here it is."
 NO_ANSWER = "The model gave no answer."
 NO_ROOM = f"{MAX_FILES} files go with an answer, and it has as many"
 REFUSAL = "I cannot help with that."
+# How a model is told of a file that a tool made.
+FILE, SENT = "[the file", "goes to the person with your answer"
 TOO_LONG = "This conversation has become longer than the model can read. /compact shortens it, /new begins another."
 PARAGRAPH = "\n\n"
 THINKING = "thinking"
@@ -640,7 +642,7 @@ def _load(course: Course, brought: ToolFinished, result: ToolResult) -> tuple[Co
         if not is_there:
             held.append(file)
         about = f"{named(file.name)!r} ({file.mime}, {file.size:,} bytes)"
-        words.append(f"[the file {about} goes to the person with your answer]")
+        words.append(f"{FILE} {about} {SENT}]")
     course = replace(course, attachments=tuple(held), choices=brought.choices or course.choices)
     return course, replace(result, content="\n".join(words))
 

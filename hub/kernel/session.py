@@ -49,6 +49,7 @@ HISTORY_CHARACTERS = 100_000
 QUOTED = "quoted"
 COMPACT = "/compact"
 VOICE = "/voice"
+USE = "/use"
 EXPAND = "/expand"
 FORGET = "/forget"
 FORGET_ALL = f"{FORGET} everything"
@@ -521,7 +522,7 @@ class Session:
         if word == EXPAND and record.outcome == "complete":
             self._unsummarise()
         # What the hub itself answered is no part of the conversation that a model is shown, nor what was said before.
-        if record.agent is None or word == VOICE:
+        if record.agent is None or word in (VOICE, USE):
             if turn.message.text.strip() == FORGET_ALL and record.outcome == "complete":
                 self.farewell = Farewell(turn.turn, turn.message.user_id, turn.received, record.at)
             return

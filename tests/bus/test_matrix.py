@@ -100,7 +100,7 @@ def test_the_log_is_the_hubs_and_what_is_stored_of_a_bot_its_spokes_and_the_work
     for spoke, store in STORES.items():
         for subject in (f"$O.{store}.C.x", f"$O.{store}.M.x"):
             assert (senders(subject), listeners(subject)) == ({f"{spoke}.store", *workers}, set())
-        assert senders(f"$JS.API.DIRECT.GET.OBJ_{store}") == {f"{spoke}.store", *workers, "eraser"}
+        assert senders(f"$JS.API.DIRECT.GET.OBJ_{store}") == {f"{spoke}.store", *workers, "eraser", "reader"}
     assert senders(f"$JS.API.DIRECT.GET.{subjects.STREAM}") == {"hub.store", "reader"}
 
 

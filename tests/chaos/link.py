@@ -67,18 +67,22 @@ class Link:
         assert task is not None
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        with suppress(OSError):
-            target = await asyncio.open_connection("127.0.0.1", self._target)
-            both = [_pump(reader, target[1], self.there), _pump(target[0], writer, self.back)]
-            pumps = [asyncio.create_task(one) for one in both]
-            try:
+        writers = [writer]
+        pumps: list[asyncio.Task[None]] = []
+        try:
+            with suppress(OSError):
+                target, target_writer = await asyncio.open_connection("127.0.0.1", self._target)
+                writers.append(target_writer)
+                ways = _pump(reader, target_writer, self.there), _pump(target, writer, self.back)
+                pumps += [asyncio.create_task(one) for one in ways]
                 await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for pump in pumps:
-                    pump.cancel()
-                await asyncio.gather(*pumps, return_exceptions=True)
-                target[1].close()
-        writer.close()
+        finally:
+            for pump in pumps:
+                pump.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
+            for one in writers:
+                one.close()
+            await asyncio.gather(*(one.wait_closed() for one in writers), return_exceptions=True)
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: Way) -> None:

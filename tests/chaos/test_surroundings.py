@@ -142,10 +142,13 @@ async def test_of_two_spokes_never_both_speak_though_the_way_of_one_swallows_wha
     second = Lease(await joined(server.url, name, stack), PLATFORM, BOT)
     speaking: list[Lease] = []
 
+    async def work() -> None:
+        await asyncio.Event().wait()
+
     async def speak(lease: Lease) -> None:
         await lease.win()
         speaking.append(lease)
-        await lease.during(asyncio.Event().wait)
+        await lease.during(work)
 
     tasks = [asyncio.create_task(speak(first))]
     await until(lambda: speaking == [first])

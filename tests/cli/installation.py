@@ -33,6 +33,7 @@ MODULES = (
     "factory_cli.agents",
     "factory_cli.diagnosis",
     "factory_cli.history",
+    "factory_cli.copies",
     "factory_cli.accounts",
     "factory_cli.offering",
     "factory_cli.policy",

@@ -58,16 +58,30 @@ def test_a_person_asks_the_workers_that_the_program_runs(studio: Factory) -> Non
     ("toml", "arguments", "said"),
     [
         ("", ("ask", "image.qr", "x"), "nothing runs on"),
+        ("", ("ask", "fetch", "http://127.0.0.1:1/x"), "Port 1 is not read"),
+        ("", ("ask", "fetch", "http://localhost/"), "localhost is a name of a private network"),
+        ("", ("ask", "fetch"), "fetch needs 'url': type it, or --arg url=VALUE"),
+        ("", ("ask", "voice.stt", "--file", "audio=/nowhere"), "/nowhere cannot be read: No such file or directory"),
         ("", ("worker", "voice"), "has no table [voice.tts] or [voice.stt]"),
         (
             "[voice.stt]\nengine = 'openai'\nbase_url = 'http://127.0.0.1:1'\nmodel = 'm'\nkey = 'NO_SUCH_KEY'\n",
             ("worker", "voice"),
-            "NO_SUCH_KEY: is not set, and a server is to be asked with it",
+            "NO_SUCH_KEY is not set, and a server is to be asked with it",
         ),
         (
             "[voice.stt]\nengine = 'whisper'\nmodel = '/models/base'\n",
             ("worker", "voice"),
             "faster_whisper is not installed; type: pip install 'factory-chat[whisper]'",
+        ),
+        (
+            "[voice.tts]\nengine = 'command'\ncommand = ['no-such-program', '{out}']\n",
+            ("worker", "voice"),
+            "there is no program 'no-such-program'",
+        ),
+        (
+            "[voice.stt]\nengine = 'whisper'\nmodel = '/models/base'\n",
+            ("doctor",),
+            "there is no folder '/models/base'; nothing is fetched",
         ),
     ],
 )
@@ -80,7 +94,7 @@ def test_what_is_missing_is_said_in_a_sentence(
     done = factory.run(*arguments)
 
     assert done.returncode == 1
-    assert said in done.stderr
+    assert said in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -90,7 +104,34 @@ def test_who_may_not_serve_is_not_asked(studio: Factory) -> None:
     done = studio.run("ask", "poster", "x")
 
     assert done.returncode == 1
-    assert "nobody may serve 'poster' here; there is: voice.tts, image.qr, image.card, image.chart" in done.stderr
+    assert "nobody may serve 'poster' here; there is: voice.tts, image.qr, image.card, image.chart; " in done.stderr
+
+
+def test_a_tool_that_needs_nobody_is_used_where_nothing_runs(factory: Factory) -> None:
+    done = factory.run("ask", "calculator", "6 * 7")
+    kept = factory.run("ask", "calculator", "6 * 7", "--out", "sum.txt")
+
+    assert (done.returncode, done.stdout) == (0, "42\n"), done.stderr
+    assert (kept.stdout, (factory.folder / "sum.txt").read_text()) == ("sum.txt\n", "42")
+
+
+def test_a_person_uses_a_tool_of_the_agent_in_a_chat(studio: Factory) -> None:
+    agents = studio.home / "agents"
+    agents.mkdir()
+    agent = 'model = "scripted"\ntools = ["calculator"]\nworkers = ["image.qr"]\n'
+    (agents / "clerk.toml").write_text(agent)
+    (agents / "bindings.toml").write_text('default = "clerk"\n')
+    studio.up()
+    until(lambda: "image.qr" in served(studio), "a worker that serves")
+
+    reckoned = studio.run("chat", "-p", "/use calculator 6 * 7")
+    drawn = studio.run("chat", "-p", "/use image.qr https://example.org", "--json")
+    none = studio.run("chat", "-p", "/use wand x")
+
+    assert reckoned.stdout.strip() == "42", reckoned.stderr
+    ended = json.loads(drawn.stdout.splitlines()[-1])
+    assert (ended["text"], [file["name"] for file in ended["files"]]) == ("The code is drawn.", ["qr.png"])
+    assert "There is: `calculator`, `image.qr`." in none.stdout
 
 
 def test_a_voice_that_cannot_be_had_ends_nothing_else(factory: Factory) -> None:

@@ -1,9 +1,11 @@
-"""What every transport does, the real one and the fake. A test enters here after it passed on the real one."""
+"""What every transport does: the real one, the fake, and the simulated one. A test enters here after it passed on the
+real one."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -16,6 +18,7 @@ from factory_nats.result import Err, Ok
 from factory_nats.server import EmbeddedServer, User
 from factory_nats.testing import FakeBus
 from factory_nats.transport import Delivery, Entry, StreamConfig, Transport
+from tests.sim.bus import SimBus
 
 NARROW_PUBLISH = ("allowed.>",)
 NARROW_SUBSCRIBE = ("heard.*",)
@@ -86,8 +89,8 @@ class RealBus:
 
 
 class MemoryBus:
-    def __init__(self) -> None:
-        self._bus = FakeBus()
+    def __init__(self, bus: FakeBus | SimBus) -> None:
+        self._bus = bus
         self._joined: list[Transport] = []
 
     async def join(
@@ -151,7 +154,7 @@ class Answer:
         self.tasks.append(asyncio.get_running_loop().create_task(answer))
 
 
-@pytest.fixture(params=["fake", "real"])
+@pytest.fixture(params=["fake", "simulated", "real"])
 async def bus(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bus]:
     made: Bus
     if request.param == "real":
@@ -159,7 +162,7 @@ async def bus(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[B
         await real.revive()
         made = real
     else:
-        made = MemoryBus()
+        made = MemoryBus(FakeBus() if request.param == "fake" else SimBus(random.Random(1)))
     yield made
     await made.close()
 

@@ -151,7 +151,7 @@ def test_what_is_no_inbound_subject_is_refused(tail: str) -> None:
 @pytest.mark.parametrize(
     "subject",
     [
-        *(subjects.epoch(3), subjects.mark(0), subjects.owners("p", "b"), subjects.access()),
+        *(subjects.epoch(3), subjects.mark(0), subjects.seal(0), subjects.owners("p", "b"), subjects.access()),
         *(subjects.outbound("p", "b"), "", "a.b.c.d.e"),
     ],
 )
@@ -161,7 +161,7 @@ def test_what_is_no_scopes_log_is_none(subject: str) -> None:
 
 @pytest.mark.parametrize("part", [-1, subjects.PARTITIONS, 1_000])
 def test_a_partition_beyond_the_last_is_refused(part: int) -> None:
-    for spell in (subjects.epoch, subjects.mark):
+    for spell in (subjects.epoch, subjects.mark, subjects.seal):
         with pytest.raises(BadToken):
             spell(part)
 
@@ -176,6 +176,7 @@ def test_each_subject_lies_in_its_plane_alone() -> None:
         "outbound": subjects.outbound("p", "b"),
         "scopes": subjects.turns("p", "b", "s"),
         "epochs": subjects.epoch(1),
+        "seals": subjects.seal(1),
         "money": subjects.money(1),
         "owners": subjects.owners("p", "b"),
         "access": subjects.access(),
@@ -302,7 +303,7 @@ BUS = [
     subjects.clipool_permissions("w", ("image", "w2")),
     subjects.worker_permissions("image", "w2"),
 ]
-APART = [subjects.store_permissions(subjects.blobs("p", "b")), subjects.reader_permissions()]
+APART = [subjects.store_permissions(subjects.blobs("p", "b")), subjects.reader_permissions(subjects.blobs("p", "b"))]
 KEEPERS = [
     subjects.hub_store_permissions(subjects.blobs("p", "b")),
     subjects.eraser_permissions(subjects.blobs("p", "b")),

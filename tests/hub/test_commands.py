@@ -13,7 +13,7 @@ from factory_contracts.messages import Accepted, Attachment, Final, Usage, Welco
 from factory_contracts.records import Bound, Compacted, HeadMoved, TurnAnswered
 from hub.commands import APPROVALS, APPROVE, COMMANDS, DENY, MAX_MODEL_NAME, SUMMARISE, WELCOME_OWNER
 from hub.kernel.access import BotPolicy
-from hub.kernel.agent import Agent
+from hub.kernel.agent import BY_HAND, Agent
 from hub.kernel.budget import Budget
 from hub.kernel.routing import Binding, Bindings
 from hub.kernel.session import COMPACT_AFTER
@@ -427,6 +427,34 @@ async def test_a_hub_that_dies_anywhere_in_a_fork_forks_once(world: World) -> No
         views = [one.record for one in world.stream.of(key_of(f"copy{steps}"))]
         assert {view.id for view in views if isinstance(view, Compacted)} == {f"fork.{turn}"}
         assert await shown(world, scope=f"copy{steps}") == ["one", "1", "next"]
+
+
+# /use
+
+
+async def test_a_tool_that_a_person_uses_is_asked_for_by_no_model_and_shown_to_none(world: World) -> None:
+    agent = Agent("fern", "scripted", system="Be kind.", tools=("clock", "fetch"), workers=("image.qr",))
+    world.bindings = Bindings({"fern": agent}, (Binding("fern"),))
+    await world.restart()
+    await world.exchange("one", "1")
+
+    turn = await world.accepted("/use image.qr  https://a.example ")
+    run = await world.begun(turn)
+    await world.answered(turn, "The code is drawn.")
+
+    assert (run.agent.model, run.agent.tools, run.agent.workers, run.agent.system) == (BY_HAND, (), ("image.qr",), "")
+    assert [line.text for line in run.lines] == ["https://a.example"]
+    assert await shown(world) == ["one", "1", "next"]
+
+
+@pytest.mark.parametrize("word", ["/use", "/use wand x", "/use clo"])
+async def test_a_tool_that_the_agent_has_not_is_used_by_nobody(world: World, word: str) -> None:
+    world.bindings = Bindings({"fern": FERN}, (Binding("fern"),))
+    await world.restart()
+
+    final = await world.told(word)
+
+    assert final.text.endswith("There is: `clock`.")
 
 
 # /compact and /expand

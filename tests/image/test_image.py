@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from factory_contracts.worker import Made, Unable
 from tests.providers.media import KEY, MediaServer
 from workers.endpoint import Endpoint, NoAnswer
-from workers.image.canvas import COLOURS, HEIGHT, WIDTH
+from workers.image.canvas import COLOURS, HEIGHT, WIDTH, unwritten
 from workers.image.card import Card, draw_card
 from workers.image.chart import Chart, Series, draw_chart, number, scale
 from workers.image.code import Code, draw_code
@@ -51,7 +51,7 @@ def test_a_code_may_be_a_drawing_and_holds_no_more_than_codes_hold() -> None:
 
 
 def test_a_card_has_its_words_within_its_edges() -> None:
-    long = Card(title="word " * 40, text="x" * 1000, footer="y" * 100, colour="#00ff00")
+    long = Card(text="word " * 40, more="x" * 1000, footer="y" * 100, colour="#00ff00")
 
     image = opened(draw_card(long))
 
@@ -59,6 +59,17 @@ def test_a_card_has_its_words_within_its_edges() -> None:
     assert image.getpixel((5, 5)) == (0, 255, 0)
     edges = [image.getpixel((x, y)) for y in range(HEIGHT) for x in range(WIDTH - 40, WIDTH)]
     assert set(edges) == {(255, 255, 255)}
+
+
+def test_letters_that_the_font_lacks_are_told_to_whoever_asked() -> None:
+    card = draw_card(Card(text="Gruss 🜲 🜲", more="\n\t"))
+    chart = draw_chart(Chart(labels=["a 🜲"], series=[Series(values=[1])]))
+
+    assert [made.text for made in (card, chart) if isinstance(made, Made)] == [
+        "The card is drawn. The font here lacks: 🜲",
+        "The chart is drawn. The font here lacks: 🜲",
+    ]
+    assert unwritten("Hello, world… 100 %") == ""
 
 
 @pytest.mark.parametrize("kind", ["bar", "line"])

@@ -52,7 +52,9 @@ class Stage:
             self.processes[name] = Forked(f"tests.chaos.{module}", (str(self.folder), *arguments), log)
 
     def start_spoke(self, number: int) -> None:
-        """Start a spoke of the bot."""
+        """Start a spoke of the bot; one that was killed begins another life."""
+        if self.name(number) in self.processes:
+            self.processes[self.name(number)].end()
         more = () if number == 1 else (str(number), *(("apart",) if self.is_apart else ()))
         self.start(self.name(number), SPOKES[self.platform], BOT, *more)
 
@@ -101,7 +103,13 @@ class Stage:
 
     async def stands_by(self, number: int) -> None:
         """Return when this spoke knows that another speaks."""
-        await until(lambda: "standing by" in self.told(self.name(number)), seconds=PATIENCE)
+        life = f"[{self.processes[self.name(number)].pid}] "
+
+        def stands() -> bool:
+            lines = self.told(self.name(number)).splitlines()
+            return any(life in line and "standing by" in line for line in lines)
+
+        await until(stands, seconds=PATIENCE)
 
     async def end(self) -> None:
         """End everything that still runs."""

@@ -138,7 +138,7 @@ def test_what_a_slash_may_become_stays_on_one_line(stage: Stage) -> None:
         ("/ret", "/retry"),
         ("/und", "/undo"),
         ("/mo", "/model"),
-        ("/us", "/usage"),
+        ("/usa", "/usage"),
         ("/who", "/whoami"),
         ("/why", "/why"),
         ("/peo", "/people"),

@@ -168,7 +168,7 @@ async def test_a_model_sees_one_tool_that_changes_nothing_and_may_be_repeated() 
         (tool,) = reader(site).tools()
 
         assert (tool.spec.name, tool.spec.effect, tool.spec.is_idempotent) == ("fetch", "read", True)
-        assert set(loads(tool.spec.parameters)["properties"]) == {"url", "start"}
+        assert set(loads(tool.spec.parameters)["properties"]) == {"url", "start", "whole"}
         assert "hello" in await words_of(tool, f'{{"url":"{site.url()}","start":0.0}}', OCCASION)
 
 
@@ -202,6 +202,8 @@ async def test_a_model_sees_one_tool_that_changes_nothing_and_may_be_repeated() 
         ("<![CDATA[x]]>a<?php b ?>c", "ac"),
         ("</p></ul></a></pre>a</div></table></li>", "a"),
         ("a &lt;b&gt; <unknown>c</unknown> < d", "a <b> c < d"),
+        ("use <code>a <b>b</b></code>, or<code>c</code>", "use `a b`, or`c`"),
+        ("<pre><code>a\n b</code></pre>", "```\na\n b\n```"),
         ("<img src='data:image/png;base64," + "A" * 3_000_000 + "'>after", "after"),
         ("<script>" + "x" * 1_000_000 + "</script>after", "after"),
     ],
@@ -210,6 +212,85 @@ async def test_html_becomes_what_a_reader_would_see(html: str, text: str) -> Non
     told, is_whole = readable(html, "http://base.example/a/b")
 
     assert (told.strip(), is_whole) == (text, True)
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        "<div hidden>x<div>x</div>x</div>",
+        "<div style='display:none'>x</div>",
+        "<span style='color:red; DISPLAY : None !important'>x</span>",
+        "<p style='display:/**/none'>x</p>",
+        "<b style='visibility:hidden'>x</b>",
+        "<b style='font-size:0'>x</b>",
+        "<b style='font-size: 0.0px;color:red'>x</b>",
+        "<b style='opacity:0'>x</b>",
+        "<b style='position:absolute;left:-9999px'>x</b>",
+        "<b style='text-indent:-999em'>x</b>",
+        "<p hidden>x<p>",
+        "<p hidden>x<div></div>",
+        "<ul><li hidden>x<ul><li>x</ul>x<li></ul>",
+        "<ul><li hidden>x</ul>",
+        "<table><tr><td hidden>x<td></table>",
+        "<section><div hidden>x<b>x</section>",
+        "<div hidden><img><br>x</div>",
+        "<div hidden><script>'</div>'</script>x</div>",
+        "<div hidden>x</b></i></span>x</div>",
+    ],
+)
+async def test_what_a_page_hides_from_its_readers_is_hidden_from_a_model(hidden: str) -> None:
+    told, is_whole = readable(f"before {hidden} after", "http://base.example/")
+
+    assert ("x" in told, "before" in told, "after" in told, is_whole) == (False, True, True, True)
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        "<b style='opacity:0;transform:translateY(20px)'>x</b>",
+        "<b style='font-size:0.9em'>x</b>",
+        "<b style='opacity:0.5'>x</b>",
+        "<b style='background:url(display:none)'>x</b>",
+        "<b style=''>x</b>",
+        "<img hidden>x<br style='display:none'>",
+        "<html style='display:none'><body hidden>x",
+        "<p hidden>y<p>x",
+    ],
+)
+async def test_what_a_page_shows_or_is_about_to_show_is_told(shown: str) -> None:
+    assert "x" in readable(shown, "http://base.example/")[0]
+
+
+STORY = "Once upon a time. " * 20
+
+
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        ("<header><a href=/>Home</a></header><nav><nav>a</nav>b</nav>{}<aside>c</aside><footer>d</footer>", "{}"),
+        ("<div role=Navigation>a<div>b</div>c</div>{}<div role=contentinfo>d</div>", "{}"),
+        ("<article><header><h1>Title</h1></header>{}<aside>a</aside></article>", "# Title\n\n{}\n\na"),
+        ("<header>a<main>{}</main>", "{}"),
+        ("<a href=/x><nav>a</nav></a>{}", "{}"),
+        ("<nav>{}", "{}"),
+        ("<header>{}</header><p>a", "{}\n\na"),
+        ("</nav></footer>{}", "{}"),
+    ],
+)
+async def test_what_stands_around_a_text_is_left_out_unless_it_is_the_text(html: str, text: str) -> None:
+    told, _ = readable(html.format(STORY), "http://base.example/")
+
+    assert told.strip() == text.format(STORY.strip())
+
+
+async def test_the_whole_of_a_page_is_given_where_it_is_wished() -> None:
+    page = f"<nav><a href='/more'>More</a></nav><main>{STORY}</main>"
+    async with Site({"/": answer(page)}) as site:
+        fetch = reader(site).fetch
+        told, whole = await fetch(site.url(), OCCASION), await fetch(site.url(), OCCASION, whole=True)
+
+        assert "More" not in told
+        assert f"[More]({site.url('/more')})\n\nOnce" in whole
 
 
 @pytest.mark.parametrize(

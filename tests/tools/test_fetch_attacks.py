@@ -523,6 +523,8 @@ async def test_what_a_person_would_not_see_a_model_does_not_read() -> None:
         *(
             "<table><td>",
             "<h1>",
+            "<nav>x</nav>",
+            "<p hidden>x",
             "<base href=/x/>",
             "&#" + "9" * 5_000 + ";",
             "<a " + " " * 50_000,

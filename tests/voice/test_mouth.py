@@ -9,20 +9,19 @@ from pathlib import Path
 import pytest
 
 from factory_contracts.worker import File, Unable
-from tests.providers.formants import note
+from tests.providers.formants import WORDS, Recogniser, note
 from tests.providers.media import KEY, MediaServer
-from workers.endpoint import Endpoint, NoAnswer
+from workers.endpoint import MOST_BYTES, Endpoint, NoAnswer
 from workers.voice.mouth import Asked, Spoken, Words, mouth
-from workers.voice.opus import Encoder, is_opus
-from workers.voice.program import NoSound
-from workers.voice.settings import ESPEAK, Program, Server, wrong_command
+from workers.voice.opus import Encoder, NoSound, is_opus
+from workers.voice.settings import ESPEAK, Program, Server, present, wrong_command
 
 # A program that writes down what it is told.
 NOTES = """
 import sys
 with open(sys.argv[1], "w") as file:
     file.write(repr((sys.stdin.read(), sys.argv[2])))
-print("sound")
+print("RIFF")
 """
 # A program that beeps once for each character, at a rate that Opus does not know.
 BEEPS = """
@@ -61,11 +60,12 @@ async def test_without_an_encoder_it_goes_out_as_it_was_made() -> None:
 
 async def test_words_reach_the_program_as_they_are_and_no_shell(tmp_path: Path) -> None:
     kept = tmp_path / "kept"
-    words = "-v $(touch x); 'grün' {out}"
+    words = f"-v $(touch {tmp_path}/x); `touch {tmp_path}/x` | 'grün' && {{out}} {{voice}}\n"
 
     await said(program(str(kept), "{voice}", code=NOTES), words, "en-gb+f2", encodes=False)
 
     assert kept.read_text() == repr((words, "en-gb+f2"))
+    assert not (tmp_path / "x").exists()
 
 
 @pytest.mark.parametrize("voice", ["-w", "../x", "a b", "{out}"])
@@ -93,6 +93,41 @@ async def test_a_program_that_goes_on_for_ever_is_ended() -> None:
 async def test_a_program_that_makes_no_end_of_sound_is_ended() -> None:
     with pytest.raises(NoSound, match="or more"):
         await said(program(code="import os\nwhile True: os.write(1, bytes(1 << 16))"))
+
+
+@pytest.mark.skipif(present(Program(ESPEAK)) is None, reason="no espeak-ng here")
+async def test_espeak_says_what_a_recogniser_understands() -> None:
+    espeak = present(Program(ESPEAK, "en"))
+    assert espeak is not None
+
+    heard = []
+    for word in WORDS:
+        made = await said(espeak, word)
+        assert isinstance(made, File)
+        heard.append(Recogniser().hear(made.data))
+
+    assert heard == list(WORDS)
+    with pytest.raises(NoSound, match="status 1"):
+        await said(espeak, voice="zz-nobody")
+
+
+async def test_a_voice_that_is_too_long_to_be_sent_is_refused_in_words() -> None:
+    made = await mouth(Spoken(program("-")), lambda sound: bytes(MOST_BYTES + 1))(Words(text="hello"))
+
+    assert made == Unable("That is too long to be sent; say less.")
+
+
+@pytest.mark.parametrize("encodes", [True, False])
+@pytest.mark.parametrize("data", [b"<html>Sign in</html>", b"RIFF", b""])
+async def test_what_is_no_sound_is_not_sent(data: bytes, encodes: bool) -> None:
+    async with MediaServer(speak=lambda words: data) as server:
+        speaks = mouth(Asked(Server(server.url, "m"), Endpoint(server.url, KEY)), Encoder().encode if encodes else None)
+        if data == b"RIFF" and not encodes:
+            # Whoever cannot read sound goes by how it begins.
+            assert isinstance(await speaks(Words(text="hello")), File)
+        else:
+            with pytest.raises(NoSound):
+                await speaks(Words(text="hello"))
 
 
 def test_a_template_names_only_what_means_something() -> None:

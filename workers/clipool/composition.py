@@ -11,6 +11,7 @@ from decimal import Decimal
 from importlib import import_module
 from pathlib import Path
 
+from adapters.models.hand import Hand
 from adapters.models.scripted import PROVIDER, Scripted, load
 from adapters.nats.blobs import NatsBlobs
 from adapters.nats.capabilities import Capabilities
@@ -25,6 +26,7 @@ from factory_nats import process
 from factory_nats.connect import Identity, connect
 from factory_nats.result import Err
 from factory_nats.transport import Transport
+from hub.kernel.agent import BY_HAND
 from hub.kernel.events import Failed, Finished
 from hub.kernel.ports import Equipped, ModelRequest, ModelSettings, Prices, ToolSource
 from hub.kernel.secrecy import LOOKS_ALONE, Redactor
@@ -95,7 +97,7 @@ def compose(
     )
     prices = LatePrices(settings.prices)
     models = Installed(
-        {PROVIDER: scripted},
+        {PROVIDER: scripted, BY_HAND: Hand()},
         ModelSettings(settings.variables, str(settings.folder)),
         beside=prices.load,
         redactor=settings.redactor,
@@ -137,7 +139,7 @@ class LatePrices:
         return Decimal(0) if self._costs_nothing(model) else self.load().cost(model, ended)
 
     def _costs_nothing(self, model: str) -> bool:
-        return self._is_free and model.partition(":")[0] == PROVIDER
+        return model == BY_HAND or (self._is_free and model.partition(":")[0] == PROVIDER)
 
 
 class LateMcp:

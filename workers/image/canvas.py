@@ -1,5 +1,6 @@
 """What cards and charts are drawn on: a white sheet of fixed size, a few colours, text that fits."""
 
+from functools import cache
 from io import BytesIO
 from typing import Final
 
@@ -14,6 +15,20 @@ RULE: Final = "#dde2e9"
 PAPER: Final = "#ffffff"
 COLOURS: Final = ("#2f6fde", "#e2703a", "#2c9c69", "#b04ac2", "#c9a227", "#c43d55", "#3aa6b9", "#6b7280")
 ELLIPSIS: Final = "…"
+# The one that comes with Pillow has no letter beyond ASCII, so that it is the last that is asked.
+FONTS: Final = (
+    "DejaVuSans.ttf",
+    "NotoSans-Regular.ttf",
+    "LiberationSans-Regular.ttf",
+    "Arial Unicode.ttf",
+    "Arial.ttf",
+)
+# What is no character of any font, and is drawn as what a font has not.
+NONE: Final = "\ufffe"
+LOOKED_AT: Final = 20
+MOST_TOLD: Final = 20
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 class Canvas:
@@ -69,5 +84,25 @@ class Canvas:
         return file.getvalue()
 
 
-def _font(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def unwritten(*texts: str) -> str:
+    """A sentence about the letters that the font has not; empty where it has all."""
+    font = _font(LOOKED_AT)
+    nothing = _drawn(font, NONE)
+    missing = {one: None for text in texts for one in text if one.isprintable() and not one.isspace()}
+    found = [one for one in missing if _drawn(font, one) == nothing]
+    return f" The font here lacks: {' '.join(found[:MOST_TOLD])}" if found else ""
+
+
+def _drawn(font: Font, letter: str) -> tuple[object, bytes]:
+    mask = font.getmask(letter)
+    return mask.size, bytes(mask)
+
+
+@cache
+def _font(size: float) -> Font:
+    for name in FONTS:
+        try:
+            return ImageFont.truetype(name, size)
+        except OSError:
+            continue
     return ImageFont.load_default(size)

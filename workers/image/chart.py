@@ -7,18 +7,19 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from factory_contracts.worker import File, Made, Unable, capability
-from workers.image.canvas import COLOURS, FAINT, HEIGHT, INK, MARGIN, RULE, WIDTH, Canvas
+from workers.image.canvas import COLOURS, FAINT, HEIGHT, INK, MARGIN, RULE, WIDTH, Canvas, unwritten
 from workers.image.settings import CHART
 
 TITLE, LABEL = 40, 22
 STEPS = 5
 GAP = 0.25
 LEFT, RIGHT = MARGIN + 90, WIDTH - MARGIN
-TOP, BOTTOM = MARGIN + 90, HEIGHT - MARGIN - 40
-LEGEND = MARGIN + 62
+TOP, BOTTOM = MARGIN + 96, HEIGHT - MARGIN - 40
+LEGEND = MARGIN + 54
 KEY = 18
 RADIUS = 210
-LEAST_LABEL = 40
+# So wide may a label be before it is cut, and so far is it from the next.
+MOST_LABEL, BETWEEN = 110, 14
 
 Number = Annotated[float, Field(allow_inf_nan=False, ge=-1e15, le=1e15)]
 Label = Annotated[str, Field(max_length=100)]
@@ -57,7 +58,8 @@ def draw_chart(chart: Chart) -> Made | Unable:
         _pie(canvas, chart, values)
     else:
         _plot(canvas, chart, count)
-    return Made("The chart is drawn.", (File("chart.png", canvas.png()),))
+    words = (chart.title, *chart.labels, *(series.name for series in chart.series))
+    return Made(f"The chart is drawn.{unwritten(*words)}", (File("chart.png", canvas.png()),))
 
 
 def _plot(canvas: Canvas, chart: Chart, count: int) -> None:
@@ -73,10 +75,8 @@ def _plot(canvas: Canvas, chart: Chart, count: int) -> None:
         canvas.draw.line((LEFT, height(mark), RIGHT, height(mark)), fill=FAINT if mark == 0 else RULE, width=2)
         canvas.say((LEFT - 14, height(mark)), number(mark), LABEL, FAINT, "rm")
     room = (RIGHT - LEFT) / count
-    for at, label in _labels(chart.labels, room):
-        canvas.say(
-            (LEFT + room * (at + 0.5), BOTTOM + 14), canvas.cut(label, LABEL, max(room, LEAST_LABEL)), LABEL, INK, "mt"
-        )
+    for at, label in _labels(canvas, chart.labels, room):
+        canvas.say((LEFT + room * (at + 0.5), BOTTOM + 14), label, LABEL, INK, "mt")
     for order, series in enumerate(chart.series):
         colour = COLOURS[order]
         if chart.kind == "bar":
@@ -104,11 +104,11 @@ def _pie(canvas: Canvas, chart: Chart, values: list[float]) -> None:
         angle = after
         top = TOP + 20 + order * 50
         canvas.draw.rectangle((left, top, left + KEY, top + KEY), fill=COLOURS[order])
-        label = f"{chart.labels[order]}: " if chart.labels else ""
-        words = f"{label}{number(value)} ({100 * value / whole:.0f} %)"
-        canvas.say(
-            (left + KEY + 14, top + KEY / 2), canvas.cut(words, LABEL, WIDTH - MARGIN - left - KEY), LABEL, INK, "lm"
-        )
+        words = f"{number(value)} ({100 * value / whole:.0f} %)"
+        if chart.labels:
+            room = WIDTH - MARGIN - left - KEY - canvas.width(f": {words}", LABEL)
+            words = f"{canvas.cut(chart.labels[order], LABEL, room)}: {words}"
+        canvas.say((left + KEY + 14, top + KEY / 2), words, LABEL, INK, "lm")
 
 
 def _legend(canvas: Canvas, names: list[str]) -> None:
@@ -123,10 +123,12 @@ def _legend(canvas: Canvas, names: list[str]) -> None:
         left += KEY + 40 + canvas.width(shown, LABEL)
 
 
-def _labels(labels: list[str], room: float) -> Iterator[tuple[int, str]]:
-    """As many labels as can stand beside each other."""
-    every = max(1, math.ceil(LEAST_LABEL / room))
-    return ((at, label) for at, label in enumerate(labels) if at % every == 0)
+def _labels(canvas: Canvas, labels: list[str], room: float) -> Iterator[tuple[int, str]]:
+    """As many labels as can stand beside each other, each with its place."""
+    widest = min(MOST_LABEL, max((canvas.width(label, LABEL) for label in labels), default=0))
+    every = max(1, math.ceil((widest + BETWEEN) / room))
+    for at in range(0, len(labels), every):
+        yield at, canvas.cut(labels[at], LABEL, room * every - BETWEEN)
 
 
 def scale(least: float, most: float) -> list[float]:

@@ -13,7 +13,7 @@ from workers.endpoint import Endpoint
 from workers.posts import Post, serve
 from workers.voice import ear, mouth
 from workers.voice.opus import Encoder
-from workers.voice.settings import STT, TTS, Ear, Local, Mouth, Program, Server
+from workers.voice.settings import STT, TTS, Ear, Local, Mouth, Program, Server, present
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def compose(settings: VoiceSettings) -> Mapping[str, Served[Errand]]:
 def _mouth(chosen: Mouth, variables: Mapping[str, str]) -> mouth.Engine:
     match chosen:
         case Program():
-            return mouth.Spoken(chosen)
+            return mouth.Spoken(present(chosen) or chosen)
         case Server():
             return mouth.Asked(chosen, _endpoint(chosen, variables))
 

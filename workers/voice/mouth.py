@@ -8,8 +8,8 @@ from typing import Annotated, Protocol
 from pydantic import BaseModel, Field
 
 from factory_contracts.worker import Declaration, File, Unable, capability
-from workers.endpoint import Endpoint
-from workers.voice.opus import NAME, is_opus
+from workers.endpoint import MOST_BYTES, Endpoint
+from workers.voice.opus import NAME, NoSound, is_opus
 from workers.voice.program import spoken
 from workers.voice.settings import TTS, Program, Server
 
@@ -18,7 +18,10 @@ SECONDS = 120.0
 AT_ONCE = 2
 
 _VOICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+.-]{0,63}")
-_ENDINGS = ((b"RIFF", "wav"), (b"fLaC", "flac"), (b"ID3", "mp3"), (b"\xff\xfb", "mp3"), (b"\xff\xf3", "mp3"))
+_ENDINGS = (
+    *((b"RIFF", "wav"), (b"fLaC", "flac"), (b"OggS", "ogg")),
+    *((start, "mp3") for start in (b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xf2")),
+)
 
 Encode = Callable[[bytes], bytes]
 
@@ -82,13 +85,18 @@ def mouth(engine: Engine, encode: Encode | None) -> Declaration[[Words], Awaitab
         sound = await engine.speak(words.text, words.voice)
         if encode is not None and not is_opus(sound):
             sound = await asyncio.to_thread(encode, sound)
+        if len(sound) > MOST_BYTES:
+            return Unable("That is too long to be sent; say less.")
         return File(_name(sound), sound)
 
     return speak
 
 
 def _name(sound: bytes) -> str:
+    """What the file is called. Raises `NoSound` for what is none."""
     if is_opus(sound):
         return NAME
-    ending = next((ending for begins, ending in _ENDINGS if sound.startswith(begins)), "ogg")
-    return f"voice.{ending}"
+    for begins, ending in _ENDINGS:
+        if sound.startswith(begins):
+            return f"voice.{ending}"
+    raise NoSound(f"{len(sound)} bytes that are no sound")

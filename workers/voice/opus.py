@@ -6,6 +6,12 @@ from io import BytesIO
 NAME, MIME = "voice.ogg", "audio/ogg"
 # What Opus knows; from anything else it is brought to the highest.
 _RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
+# Sound takes much room while it is worked on, and some of it goes on for an hour.
+_SECONDS = 10
+
+
+class NoSound(Exception):
+    """There is nothing that could be heard; the sentence is for the log."""
 
 
 def is_opus(sound: bytes) -> bool:
@@ -21,18 +27,24 @@ class Encoder:
         self._numpy = import_module("numpy")
 
     def encode(self, sound: bytes) -> bytes:
-        """The same sound, in one channel; as it was where nobody knows how to read it."""
-        try:
-            frames, rate = self._soundfile.read(BytesIO(sound), dtype="float32", always_2d=True)
-        except self._soundfile.LibsndfileError:
-            return sound
-        voice = frames.mean(axis=1)
-        if rate not in _RATES:
-            length = len(voice) * _RATES[-1] // rate
-            voice = self._numpy.interp(
-                self._numpy.arange(length) * (rate / _RATES[-1]), self._numpy.arange(len(voice)), voice
-            )
-            rate = _RATES[-1]
+        """The same sound, in one channel. Raises `NoSound`."""
         encoded = BytesIO()
-        self._soundfile.write(encoded, voice, rate, format="OGG", subtype="OPUS")
+        try:
+            with self._soundfile.SoundFile(BytesIO(sound)) as source:
+                rate = source.samplerate if source.samplerate in _RATES else _RATES[-1]
+                if not source.frames:
+                    raise NoSound("a file without any sound in it")
+                with self._soundfile.SoundFile(encoded, "w", rate, 1, "OPUS", format="OGG") as target:
+                    for piece in source.blocks(source.samplerate * _SECONDS, dtype="float32", always_2d=True):
+                        target.write(self._at(rate, piece.mean(axis=1), source.samplerate))
+        except self._soundfile.LibsndfileError as error:
+            raise NoSound(f"{len(sound)} bytes that are no sound which can be read: {error}") from None
         return encoded.getvalue()
+
+    def _at(self, rate: int, piece: object, own: int) -> object:
+        """The piece with as many samples a second as are wanted."""
+        numpy = self._numpy
+        count = len(numpy.asarray(piece))
+        if rate == own:
+            return piece
+        return numpy.interp(numpy.arange(count * rate // own) * (own / rate), numpy.arange(count), piece)

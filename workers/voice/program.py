@@ -9,15 +9,13 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from workers.voice.opus import NoSound
 from workers.voice.settings import OUT, PLACE
 
-MOST_BYTES = 20 * 1024 * 1024
+# A quarter of an hour, before anybody has made it smaller.
+MOST_BYTES = 64 * 1024 * 1024
 PIECE = 65_536
 LAST_WORDS = 1.0
-
-
-class NoSound(Exception):
-    """The program gave nothing that could be heard; the sentence is for the log."""
 
 
 async def spoken(command: tuple[str, ...], words: str, values: Mapping[str, str], *, seconds: float) -> bytes:

@@ -1,7 +1,10 @@
 """By what the voice worker speaks and hears."""
 
 import re
-from dataclasses import dataclass
+import shutil
+import sys
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 
 from factory_contracts import subjects
 
@@ -13,6 +16,8 @@ PLACE = re.compile(r"\{([a-z]+)\}")
 _KNOWN = frozenset((OUT, "voice"))
 # It reads what stands on its standard input, and writes a WAV whose head tells how long it is.
 ESPEAK = ("espeak-ng", "--stdin", "-v", "{voice}", "-w", "{out}")
+# The same where it was installed as a wheel; nothing in the folder where one stands takes its place.
+ESPEAK_WHEEL, _ESPEAK_HERE = "espeakng_loader", (sys.executable, "-P", "-m", "workers.voice.espeak")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,15 @@ def wrong_command(command: tuple[str, ...]) -> str:
         return 'names no program; write it as a list: ["piper", "--output_file", "{out}"]'
     unknown = sorted({name for part in command for name in PLACE.findall(part)} - _KNOWN)
     return f"holds {{{unknown[0]}}}, and only {{out}} and {{voice}} mean something" if unknown else ""
+
+
+def present(program: Program) -> Program | None:
+    """The program as it can be started on this machine; None where it cannot."""
+    if shutil.which(program.command[0]) is not None:
+        return program
+    if program.command == ESPEAK and find_spec(ESPEAK_WHEEL) is not None:
+        return replace(program, command=(*_ESPEAK_HERE, *ESPEAK[1:]))
+    return None
 
 
 Mouth = Program | Server

@@ -1,4 +1,4 @@
-"""`factory ask`: what an agent can ask of a worker, typed by a person."""
+"""`factory ask`: what an agent can ask of a worker or do with a tool, typed by a person."""
 
 import json
 from base64 import b64encode
@@ -20,7 +20,7 @@ _MOST_ALIKE = 10_000
 
 
 def ask(
-    capability: Annotated[str, typer.Argument(metavar="CAPABILITY", help="Such as voice.tts, image.qr.")],
+    capability: Annotated[str, typer.Argument(metavar="CAPABILITY", help="Such as voice.tts, image.qr, fetch.")],
     words: Annotated[str, typer.Argument(metavar="[WORDS]", help="What is wanted, where words say it.")] = "",
     arguments: Annotated[list[str] | None, typer.Option("--arg", metavar="NAME=VALUE", help="A detail.")] = None,
     files: Annotated[list[str] | None, typer.Option("--file", metavar="NAME=PATH", help="A file as one.")] = None,
@@ -28,25 +28,32 @@ def ask(
     home: HomeOption = None,
     is_json: JsonOption = False,
 ) -> None:
-    """Ask a worker yourself: what an agent could ask."""
+    """Ask a worker, or use a tool, as an agent could."""
     with told():
         import asyncio
 
         privacy.seal()
         where, environment = surroundings(home)
         privacy.report("WARNING", privacy.of_surroundings(environment.nats_url))
-        running = joining.running(where)
-        if running is None and environment.nats_url is None:
-            raise Failed(f"nothing runs on {where.path}; `factory chat` or `factory up` starts it")
         configuration = config.load(where.configuration)
         known = [one.capability for one in config.workers_of(configuration)]
-        if capability not in known:
-            there = f"there is: {', '.join(dict.fromkeys(known))}" if known else "there is none"
-            raise Failed(f"nobody may serve {capability!r} here; {there}")
-        url = running.url if running is not None else environment.nats_url or ""
         details, contents = _pairs("--arg", arguments), _pairs("--file", files)
-        given = {name: b64encode(Path(path).read_bytes()).decode() for name, path in contents.items()}
-        text, made = asyncio.run(_ask(where, url, capability, words, details, given))
+        given = {name: b64encode(_read(path)).decode() for name, path in contents.items()}
+        made: Sequence[tuple[str, bytes]] = ()
+        # What is served has its own name, and what is not needs nobody who runs.
+        text = None if capability in known else asyncio.run(_use(where, capability, words, details, given))
+        if text is None:
+            running = joining.running(where)
+            if running is None and environment.nats_url is None:
+                raise Failed(f"nothing runs on {where.path}; `factory chat` or `factory up` starts it")
+            if capability not in known:
+                there = f"there is: {', '.join(dict.fromkeys(known))}" if known else "there is none"
+                others = "`factory tools list` names what needs nobody"
+                raise Failed(f"nobody may serve {capability!r} here; {there}; {others}")
+            url = running.url if running is not None else environment.nats_url or ""
+            text, made = asyncio.run(_ask(where, url, capability, words, details, given))
+        if out is not None and not made:
+            text, made = "", ((out.name, text.encode()),)
         paths = [_put(name, data, out if number == 0 else None) for number, (name, data) in enumerate(made)]
     if is_json:
         say_document({"text": text, "files": [str(path) for path in paths]})
@@ -54,6 +61,33 @@ def ask(
     for line in (text, *map(str, paths)):
         if line:
             typer.echo(harmless(line))
+
+
+async def _use(where: Home, name: str, words: str, details: Mapping[str, str], given: Mapping[str, str]) -> str | None:
+    """What the tool of that name says, for which nobody need run; None where there is none. Raises `Failed`."""
+    from dataclasses import replace
+
+    from adapters.models.hand import arguments
+    from factory_cli.offering import OCCASION, offered
+    from hub.kernel.foreign import bare
+    from hub.kernel.ports import Observation, ToolFailed
+
+    where.prepare()
+    tool = next((tool for tool in await offered(where) if tool.spec.name == name), None)
+    if tool is None:
+        return None
+    parameters = json.loads(tool.spec.parameters)
+    meant = json.loads(arguments(words, tool.spec.parameters)) if words else {}
+    whole = {**meant, **_typed(details, parameters), **given}
+    missing = [needed for needed in parameters.get("required", ()) if needed not in whole]
+    if missing:
+        raise Failed(f"{name} needs {missing[0]!r}: type it, or --arg {missing[0]}=VALUE")
+    try:
+        # A person who types was led here by nobody.
+        came = await tool.tool.run(json.dumps(whole, ensure_ascii=False), replace(OCCASION, is_tainted=False))
+    except ToolFailed as failed:
+        raise Failed(harmless(str(failed))) from None
+    return bare(came.content if isinstance(came, Observation) else came)
 
 
 async def _ask(
@@ -81,7 +115,7 @@ async def _ask(
         problem = await fleet.listen()
         described = None if problem is not None else await fleet.describe()
         if described is None:
-            raise Failed(f"nobody serves {capability!r} now; `factory workers` tells who does what")
+            raise Failed(f"nobody serves {capability!r} now; `factory doctor` tells what is missing")
         whole = json.dumps({**_typed(details, json.loads(described.parameters)), **given}, ensure_ascii=False)
         wish = Wish(f"ask-{secrets.token_hex(8)}", "ask", min(described.seconds, SECONDS), words, whole)
         came = await fleet.ask(wish, effect=described.effect, hear=hear)
@@ -95,6 +129,13 @@ async def _ask(
             raise Failed(harmless(came.words) or f"the worker for {capability} gives no reason")
         case Err():
             raise Failed(f"the workers for {capability} cannot be asked: {came.detail}")
+
+
+def _read(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise Failed(f"{path} cannot be read: {error.strerror}") from None
 
 
 def _pairs(option: str, said: Sequence[str] | None) -> dict[str, str]:

@@ -146,6 +146,7 @@ def _findings(where: Home, environment: config.Environment, agents: Path | None)
     yield _server(environment)
     yield from _home(where)
     yield from _configuration(where, environment, agents)
+    yield from _services(where)
     for one in PLATFORMS.values():
         yield from _bots(where, one)
     yield from _audit(where, environment, agents)
@@ -216,6 +217,26 @@ def _configuration(where: Home, environment: config.Environment, agents: Path | 
         yield Finding("model", not choice.complaint, choice.complaint or why)
         for offer in choice.offers:
             yield Finding("model", True, offer)
+
+
+def _services(where: Home) -> Iterator[Finding]:
+    """The workers that come with the program, as far as they are switched on."""
+    from factory_cli import services
+
+    try:
+        configuration = config.load(where.configuration)
+    except BadConfiguration:
+        return
+    for one in services.wanted(configuration):
+        problems = tuple(services.missing(configuration, one))
+        for problem in problems:
+            yield Finding(one.name, False, problem)
+        if not problems:
+            served = config.own_workers(configuration.voice, configuration.image)
+            names = (each.capability for each in served if each.capability in one.capabilities)
+            yield Finding(one.name, True, f"serves {', '.join(names)}")
+        for advice in services.advised(configuration, one):
+            yield Finding(one.name, True, advice, is_advice=True)
 
 
 def _bots(where: Home, platform: Platform) -> Iterator[Finding]:

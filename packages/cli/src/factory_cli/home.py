@@ -53,6 +53,11 @@ class Home:
         return self.path / "factory.toml"
 
     @property
+    def high_water(self) -> Path:
+        """How far the log went when it was last noted: without it a log that lost its end counts as whole."""
+        return self.path / "high-water.json"
+
+    @property
     def state(self) -> Path:
         """Where a running supervisor says how to join it."""
         return self.run / "state.json"

@@ -11,7 +11,7 @@ from factory_contracts.envelope import Malformed
 from factory_contracts.records import MARK, RECORD, Record
 from factory_nats.connect import connect
 from factory_nats.result import Err
-from factory_nats.transport import Transport
+from factory_nats.transport import Stored, Transport
 from hub.kernel.routing import RoutingKey
 from hub.kernel.session import Session
 
@@ -34,22 +34,28 @@ async def bus(where: Home, url: str) -> AsyncIterator[Transport]:
         await connected.value.close()
 
 
-async def records(transport: Transport, subject: str, start: int = 1) -> AsyncIterator[tuple[str, int, Record]]:
-    """Every readable record of the subjects, oldest first; none while no hub has made the log."""
+async def messages(transport: Transport, stream: str, subject: str, start: int = 1) -> AsyncIterator[Stored]:
+    """All that is stored on the subjects, oldest first; nothing while no hub has made the stream."""
     while True:
-        page = await transport.read(subjects.STREAM, subject, start=start, limit=PAGE)
+        page = await transport.read(stream, subject, start=start, limit=PAGE)
         if isinstance(page, Err):
             if page.reason in ("no responders", "not found"):
                 return
-            raise Failed(f"the log cannot be read: {page.detail}")
+            raise Failed(f"{stream} cannot be read: {page.detail}")
         for stored in page.value:
-            try:
-                yield stored.subject, stored.sequence, RECORD.decode(stored.data)
-            except Malformed:
-                continue
+            yield stored
         if len(page.value) < PAGE:
             return
         start = page.value[-1].sequence + 1
+
+
+async def records(transport: Transport, subject: str, start: int = 1) -> AsyncIterator[tuple[str, int, Record]]:
+    """Every readable record of the subjects, oldest first; none while no hub has made the log."""
+    async for stored in messages(transport, subjects.STREAM, subject, start):
+        try:
+            yield stored.subject, stored.sequence, RECORD.decode(stored.data)
+        except Malformed:
+            continue
 
 
 async def sessions(transport: Transport, *, only_recent: bool = False) -> Mapping[RoutingKey, Session]:

@@ -8,9 +8,11 @@ import typer
 from factory_cli import (
     agents,
     asking,
+    backup,
     bus,
     diagnosis,
     fleet,
+    integrity,
     introduction,
     policy,
     processes,
@@ -39,12 +41,18 @@ app.command(rich_help_panel=_MAIN)(diagnosis.status)
 app.command(rich_help_panel=_MAIN)(diagnosis.doctor)
 app.add_typer(agents.app, name="agent", rich_help_panel=_MAIN)
 app.add_typer(turns.app, name="turns", rich_help_panel=_MAIN)
+app.add_typer(integrity.app, name="log", rich_help_panel=_MAIN)
+app.command(rich_help_panel=_MAIN, short_help="All that a home keeps, into one file; `restore` brings it back.")(
+    backup.backup
+)
+app.command(hidden=True)(backup.restore)
 app.command(rich_help_panel=_MAIN)(usage.usage)
 app.add_typer(policy.app, name="policy", rich_help_panel=_MAIN)
 app.add_typer(serving.app, name="tools", rich_help_panel=_MAIN)
 app.command(rich_help_panel=_MAIN)(fleet.workers)
 app.command(rich_help_panel=_MAIN)(asking.ask)
-app.command(rich_help_panel=_MAIN)(processes.hub)
+# What the supervisor, containers and units start; `docs/operating.md` tells of them.
+app.command(hidden=True)(processes.hub)
 app.command(rich_help_panel=_MAIN)(workers.worker)
-app.command(rich_help_panel=_MAIN, short_help="The spoke of one platform.")(processes.adapter)
+app.command(hidden=True, short_help="The spoke of one platform.")(processes.adapter)
 app.add_typer(bus.app, name="nats", rich_help_panel=_MAIN)

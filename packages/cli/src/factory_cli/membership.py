@@ -55,7 +55,7 @@ def members(configuration: config.Configuration) -> tuple[Member, ...]:
             subjects.hub_store_permissions(*stores, *large),
         ),
         Member(subjects.ERASER, subjects.eraser_permissions(*stores)),
-        Member(subjects.READER, subjects.reader_permissions()),
+        Member(subjects.READER, subjects.reader_permissions(*stores)),
         *(
             Member(name, subjects.clipool_permissions(name, *workers), subjects.store_permissions(*stores, *large))
             for name in clipools

@@ -33,6 +33,7 @@ def hub(
     """The one routing authority: accepts, logs, assigns, shows."""
     with told():
         begin(under)
+        from adapters.high_water import FileHighWater
         from factory_cli import membership, models, pairing
         from factory_cli.access import policies
         from factory_cli.ending import until_told
@@ -63,6 +64,7 @@ def hub(
             payer=lambda model: models.describe(model, variables).payer,
             max_pools=configuration.max_pools,
             standby=standby,
+            high_water=FileHighWater(where.high_water),
         )
         raise typer.Exit(run(until_told(partial(serve, settings))))
 
@@ -114,6 +116,8 @@ def service(name: str, home: Path | None, under: int | None) -> None:
         configuration = config.load(where.configuration)
         if wanted not in services.wanted(configuration):
             raise Failed(f"{where.configuration} has no table {wanted.tables}, so there is nothing to serve")
+        for problem in services.missing(configuration, wanted):
+            raise Failed(problem)
         identities = {
             worker.capability: membership.identity(where, configuration, worker.name)
             for worker in config.own_workers(configuration.voice, configuration.image)
@@ -123,22 +127,16 @@ def service(name: str, home: Path | None, under: int | None) -> None:
         seeds = (seed for one in identities.values() for seed in membership.seeds(one))
         known = (*config.secrets(environment.nats_url), *variables.values(), *seeds)
         privacy.report(environment.log_level, Redactor.of(known).redact)
-        try:
-            if name == services.VOICE:
-                from workers.voice import composition as voice
+        if name == services.VOICE:
+            from workers.voice import composition as voice
 
-                said = configuration.voice
-                status = voice.run(
-                    voice.VoiceSettings(url, said.mouth, said.ear, identities, variables, patience=PATIENCE)
-                )
-            else:
-                from workers.image import composition as image
+            said = configuration.voice
+            status = voice.run(voice.VoiceSettings(url, said.mouth, said.ear, identities, variables, patience=PATIENCE))
+        else:
+            from workers.image import composition as image
 
-                painter = None if configuration.image is None else configuration.image.painter
-                status = image.run(image.ImageSettings(url, painter, identities, variables, patience=PATIENCE))
-        except ImportError as error:
-            missing = error.name or "something"
-            raise Failed(f"{missing} is not installed; type: pip install 'factory-chat[{wanted.extra}]'") from None
+            painter = None if configuration.image is None else configuration.image.painter
+            status = image.run(image.ImageSettings(url, painter, identities, variables, patience=PATIENCE))
         raise typer.Exit(status)
 
 

@@ -26,6 +26,11 @@ DEATHS = 5
 WINDOW = 60.0
 REST = 60.0
 FENCED = 75
+BEHIND = 65
+LACKING = (
+    "the log lacks what it held before, or is an older one; `factory log verify` tells what is gone, `factory restore` "
+    "brings a backup back, `factory log accept` goes on with what is there"
+)
 ORPHAN_PATIENCE = 2.0
 PRESENCE_TICK = 0.25
 HUB_PATIENCE = 6.0
@@ -155,6 +160,10 @@ class Supervisor:
             logger.warning("%s (life %s) ended with %s", child.name, child.starts, _spelled(status))
             if child is self._hub and status == FENCED:
                 child.is_standby = True
+            elif child is self._hub and status == BEHIND:
+                # Started again it would find the same; what to do about it is for a person to say.
+                self._give_up(LACKING)
+                return
             elif _too_often(child.deaths, loop.time()):
                 log = self._home.log / f"{child.name}.log"
                 last = joining.last_words(log)

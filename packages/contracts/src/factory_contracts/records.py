@@ -38,6 +38,8 @@ BotName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,32}:[a-z0-9_-
 RecordId = Annotated[str, StringConstraints(min_length=1, max_length=600)]
 Effect = Literal["read", "write", "external"]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+# Enough to tell a record from every other one, a million times.
+Imprint = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 
 
 class Start(Part):
@@ -343,6 +345,27 @@ class LeaseGiven(Envelope):
     at: float
 
 
+class SealedRecords(Part):
+    """The records of one subject that a seal tells of: the sequence of each, and the digest of what it says."""
+
+    subject: Annotated[str, StringConstraints(min_length=1, max_length=400)]
+    records: tuple[tuple[Count, Imprint], ...]
+
+
+class Seal(Envelope):
+    """Which records of a partition were stored since the seal before it, whose digest it names.
+
+    Up to `through` there is nothing on the partition's logs that this or an earlier seal does not tell of.
+    """
+
+    kind: Literal["seal"] = "seal"
+    number: Count
+    before: Digest
+    through: Count
+    at: float
+    sealed: tuple[SealedRecords, ...]
+
+
 class Balances(Envelope):
     """Some of the accounts, with all that was spent by the turns which begin below this sequence."""
 
@@ -445,6 +468,7 @@ RECORD: Wire[Record] = Wire(Record)
 EPOCH: Wire[EpochBegun] = Wire(EpochBegun)
 MARK: Wire[MarkMoved] = Wire(MarkMoved)
 LEASE: Wire[LeaseGiven] = Wire(LeaseGiven)
+SEAL: Wire[Seal] = Wire(Seal)
 BALANCES: Wire[Balances] = Wire(Balances)
 OWNERS: Wire[Owners] = Wire(Owners)
 ACT: Wire[Act] = Wire(Act)

@@ -139,6 +139,16 @@ def mark(part: int) -> str:
     return f"{ROOT}.turns._mark.{_part(part)}"
 
 
+def seal(part: int) -> str:
+    """What tells once more which records a partition holds, so that none is missed unnoticed."""
+    return f"{ROOT}.turns._seal.{_part(part)}"
+
+
+def gap() -> str:
+    """What a log that is brought back holds for a moment where there is nothing."""
+    return f"{ROOT}.turns._gap"
+
+
 def money(shard: int) -> str:
     """What was spent, as far as a new hub need not read it from the log."""
     return f"{ROOT}.turns._money.{_part(shard)}"
@@ -303,10 +313,13 @@ def eraser_permissions(*stores: str) -> Permissions:
     )
 
 
-def reader_permissions() -> Permissions:
-    """The command looks at every log, and hears which workers live; it writes nothing."""
+def reader_permissions(*stores: str) -> Permissions:
+    """The command looks at every log, keeps a copy of all that is stored, and hears which workers live; it writes
+    nothing."""
+    streams = (STREAM, *(f"OBJ_{store}" for store in stores))
+    reading = (subject for stream in streams for subject in _asking(stream))
     return Permissions(
-        publish=(*_asking(STREAM), f"$JS.API.DIRECT.GET.KV_{READY_BUCKET}.$KV.{READY_BUCKET}.{HUB}"),
+        publish=(*reading, f"$JS.API.DIRECT.GET.KV_{READY_BUCKET}.$KV.{READY_BUCKET}.{HUB}"),
         subscribe=plane("heartbeat"),
         place="apart",
     )
@@ -387,6 +400,7 @@ _PLANES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "outbound": (f"{ROOT}.outbound.*.*",),
         "turns": (f"{ROOT}.turns.>",),
         "epochs": (f"{ROOT}.turns._epoch.*",),
+        "seals": (f"{ROOT}.turns._seal.*",),
         "money": (f"{ROOT}.turns._money.*",),
         "owners": (f"{ROOT}.turns._owners.*",),
         "access": (f"{ROOT}.turns._access",),

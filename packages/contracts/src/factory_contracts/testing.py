@@ -7,7 +7,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import TypeVar
 
-from factory_contracts import capability, lifecycle, messages, records, render, work
+from factory_contracts import capability, lifecycle, messages, records, render, subjects, work
 from factory_contracts.capability import (
     CapabilityCancel,
     CapabilityDescription,
@@ -76,6 +76,8 @@ from factory_contracts.records import (
     ReplyShown,
     ReplyUndeliverable,
     Revoked,
+    Seal,
+    SealedRecords,
     SessionOpened,
     Spending,
     Start,
@@ -605,6 +607,21 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
         "leases",
         records.LEASE,
         LeaseGiven(platform=PLATFORM, bot_id=BOT_ID, instance="i-1", inbox="_INBOX_pigeon-tower.hub.c1.1", at=NOW),
+    )
+    | _samples(
+        "seals",
+        records.SEAL,
+        Seal(
+            number=2,
+            before=_DIGEST,
+            through=42,
+            at=NOW,
+            sealed=(
+                SealedRecords(
+                    subject=subjects.turns(PLATFORM, BOT_ID, SCOPE_ID), records=((40, "0f" * 16), (41, "f0" * 16))
+                ),
+            ),
+        ),
     )
     | _samples(
         "balances",

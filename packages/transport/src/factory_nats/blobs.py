@@ -50,6 +50,11 @@ def config(store: str) -> StreamConfig:
     return StreamConfig(_stream(store), (f"$O.{store}.C.>", f"$O.{store}.M.>"), deny_delete=False)
 
 
+def gap(store: str) -> str:
+    """Where nothing lies that is a value: what a store that is brought back holds for a moment."""
+    return _chunks(store, "gap")
+
+
 async def put(transport: Transport, store: str, data: bytes, *, folder: str = "") -> Result[str]:
     """Store the value and return its name, the same for the same value in the same folder; "no responders" while the
     store is not there.

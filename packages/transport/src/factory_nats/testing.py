@@ -143,8 +143,10 @@ class FakeBus:
 
     def _exceeds(self, stream: _Stream, entries: Sequence[Entry]) -> bool:
         limit = stream.config.max_bytes
+        if limit < 0:
+            return False
         held = sum(len(one.data) for one in stream.messages)
-        return 0 <= limit < held + sum(len(entry.payload) for entry in entries)
+        return limit < held + sum(len(entry.payload) for entry in entries)
 
     def _keep(self, stream: _Stream, entry: Entry, now: float) -> None:
         stream.sequence += 1

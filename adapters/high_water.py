@@ -1,0 +1,70 @@
+"""How far the log goes, noted in a small file beside it."""
+
+import asyncio
+import json
+import os
+import time
+from pathlib import Path
+from types import MappingProxyType
+
+from hub.kernel.seals import Head, Heads
+
+
+class FileHighWater:
+    """One home's file: whoever reads it sees the old note or the new one, also after a power cut."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    async def read(self) -> Heads | None:
+        """What was noted; None where there is no file. Raises `OSError` where it is no note."""
+        return await asyncio.to_thread(self._read)
+
+    async def note(self, heads: Heads) -> None:
+        """Keep this instead."""
+        # Nobody waits for a disk.
+        await asyncio.to_thread(self._write, heads)
+
+    def _read(self) -> Heads | None:
+        try:
+            text = self._path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        try:
+            return {int(part): _head(head) for part, head in json.loads(text)["heads"].items()}
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise OSError(f"{self._path} is damaged; `factory log verify` tells how the log is without it") from None
+
+    def _write(self, heads: Heads) -> None:
+        said = {
+            str(part): {
+                "number": head.number,
+                "digest": head.digest,
+                "sequence": head.sequence,
+                "through": head.through,
+                "newest": dict(head.newest),
+            }
+            for part, head in heads.items()
+            if head.number
+        }
+        beside = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(descriptor, "w", encoding="utf-8") as file:
+            json.dump({"at": time.time(), "heads": said}, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(self._path)
+
+
+def _head(said: dict[str, object]) -> Head:
+    match said:
+        case {
+            "number": int(number),
+            "digest": str(digest),
+            "sequence": int(sequence),
+            "through": int(through),
+            "newest": dict(newest),
+        }:
+            told = {str(subject): int(at) for subject, at in newest.items()}
+            return Head(number, digest, sequence, through, MappingProxyType(told))
+    raise ValueError("no head")

@@ -1,0 +1,177 @@
+"""The seals of a hub: of everything it stores, over a bus that fails and from one hub to the next."""
+
+from __future__ import annotations
+
+import pytest
+
+from adapters.nats.log import JetStreamLog
+from adapters.nats.seals import MOST_UNSEALED, TICKS_UNSEALED, Seals
+from factory_contracts import subjects
+from factory_contracts.records import Granted
+from factory_nats.result import Ok
+from factory_nats.testing import FakeBus
+from hub.kernel.seals import Heads, Inspection
+from tests.conformance.test_log import HERE, THERE, answered, received
+from tests.fakes import pass_time
+
+pytestmark = pytest.mark.asyncio(loop_scope="function")
+
+
+class Paper:
+    """How far the log goes, on a sheet of paper."""
+
+    def __init__(self) -> None:
+        self.heads: Heads | None = None
+        self.is_wet = False
+
+    async def read(self) -> Heads | None:
+        return self.heads
+
+    async def note(self, heads: Heads) -> None:
+        if self.is_wet:
+            raise OSError(28, "No space left on device")
+        self.heads = heads
+
+
+class House:
+    """One hub's log with its seals."""
+
+    def __init__(self, bus: FakeBus, paper: Paper, name: str) -> None:
+        transport = bus.join(name)
+        self.seals = Seals(transport, paper, lambda: self.log.sequence, lambda: 0.0)
+        self.log = JetStreamLog(transport, name, witness=self.seals.note)
+
+
+async def reigning(bus: FakeBus, paper: Paper, name: str = "hub") -> House:
+    house = House(bus, paper, name)
+    await house.log.create()
+    assert await house.seals.behind() == ()
+    await house.log.take_over(0.0)
+    await house.log.acts()
+    await house.log.since(1)
+    return house
+
+
+async def inspected(bus: FakeBus, paper: Paper) -> Inspection:
+    found = await bus.join("reader").read(subjects.STREAM, subjects.plane("turns")[0], limit=100_000)
+    assert isinstance(found, Ok)
+    inspection = Inspection(paper.heads)
+    for stored in found.value:
+        inspection.take(stored.subject, stored.sequence, stored.data)
+    return inspection
+
+
+async def test_everything_that_is_stored_is_sealed_and_the_end_noted() -> None:
+    bus, paper = FakeBus(), Paper()
+    house = await reigning(bus, paper)
+    await house.log.append(HERE, [received("a"), answered("a")])
+    await house.log.append(THERE, [received("b", THERE)])
+    await house.log.note_act(Granted(id="g", at=0.0, to="paper:ann", bot="paper:desk", level="trusted"))
+    assert len(house.seals.unsealed()) == 4
+
+    await house.seals.seal()
+
+    inspection = await inspected(bus, paper)
+    assert inspection.faults() == ()
+    assert (inspection.sealed, inspection.unsealed) == (4, 0)
+    assert paper.heads == inspection.heads
+    assert house.seals.unsealed() == ()
+
+
+async def test_a_seal_whose_answer_was_lost_is_found_and_the_chain_goes_on() -> None:
+    bus, paper = FakeBus(), Paper()
+    house = await reigning(bus, paper)
+    await house.log.append(HERE, [received("a")])
+    bus.lose_answers()
+    await house.seals.seal()
+    await house.log.append(HERE, [answered("a")])
+
+    await house.seals.seal()
+
+    inspection = await inspected(bus, paper)
+    assert inspection.faults() == ()
+    assert (inspection.unsealed, house.seals.unsealed()) == (0, ())
+
+
+async def test_what_a_hub_left_unsealed_the_next_one_seals() -> None:
+    bus, paper = FakeBus(), Paper()
+    first = await reigning(bus, paper, "first")
+    await first.log.append(HERE, [received("a")])
+    await first.seals.seal()
+    await first.log.append(HERE, [answered("a")])
+
+    second = await reigning(bus, paper, "second")
+    await second.seals.seal()
+
+    inspection = await inspected(bus, paper)
+    assert inspection.faults() == ()
+    assert (inspection.records, inspection.sealed, inspection.unsealed) == (2, 2, 0)
+
+
+async def test_a_hub_that_is_followed_while_it_seals_breaks_no_chain() -> None:
+    bus, paper = FakeBus(), Paper()
+    first = await reigning(bus, paper, "first")
+    await first.log.append(HERE, [received("a")])
+    second = await reigning(bus, paper, "second")
+    await first.seals.seal()
+    await second.log.append(HERE, [answered("a")])
+
+    await second.seals.seal()
+    await second.seals.seal()
+
+    inspection = await inspected(bus, paper)
+    assert inspection.faults() == ()
+    assert inspection.unsealed == 0
+
+
+async def test_a_log_that_lost_its_end_is_told_of_before_it_is_taken_over() -> None:
+    bus, paper = FakeBus(), Paper()
+    house = await reigning(bus, paper)
+    await house.log.append(HERE, [received("a")])
+    await house.seals.seal()
+
+    empty = House(FakeBus(), paper, "hub")
+    await empty.log.create()
+
+    (lack,) = await empty.seals.behind()
+    assert lack.startswith(f"seal 1 of partition {HERE.partition}, once at ") and lack.endswith(" is missing")
+
+
+async def test_seals_come_by_themselves_and_few_wait_long() -> None:
+    bus, paper = FakeBus(), Paper()
+    house = await reigning(bus, paper)
+    house.seals.open()
+    await house.log.append(HERE, [received("a")])
+    await pass_time(TICKS_UNSEALED - 2)
+    assert paper.heads is None
+
+    await pass_time(4)
+    assert house.seals.unsealed() == ()
+    for number in range(MOST_UNSEALED):
+        await house.log.append(HERE, [received(f"{number}")])
+    await pass_time(2)
+    assert house.seals.unsealed() == ()
+    await house.seals.close()
+
+
+async def test_what_is_left_at_the_end_is_sealed() -> None:
+    bus, paper = FakeBus(), Paper()
+    house = await reigning(bus, paper)
+    house.seals.open()
+    await house.log.append(HERE, [received("a")])
+
+    await house.seals.close()
+
+    assert (await inspected(bus, paper)).unsealed == 0
+
+
+async def test_a_disk_on_which_nothing_can_be_noted_ends_nothing() -> None:
+    bus, paper = FakeBus(), Paper()
+    paper.is_wet = True
+    house = await reigning(bus, paper)
+    await house.log.append(HERE, [received("a")])
+
+    await house.seals.seal()
+
+    assert (await inspected(bus, paper)).faults() == ()
+    assert house.seals.unsealed() == ()

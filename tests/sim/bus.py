@@ -1,0 +1,549 @@
+"""A bus whose messages take their time: everything crosses a network that a seed makes late, lossy and worse.
+
+What is stored is the business of the bus in memory that passed the same conformance suite; here is how it is reached.
+Each connection is two lines, to the server and back, on which nothing overtakes as long as the weather is fair.
+"""
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import Context, copy_context
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from typing import TypeVar
+
+from factory_nats import jetstream
+from factory_nats.jetstream import Entry, Stored, StreamConfig
+from factory_nats.result import Err, Ok, Result
+from factory_nats.subject import SERVER, answers_prefix, covers, is_filter, is_literal, is_name, matches
+from factory_nats.testing import FakeBus
+from factory_nats.transport import PAYLOAD_MARGIN, Delivery, Handler, More, Subscription, inbox_prefix
+
+T = TypeVar("T")
+Work = Callable[[], None]
+
+API_TIMEOUT = 5.0
+USUAL = 0.002
+MAX_PAYLOAD = 1 << 20
+
+_GONE = Err("disconnected", "there is no connection to the server")
+
+
+@dataclass(slots=True)
+class Weather:
+    """How network and disk are at the moment: seconds at most, and shares of all messages."""
+
+    late: float = 0.0
+    lost: float = 0.0
+    doubled: float = 0.0
+    jumbled: float = 0.0
+    disk: float = 0.0
+    full: float = 0.0
+
+
+class _Line:
+    """One direction of a connection."""
+
+    def __init__(self, bus: "SimBus", context: Context) -> None:
+        self._bus = bus
+        self._context = context
+        self._waiting: deque[Work] = deque()
+
+    def carry(self, work: Work, *, is_sure: bool = False) -> None:
+        """Have this done at the other end, unless it is lost; what is sure gets lost with the connection alone."""
+        weather, dice = self._bus.weather, self._bus.dice
+        if is_sure:
+            self._send(work)
+            return
+        if weather.lost and dice.random() < weather.lost:
+            self._bus.note("lost")
+            return
+        if weather.jumbled and self._waiting and dice.random() < weather.jumbled:
+            self._bus.note("jumbled")
+            self._waiting.insert(dice.randrange(len(self._waiting)), self._waiting.pop())
+        self._send(work)
+        if weather.doubled and dice.random() < weather.doubled:
+            self._bus.note("doubled")
+            self._send(work)
+
+    def _send(self, work: Work) -> None:
+        self._waiting.append(work)
+        seconds = (USUAL + self._bus.weather.late) * self._bus.dice.random()
+        asyncio.get_running_loop().call_later(seconds, self._hand_over, context=self._context)
+
+    def cut(self) -> None:
+        """What is on the way is lost."""
+        self._waiting.clear()
+
+    def _hand_over(self) -> None:
+        # Whichever timer comes first takes what has waited longest, so that nothing overtakes.
+        if self._waiting:
+            self._waiting.popleft()()
+
+
+class SimBus:
+    """The server: who listens to what, what is stored, and how the weather is. `tap` sees all that is carried."""
+
+    def __init__(self, dice: random.Random) -> None:
+        self.dice = dice
+        self.weather = Weather()
+        self.is_up = True
+        self.is_over = False
+        self.tap: Callable[[str, str, bytes], None] = lambda what, subject, payload: None
+        self.on_stored: Callable[[Sequence[Entry], int], None] = lambda entries, last: None
+        self.context = copy_context()
+        self._storage = FakeBus(max_payload=MAX_PAYLOAD)
+        self._transports: list[SimTransport] = []
+        self._connections = count(1)
+        self._known: dict[tuple[str, str], bool] = {}
+        self._writing: deque[Work] = deque()
+        self._written_at = 0.0
+
+    def join(
+        self,
+        identity: str,
+        *,
+        publish: Sequence[str] | None = None,
+        subscribe: Sequence[str] | None = None,
+        on_disconnect: Work | None = None,
+        on_reconnect: Work | None = None,
+    ) -> "SimTransport":
+        """A connection of whoever asks; permissions as a server's user has them."""
+        transport = SimTransport(
+            self,
+            identity,
+            f"c{next(self._connections)}",
+            publish,
+            None if subscribe is None else (*subscribe, f"{inbox_prefix(identity)}.>"),
+            on_disconnect,
+            on_reconnect,
+        )
+        self._transports.append(transport)
+        return transport
+
+    def stop(self) -> None:
+        """The server dies: what it was writing is there or not, and everybody is disconnected."""
+        self.is_up = False
+        for _ in range(self.dice.randrange(len(self._writing) + 1)):
+            self._writing.popleft()()
+        self._writing.clear()
+        for transport in self._transports:
+            transport.drop()
+
+    def start(self) -> None:
+        """The server is back, and everybody finds it."""
+        self.is_up = True
+        for transport in self._transports:
+            transport.restore()
+
+    def part(self, transport: "SimTransport") -> None:
+        """A connection is over, for its process is."""
+        if transport in self._transports:
+            self._transports.remove(transport)
+
+    def note(self, what: str) -> None:
+        """Something happened that has no subject."""
+        self.tap(what, "", b"")
+
+    def stored(self, name: str) -> list[Stored]:
+        """All that lies in a stream."""
+        found = self._storage.stream(name)
+        return [] if found is None else found.messages
+
+    def expire(self, name: str) -> bool:
+        """Whether the stream is there, once what is too old is gone."""
+        return self._storage.stream(name) is not None
+
+    def configure(self, config: StreamConfig) -> Result[None]:
+        """Make or change a stream."""
+        return self._storage.configure(config)
+
+    def erase(self, stream: str, sequence: int) -> Result[None]:
+        """Take a message out of a stream."""
+        found = self._storage.stream(stream)
+        if found is None:
+            return Err("not found", "stream not found (10059)")
+        if found.config.deny_delete:
+            return Err("refused", "message delete not permitted (10057)")
+        left = [one for one in found.messages if one.sequence != sequence]
+        if len(left) == len(found.messages):
+            return Err("not found", f"sequence {sequence} not found (10043)")
+        found.messages = left
+        found.last = {one.subject: one.sequence for one in left}
+        return Ok(None)
+
+    def write(self, entries: Sequence[Entry], then: Callable[[Result[int]], None]) -> None:
+        """Store all or none, when the disk has come to it."""
+        seconds = self.weather.disk * self.dice.random()
+        if not seconds and not self._writing:
+            self._write(entries, then)
+            return
+        loop = asyncio.get_running_loop()
+        self._written_at = max(self._written_at, loop.time()) + seconds
+        self._writing.append(partial(self._write, entries, then))
+        loop.call_at(self._written_at, self._write_next, context=self.context)
+
+    def _write_next(self) -> None:
+        if self._writing:
+            self._writing.popleft()()
+
+    def _write(self, entries: Sequence[Entry], then: Callable[[Result[int]], None]) -> None:
+        stored = self._storage.store(entries)
+        if isinstance(stored, Ok):
+            self.on_stored(entries, stored.value)
+            for entry in entries:
+                self.tap("stored", entry.subject, entry.payload)
+                self.route(Delivery(entry.subject, entry.payload, ""))
+        else:
+            self.tap(stored.reason, entries[0].subject, entries[0].payload)
+        then(stored)
+
+    def carry(self, sender: "SimTransport", delivery: Delivery) -> None:
+        """Take what has arrived to all who listen."""
+        self.tap("carried", delivery.subject, delivery.data)
+        if not self.route(delivery) and delivery.reply:
+            sender.take(Delivery(delivery.reply, b"", "", {"Status": "503"}, "503"))
+
+    def route(self, delivery: Delivery) -> bool:
+        """Hand it to all who listen; true when there was somebody."""
+        heard = [transport.take(delivery) for transport in tuple(self._transports)]
+        return any(heard)
+
+    def matches(self, pattern: str, subject: str) -> bool:
+        """Whether a pattern covers a subject; most questions are asked again and again."""
+        if pattern == subject:
+            return True
+        if pattern[:4] != subject[:4] and pattern[0] not in "*>":
+            return False
+        known = self._known.get((pattern, subject))
+        if known is None:
+            known = self._known[pattern, subject] = matches(pattern, subject)
+        return known
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _SimSubscription:
+    subject: str
+    handler: Handler
+    among: list["_SimSubscription"]
+
+    async def unsubscribe(self) -> Result[None]:
+        if self in self.among:
+            self.among.remove(self)
+        return Ok(None)
+
+
+class SimTransport:
+    """A connection to a `SimBus`; what belongs to a process that is dead goes nowhere."""
+
+    def __init__(
+        self,
+        bus: SimBus,
+        identity: str,
+        connection: str,
+        may_publish: Sequence[str] | None,
+        may_subscribe: Sequence[str] | None,
+        on_disconnect: Work | None,
+        on_reconnect: Work | None,
+    ) -> None:
+        self._bus = bus
+        self._identity = identity
+        self._connection = connection
+        self._may_publish = may_publish
+        self._may_subscribe = may_subscribe
+        self._on_disconnect = on_disconnect
+        self._on_reconnect = on_reconnect
+        self._context = copy_context()
+        self._up = _Line(bus, bus.context)
+        self._down = _Line(bus, self._context)
+        self._subscriptions: list[_SimSubscription] = []
+        self._waiting: dict[str, tuple[asyncio.Future[Result[bytes]], More | None]] = {}
+        self._asking: dict[asyncio.Future[Result[None]], None] = {}
+        self._found_forbidden: set[str] = set()
+        self._asked = 0
+        self._is_closed = False
+        self._since: float | None = asyncio.get_running_loop().time() if bus.is_up else None
+
+    @property
+    def identity(self) -> str:
+        return self._identity
+
+    @property
+    def is_connected(self) -> bool:
+        return self._since is not None
+
+    def connected_for(self, now: float) -> float:
+        return 0.0 if self._since is None else max(0.0, now - self._since)
+
+    def inbox(self, responder: str, name: str) -> str:
+        return f"{answers_prefix(self._identity, responder)}.{self._connection}.{name}"
+
+    def owns_inbox(self, reply: str, identity: str) -> bool:
+        return reply.startswith(f"{answers_prefix(identity, self._identity)}.") and is_literal(reply)
+
+    def drop(self) -> None:
+        """This connection is lost, with all that is on its way."""
+        self._up.cut()
+        self._down.cut()
+        if self._since is None:
+            return
+        self._since = None
+        waiting, self._waiting = self._waiting, {}
+        asking, self._asking = self._asking, {}
+        lost = Err("disconnected", "the connection to the server was lost")
+        for future, _ in waiting.values():
+            _settle(future, lost)
+        for asked in asking:
+            _settle(asked, lost)
+        self._tell(self._on_disconnect)
+
+    def restore(self) -> None:
+        """This connection is back, with all that was subscribed."""
+        if self._since is None and not self._is_closed:
+            self._since = asyncio.get_running_loop().time()
+            self._tell(self._on_reconnect)
+
+    def take(self, delivery: Delivery) -> bool:
+        """At the server: send it on its way to here, if anybody here listens."""
+        if self._since is None:
+            return False
+        if delivery.subject in self._waiting:
+            self._down.carry(partial(self._answer, delivery))
+            return True
+        subject, bus = delivery.subject, self._bus
+        listening = [one for one in self._subscriptions if bus.matches(one.subject, subject)]
+        for one in listening:
+            self._down.carry(partial(self._hand, one, delivery))
+        return bool(listening)
+
+    async def publish(self, subject: str, payload: bytes, *, reply: str = "") -> Result[None]:
+        refusal = self._refusal(subject, payload, reply)
+        if refusal is not None:
+            if refusal.reason == "forbidden" and subject not in self._found_forbidden:
+                # The real one hears of a missing right only later: the first message is lost in silence.
+                self._found_forbidden.add(subject)
+                return Ok(None)
+            return refusal
+        await self._room()
+        self._up.carry(partial(self._bus.carry, self, Delivery(subject, payload, reply)))
+        await self._room()
+        return Ok(None)
+
+    async def request(
+        self, subject: str, payload: bytes, *, timeout: float, responder: str = SERVER, more: More | None = None
+    ) -> Result[bytes]:
+        if responder != SERVER and not is_name(responder):
+            return Err("malformed", f"no name of somebody who answers: {responder[:100]!r}")
+        refusal = self._refusal(subject, payload, "")
+        if refusal is not None:
+            return refusal
+        self._asked += 1
+        reply = self.inbox(responder, f"_.{self._asked}")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Result[bytes]] = loop.create_future()
+        self._waiting[reply] = future, more
+        late: Err = Err("timeout", f"no answer from {subject} in {timeout} s")
+        timer = loop.call_later(timeout, _settle, future, late)
+        try:
+            self._up.carry(partial(self._bus.carry, self, Delivery(subject, payload, reply)))
+            answer = await future
+        finally:
+            timer.cancel()
+            self._waiting.pop(reply, None)
+        if isinstance(answer, Err) and answer.reason == "no responders":
+            return Err("no responders", f"nobody answers {subject}")
+        return answer
+
+    async def subscribe(self, subject: str, handler: Handler) -> Result[Subscription]:
+        if not is_filter(subject):
+            return Err("malformed", f"no subject to listen to: {subject[:100]!r}")
+        if self._since is None:
+            return _GONE
+        if self._may_subscribe is not None and not any(covers(allowed, subject) for allowed in self._may_subscribe):
+            return Err("forbidden", f"{self._identity} may not listen to {subject}")
+        subscription = _SimSubscription(subject, handler, self._subscriptions)
+        known = await self._ask(partial(self._listen, subscription), API_TIMEOUT, is_sure=True)
+        if isinstance(known, Err):
+            await subscription.unsubscribe()
+            return known
+        return Ok(subscription)
+
+    async def barrier(self) -> Result[None]:
+        return await self._ask(lambda: Ok(None), API_TIMEOUT, is_sure=True)
+
+    async def ensure_stream(self, config: StreamConfig) -> Result[None]:
+        refusal = self._refusal(f"$JS.API.STREAM.CREATE.{config.name}", b"", "")
+        return refusal or await self._ask(lambda: self._bus.configure(config), API_TIMEOUT)
+
+    async def append(self, entries: Sequence[Entry], *, timeout: float = 5.0) -> Result[int]:
+        if not 0 < len(entries) <= jetstream.MOST_IN_A_BATCH:
+            return Err("refused", f"{len(entries)} entries cannot be appended at once")
+        for entry in entries:
+            if entry.expect is not None and not is_literal(entry.expect[0]):
+                return Err("malformed", f"no subject to expect something of: {entry.expect[0][:100]!r}")
+            refusal = self._refusal(entry.subject, entry.payload, "")
+            if refusal is not None:
+                return refusal
+        entries = tuple(entries)
+        stored: list[Result[int]] = []
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Result[None]] = loop.create_future()
+
+        def note(result: Result[int]) -> None:
+            def tell() -> None:
+                stored.append(result)
+                _settle(future, Ok(None))
+
+            self._down.carry(tell)
+
+        done = await self._await(
+            future, lambda: self._bus.write(entries, note), f"no answer from {entries[-1].subject}", timeout
+        )
+        return done if isinstance(done, Err) else stored[0]
+
+    async def last(self, stream: str, subject: str) -> Result[Stored | None]:
+        if not is_filter(subject):
+            return Err("malformed", f"no subject to read: {subject[:100]!r}")
+        target = f"$JS.API.DIRECT.GET.{stream}" + (f".{subject}" if is_literal(subject) else "")
+
+        def read() -> Result[Stored | None]:
+            found = reversed(self._bus.stored(stream))
+            return Ok(next((one for one in found if self._bus.matches(subject, one.subject)), None))
+
+        return await self._read(stream, target, read)
+
+    async def read(self, stream: str, subject: str, *, start: int = 1, limit: int = 1000) -> Result[tuple[Stored, ...]]:
+        if not is_filter(subject):
+            return Err("malformed", f"no subject to read: {subject[:100]!r}")
+
+        def read() -> Result[tuple[Stored, ...]]:
+            found = [one for one in self._bus.stored(stream) if one.sequence >= start]
+            wanted = [one for one in found if self._bus.matches(subject, one.subject)]
+            return Ok(tuple(wanted[: max(0, limit)]))
+
+        return await self._read(stream, f"$JS.API.DIRECT.GET.{stream}", read)
+
+    async def subjects(self, stream: str, filter: str) -> Result[Mapping[str, int]]:
+        def read() -> Result[Mapping[str, int]]:
+            counts: dict[str, int] = {}
+            for one in self._bus.stored(stream):
+                if matches(filter, one.subject):
+                    counts[one.subject] = counts.get(one.subject, 0) + 1
+            return Ok(counts)
+
+        found = await self._read(stream, f"$JS.API.STREAM.INFO.{stream}", read)
+        if isinstance(found, Err) and found.reason == "no responders":
+            return Err("not found", "stream not found (10059)")
+        return found
+
+    async def erase(self, stream: str, sequence: int) -> Result[None]:
+        refusal = self._refusal(f"$JS.API.STREAM.MSG.DELETE.{stream}", b"", "")
+        return refusal or await self._ask(lambda: self._bus.erase(stream, sequence), API_TIMEOUT)
+
+    async def ensure_bucket(self, name: str, *, ttl: float | None) -> Result[None]:
+        if not is_name(name):
+            return Err("malformed", f"no name for a bucket: {name[:100]!r}")
+        return await self.ensure_stream(jetstream.bucket(name, ttl))
+
+    async def put(self, bucket: str, key: str, value: bytes) -> Result[int]:
+        return await self.append([Entry(f"$KV.{bucket}.{key}", value)])
+
+    async def get(self, bucket: str, key: str) -> Result[bytes | None]:
+        found = await self.last(f"KV_{bucket}", f"$KV.{bucket}.{key}")
+        if isinstance(found, Err):
+            return found
+        return Ok(None if found.value is None else found.value.data)
+
+    async def close(self) -> None:
+        await self.barrier()
+        self._on_disconnect = None
+        self.drop()
+        self._is_closed = True
+        self._subscriptions.clear()
+        self._bus.part(self)
+
+    async def _room(self) -> None:
+        """Sending waits where there is no room, which nearly never is."""
+        if self._bus.weather.full and self._bus.dice.random() < self._bus.weather.full:
+            await asyncio.sleep(0)
+
+    async def _read(self, stream: str, target: str, read: Callable[[], Result[T]]) -> Result[T]:
+        refusal = self._refusal(target, b"", "")
+        if refusal is not None:
+            return refusal
+        nobody = Err("no responders", f"nobody answers {target}")
+        return await self._ask(lambda: read() if self._bus.expire(stream) else nobody, API_TIMEOUT)
+
+    async def _ask(self, work: Callable[[], Result[T]], timeout: float, *, is_sure: bool = False) -> Result[T]:
+        """Have the server do this, and hear what came of it."""
+        if self._since is None:
+            return _GONE
+        answers: list[Result[T]] = []
+        future: asyncio.Future[Result[None]] = asyncio.get_running_loop().create_future()
+
+        def serve() -> None:
+            result = work()
+
+            def tell() -> None:
+                answers.append(result)
+                _settle(future, Ok(None))
+
+            self._down.carry(tell, is_sure=is_sure)
+
+        done = await self._await(future, serve, "the server says nothing", timeout, is_sure=is_sure)
+        return done if isinstance(done, Err) else answers[0]
+
+    async def _await(
+        self, future: asyncio.Future[Result[None]], work: Work, words: str, timeout: float, *, is_sure: bool = False
+    ) -> Result[None]:
+        late: Err = Err("timeout", f"{words} in {timeout} s")
+        timer = asyncio.get_running_loop().call_later(timeout, _settle, future, late)
+        self._asking[future] = None
+        try:
+            self._up.carry(work, is_sure=is_sure)
+            return await future
+        finally:
+            timer.cancel()
+            self._asking.pop(future, None)
+
+    def _listen(self, subscription: _SimSubscription) -> Result[None]:
+        self._subscriptions.append(subscription)
+        return Ok(None)
+
+    def _hand(self, subscription: _SimSubscription, delivery: Delivery) -> None:
+        if subscription in self._subscriptions:
+            subscription.handler(delivery)
+
+    def _answer(self, delivery: Delivery) -> None:
+        asked = self._waiting.get(delivery.subject)
+        if asked is None:
+            return
+        future, more = asked
+        if more is not None and delivery.data and more(delivery.data):
+            return
+        answer: Result[bytes] = Ok(delivery.data)
+        if delivery.status == "503":
+            answer = Err("no responders", "nobody answers")
+        _settle(future, answer)
+
+    def _tell(self, whom: Work | None) -> None:
+        if whom is not None:
+            asyncio.get_running_loop().call_soon(whom, context=self._context)
+
+    def _refusal(self, subject: str, payload: bytes, reply: str) -> Err | None:
+        if not is_literal(subject) or (reply and not is_literal(reply)):
+            return Err("malformed", f"no subject to send to: {subject[:100]!r} {reply[:100]!r}")
+        if len(payload) > MAX_PAYLOAD - PAYLOAD_MARGIN:
+            return Err("too large", f"{len(payload)} bytes for {subject}")
+        if self._since is None or self._bus.is_over:
+            return _GONE
+        if self._may_publish is not None and not any(matches(allowed, subject) for allowed in self._may_publish):
+            return Err("forbidden", f"{self._identity} may not send to {subject}")
+        return None
+
+
+def _settle(future: asyncio.Future[Result[T]], result: Result[T]) -> None:
+    if not future.done():
+        future.set_result(result)

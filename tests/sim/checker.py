@@ -1,0 +1,228 @@
+"""Judges a seed by what the platform was told to show, what the tool did, what the model was asked, and the log.
+
+It knows of the product nothing but the names of subjects and records: the log is read as JSON, and what an answer must
+be follows from its question.
+"""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from itertools import pairwise
+from urllib.parse import unquote
+from zlib import crc32
+
+from factory_contracts import subjects
+from tests.chaos import script
+from tests.sim.house import Evidence, House, Record
+from tests.sim.loop import Process
+from tests.sim.platform import BOT, PLATFORM, Bubble, Said
+
+EPOCHS = subjects.epoch(0).removesuffix("0")
+OPENING = 60
+# For so long a worker that was out of reach may be taken for one that is gone.
+SILENCE = 5.0
+PLACEHOLDER = "…"
+TERMINAL = ("answered", "refused", "superseded")
+SETTLED = ("shown", "undeliverable")
+SCOPES = subjects.turns_of_bot(PLATFORM, BOT).removesuffix("*")
+
+
+@dataclass(slots=True)
+class Case:
+    """Everything that is known of one question."""
+
+    said: Said
+    expected: str
+    turn: str = ""
+    bubbles: list[Bubble] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+    callers: list[tuple[float, Process]] = field(default_factory=list)
+    effects: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.said.question.name} ({self.said.scope}/{self.said.message}, {self.said.question.kind})"
+
+    def of(self, *kinds: str) -> list[Record]:
+        """Its records of these kinds, each id once, in the log's order."""
+        found: dict[str, Record] = {}
+        for record in self.records:
+            if record.kind in kinds:
+                found.setdefault(str(record.body["id"]), record)
+        return list(found.values())
+
+    @property
+    def starts(self) -> list[Record]:
+        """Every time that a worker was chosen."""
+        return [record for record in self.of("received", "started") if record.body.get("start") is not None]
+
+
+def judge(house: House) -> list[str]:
+    """What went wrong: nothing, or the seed has found something."""
+    evidence = house.evidence
+    faults = list(evidence.defects)
+    cases = _cases(house, faults)
+    for case in cases:
+        _judge_turn(case, faults)
+        _judge_screen(case, evidence, faults)
+        _judge_work(case, faults)
+        _judge_attempts(case, evidence, faults)
+    _judge_order(cases, faults)
+    _judge_fence(evidence.log, faults)
+    return faults
+
+
+def _cases(house: House, faults: list[str]) -> list[Case]:
+    earlier: Counter[str] = Counter()
+    cases: dict[tuple[str, str], Case] = {}
+    for place, said in house.platform.said.items():
+        cases[place] = Case(said, script.answer(said.question, earlier[said.scope]))
+        earlier[said.scope] += 1
+    for bubble in house.platform.bubbles.values():
+        case = cases.get((bubble.scope, bubble.reply_to))
+        if case is None:
+            faults.append(f"a bubble answers what nobody said: {bubble.texts[-1][:60]!r}")
+        else:
+            case.bubbles.append(bubble)
+    turns: dict[str, Case] = {}
+    for record in house.evidence.log:
+        if not record.subject.startswith(SCOPES) or record.kind == "compacted":
+            continue
+        turn = str(record.body["turn"])
+        if record.kind == "received":
+            message = record.body["message"]
+            found = cases.get((message["address"]["scope_id"], message["message_id"]))
+            if found is None or message["text"] != found.said.question.text:
+                faults.append(f"the log holds what nobody said: {message['text']!r}")
+                continue
+            turns[turn], found.turn = found, turn
+        if turn not in turns:
+            faults.append(f"record {record.sequence} ({record.kind}) is of a turn that was never received")
+        else:
+            turns[turn].records.append(record)
+    by_name = {case.said.question.name: case for case in cases.values()}
+    for at, process, name in house.evidence.calls:
+        by_name[name].callers.append((at, process))
+    for name in house.evidence.effects:
+        by_name[name].effects += 1
+    return list(cases.values())
+
+
+def _judge_turn(case: Case, faults: list[str]) -> None:
+    """Lost or stuck: what was said is received once, answered once and closed once."""
+    if not case.said.is_confirmed:
+        faults.append(f"{case}: stuck, the spoke never took it")
+    if case.said.refusals:
+        faults.append(f"{case}: was refused: {case.said.refusals}")
+    if len(case.of("received")) != 1:
+        lost = case.said.is_confirmed and not case.records
+        words = "lost, it was confirmed and is not on the log" if lost else "is not received once"
+        faults.append(f"{case}: {words}")
+        return
+    terminal = case.of(*TERMINAL)
+    if len(terminal) != 1:
+        words = "stuck, no answer" if not terminal else f"ended {len(terminal)} times"
+        faults.append(f"{case}: {words}: {[record.kind for record in case.records]}")
+    for record in terminal:
+        body = record.body
+        if record.kind != "answered" or body["outcome"] != "complete" or body["text"] != case.expected:
+            faults.append(f"{case}: the log says {record.kind} {body.get('outcome')} {body.get('text', '')[-80:]!r}")
+    settled = case.of(*SETTLED)
+    if terminal and len(settled) != 1:
+        faults.append(f"{case}: stuck, {len(settled)} receipts: {[record.kind for record in case.records]}")
+    if [record.kind for record in settled] == ["undeliverable"]:
+        faults.append(f"{case}: was given up: {settled[0].body['reason']}")
+    firsts = [found[0].sequence for kind in ("received", "answered", "shown") if (found := case.of(kind))]
+    if sorted(firsts) != firsts:
+        faults.append(f"{case}: its records stand in the wrong order")
+    attempts = [record.body["start"]["attempt"] for record in case.starts]
+    if attempts != list(range(1, len(attempts) + 1)):
+        faults.append(f"{case}: its attempts are {attempts}")
+
+
+def _judge_screen(case: Case, evidence: Evidence, faults: list[str]) -> None:
+    """Doubled: the answer stands there once in full, and what else there is holds the opening words at most."""
+    whole = [bubble for bubble in case.bubbles if bubble.texts[-1] == case.expected]
+    if len(whole) != 1:
+        ends = [bubble.texts[-1][-60:] for bubble in case.bubbles]
+        faults.append(f"{case}: its answer stands on the screen {len(whole)} times: {ends}")
+    opened = case.of("opened")
+    if len(opened) > 1:
+        faults.append(f"{case}: the log knows {len(opened)} bubbles")
+    if whole and opened and opened[0].body["message_id"] != whole[0].message:
+        faults.append(f"{case}: the log's bubble is not the one with the answer")
+    dead = {process for _, process in evidence.killed}
+    for bubble in case.bubbles:
+        for text in bubble.texts:
+            if text != PLACEHOLDER and not case.expected.startswith(text):
+                faults.append(f"{case}: the screen showed what is no part of the answer: {text[-80:]!r}")
+        if bubble in whole:
+            continue
+        if len(bubble.texts) > 1 or len(bubble.texts[0]) > OPENING:
+            faults.append(f"{case}: doubled, a second bubble holds more than the opening words")
+        # Between the platform's "sent" and the note a bubble can be lost, by a death or with the platform's answer.
+        if bubble.is_known and bubble.by not in dead:
+            faults.append(f"{case}: doubled, a second bubble, though the spoke that sent it lived on and knew of it")
+
+
+def _judge_work(case: Case, faults: list[str]) -> None:
+    """Every attempt asks the model as often as it must and no more, and an effect never happens twice."""
+    needed = script.calls(case.said.question)
+    if case.starts and len(case.callers) > needed * len(case.starts):
+        faults.append(f"{case}: {len(case.callers)} model calls in {len(case.starts)} attempts")
+    if case.of("answered") and len(case.callers) < needed:
+        faults.append(f"{case}: answered with {len(case.callers)} model calls")
+    for worker, times in Counter(process for _, process in case.callers).items():
+        mine = sum(1 for record in case.starts if record.body["start"]["worker"] == worker.name.partition(".")[0])
+        if times > needed * mine:
+            faults.append(f"{case}: {times} model calls by {worker}, which was told {mine} times")
+    if case.said.question.kind != "tool":
+        return
+    if case.effects > 1:
+        faults.append(f"{case}: doubled, its tool had {case.effects} effects")
+    if case.effects and not case.of("tool started"):
+        faults.append(f"{case}: its tool had an effect that was not noted before")
+    if case.effects == 0 and len(case.starts) == 1:
+        faults.append(f"{case}: lost, its tool had no effect, and no attempt was lost")
+
+
+def _judge_attempts(case: Case, evidence: Evidence, faults: list[str]) -> None:
+    """A model is asked anew only where the first one's worker was killed, or was out of reach for a while."""
+    for before, after in pairwise(case.starts):
+        worker = before.body["start"]["worker"]
+        if any(before.at <= at < after.at for at, _ in case.callers) and not any(
+            trouble.whose in ("", worker) and trouble.begin < after.at and before.at < trouble.end + SILENCE
+            for trouble in evidence.troubles
+        ):
+            why = after.body["start"].get("why")
+            faults.append(f"{case}: doubled, was begun again though {worker} lived on within reach: {why}")
+
+
+def _judge_order(cases: list[Case], faults: list[str]) -> None:
+    """Out of order: in every scope bubbles and turns come in the order of the questions, one turn after the other."""
+    scopes: defaultdict[str, list[Case]] = defaultdict(list)
+    for case in cases:
+        scopes[case.said.scope].append(case)
+    for of_scope in scopes.values():
+        for before, after in pairwise(of_scope):
+            if before.bubbles and after.bubbles and before.bubbles[0].number > after.bubbles[0].number:
+                faults.append(f"{after}: out of order, its bubble came before that of {before}")
+            received = [case.of("received")[0].sequence for case in (before, after) if case.of("received")]
+            if sorted(received) != received:
+                faults.append(f"{after}: out of order, it was accepted before {before}")
+            for kind in ("answered", "opened"):
+                ended = before.of(kind)
+                if after.starts and ended and after.starts[0].sequence < ended[0].sequence:
+                    faults.append(f"{after}: out of order, it was begun before {before} was {kind}")
+
+
+def _judge_fence(log: list[Record], faults: list[str]) -> None:
+    """Every record names the reign that was the last when it was stored."""
+    owners: dict[int, int] = {}
+    for record in log:
+        if record.subject.startswith(EPOCHS):
+            owners[int(record.subject.removeprefix(EPOCHS))] = record.sequence
+            continue
+        part = 0
+        if record.subject.startswith(SCOPES):
+            part = crc32(unquote(record.subject.rsplit(".", 1)[1]).encode()) % subjects.PARTITIONS
+        if record.fence != (f"{EPOCHS}{part}", owners.get(part)):
+            faults.append(f"record {record.sequence} ({record.kind}) names {record.fence}, not {owners.get(part)}")

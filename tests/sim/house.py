@@ -1,0 +1,486 @@
+"""A whole house in one process and in virtual time: hub, standby, workers and spoke as they are, on a simulated bus.
+
+What is simulated is what lies outside of the product: the bus, the platform, the model, the tool with an effect, the
+supervisor that starts again what died, and time.
+"""
+
+import asyncio
+import json
+import math
+import random
+import re
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from hashlib import sha256
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from adapters.spoke import NotNow, Reply, Spoke
+from factory_contracts import subjects
+from factory_contracts.messages import Address, InboundMessage, Refused
+from factory_contracts.messages import Said as Echo
+from factory_contracts.work import Approvals
+from factory_nats.connect import Identity
+from factory_nats.result import Ok, Result
+from factory_nats.transport import Entry, Transport
+from hub.composition import SUPERSEDED, HubSettings, reign
+from hub.kernel.access import BotPolicy
+from hub.kernel.agent import Agent
+from hub.kernel.events import Called, Finished, ModelEvent
+from hub.kernel.events import Said as ModelSaid
+from hub.kernel.ports import Equipped, ModelRequest, Occasion, Spoken, ToolResult, ToolSpec
+from hub.kernel.routing import Binding, Bindings
+from tests.chaos import script
+from tests.chaos.script import Question
+from tests.sim.bus import SimBus, SimTransport
+from tests.sim.loop import WITHIN, Loop, Process
+from tests.sim.platform import BOT, PLATFORM, Platform, Said, Unheard
+from tests.workers.stage import FakePrices
+from workers.clipool.kit import Given, Kit
+from workers.clipool.worker import Worker
+
+MUCH = 1_000_000
+POOLS = 2
+PACE_MS = 250
+EPOCH_TIME = 1_700_000_000.0
+RESTART = (0.05, 1.0)
+JOINING = 0.1
+TOOL_TAKES = 0.1
+# So much of a message is printed.
+SHOWN = 300
+HUBS = ("hub-one", "hub-two")
+WORKERS = ("clipool", "clipool-two")
+SPOKE = f"{PLATFORM}-{BOT}"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One message of the log, read without the product."""
+
+    at: float
+    sequence: int
+    subject: str
+    fence: tuple[str, int] | None
+    body: dict[str, Any]
+
+    @property
+    def kind(self) -> str:
+        """What it says."""
+        return str(self.body["kind"])
+
+
+@dataclass(slots=True)
+class Trouble:
+    """A time at which a process, or with no name any of them, could not be reached as it should."""
+
+    begin: float
+    end: float
+    whose: str = ""
+
+
+@dataclass(slots=True)
+class Evidence:
+    """What happened, noted where it happened and by nobody who could be wrong about it."""
+
+    log: list[Record] = field(default_factory=list)
+    calls: list[tuple[float, Process, str]] = field(default_factory=list)
+    effects: list[str] = field(default_factory=list)
+    killed: list[tuple[float, Process]] = field(default_factory=list)
+    troubles: list[Trouble] = field(default_factory=list)
+    ended: list[str] = field(default_factory=list)
+    defects: list[str] = field(default_factory=list)
+    epochs: dict[int, int] = field(default_factory=dict)
+    received: set[str] = field(default_factory=set)
+    answered: set[str] = field(default_factory=set)
+    settled: set[str] = field(default_factory=set)
+
+    @property
+    def open(self) -> set[str]:
+        """What was received and has no final receipt."""
+        return self.received - self.settled
+
+
+@dataclass(slots=True)
+class Slot:
+    """One process over all its lives."""
+
+    name: str
+    work: Callable[["Slot", Process], Coroutine[None, None, int]]
+    is_standby: bool = False
+    lives: int = 0
+    process: Process | None = None
+    ended: "asyncio.Future[str] | None" = None
+    transports: list[SimTransport] = field(default_factory=list)
+
+
+class House:
+    """The processes, and the hands that strike them."""
+
+    def __init__(self, loop: Loop, dice: random.Random, folder: Path, trace: bool = False) -> None:
+        self.loop = loop
+        self.dice = dice
+        self.evidence = Evidence()
+        self.bus = SimBus(dice)
+        self.bus.tap = self._tap
+        self.bus.on_stored = self._stored
+        self.platform = Platform(dice, self.note)
+        self.is_over = False
+        self.slots = {
+            name: Slot(name, work)
+            for name, work in (
+                (HUBS[0], self._hub),
+                (HUBS[1], self._hub),
+                *((name, self._worker) for name in WORKERS),
+                (SPOKE, self._spoke),
+            )
+        }
+        self.slots[HUBS[1]].is_standby = True
+        self._folder = folder
+        self._digest = sha256()
+        self._trace = trace
+        self._names = 0
+        self._agent = Agent(
+            name="scribe", model="scripted", tools=(script.TOOL,), approvals=Approvals(external="tainted")
+        )
+        self._settings = HubSettings(
+            nats_url="",
+            identity=Identity(subjects.HUB),
+            bindings=Bindings({self._agent.name: self._agent}, (Binding(self._agent.name),)),
+            policies=(
+                BotPolicy(
+                    PLATFORM,
+                    BOT,
+                    access="public",
+                    rate_per_minute=MUCH,
+                    rate_per_scope_minute=MUCH,
+                    turns_at_once=MUCH,
+                    everyone_owns=True,
+                ),
+            ),
+            max_pools=POOLS,
+        )
+
+    @property
+    def digest(self) -> str:
+        """What happened, in a few letters: the same seed gives the same."""
+        return self._digest.hexdigest()[:16]
+
+    def note(self, words: str) -> None:
+        """Something happened."""
+        self._digest.update(f"{self.loop.time():.6f} {words}".encode())
+        self._print(words)
+
+    def open(self, names: Sequence[str]) -> list[asyncio.Task[None]]:
+        """Begin with these processes, each kept alive from now on."""
+        return [asyncio.create_task(self._keep(self.slots[name]), name=f"keep {name}") for name in names]
+
+    def kill(self, slot: Slot, why: str) -> bool:
+        """End a process as SIGKILL does; false where none lives."""
+        process = slot.process
+        if process is None or slot.ended is None or slot.ended.done():
+            return False
+        self.note(f"kill {process} {why}")
+        self.evidence.killed.append((self.loop.time(), process))
+        self.evidence.troubles.append(Trouble(self.loop.time(), self.loop.time(), slot.name))
+        self.loop.kill(process)
+        slot.ended.set_result("killed")
+        return True
+
+    def freeze(self, slot: Slot) -> Process | None:
+        """Let a process stand still; None where none lives."""
+        process = slot.process
+        if process is None or process.is_dead or process.is_frozen:
+            return None
+        self.note(f"freeze {process}")
+        self.loop.freeze(process)
+        return process
+
+    def thaw(self, process: Process) -> None:
+        """It goes on."""
+        self.note(f"thaw {process}")
+        self.loop.thaw(process)
+
+    @contextmanager
+    def trouble(self, whose: str = "") -> Iterator[None]:
+        """For as long as this lasts somebody, or everybody, may be out of reach."""
+        noted = Trouble(self.loop.time(), math.inf, whose)
+        self.evidence.troubles.append(noted)
+        yield
+        noted.end = self.loop.time()
+
+    def reigning(self) -> Slot:
+        """The hub that has the newest epoch, or one that lives."""
+        living = [self.slots[name] for name in HUBS if self.slots[name].process is not None]
+        for record in reversed(self.evidence.log):
+            if record.kind == "epoch":
+                for slot in living:
+                    if slot.process is not None and slot.process.name == record.body["hub"]:
+                        return slot
+                break
+        return living[0] if living else self.slots[HUBS[0]]
+
+    def name(self, what: str) -> str:
+        """A name that nobody else has."""
+        self._names += 1
+        return f"{what}-{self._names}"
+
+    async def _keep(self, slot: Slot) -> None:
+        while not self.is_over:
+            slot.lives += 1
+            process = slot.process = Process(f"{slot.name}.{slot.lives}")
+            ended = slot.ended = self.loop.create_future()
+            slot.transports = []
+            self.note(f"start {process}")
+            task = self.loop.begin(process, slot.work(slot, process))
+            task.add_done_callback(partial(self._note_end, slot, ended))
+            why = await ended
+            slot.process = None
+            self.note(f"end {process} {why}")
+            # What its main task has left behind ends with it.
+            self.loop.kill(process)
+            for transport in slot.transports:
+                self.bus.part(transport)
+            await asyncio.sleep(self.dice.uniform(*RESTART))
+
+    def _note_end(self, slot: Slot, ended: "asyncio.Future[str]", task: asyncio.Task[int]) -> None:
+        if ended.done() or self.is_over:
+            return
+        if task.cancelled():
+            why = "cancelled"
+        elif (error := task.exception()) is not None:
+            why = f"failed: {type(error).__name__}: {error}"
+            self.evidence.ended.append(f"{slot.name} {why}")
+        else:
+            why = f"exit {task.result()}"
+            slot.is_standby = slot.name in HUBS and task.result() == SUPERSEDED
+        ended.set_result(why)
+
+    async def _join(self, slot: Slot, identity: str) -> SimTransport:
+        while not self.bus.is_up:
+            await asyncio.sleep(JOINING)
+        transport = self.bus.join(identity)
+        slot.transports.append(transport)
+        return transport
+
+    # The processes
+
+    async def _hub(self, slot: Slot, process: Process) -> int:
+        transport = await self._join(slot, subjects.HUB)
+
+        async def as_eraser() -> Result[Transport]:
+            return Ok(await self._join(slot, subjects.ERASER))
+
+        settings = self._settings
+        if slot.is_standby:
+            settings = HubSettings(
+                nats_url="",
+                identity=settings.identity,
+                bindings=settings.bindings,
+                policies=settings.policies,
+                max_pools=settings.max_pools,
+                standby=True,
+            )
+        stop, lost = asyncio.Event(), asyncio.Event()
+        code = await reign(
+            settings, transport, as_eraser, process.name, stop, lost, clock=partial(self._clock, process)
+        )
+        await transport.close()
+        return code
+
+    async def _worker(self, slot: Slot, process: Process) -> int:
+        transport = await self._join(slot, slot.name)
+        spec = ToolSpec(
+            name=script.TOOL,
+            description="Engraves the name of a question in stone.",
+            parameters='{"type":"object","properties":{"question":{"type":"string"}},"required":["question"]}',
+            effect="external",
+            timeout=5.0,
+            is_foreign=False,
+        )
+        kit = Kit(
+            models=Given({"scripted": _Model(self, process)}),
+            tools={script.TOOL: Equipped(spec, _Engraver(self))},
+            prices=FakePrices(),
+            now=partial(self._clock, process),
+        )
+        worker = Worker(transport, kit, lambda: self.name("life"))
+        await worker.serve(asyncio.Event())
+        return 0
+
+    async def _spoke(self, slot: Slot, process: Process) -> int:
+        transport = await self._join(slot, SPOKE)
+        spoke = Spoke(transport, PLATFORM, BOT, Slate(self.platform), notes=self._folder / f"{slot.name}.jsonl")
+        await spoke.start()
+        await Intake(self.platform, spoke).run()
+        return 0
+
+    def _clock(self, process: Process) -> float:
+        return EPOCH_TIME + self.loop.time() + process.jumped
+
+    # What happens
+
+    def _tap(self, what: str, subject: str, payload: bytes) -> None:
+        self._digest.update(f"{self.loop.time():.6f} {what} {subject} ".encode())
+        self._digest.update(payload)
+        if what == "carried" and _PROMISE.search(payload, 0, 100):
+            self._check(payload)
+        if self._trace:
+            self._print(f"{what} {subject} {payload[:SHOWN].decode(errors='replace')}")
+
+    def _print(self, words: str) -> None:
+        if self._trace:
+            print(f"{self.loop.time():10.4f} {words}")
+
+    def _stored(self, entries: Sequence[Entry], last: int) -> None:
+        for sequence, entry in enumerate(entries, last - len(entries) + 1):
+            if not entry.subject.startswith(_LOG):
+                continue
+            record = Record(self.loop.time(), sequence, entry.subject, entry.expect, json.loads(entry.payload))
+            self.evidence.log.append(record)
+            match record.kind:
+                case "epoch":
+                    self.evidence.epochs[int(entry.subject.rpartition(".")[2])] = sequence
+                case "received":
+                    self.evidence.received.add(record.body["turn"])
+                case "answered" | "refused":
+                    self.evidence.answered.add(record.body["turn"])
+                case "shown" | "undeliverable" | "superseded":
+                    self.evidence.settled.add(record.body["turn"])
+
+    def _check(self, payload: bytes) -> None:
+        """What is promised on the bus must be on the log by then."""
+        evidence, said = self.evidence, json.loads(payload)
+        match said["kind"]:
+            case "accepted":
+                missing = {said["turn"]} - evidence.received
+            case "final":
+                missing = {said["turn"]} - evidence.answered
+            case _:
+                missing = set(said["turns"]) - evidence.answered - evidence.settled
+                # A hub whose reign is over may say so; no worker that knows of the next one obeys.
+                if said["epoch"] < evidence.epochs[said["partition"]]:
+                    return
+        if missing:
+            evidence.defects.append(f"{said['kind']} was said of {sorted(missing)} before that was on the log")
+
+
+_PROMISE = re.compile(rb'"kind":"(accepted|final|forget)"')
+_LOG = subjects.plane("turns")[0].partition("*")[0].partition(">")[0]
+
+
+class Slate:
+    """The platform as a screen."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+
+    async def send(self, reply: Reply) -> str:
+        return await self._platform.send(reply.address.scope_id, reply.address.reply_to or "", reply.text)
+
+    async def edit(self, message_id: str, reply: Reply) -> None:
+        await self._platform.edit(reply.address.scope_id, message_id, reply.text)
+
+    async def said(self, said: Echo) -> None:
+        """The platform shows what people say by itself."""
+
+
+class Intake:
+    """What people write, handed to the hub in their order, and confirmed when all of a batch is accepted."""
+
+    def __init__(self, platform: Platform, spoke: Spoke) -> None:
+        self._platform = platform
+        self._spoke = spoke
+
+    async def run(self) -> None:
+        """Fetch and submit for ever."""
+        offset = 0
+        while True:
+            try:
+                updates = await self._platform.fetch(offset)
+            except Unheard:
+                continue
+            except NotNow as told:
+                await asyncio.sleep(told.seconds)
+                continue
+            if not updates:
+                continue
+            offset = await self.take(updates)
+
+    async def take(self, updates: list[Said]) -> int:
+        """Hand all of these over; what may be confirmed after that."""
+        by_scope = groupby(sorted(updates, key=_scope), key=_scope)
+        async with asyncio.TaskGroup() as group:
+            for _, of_scope in by_scope:
+                group.create_task(self._submit(list(of_scope)))
+        return updates[-1].update + 1
+
+    async def _submit(self, said: list[Said]) -> None:
+        for one in said:
+            address = Address(platform=PLATFORM, bot_id=BOT, scope_id=one.scope, reply_to=one.message, pace_ms=PACE_MS)
+            told = await self._spoke.submit(
+                InboundMessage(message_id=one.message, user_id=one.scope, text=one.question.text, address=address)
+            )
+            if isinstance(told, Refused):
+                one.refusals.append(told.reason)
+
+
+def _scope(said: Said) -> str:
+    return said.scope
+
+
+class _Model:
+    """A model that says what the script says, in pieces."""
+
+    def __init__(self, house: House, process: Process) -> None:
+        self._house = house
+        self._process = process
+
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+        """One call."""
+        last = request.messages[-1]
+        asked = next(one.text for one in reversed(request.messages) if isinstance(one, Spoken) and one.role == "user")
+        question = Question.read(asked)
+        house = self._house
+        house.note(f"model call of {self._process}: {asked}")
+        house.evidence.calls.append((house.loop.time(), self._process, question.name))
+        lines = [one for one in request.messages if isinstance(one, Spoken)]
+        whole = script.answer(question, (len(lines) - 1) // 2)
+        if question.kind == "tool":
+            first, _, second = whole.partition("\n\n")
+            whole = second if isinstance(last, ToolResult) else first
+        for piece in _pieces(whole, house.dice):
+            await asyncio.sleep(house.dice.random() * 0.2)
+            yield ModelSaid(piece)
+        if question.kind == "tool" and not isinstance(last, ToolResult):
+            yield Called(f"call-{question.name}", script.TOOL, json.dumps({"question": question.name}))
+            yield Finished("tools")
+        else:
+            yield Finished("end")
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+def _pieces(text: str, dice: random.Random) -> list[str]:
+    cuts = sorted(dice.randrange(len(text) + 1) for _ in range(dice.randrange(6)))
+    return [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True) if end > start]
+
+
+class _Engraver:
+    """A tool with an effect that nobody can take back."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+
+    async def run(self, arguments: str, occasion: Occasion) -> str:
+        """Engrave the question's name."""
+        house = self._house
+        await asyncio.sleep(TOOL_TAKES * house.dice.random())
+        name = json.loads(arguments)["question"]
+        house.note(f"engraved {name} by {WITHIN.get()}")
+        house.evidence.effects.append(name)
+        await asyncio.sleep(TOOL_TAKES * house.dice.random())
+        return "It stands there for ever."

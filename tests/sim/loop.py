@@ -1,0 +1,243 @@
+"""An event loop without an outside: time jumps to the next timer, and a seed says which process goes on.
+
+A process is what lives, stands still and dies together. Within one process callbacks run in the order in which they
+were asked for, as in any event loop; between processes every order is legal, and the dice choose one.
+"""
+
+import asyncio
+import heapq
+import random
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextvars import Context, ContextVar, copy_context
+from itertools import count
+from types import CoroutineType
+from typing import Any, TypeVar, TypeVarTuple, Unpack
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+# A timer comes a little late, as on a machine that has other work.
+LATE = 0.002
+
+Entry = tuple[asyncio.Handle, Callable[..., object], tuple[Any, ...], Context]
+Place = tuple[str, int]
+
+
+class Process:
+    """Callbacks that belong together, and the clock on the wall where they run."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.is_dead = False
+        self.is_frozen = False
+        self.jumped = 0.0
+        self.ready: deque[Entry] = deque()
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+WITHIN: ContextVar[Process | None] = ContextVar("process", default=None)
+
+
+class _Task(asyncio.Task[T]):
+    """A task whose place in a set does not depend on its address."""
+
+    def __init__(self, number: int, work: Coroutine[Any, Any, T], loop: "Loop", name: str | None, context: Any) -> None:
+        # The loop's list of tasks asks for the hash before the task is made.
+        self.number = number
+        super().__init__(work, loop=loop, name=name, context=context)
+
+    def __hash__(self) -> int:
+        return self.number
+
+
+class Stuck(Exception):
+    """The processes run on and on without any time passing."""
+
+
+class Loop(asyncio.BaseEventLoop):
+    """Runs until what it was given is done. `watch` is shown every task of a process that has just been suspended."""
+
+    def __init__(self, dice: random.Random, most: int = 2_000_000) -> None:
+        self._is_running = False
+        super().__init__()
+        self.world = Process("world")
+        self.steps = 0
+        self.watch: Callable[[Process, asyncio.Task[Any]], None] | None = None
+        self._dice = dice.random
+        self._most = most
+        self._now = 0.0
+        self._busy: list[Process] = []
+        self._processes: list[Process] = []
+        self._timers: list[tuple[float, int, Process, asyncio.TimerHandle, Entry]] = []
+        self._numbers = count(1)
+        self._is_stopping = False
+
+    def time(self) -> float:
+        """How many seconds have passed that nobody waited for."""
+        return self._now
+
+    def is_running(self) -> bool:
+        return self._is_running
+
+    def stop(self) -> None:
+        self._is_stopping = True
+
+    def call_soon(
+        self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        within = copy_context() if context is None else context
+        handle = asyncio.Handle(callback, args, self, within)
+        self._put(within.get(WITHIN, None) or self.world, (handle, callback, args, within))
+        return handle
+
+    def call_soon_threadsafe(
+        self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        return self.call_soon(callback, *args, context=context)
+
+    def call_later(
+        self, delay: float, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        return self.call_at(self._now + delay, callback, *args, context=context)
+
+    def call_at(
+        self, when: float, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        within = copy_context() if context is None else context
+        handle = asyncio.TimerHandle(when, callback, args, self, within)
+        due = max(when, self._now) + LATE * self._dice()
+        entry = handle, callback, args, within
+        heapq.heappush(self._timers, (due, next(self._numbers), within.get(WITHIN, None) or self.world, handle, entry))
+        return handle
+
+    def create_task(
+        self,
+        coro: Any,
+        *,
+        name: object = None,
+        context: Context | None = None,
+    ) -> asyncio.Task[Any]:
+        return _Task(next(self._numbers), coro, self, None if name is None else str(name), context)
+
+    def run_in_executor(self, executor: object, func: Callable[[Unpack[Ts]], T], *args: *Ts) -> asyncio.Future[T]:
+        """Threads are a matter of real time: what is for one is done at once."""
+        future: asyncio.Future[T] = self.create_future()
+        future.set_result(func(*args))
+        return future
+
+    def begin(self, process: Process, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Have a process do this; all that comes of it belongs to the process as well."""
+        within = copy_context()
+        within.run(WITHIN.set, process)
+        self._processes.append(process)
+        return self.create_task(work, name=process.name, context=within)
+
+    def kill(self, process: Process) -> None:
+        """Nothing of it runs any more, no `finally` either."""
+        process.is_dead = True
+        self._rest(process)
+
+    def freeze(self, process: Process) -> None:
+        """Nothing of it runs for the time being."""
+        process.is_frozen = True
+        self._rest(process)
+
+    def thaw(self, process: Process) -> None:
+        """It goes on, with all that came meanwhile."""
+        process.is_frozen = False
+        if process.ready and not process.is_dead and process not in self._busy:
+            self._busy.append(process)
+
+    def bury(self) -> None:
+        """When all is over, let even the dead end in good order, so that nothing of them is left in the memory."""
+        self.watch = None
+        self._most += self.steps
+        for process in self._processes:
+            process.is_dead = False
+            self.thaw(process)
+        self.run_until_complete(_end_all())
+        self.close()
+
+    def run_forever(self) -> None:
+        """Run callbacks until stopped; raises `Stuck` where that would take for ever."""
+        asyncio._set_running_loop(self)
+        self._is_running = True
+        self._is_stopping = False
+        try:
+            while not self._is_stopping and self._step():
+                pass
+        finally:
+            self._is_running = False
+            asyncio._set_running_loop(None)
+
+    def _put(self, process: Process, entry: Entry) -> None:
+        if not process.ready and not process.is_dead and not process.is_frozen:
+            self._busy.append(process)
+        process.ready.append(entry)
+
+    def _rest(self, process: Process) -> None:
+        if process in self._busy:
+            self._busy.remove(process)
+
+    def _step(self) -> bool:
+        busy = self._busy
+        if not busy:
+            return self._wait()
+        index = int(self._dice() * len(busy)) if len(busy) > 1 else 0
+        process = busy[index]
+        handle, callback, args, within = process.ready.popleft()
+        if not process.ready:
+            busy[index] = busy[-1]
+            busy.pop()
+        if handle.cancelled():
+            return True
+        self.steps += 1
+        if self.steps > self._most:
+            raise Stuck(f"{self.steps} steps, at {self._now:.3f} s, of {process}")
+        try:
+            within.run(callback, *args)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            self.call_exception_handler({"message": f"a callback of {process} failed", "exception": error})
+        if self.watch is not None and process is not self.world and not process.is_dead:
+            task = getattr(callback, "__self__", None)
+            if isinstance(task, _Task) and not task.done():
+                self.watch(process, task)
+        return True
+
+    def _wait(self) -> bool:
+        """Jump to the next timer; false where there is none."""
+        timers = self._timers
+        while timers and timers[0][3].cancelled():
+            heapq.heappop(timers)
+        if not timers:
+            return False
+        self._now = timers[0][0]
+        while timers and timers[0][0] <= self._now:
+            _, _, process, handle, entry = heapq.heappop(timers)
+            if not handle.cancelled():
+                self._put(process, entry)
+        return True
+
+
+async def _end_all() -> None:
+    while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=1.0)
+
+
+def suspended_at(task: asyncio.Task[Any], folder: str) -> tuple[Place, ...]:
+    """The lines under a folder at which a task waits, the innermost last."""
+    places: list[Place] = []
+    at: object = task.get_coro()
+    while isinstance(at, CoroutineType):
+        frame = at.cr_frame
+        if frame is not None and frame.f_code.co_filename.startswith(folder):
+            places.append((frame.f_code.co_filename[len(folder) :], frame.f_lineno))
+        at = at.cr_await
+    return tuple(places)

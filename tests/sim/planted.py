@@ -1,0 +1,221 @@
+"""Faults that are put into the product on purpose, one at a time: a simulation that does not find them is no test."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import hub.composition
+import hub.dispatch
+from adapters.nats.log import JetStreamLog
+from adapters.spoke import Gone, Reply, Spoke
+from factory_contracts.messages import Accepted, AlreadyAccepted, InboundMessage, Refused
+from factory_contracts.records import Balance, Record, ToolStarted, TurnAnswered
+from factory_contracts.work import Recorded, RecordReply, RecordRequest, Requested, Run
+from factory_nats.result import Err, Ok, Result
+from factory_nats.transport import Entry, Transport
+from hub.delivery import Deliveries
+from hub.kernel.session import OpenTurn, Session
+from hub.pool import Pool
+from tests.sim import house
+from tests.sim.house import Intake, Slate
+from tests.sim.platform import Said, Unheard
+from workers.clipool.turn import Turn
+from workers.clipool.worker import Worker
+
+SOON = 0.3
+
+
+@contextmanager
+def replaced(owner: object, name: str, by: object) -> Iterator[None]:
+    """For a while something of the product is another."""
+    was = getattr(owner, name)
+    setattr(owner, name, by)
+    try:
+        yield
+    finally:
+        setattr(owner, name, was)
+
+
+class _ConfirmsEarly(Intake):
+    """Moves the offset before the hub has accepted anything."""
+
+    async def take(self, updates: list[Said]) -> int:
+        waiting = asyncio.create_task(super().take(updates))
+        await asyncio.wait([waiting], timeout=0)
+        return updates[-1].update + 1
+
+
+class _BelievesSilence(Spoke):
+    """Takes a message for accepted that nobody answered in time."""
+
+    async def submit(self, message: InboundMessage) -> Accepted | AlreadyAccepted | Refused:
+        try:
+            async with asyncio.timeout(SOON):
+                return await super().submit(message)
+        except TimeoutError:
+            return Accepted(turn="believed", epoch=0)
+
+
+class _Other:
+    """A transport that does one thing otherwise."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
+class _Unfenced(_Other):
+    async def append(self, entries: Sequence[Entry], *, timeout: float = 5.0) -> Result[int]:
+        free = [
+            one if one.expect and one.expect[0] == one.subject else Entry(one.subject, one.payload) for one in entries
+        ]
+        return await self._transport.append(free, timeout=timeout)
+
+
+class _Hopeful(_Other):
+    async def append(self, entries: Sequence[Entry], *, timeout: float = 5.0) -> Result[int]:
+        stored = await self._transport.append(entries, timeout=SOON)
+        is_unknown = isinstance(stored, Err) and stored.reason in ("timeout", "disconnected")
+        return Ok(1) if is_unknown and entries[-1].expect and entries[-1].expect[0] != entries[-1].subject else stored
+
+
+def _log_over(other: Callable[[Transport], Any]) -> type[JetStreamLog]:
+    class Log(JetStreamLog):
+        def __init__(self, transport: Transport, hub: str, *, at: Callable[[str], None] = lambda point: None) -> None:
+            super().__init__(other(transport), hub, at=at)
+
+    return Log
+
+
+class _HastyMark(JetStreamLog):
+    """Lets the next hub begin after turns that are still open."""
+
+    async def move_mark(self, sequence: int, spent: Mapping[int, tuple[Balance, ...]]) -> bool:
+        return await super().move_mark(self.sequence + 1, spent)
+
+
+_submit, _record = Pool.submit, Pool.record
+
+
+async def _accept_at_once(pool: Pool, message: InboundMessage, *rest: Any, **more: Any) -> Any:
+    """Says "accepted" while the record is still on its way."""
+    known = pool.already(message)
+    if known is None:
+        task = asyncio.create_task(_submit(pool, message, *rest, **more))
+        _background.add(task)
+        task.add_done_callback(_background.discard)
+    return known or Accepted(turn=pool.turn_of(message), epoch=pool.epoch)
+
+
+_background: set[asyncio.Task[Any]] = set()
+
+
+async def _show_before(pool: Pool, *records: Record) -> None:
+    """Sends an answer that is not on the log yet."""
+    for record in records:
+        turn = pool.session.turns.get(record.turn)
+        if isinstance(record, TurnAnswered) and turn is not None:
+            pool.session.apply(pool.session.sequence, record)
+            await pool.crew.deliver(pool, turn)
+    await _record(pool, *records)
+
+
+def _any_time(session: Session) -> OpenTurn | None:
+    """Begins a turn as soon as the last one is answered, wherever that stands on the screen."""
+    return next((turn for turn in session.turns.values() if not turn.is_answered), None)
+
+
+class _Believing(Deliveries):
+    """Takes for shown what was sent."""
+
+    async def deliver(self, pool: Pool, turn: OpenTurn) -> None:
+        await super().deliver(pool, turn)
+        pool.settle(turn.turn, turn.bubble, None)
+
+
+class _Forgetful(Worker):
+    """Drops a turn as soon as all of it was told."""
+
+    def stir(self, turn: Turn) -> None:
+        super().stir(turn)
+        if turn.is_over:
+            asyncio.get_running_loop().call_later(SOON, self.drop, turn)
+
+
+class _Sleepwalker(Worker):
+    """Goes on with what it did before it stood still."""
+
+    last = 0.0
+
+    def tick(self, now: float) -> None:
+        self.last = min(now, self.last + 1.0) if self.last else now
+        super().tick(self.last)
+
+
+class _Unasked(Worker):
+    """Begins what cannot be taken back before that is on the log."""
+
+    async def record(self, run: Run, record: Requested) -> RecordReply:
+        return Recorded() if isinstance(record, ToolStarted) else await super().record(run, record)
+
+
+class _SendsAgain(Slate):
+    """Sends anew what may have been edited."""
+
+    async def edit(self, message_id: str, reply: Reply) -> None:
+        try:
+            await super().edit(message_id, reply)
+        except Unheard:
+            raise Gone(0) from None
+
+
+@contextmanager
+def _in_memory() -> Iterator[None]:
+    """Knows a message again only as long as the hub lives that heard it."""
+    seen: dict[tuple[int, str, str], str] = {}
+    numbers = iter(range(1_000_000))
+
+    def turn_of(pool: Pool, message: InboundMessage) -> str:
+        place = id(pool.ports), pool.key.to_pool_id(), message.message_id
+        return seen.setdefault(place, f"turn{next(numbers)}")
+
+    def already(pool: Pool, message: InboundMessage) -> AlreadyAccepted | None:
+        place = id(pool.ports), pool.key.to_pool_id(), message.message_id
+        if place not in seen:
+            return None
+        return AlreadyAccepted(turn=seen[place], covers=message.ids, epoch=pool.epoch)
+
+    with replaced(Pool, "turn_of", turn_of), replaced(Pool, "already", already):
+        yield
+
+
+@contextmanager
+def _unchecked() -> Iterator[None]:
+    """Attempts that are over are not told from the one that counts, and a worker that slept goes on."""
+
+    def counts(pool: Pool, worker: str, asked: RecordRequest) -> bool:
+        return asked.record.turn in pool.session.turns
+
+    with replaced(hub.dispatch, "_counts", counts), replaced(house, "Worker", _Sleepwalker):
+        yield
+
+
+PLANTED: Mapping[str, Callable[[], AbstractContextManager[None]]] = {
+    "offset before acceptance": lambda: replaced(house, "Intake", _ConfirmsEarly),
+    "unchecked reply": lambda: replaced(house, "Spoke", _BelievesSilence),
+    "accepted before stored": lambda: replaced(Pool, "submit", _accept_at_once),
+    "dedupe in memory": _in_memory,
+    "no fence": lambda: replaced(hub.composition, "JetStreamLog", _log_over(_Unfenced)),
+    "unknown taken for stored": lambda: replaced(hub.composition, "JetStreamLog", _log_over(_Hopeful)),
+    "mark too far": lambda: replaced(hub.composition, "JetStreamLog", _HastyMark),
+    "final before answered": lambda: replaced(Pool, "record", _show_before),
+    "next turn before bubble": lambda: replaced(Session, "next_turn", _any_time),
+    "receipts unchecked": lambda: replaced(hub.composition, "Deliveries", _Believing),
+    "worker forgets early": lambda: replaced(house, "Worker", _Forgetful),
+    "stale worker goes on": _unchecked,
+    "effect before its record": lambda: replaced(house, "Worker", _Unasked),
+    "send instead of edit": lambda: replaced(house, "Slate", _SendsAgain),
+}

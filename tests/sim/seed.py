@@ -1,0 +1,124 @@
+"""One seed: a house, its people, what is done to it, and what the checker says."""
+
+import asyncio
+import gc
+import logging
+import random
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.chaos import script
+from tests.chaos.script import Question
+from tests.sim.checker import judge
+from tests.sim.faults import Blow, Crashes, awaits, plan, strike
+from tests.sim.house import HUBS, SPOKE, WORKERS, House
+from tests.sim.loop import Loop, Place, Stuck
+
+TURNS = (20, 26)
+SCOPES = (3, 4)
+ASKED_WITHIN = 9.0
+LOOK = 0.25
+# After the last fault nobody has a reason to wait for longer than this.
+STUCK = 90.0
+AFTER = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a seed."""
+
+    seed: int
+    faults: tuple[str, ...]
+    digest: str
+    blows: tuple[str, ...]
+    turns: int
+    seconds: float
+    steps: int
+    ended: tuple[str, ...]
+    tried: frozenset[Place]
+    passed: frozenset[Place]
+
+
+class _Defects(logging.Handler):
+    """What the product itself says went wrong in a way that nobody foresaw."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.found: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        # A platform that does not answer is foreseen here.
+        if record.exc_info is not None and record.name != "adapters.spoke":
+            error = record.exc_info[1]
+            self.found.append(f"defect: {record.getMessage()}: {type(error).__name__}: {error}")
+
+
+def run(seed: int, *, trace: bool = False) -> Outcome:
+    """Live through one seed; the same seed gives the same outcome."""
+    dice = random.Random(seed)
+    loop = Loop(dice)
+    defects = _Defects()
+    root = logging.getLogger()
+    root.addHandler(defects)
+    disabled = root.manager.disable
+    if not trace:
+        logging.disable(logging.WARNING)
+    gc.disable()
+    crashes = Crashes(awaits()[seed % len(awaits())], dice.choice((1, 1, 2, 3, 5, 8)), float("inf"))
+    blows = plan(dice)
+    try:
+        with tempfile.TemporaryDirectory(prefix="sim-") as folder:
+            house = House(loop, dice, Path(folder), trace)
+            try:
+                loop.run_until_complete(_live(house, blows, crashes))
+            except Stuck as stuck:
+                house.evidence.defects.append(f"stuck: {stuck}")
+            seconds, digest = loop.time(), house.digest
+            house.evidence.defects += defects.found
+            faults = judge(house)
+            house.is_over = house.bus.is_over = True
+            loop.bury()
+    finally:
+        root.removeHandler(defects)
+        logging.disable(disabled)
+        gc.enable()
+    return Outcome(
+        seed,
+        tuple(faults),
+        digest,
+        tuple(blow.what for blow in blows),
+        len(house.platform.said),
+        seconds,
+        loop.steps,
+        tuple(house.evidence.ended),
+        frozenset(crashes.tried),
+        frozenset(crashes.passed),
+    )
+
+
+async def _live(house: House, blows: list[Blow], crashes: Crashes) -> None:
+    dice = house.dice
+    hubs = HUBS if dice.random() < 0.3 else HUBS[:1]
+    house.open([*hubs, *WORKERS, SPOKE])
+    house.bus.weather.full = dice.choice((0.0, 0.05))
+    async with asyncio.TaskGroup() as group:
+        group.create_task(strike(house, blows, crashes))
+        group.create_task(_ask(house, dice.randint(*TURNS), dice.randint(*SCOPES)))
+    deadline = house.loop.time() + STUCK
+    while house.loop.time() < deadline and (house.platform.untaken or house.evidence.open):
+        await asyncio.sleep(LOOK)
+    # What is done twice is done late.
+    await asyncio.sleep(AFTER)
+
+
+async def _ask(house: House, turns: int, scopes: int) -> None:
+    dice = house.dice
+    times = sorted(ASKED_WITHIN * dice.random() for _ in range(turns))
+    for number, at in enumerate(times, 1):
+        await asyncio.sleep(max(0.0, at - house.loop.time()))
+        kind = dice.choices(script.KINDS, script.WEIGHTS)[0]
+        words = " ".join(dice.sample(script.WORDS, 3))
+        # Everywhere is something said, and somewhere much.
+        scope = number % scopes if number < 2 * scopes else min(dice.randrange(scopes), dice.randrange(scopes))
+        house.platform.ask(f"tower.{scope}", Question(f"q{number}", kind, words))
