@@ -1,5 +1,6 @@
 """Words to the hub instead of the agent: `/new`, `/undo`, `/usage` and the like, and what each puts on the log."""
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -24,6 +25,8 @@ WELCOME_TRUSTED = "An owner of this bot trusts you."
 HOW_TO = "Just write to me. `/new` begins a new conversation, `/stop` ends an answer, `/help` tells the other commands."
 HELP_HEAD = "Whatever you write is for the agent, but for these:"
 FORK = "/fork"
+RUN = "/run"
+ENGINE = re.compile(r"[a-z][a-z0-9_]{0,31}")
 APPROVALS, APPROVE, DENY = "/approvals", "/approve", "/deny"
 NEW_SESSION = "A new conversation begins: I no longer see what was said before."
 WHAT_IS_FORGOTTEN = (
@@ -52,13 +55,14 @@ MAX_MODEL_NAME = 255
 class GoOn:
     """The message is for the agent after all, once these records stand: asked as the agent here, or as told.
 
-    Where there is something to be said `aloud`, no model is asked.
+    Where there is something to be said `aloud`, no model is asked. An `engine` is run by the agent, and given the line.
     """
 
     records: tuple[Record, ...] = ()
     agent: Agent | None = None
     lines: tuple[Line, ...] = ()
     aloud: str | None = None
+    engine: str | None = None
 
 
 Obeyed = tuple[Record, ...] | GoOn
@@ -186,12 +190,18 @@ async def _undo(pool: Pool, turn: OpenTurn, rest: str) -> Obeyed:
 
 
 async def _retry(pool: Pool, turn: OpenTurn, rest: str) -> Obeyed:
-    if turn.again is not None:
-        return GoOn()
     history = pool.session.history
-    if not history:
+    if turn.again is None and not history:
         return _no(pool, turn, "There is nothing to try again.")
-    return GoOn((_head(pool, turn, len(history) - 1, again=True),))
+    passage = turn.again or history[-1]
+    head = () if turn.again is not None else (_head(pool, turn, len(history) - 1, again=True),)
+    word, name, *words = *passage.asked.split(maxsplit=2), "", ""
+    if word != RUN or pool.agent is None:
+        return GoOn(head)
+    text, trusted = "".join(words), passage.is_trusted or None
+    given = Line(role="user", text=text, attachments=() if text else passage.attachments, trusted=trusted)
+    obeyed = _engine(pool, turn, pool.agent, name, given)
+    return replace(obeyed, records=head) if isinstance(obeyed, GoOn) else obeyed
 
 
 async def _usage(pool: Pool, turn: OpenTurn, rest: str) -> Obeyed:
@@ -280,6 +290,30 @@ async def _use(pool: Pool, turn: OpenTurn, rest: str) -> Obeyed:
     return GoOn(agent=hand, lines=(turn.line.model_copy(update={"text": words.strip(), "attachments": ()}),))
 
 
+async def _run(pool: Pool, turn: OpenTurn, rest: str) -> Obeyed:
+    agent = pool.agent
+    if agent is None:
+        return GoOn()
+    if not rest:
+        offered = [f"{RUN} {engine}" for engine in agent.engines]
+        text = f"`{RUN} NAME` runs an engine on the words or the file that follow. {_runs(agent)}"
+        return (said_by_hub(pool, turn, text, choices=offered),)
+    name, *words = rest.split(maxsplit=1)
+    return _engine(pool, turn, agent, name, turn.given("".join(words)))
+
+
+def _engine(pool: Pool, turn: OpenTurn, agent: Agent, name: str, given: Line) -> Obeyed:
+    # What an agent runs for whoever may speak to it, they may have run themselves; an owner may have run whatever is.
+    is_owner = pool.decide(turn, "look").level == "owner"
+    if name not in agent.engines and not (is_owner and ENGINE.fullmatch(name)):
+        return _no(pool, turn, f"There is no engine `{_short(name)}` for this. {_runs(agent)}")
+    return GoOn(engine=name, lines=(given,))
+
+
+def _runs(agent: Agent) -> str:
+    return f"**{agent.name}** runs: {', '.join(f'`{engine}`' for engine in agent.engines) or 'none'}."
+
+
 async def _compact(pool: Pool, turn: OpenTurn, rest: str) -> Obeyed:
     agent = pool.agent
     if agent is None or not pool.session.history:
@@ -319,6 +353,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         FORK: _fork,
         VOICE: _voice,
         USE: _use,
+        RUN: _run,
         COMPACT: _compact,
         EXPAND: _expand,
         "/limits": _limits,
@@ -370,6 +405,7 @@ HELP: Mapping[str, str] = MappingProxyType(
         FORK: "with a name copies this conversation",
         VOICE: "says the last answer aloud",
         USE: "with a tool of the agent here and some words uses it, and asks no model",
+        RUN: "with a name runs an engine on the words or the file that follow",
         COMPACT: "puts what was said into a summary, to make room",
         EXPAND: "takes the summary back",
         "/limits": "tells what holds here for messages, answers and money, and what is left",
@@ -423,7 +459,16 @@ def _budgets(pool: Pool, turn: OpenTurn) -> Iterator[str]:
 def _without_tools(agent: Agent) -> Agent:
     """The agent with nothing but what it says, and nobody who interrupts it."""
     return replace(
-        agent, tools=(), skills=(), mcp=(), helpers=(), workers=(), files=None, own_tools=(), while_running="queue"
+        agent,
+        tools=(),
+        skills=(),
+        mcp=(),
+        helpers=(),
+        workers=(),
+        engines=(),
+        files=None,
+        own_tools=(),
+        while_running="queue",
     )
 
 

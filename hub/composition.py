@@ -131,7 +131,7 @@ async def reign(
     people = People(log, settings.policies, settings.offers)
     ports = Ports(
         log=log,
-        outbox=NatsOutbox(transport),
+        outbox=NatsOutbox(transport, log.still_reigns, fenced.set),
         clipool=clipool,
         bindings=settings.bindings,
         ledger=ledger,

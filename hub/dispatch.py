@@ -25,7 +25,7 @@ from factory_contracts.messages import (
     Welcome,
     turn_id,
 )
-from factory_contracts.records import MoneyReserved, ToolDone, ToolStarted, Trust
+from factory_contracts.records import MoneyReserved, StepDone, ToolDone, ToolStarted, Trust
 from factory_contracts.subjects import EVERY_SCOPE, BadToken
 from factory_contracts.work import ApprovalWanted, NotRecorded, Recorded, RecordReply, RecordRequest
 from hub.approvals import Approvals, is_word
@@ -177,7 +177,7 @@ class Hub:
         match record:
             case ToolStarted() if refusal := self.approvals.refusal(turn, record):
                 return NotRecorded(words=refusal)
-            case ToolStarted() | ToolDone():
+            case ToolStarted() | ToolDone() | StepDone():
                 await pool.record(record)
                 return Recorded()
             case MoneyReserved():

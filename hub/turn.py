@@ -182,8 +182,10 @@ async def _command(pool: Pool, turn: OpenTurn, agent: Agent, brief: GoOn, is_our
         lines=brief.lines or pool.session.lines(turn),
         pace_ms=turn.message.address.pace_ms,
         known_calls=turn.known_calls,
-        is_tainted=pool.session.is_tainted(turn),
+        is_tainted=pool.session.is_tainted(turn) if brief.engine is None else turn.is_tainted,
         aloud=brief.aloud,
+        engine=brief.engine,
+        known_steps=turn.known_steps,
     )
     clipool = pool.ports.clipool
     return await (clipool.run(assignment) if is_ours else clipool.resume(assignment))

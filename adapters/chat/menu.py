@@ -75,6 +75,6 @@ MENU: Mapping[str, Mapping[str, str]] = MappingProxyType(
 # Every word to the hub, offered or not.
 _OTHERS = (
     *("start", "fork", "expand", "approve", "deny", "limits", "people", "invite", "grant", "revoke", "block"),
-    *("unblock", "link", "unlink", "whoami"),
+    *("unblock", "link", "unlink", "whoami", "run"),
 )
 COMMANDS = frozenset(f"/{name}" for name in (*MENU[""], *_OTHERS))

@@ -55,6 +55,7 @@ class ChatSettings:
     files: tuple[str, ...] = ()
     is_json: bool = False
     allows: bool = False
+    tells_progress: bool = False
     is_interactive: bool = False
     use_color: bool = False
     log_file: Path | None = None
@@ -160,7 +161,7 @@ async def _ask(settings: ChatSettings, transport: Transport, scope: str, prompt:
 
         writer = Painted(sys.stdout, _tell, painter(True))
     else:
-        writer = Plain(sys.stdout, _tell)
+        writer = Plain(sys.stdout, _tell, tells_progress=settings.tells_progress)
     sessions.add(settings.sessions_file, sessions.note(scope, prompt, datetime.now()))
     question = Question(prompt, scope, _speaker(settings), settings.files_folder, settings.agent, files, settings.piped)
     join = _spokes(settings, transport)

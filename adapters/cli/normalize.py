@@ -43,7 +43,11 @@ POWERS = {
     "/whoami": "what you are here, and why",
 }
 # What /help names beside another word.
-BESIDE = {"/voice": "the last answer as a sound file", "/use": "one of the agent's tools yourself: /use TOOL WORDS"}
+BESIDE = {
+    "/voice": "the last answer as a sound file",
+    "/use": "one of the agent's tools yourself: /use TOOL WORDS",
+    "/run": "have an engine run: /run NAME and words",
+}
 WORDS = COMMANDS | POWERS | BESIDE
 
 FORK = "/fork "

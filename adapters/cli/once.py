@@ -63,13 +63,18 @@ class Writer(Protocol):
 class Plain:
     """The Markdown itself, as it comes. A pipe gets it to the letter, a terminal without what it would obey."""
 
-    def __init__(self, stdout: TextIO, tell: Callable[[str], None]) -> None:
+    def __init__(self, stdout: TextIO, tell: Callable[[str], None], *, tells_progress: bool = False) -> None:
         self._stdout = stdout
         self._tell = tell
+        self._tells_progress = tells_progress
         self._printed = ""
+        self._activity = ""
 
     def show(self, reply: Reply, saved: Saved = ()) -> None:
-        """Write what is new."""
+        """Write what is new, and beside it, where that is wanted, what is being done."""
+        if self._tells_progress and reply.activity and reply.activity != self._activity:
+            self._activity = reply.activity
+            self._tell(reply.activity)
         step = advance_plain(self._printed, reply.text, is_final=reply.is_final)
         if step.starts_over:
             self._stdout.write("" if self._printed.endswith("\n") else "\n")

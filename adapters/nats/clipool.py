@@ -324,6 +324,8 @@ class NatsCliPool:
             tainted=assignment.is_tainted or None,
             known_calls=assignment.known_calls,
             aloud=assignment.aloud,
+            engine=assignment.engine,
+            known_steps=assignment.known_steps or None,
         )
 
     async def _ask(self, run: NatsRun, start: int) -> None:

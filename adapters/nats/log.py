@@ -48,6 +48,8 @@ BATCH_BYTES = 4_000_000
 PAGE = 1_000
 APPEND_TIMEOUT = 5.0
 RETRY = 0.1
+# Nobody takes over from a hub that was heard half a second ago before two seconds have passed.
+PROOF_LASTS = 1.0
 # Who may delete what is said by permissions: what the stream itself denies, it would deny for ever.
 CONFIG = StreamConfig(subjects.STREAM, subjects.plane("turns"), deny_delete=False)
 # One mark serves all partitions as long as one hub owns all of them.
@@ -87,6 +89,7 @@ class JetStreamLog:
         self._commits = 0
         self._fenced = False
         self._acked = 0
+        self._proved = -PROOF_LASTS
 
     @property
     def sequence(self) -> int:
@@ -112,8 +115,10 @@ class JetStreamLog:
                 Entry(subjects.epoch(part), payload, expect=(subjects.epoch(part), sequence))
                 for part, sequence in enumerate(last)
             ]
+            asked = asyncio.get_running_loop().time()
             taken = await self._transport.append(entries, timeout=APPEND_TIMEOUT)
             if isinstance(taken, Ok):
+                self._proved = asked
                 self._first_epoch = taken.value - subjects.PARTITIONS + 1
                 self._acked = taken.value
                 self._at("epoch taken")
@@ -126,6 +131,18 @@ class JetStreamLog:
     async def reigns(self, partition: int) -> bool:
         """Whether the newest epoch of the partition is this hub's."""
         return await self._last_epoch(partition) == self.epoch(partition)
+
+    async def still_reigns(self) -> bool:
+        """Whether this hub's epoch is the newest, as the log said of a moment that is less than a second ago.
+
+        A hub that stood still may have a successor, and does not know for how long it stood.
+        """
+        loop = asyncio.get_running_loop()
+        while (asked := loop.time()) - self._proved >= PROOF_LASTS:
+            if self._fenced or not await self.reigns(MARK_PARTITION):
+                return False
+            self._proved = max(self._proved, asked)
+        return not self._fenced
 
     async def mark(self) -> int:
         """The sequence from which a new hub reads."""
@@ -322,9 +339,11 @@ class JetStreamLog:
                 _fail(appends, Fenced())
                 return
             entries = [entry for append in appends for entry in append.entries]
+            asked = asyncio.get_running_loop().time()
             result = await self._transport.append(entries, timeout=APPEND_TIMEOUT)
             match result:
                 case Ok(value=last):
+                    self._proved = max(self._proved, asked)
                     self._acked = max(self._acked, last)
                     self._resolve(appends, last)
                     return

@@ -1,6 +1,7 @@
 """What the spokes are told: updates, finals and echoes, in order for each bot."""
 
 import logging
+from collections.abc import Awaitable, Callable
 
 from factory_contracts import subjects
 from factory_contracts.messages import OUTBOUND, Outbound
@@ -10,14 +11,32 @@ from factory_nats.transport import Transport
 logger = logging.getLogger(__name__)
 
 
-class NatsOutbox:
-    """Publishes and forgets: what is lost heals at the next snapshot, or by the final that is sent until receipted."""
+async def _alone() -> bool:
+    return True
 
-    def __init__(self, transport: Transport) -> None:
+
+class NatsOutbox:
+    """Publishes and forgets: what is lost heals at the next snapshot, or by the final that is sent until receipted.
+
+    A spoke that was started anew knows of no epoch and would believe a hub whose reign is over: that one says nothing.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        still_reigns: Callable[[], Awaitable[bool]] = _alone,
+        superseded: Callable[[], None] = lambda: None,
+    ) -> None:
         self._transport = transport
+        self._still_reigns = still_reigns
+        self._superseded = superseded
 
     async def publish(self, event: Outbound) -> None:
         """Best effort."""
+        if not await self._still_reigns():
+            logger.error("another hub has taken over: %s of turn %s is not sent", event.kind, event.turn)
+            self._superseded()
+            return
         subject = subjects.outbound(event.address.platform, event.address.bot_id)
         sent = await self._transport.publish(subject, OUTBOUND.encode(event))
         if isinstance(sent, Err) and sent.reason != "disconnected":

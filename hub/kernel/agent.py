@@ -33,6 +33,7 @@ class Agent:
     mcp: tuple[McpServer, ...] = ()
     helpers: tuple["Agent", ...] = ()
     workers: tuple[str, ...] = ()
+    engines: tuple[str, ...] = ()
     files: Files | None = None
     memory: Literal["scope", "person", "agent"] = "scope"
     temperature: float | None = None
@@ -60,6 +61,7 @@ class Agent:
             mcp=self.mcp,
             helpers=tuple(helper.spec() for helper in self.helpers),
             workers=self.workers,
+            engines=self.engines or None,
             files=self.files,
             memory=self.memory,
             namespace=self.namespace or self.name,

@@ -21,7 +21,7 @@ from factory_contracts.work import Approvals, KnownCall
 from hub.kernel.addresses import Heard
 from hub.kernel.approval import digest
 from hub.kernel.events import Called, Did, Failed, Finished, Kept, ModelEvent, Said, Thought
-from hub.kernel.foreign import labelled, named
+from hub.kernel.foreign import bare, labelled, named
 from hub.kernel.ports import ModelMessage, ModelRequest, Spoken, ToolCalls, ToolResult, ToolSpec
 from hub.kernel.schema import complaint, read
 from hub.kernel.taint import Ground, may_name, provided, reasons, said_in
@@ -54,7 +54,8 @@ THINKING = "thinking"
 class Begin:
     """All that a turn starts from: its first model call, and whom to ask where that fails.
 
-    The reference is what a person is given instead of a reason. In a dry run nothing that has an effect is done.
+    The reference is what a person is given instead of a reason. In a dry run nothing that has an effect is done. Where
+    one call is `ordered`, that is all that is done, by the same rules, and no model is asked.
     """
 
     request: ModelRequest
@@ -65,6 +66,7 @@ class Begin:
     is_dry: bool = False
     approvals: Approvals = field(default_factory=Approvals)
     ground: Ground = field(default_factory=Ground)
+    ordered: Called | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +165,7 @@ class Show:
 class End:
     """The turn is over: whatever still runs is cancelled, and nothing follows. The reason is for the operator.
 
-    `joined` names the turns that were heard in this one.
+    `joined` names the turns that were heard in this one; `result` is what came of a call that was ordered.
     """
 
     outcome: Outcome
@@ -172,6 +174,7 @@ class End:
     attachments: tuple[Attachment, ...] = ()
     choices: tuple[str, ...] = ()
     is_tainted: bool = False
+    result: str = ""
 
 
 Command = AskModel | UseTool | Skip | Say | Show | End
@@ -317,7 +320,11 @@ def _heard(state: Asking | Using) -> Iterator[Heard]:
 def _begin(given: Begin) -> Step:
     tools = given.request.tools
     ground = replace(given.ground, is_tainted=given.ground.is_tainted or any(tool.is_strange for tool in tools))
-    return _ask(Course(given, given.request.messages, (given.request.model, *given.fallbacks), ground))
+    course = Course(given, given.request.messages, (given.request.model, *given.fallbacks), ground)
+    if given.ordered is None:
+        return _ask(course)
+    course, wanted = _plan(Asking(course, called=(given.ordered,)))
+    return _advance(Using(course, wanted, waiting=wanted))
 
 
 def _ask(course: Course, *, retries: int = 0, delay: float = 0.0, is_continuing: bool = False) -> Step:
@@ -466,7 +473,10 @@ def _advance(state: Using) -> Step:
     if running:
         return state, tuple(commands)
     course = _resulted(state)
-    after, more = _ask(course) if course.may_ask else _exhausted(course)
+    if course.given.ordered is not None:
+        after, more = _deliver(course)
+    else:
+        after, more = _ask(course) if course.may_ask else _exhausted(course)
     return after, (*commands, *more)
 
 
@@ -512,7 +522,7 @@ def _note(state: Using, event: ToolFinished) -> Step:
             break
     else:
         return state, ()
-    content = _bounded(event.content)
+    content = bounded(event.content)
     if event.is_foreign and content:
         content = labelled(wanted.name, content)
     result = ToolResult(wanted.call, wanted.name, content, event.is_error, event.is_foreign)
@@ -523,7 +533,18 @@ def _note(state: Using, event: ToolFinished) -> Step:
     return after, (_line(wanted, "error" if event.is_error else "ok"), *commands)
 
 
-def _bounded(content: str) -> str:
+def _deliver(course: Course) -> Step:
+    """The end of a call that was ordered."""
+    result = course.messages[-1]
+    if not isinstance(result, ToolResult):
+        raise AssertionError("a call has a result")
+    content = bare(result.content)
+    over, (*before, end) = _end(course, "failed", reason=content) if result.is_error else _end(course, "complete")
+    return over, (*before, replace(end, result=content) if isinstance(end, End) else end)
+
+
+def bounded(content: str) -> str:
+    """What a model is shown of something that may be long."""
     if len(content) <= MAX_OBSERVATION:
         return content
     return f"{content[:MAX_OBSERVATION]}\n[cut: {len(content)} characters in all]"

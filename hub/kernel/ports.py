@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Literal, Protocol, runtime_checkable
 
 from factory_contracts.messages import Attachment, AttachmentKind, Outbound
-from factory_contracts.records import Effect, Record
+from factory_contracts.records import Effect, Record, StepOutput
 from factory_contracts.work import AgentSpec, Events, KnownCall, Line
 from hub.kernel.events import Failed, Finished, ModelEvent
 from hub.kernel.routing import RoutingKey
@@ -84,7 +84,10 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """One attempt at a turn, as it is told to a worker; a `person` is named where who speaks is one with others."""
+    """One attempt at a turn, as it is told to a worker; a `person` is named where who speaks is one with others.
+
+    Where an `engine` is named, the agent runs it, and `known_steps` are those that earlier attempts have behind them.
+    """
 
     key: RoutingKey
     turn: str
@@ -98,6 +101,8 @@ class Assignment:
     aloud: str | None = None
     is_tainted: bool = False
     person: str | None = None
+    engine: str | None = None
+    known_steps: tuple[StepOutput, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,8 @@ from factory_contracts.records import (
     SessionOpened,
     Spending,
     Start,
+    StepDone,
+    StepOutput,
     Tally,
     ToolDone,
     ToolStarted,
@@ -111,6 +113,7 @@ class OpenTurn:
     bubbles: tuple[str, ...] = ()
     answer: TurnAnswered | TurnRefused | None = None
     known_calls: tuple[KnownCall, ...] = ()
+    known_steps: tuple[StepOutput, ...] = ()
     joined: tuple[Joined, ...] = ()
     again: Passage | None = None
     quotes_known: bool = False
@@ -131,6 +134,13 @@ class OpenTurn:
     def line(self) -> Line:
         """The same, as a model is shown it."""
         return Line(role="user", text=self.asked, attachments=self.attachments, trusted=self.is_trusted or None)
+
+    def given(self, words: str) -> Line:
+        """What an engine is given: these words of the message, else what it answers to, else its file."""
+        text = words or self.message.quoted or ""
+        attachments = () if text else self.message.attachments
+        is_trusted = bool(words) and self.trust != "public" and not self.message.foreign
+        return Line(role="user", text=text, attachments=attachments, trusted=is_trusted or None)
 
     @property
     def is_trusted(self) -> bool:
@@ -297,6 +307,10 @@ class Session:
                     call=record.call, outcome=record.outcome, content=record.content, attachments=record.attachments
                 )
                 self._know(record.turn, known)
+            case StepDone(output=output):
+                turn = self.turns.get(record.turn)
+                if turn is not None and all(output.step != one.step for one in turn.known_steps):
+                    turn.known_steps = (*turn.known_steps, output)
             case TurnAnswered() | TurnRefused():
                 self._answered(record)
             case TurnSuperseded():
@@ -362,12 +376,15 @@ class Session:
     def lines(self, turn: OpenTurn) -> tuple[Line, ...]:
         """What the model is shown: as much of the conversation as fits, then the message."""
         line = turn.line
+        return (*self.past(len(line.text)), line)
+
+    def past(self, length: int = 0) -> tuple[Line, ...]:
+        """As much of the conversation as fits beside a message of this length."""
         lines: list[Line] = []
         if self.summary:
             lines.append(Line(role="user", text=f"[What was said before, in short: {self.summary}]"))
-        for passage in reversed(self._shown_with(len(line.text))):
+        for passage in reversed(self._shown_with(length)):
             lines += passage.lines
-        lines.append(line)
         return tuple(lines)
 
     def is_tainted(self, turn: OpenTurn) -> bool:

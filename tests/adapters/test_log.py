@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from adapters.nats.log import JetStreamLog
+from adapters.nats.log import PROOF_LASTS, JetStreamLog
 from factory_nats.testing import FakeBus
 from tests.conformance.test_log import HERE, THERE, answered, balance, received
 from tests.fakes import idle, pass_time
@@ -117,3 +117,28 @@ async def test_a_mark_on_a_bus_that_is_away_is_unheard() -> None:
 
     bus.start()
     assert (await log.mark(), await log.spent()) == (1, {})
+
+
+async def test_a_hub_that_stood_still_asks_the_log_before_it_believes_that_it_reigns() -> None:
+    bus = FakeBus()
+    frozen = await reigning(bus, "frozen")
+    assert await frozen.still_reigns()
+
+    await reigning(bus, "successor")
+    await pass_time(PROOF_LASTS)
+
+    assert not await frozen.still_reigns()
+
+
+async def test_whether_it_still_reigns_a_hub_is_told_when_the_bus_is_back() -> None:
+    bus = FakeBus()
+    log = await reigning(bus)
+    await pass_time(PROOF_LASTS)
+    bus.stop()
+    asking = asyncio.create_task(log.still_reigns())
+    await pass_time(2 * PROOF_LASTS)
+    assert not asking.done()
+
+    bus.start()
+
+    assert await asking

@@ -21,6 +21,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from factory_contracts import subjects
+from hub.kernel.seals import Heads, Inspection
 from tests.chaos import ledger, script
 from tests.chaos.script import Question
 from tests.chaos.surroundings import PLATFORMS
@@ -55,6 +56,7 @@ class Entry:
     subject: str
     headers: Mapping[str, str]
     record: Mapping[str, Any]
+    data: bytes = b""
 
     @property
     def kind(self) -> str:
@@ -181,7 +183,7 @@ async def _page(client: Client, start: int) -> list[Entry]:
         if status:
             raise RuntimeError(f"the log cannot be read: {status} {headers.get('Description')}")
         subject, sequence = headers["Nats-Subject"], int(headers["Nats-Sequence"])
-        found.append(Entry(sequence, subject, headers, json.loads(message.data)))
+        found.append(Entry(sequence, subject, headers, json.loads(message.data), message.data))
 
 
 def write_log(run: Path, log: Iterable[Entry]) -> None:
@@ -200,6 +202,16 @@ def open_turns(log: Iterable[Entry]) -> int:
         elif entry.kind in SETTLED:
             settled.add(entry.record["turn"])
     return len(received - settled)
+
+
+def inspect(log: Iterable[Entry], noted: Heads | None, verdict: Verdict) -> None:
+    """Look whether the seals tell of every record, and what was noted outside of the log is true."""
+    inspection = Inspection(noted)
+    for entry in log:
+        inspection.take(entry.subject, entry.sequence, entry.data)
+    verdict.faults += [f"{one.kind} on {one.subject} at {one.sequence}: {one.said}" for one in inspection.faults()]
+    verdict.figures["seals"] = sum(head.number for head in inspection.heads.values())
+    verdict.figures["unsealed records"] = inspection.unsealed
 
 
 def judge(run: Path, log: tuple[Entry, ...]) -> Verdict:
@@ -273,7 +285,7 @@ def _sort_log(log: tuple[Entry, ...], cases: dict[Place, Case], verdict: Verdict
     kinds: Counter[str] = Counter()
     for entry in log:
         kinds[entry.kind] += 1
-        if entry.kind in ("epoch", "mark", "compacted", "lease"):
+        if entry.kind in ("epoch", "mark", "seal", "compacted", "lease"):
             continue
         ids[str(entry.record["id"])] += 1
         turn = str(entry.record["turn"])
@@ -417,7 +429,15 @@ def _judge_order(cases: Mapping[Place, Case], verdict: Verdict) -> None:
 def _judge_fence(log: tuple[Entry, ...], verdict: Verdict) -> None:
     """Every record names the reign that was the last when it was stored."""
     owners: dict[int, int] = {}
+    seals: dict[str, int] = {}
     for entry in log:
+        if entry.kind == "seal":
+            # A chain is fenced by itself: whoever seals must know the last seal.
+            before = seals.get(entry.subject, 0)
+            if entry.headers.get(EXPECTED) != str(before):
+                verdict.faults.append(f"seal {entry.sequence} follows {entry.headers.get(EXPECTED)}, not {before}")
+            seals[entry.subject] = entry.sequence
+            continue
         if entry.subject.startswith(EPOCHS):
             owners[int(entry.subject.removeprefix(EPOCHS))] = entry.sequence
             continue

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from adapters.high_water import FileHighWater
 from factory_nats.result import Err
 from factory_nats.server import EmbeddedServer
 from tests.chaos import checker, fuse, script
@@ -27,6 +28,7 @@ from tests.chaos.surroundings import (
     AUDITOR,
     BOTS,
     DISCORD,
+    HIGH_WATER,
     HUBS,
     SCRIPT,
     SLATE,
@@ -211,6 +213,7 @@ class Run:
                 disk.unmount()
         checker.write_log(self.folder, log)
         verdict = checker.judge(self.folder, log)
+        checker.inspect(log, await FileHighWater(self.folder / HIGH_WATER).read(), verdict)
         verdict.figures |= self.exits
         verdict.faults += self.faults + self._defects() + platform.faults()
         return verdict

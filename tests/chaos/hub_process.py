@@ -7,6 +7,7 @@ from pathlib import Path
 
 import uvloop
 
+from adapters.high_water import FileHighWater
 from factory_contracts import subjects
 from factory_contracts.work import Approvals
 from hub.composition import HubSettings, serve
@@ -14,7 +15,7 @@ from hub.kernel.access import BotPolicy
 from hub.kernel.agent import Agent
 from hub.kernel.routing import Binding, Bindings
 from tests.chaos import fuse, script
-from tests.chaos.surroundings import BOTS, Bus
+from tests.chaos.surroundings import BOTS, HIGH_WATER, Bus
 
 # Fewer than there are conversations, so that some are evicted and come back.
 POOLS = 6
@@ -51,6 +52,7 @@ def main(run: Path, slot: str, is_standby: bool) -> int:
         ),
         max_pools=POOLS,
         standby=is_standby,
+        high_water=FileHighWater(run / HIGH_WATER),
     )
     return uvloop.run(_serve(settings, seam))
 

@@ -20,6 +20,7 @@ AUDITOR = "auditor"
 # Each bot has one spoke, or two that share its notes, or two of which each has its own.
 PAIRS = ("shared", "apart")
 SCRIPT = "script.toml"
+HIGH_WATER = "high-water.json"
 # What surrounds the processes and may go wrong: they stand still, their way to the bus fails, the server's disk is
 # full, the server dies again and again, its power fails.
 SURROUNDINGS = ("stop", "link", "disk", "storm", "power")

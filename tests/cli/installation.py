@@ -32,6 +32,7 @@ MODULES = (
     "factory_cli.access",
     "factory_cli.agents",
     "factory_cli.diagnosis",
+    "factory_cli.engines",
     "factory_cli.history",
     "factory_cli.copies",
     "factory_cli.accounts",

@@ -31,6 +31,12 @@ GROUPS = [
     ("nats", "config"),
     ("nats", "permissions"),
     ("nats", "revoke"),
+    ("run",),
+    ("engine",),
+    ("engine", "list"),
+    ("engine", "show"),
+    ("engine", "new"),
+    ("engine", "add"),
     ("agent",),
     ("agent", "list"),
     ("agent", "show"),
@@ -40,6 +46,7 @@ GROUPS = [
     ("turns",),
     ("turns", "ls"),
     ("turns", "show"),
+    ("turns", "replay"),
     ("log",),
     ("log", "verify"),
     ("log", "accept"),
@@ -202,6 +209,9 @@ def test_status_and_turns_tell_of_what_runs(factory: Factory) -> None:
 
     assert status["hub"]["epoch"] > 0
     assert (list(status["workers"]), status["open_turns"], status["questions"]) == (["clipool"], 0, 0)
+    said = "1 received = 1 answered + 0 refused + 0 superseded + 0 open"
+    assert (status["turns"]["received"], status["turns"]["is_even"], status["turns"]["said"]) == (1, True, said)
+    assert f"turns       {said}\n" in factory.run("status").stdout
     assert (turn["scope"], turn["asked"], turn["state"]) == ("walk", "hello", "answered (complete)")
     kinds = [record["kind"] for record in records]
     assert (kinds[0], kinds.count("opened"), kinds.count("answered")) == ("received", 1, 1)

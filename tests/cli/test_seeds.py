@@ -96,6 +96,8 @@ def test_the_hash_changes_with_the_soul(tmp_path: Path) -> None:
         (SCOUT + "tools = ['write_file']\n", "2: tools: 'write_file' comes with a folder: write a [files] table"),
         (SCOUT + "tools = ['read_skill']\n", "2: tools: 'read_skill' comes with skills: write skills = [\"NAME\"]"),
         (SCOUT + "tools = ['mcp']\n", "2: tools: 'mcp' comes from a server: write an [[mcp]] table"),
+        (SCOUT + "tools = ['run_digest']\n", "2: tools: 'run_digest' is an engine: write engines = [\"digest\"]"),
+        (SCOUT + "engines = ['Digest']\n", "2: engines: 'Digest' is no engine's name: that is 1 to 32 of a-z, 0-9"),
         (SCOUT + "tools = ['ask_guide']\n", "2: tools: 'ask_guide' is another agent: write agents = [\"guide\"]"),
         ("model = 'claude sonnet'\n", "1: model: 'claude sonnet' is no model; a model is written provider:model"),
         ("model = 'anthropic:'\n", "1: model: 'anthropic:' is no model"),

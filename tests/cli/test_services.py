@@ -81,7 +81,7 @@ def test_a_person_asks_the_workers_that_the_program_runs(studio: Factory) -> Non
         (
             "[voice.stt]\nengine = 'whisper'\nmodel = '/models/base'\n",
             ("doctor",),
-            "there is no folder '/models/base'; nothing is fetched",
+            "no model is in the folder '/models/base'; nothing is fetched",
         ),
     ],
 )

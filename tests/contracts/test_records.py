@@ -14,7 +14,7 @@ from factory_contracts.testing import NOW, SAMPLES, TURN, answered, received, st
 CLOSED = {
     *("received", "started", "opened", "tool started", "tool done", "reserved", "settled", "answered", "shown"),
     *("undeliverable", "refused", "superseded", "session", "bound", "compacted", "head", "asked", "decided"),
-    "forgotten",
+    *("forgotten", "step done"),
 }
 
 

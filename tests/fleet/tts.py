@@ -1,4 +1,4 @@
-"""A voice that takes a moment; while there is a file that says so, it is mad."""
+"""A voice that takes a moment, and makes a sound where it is told to; while a file says so, it is mad."""
 
 import asyncio
 import os
@@ -6,21 +6,24 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from factory_contracts.worker import Declaration, Desk, Errand
+from factory_contracts.worker import Declaration, Desk, Errand, File, Made
 
 NAME = os.environ["WORKER"]
 MADNESS = Path(f"{NAME}.mad")
-MOMENT = 0.02
+MOMENT = float(os.environ.get("MOMENT", "0.02"))
+MAKES_SOUND = bool(os.environ.get("SOUND"))
+SOUND = b"OggS" + bytes(24) + b"OpusHead"
 
 
 class Words(BaseModel):
     text: str
 
 
-async def say(words: Words) -> str:
+async def say(words: Words) -> Made | str:
     """Say it, and who said it."""
     await asyncio.sleep(MOMENT)
-    return f"{NAME}: {words.text}"
+    said = f"{NAME}: {words.text}"
+    return Made(said, (File("voice.ogg", SOUND),)) if MAKES_SOUND else said
 
 
 class Mad(Declaration[..., object]):

@@ -97,7 +97,8 @@ class SimBus:
         self._storage = FakeBus(max_payload=MAX_PAYLOAD)
         self._transports: list[SimTransport] = []
         self._connections = count(1)
-        self._known: dict[tuple[str, str], bool] = {}
+        self._routes: dict[str, tuple[tuple[SimTransport, _SimSubscription], ...]] = {}
+        self.waiting: dict[str, SimTransport] = {}
         self._writing: deque[Work] = deque()
         self._written_at = 0.0
 
@@ -111,6 +112,7 @@ class SimBus:
         on_reconnect: Work | None = None,
     ) -> "SimTransport":
         """A connection of whoever asks; permissions as a server's user has them."""
+        self.forget_routes()
         transport = SimTransport(
             self,
             identity,
@@ -142,6 +144,11 @@ class SimBus:
         """A connection is over, for its process is."""
         if transport in self._transports:
             self._transports.remove(transport)
+            self.forget_routes()
+
+    def fill(self, is_full: bool) -> None:
+        """There is no room on the disk any more, or again."""
+        self._storage.is_full = is_full
 
     def note(self, what: str) -> None:
         """Something happened that has no subject."""
@@ -200,38 +207,47 @@ class SimBus:
             self.tap(stored.reason, entries[0].subject, entries[0].payload)
         then(stored)
 
-    def carry(self, sender: "SimTransport", delivery: Delivery) -> None:
+    def carry(self, delivery: Delivery) -> None:
         """Take what has arrived to all who listen."""
         self.tap("carried", delivery.subject, delivery.data)
         if not self.route(delivery) and delivery.reply:
-            sender.take(Delivery(delivery.reply, b"", "", {"Status": "503"}, "503"))
+            self.route(Delivery(delivery.reply, b"", "", {"Status": "503"}, "503"))
 
     def route(self, delivery: Delivery) -> bool:
         """Hand it to all who listen; true when there was somebody."""
-        heard = [transport.take(delivery) for transport in tuple(self._transports)]
+        asker = self.waiting.get(delivery.subject)
+        if asker is not None:
+            return asker.take(delivery)
+        heard = [transport.give(one, delivery) for transport, one in self._listeners(delivery.subject)]
         return any(heard)
 
-    def matches(self, pattern: str, subject: str) -> bool:
-        """Whether a pattern covers a subject; most questions are asked again and again."""
-        if pattern == subject:
-            return True
-        if pattern[:4] != subject[:4] and pattern[0] not in "*>":
-            return False
-        known = self._known.get((pattern, subject))
-        if known is None:
-            known = self._known[pattern, subject] = matches(pattern, subject)
-        return known
+    def forget_routes(self) -> None:
+        """Somebody listens who did not, or the other way round."""
+        self._routes.clear()
+
+    def _listeners(self, subject: str) -> tuple[tuple["SimTransport", "_SimSubscription"], ...]:
+        found = self._routes.get(subject)
+        if found is None:
+            head = subject.partition(".")[0]
+            found = tuple(
+                (transport, one)
+                for transport in self._transports
+                for one in transport.subscriptions
+                if one.head in (head, "*", ">") and matches(one.subject, subject)
+            )
+            self._routes[subject] = found
+        return found
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class _SimSubscription:
-    subject: str
-    handler: Handler
-    among: list["_SimSubscription"]
+    def __init__(self, subject: str, handler: Handler, of: "SimTransport") -> None:
+        self.subject = subject
+        self.head = subject.partition(".")[0]
+        self.handler = handler
+        self._of = of
 
     async def unsubscribe(self) -> Result[None]:
-        if self in self.among:
-            self.among.remove(self)
+        self._of.end(self)
         return Ok(None)
 
 
@@ -258,7 +274,7 @@ class SimTransport:
         self._context = copy_context()
         self._up = _Line(bus, bus.context)
         self._down = _Line(bus, self._context)
-        self._subscriptions: list[_SimSubscription] = []
+        self.subscriptions: list[_SimSubscription] = []
         self._waiting: dict[str, tuple[asyncio.Future[Result[bytes]], More | None]] = {}
         self._asking: dict[asyncio.Future[Result[None]], None] = {}
         self._found_forbidden: set[str] = set()
@@ -306,17 +322,24 @@ class SimTransport:
             self._tell(self._on_reconnect)
 
     def take(self, delivery: Delivery) -> bool:
-        """At the server: send it on its way to here, if anybody here listens."""
+        """At the server: send what is waited for on its way to here."""
         if self._since is None:
             return False
-        if delivery.subject in self._waiting:
-            self._down.carry(partial(self._answer, delivery))
-            return True
-        subject, bus = delivery.subject, self._bus
-        listening = [one for one in self._subscriptions if bus.matches(one.subject, subject)]
-        for one in listening:
-            self._down.carry(partial(self._hand, one, delivery))
-        return bool(listening)
+        self._down.carry(partial(self._answer, delivery))
+        return True
+
+    def give(self, subscription: _SimSubscription, delivery: Delivery) -> bool:
+        """At the server: send it on its way to one who listens."""
+        if self._since is None:
+            return False
+        self._down.carry(partial(self._hand, subscription, delivery))
+        return True
+
+    def end(self, subscription: _SimSubscription) -> None:
+        """Nobody listens there any more."""
+        if subscription in self.subscriptions:
+            self.subscriptions.remove(subscription)
+            self._bus.forget_routes()
 
     async def publish(self, subject: str, payload: bytes, *, reply: str = "") -> Result[None]:
         refusal = self._refusal(subject, payload, reply)
@@ -327,7 +350,7 @@ class SimTransport:
                 return Ok(None)
             return refusal
         await self._room()
-        self._up.carry(partial(self._bus.carry, self, Delivery(subject, payload, reply)))
+        self._up.carry(partial(self._bus.carry, Delivery(subject, payload, reply)))
         await self._room()
         return Ok(None)
 
@@ -344,14 +367,16 @@ class SimTransport:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result[bytes]] = loop.create_future()
         self._waiting[reply] = future, more
+        self._bus.waiting[reply] = self
         late: Err = Err("timeout", f"no answer from {subject} in {timeout} s")
         timer = loop.call_later(timeout, _settle, future, late)
         try:
-            self._up.carry(partial(self._bus.carry, self, Delivery(subject, payload, reply)))
+            self._up.carry(partial(self._bus.carry, Delivery(subject, payload, reply)))
             answer = await future
         finally:
             timer.cancel()
             self._waiting.pop(reply, None)
+            self._bus.waiting.pop(reply, None)
         if isinstance(answer, Err) and answer.reason == "no responders":
             return Err("no responders", f"nobody answers {subject}")
         return answer
@@ -363,7 +388,7 @@ class SimTransport:
             return _GONE
         if self._may_subscribe is not None and not any(covers(allowed, subject) for allowed in self._may_subscribe):
             return Err("forbidden", f"{self._identity} may not listen to {subject}")
-        subscription = _SimSubscription(subject, handler, self._subscriptions)
+        subscription = _SimSubscription(subject, handler, self)
         known = await self._ask(partial(self._listen, subscription), API_TIMEOUT, is_sure=True)
         if isinstance(known, Err):
             await subscription.unsubscribe()
@@ -410,7 +435,7 @@ class SimTransport:
 
         def read() -> Result[Stored | None]:
             found = reversed(self._bus.stored(stream))
-            return Ok(next((one for one in found if self._bus.matches(subject, one.subject)), None))
+            return Ok(next((one for one in found if _covers(subject, one.subject)), None))
 
         return await self._read(stream, target, read)
 
@@ -420,7 +445,7 @@ class SimTransport:
 
         def read() -> Result[tuple[Stored, ...]]:
             found = [one for one in self._bus.stored(stream) if one.sequence >= start]
-            wanted = [one for one in found if self._bus.matches(subject, one.subject)]
+            wanted = [one for one in found if _covers(subject, one.subject)]
             return Ok(tuple(wanted[: max(0, limit)]))
 
         return await self._read(stream, f"$JS.API.DIRECT.GET.{stream}", read)
@@ -461,7 +486,7 @@ class SimTransport:
         self._on_disconnect = None
         self.drop()
         self._is_closed = True
-        self._subscriptions.clear()
+        self.subscriptions.clear()
         self._bus.part(self)
 
     async def _room(self) -> None:
@@ -509,11 +534,12 @@ class SimTransport:
             self._asking.pop(future, None)
 
     def _listen(self, subscription: _SimSubscription) -> Result[None]:
-        self._subscriptions.append(subscription)
+        self.subscriptions.append(subscription)
+        self._bus.forget_routes()
         return Ok(None)
 
     def _hand(self, subscription: _SimSubscription, delivery: Delivery) -> None:
-        if subscription in self._subscriptions:
+        if subscription in self.subscriptions:
             subscription.handler(delivery)
 
     def _answer(self, delivery: Delivery) -> None:
@@ -547,3 +573,7 @@ class SimTransport:
 def _settle(future: asyncio.Future[Result[T]], result: Result[T]) -> None:
     if not future.done():
         future.set_result(result)
+
+
+def _covers(pattern: str, subject: str) -> bool:
+    return pattern == subject or (not is_literal(pattern) and matches(pattern, subject))

@@ -11,10 +11,10 @@ from urllib.parse import unquote
 from zlib import crc32
 
 from factory_contracts import subjects
-from tests.chaos import script
 from tests.sim.house import Evidence, House, Record
 from tests.sim.loop import Process
 from tests.sim.platform import BOT, PLATFORM, Bubble, Said
+from tests.sim.script import Word, answers, calls
 
 EPOCHS = subjects.epoch(0).removesuffix("0")
 OPENING = 60
@@ -31,7 +31,8 @@ class Case:
     """Everything that is known of one question."""
 
     said: Said
-    expected: str
+    expected: tuple[str, ...] = ()
+    was_stopped: bool = False
     turn: str = ""
     bubbles: list[Bubble] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
@@ -50,6 +51,36 @@ class Case:
         return list(found.values())
 
     @property
+    def answer(self) -> str:
+        """What is to stand on the screen: what the log says, where that is an answer to what was said."""
+        for record in self.of("answered"):
+            if self.is_answer(record):
+                return str(record.body["text"])
+        return self.expected[0]
+
+    @property
+    def is_word(self) -> bool:
+        """Whether it was for the hub."""
+        return isinstance(self.said.question, Word)
+
+    @property
+    def is_stop(self) -> bool:
+        """Whether it was to end an answer, and so came before its turn."""
+        return isinstance(self.said.question, Word) and self.said.question.command == "/stop"
+
+    @property
+    def was_refused(self) -> bool:
+        """Whether the person was told that it was not taken."""
+        return self.said.refusals == ["unavailable"] and not self.records
+
+    def is_answer(self, record: Record) -> bool:
+        """Whether the log answers what was said."""
+        text, outcome = record.body["text"], record.body["outcome"]
+        if self.was_stopped and outcome == "stopped":
+            return any(whole.startswith(text) for whole in self.expected)
+        return outcome == "complete" and text in self.expected
+
+    @property
     def starts(self) -> list[Record]:
         """Every time that a worker was chosen."""
         return [record for record in self.of("received", "started") if record.body.get("start") is not None]
@@ -59,7 +90,8 @@ def judge(house: House) -> list[str]:
     """What went wrong: nothing, or the seed has found something."""
     evidence = house.evidence
     faults = list(evidence.defects)
-    cases = _cases(house, faults)
+    cases = [case for case in _cases(house, faults) if not case.was_refused]
+    _expect(cases)
     for case in cases:
         _judge_turn(case, faults)
         _judge_screen(case, evidence, faults)
@@ -71,11 +103,7 @@ def judge(house: House) -> list[str]:
 
 
 def _cases(house: House, faults: list[str]) -> list[Case]:
-    earlier: Counter[str] = Counter()
-    cases: dict[tuple[str, str], Case] = {}
-    for place, said in house.platform.said.items():
-        cases[place] = Case(said, script.answer(said.question, earlier[said.scope]))
-        earlier[said.scope] += 1
+    cases = {place: Case(said) for place, said in house.platform.said.items()}
     for bubble in house.platform.bubbles.values():
         case = cases.get((bubble.scope, bubble.reply_to))
         if case is None:
@@ -106,6 +134,23 @@ def _cases(house: House, faults: list[str]) -> list[Case]:
     return list(cases.values())
 
 
+def _expect(cases: list[Case]) -> None:
+    """What each answer must be follows from what was said before it."""
+    earlier: Counter[str] = Counter()
+    for case in cases:
+        scope = case.said.scope
+        case.expected = answers(case.said.question, earlier[scope])
+        earlier[scope] = 0 if case.is_word else earlier[scope] + 1
+    for stop in (case for case in cases if case.is_stop and case.of("received")):
+        at = stop.of("received")[0].sequence
+        for case in cases:
+            is_before = case.said.scope == stop.said.scope and any(one.sequence < at for one in case.of("received"))
+            if is_before and not any(one.sequence < at for one in case.of(*TERMINAL)):
+                # The oldest of those that wait is the one that runs.
+                case.was_stopped = True
+                break
+
+
 def _judge_turn(case: Case, faults: list[str]) -> None:
     """Lost or stuck: what was said is received once, answered once and closed once."""
     if not case.said.is_confirmed:
@@ -123,7 +168,7 @@ def _judge_turn(case: Case, faults: list[str]) -> None:
         faults.append(f"{case}: {words}: {[record.kind for record in case.records]}")
     for record in terminal:
         body = record.body
-        if record.kind != "answered" or body["outcome"] != "complete" or body["text"] != case.expected:
+        if record.kind != "answered" or not case.is_answer(record):
             faults.append(f"{case}: the log says {record.kind} {body.get('outcome')} {body.get('text', '')[-80:]!r}")
     settled = case.of(*SETTLED)
     if terminal and len(settled) != 1:
@@ -140,7 +185,7 @@ def _judge_turn(case: Case, faults: list[str]) -> None:
 
 def _judge_screen(case: Case, evidence: Evidence, faults: list[str]) -> None:
     """Doubled: the answer stands there once in full, and what else there is holds the opening words at most."""
-    whole = [bubble for bubble in case.bubbles if bubble.texts[-1] == case.expected]
+    whole = [bubble for bubble in case.bubbles if bubble.texts[-1] == case.answer]
     if len(whole) != 1:
         ends = [bubble.texts[-1][-60:] for bubble in case.bubbles]
         faults.append(f"{case}: its answer stands on the screen {len(whole)} times: {ends}")
@@ -152,7 +197,7 @@ def _judge_screen(case: Case, evidence: Evidence, faults: list[str]) -> None:
     dead = {process for _, process in evidence.killed}
     for bubble in case.bubbles:
         for text in bubble.texts:
-            if text != PLACEHOLDER and not case.expected.startswith(text):
+            if text != PLACEHOLDER and not any(whole.startswith(text) for whole in case.expected):
                 faults.append(f"{case}: the screen showed what is no part of the answer: {text[-80:]!r}")
         if bubble in whole:
             continue
@@ -165,22 +210,22 @@ def _judge_screen(case: Case, evidence: Evidence, faults: list[str]) -> None:
 
 def _judge_work(case: Case, faults: list[str]) -> None:
     """Every attempt asks the model as often as it must and no more, and an effect never happens twice."""
-    needed = script.calls(case.said.question)
+    needed = calls(case.said.question)
     if case.starts and len(case.callers) > needed * len(case.starts):
         faults.append(f"{case}: {len(case.callers)} model calls in {len(case.starts)} attempts")
-    if case.of("answered") and len(case.callers) < needed:
+    if case.of("answered") and len(case.callers) < needed and not case.was_stopped:
         faults.append(f"{case}: answered with {len(case.callers)} model calls")
     for worker, times in Counter(process for _, process in case.callers).items():
         mine = sum(1 for record in case.starts if record.body["start"]["worker"] == worker.name.partition(".")[0])
         if times > needed * mine:
             faults.append(f"{case}: {times} model calls by {worker}, which was told {mine} times")
-    if case.said.question.kind != "tool":
+    if case.said.question.kind != "tool" or case.is_word:
         return
     if case.effects > 1:
         faults.append(f"{case}: doubled, its tool had {case.effects} effects")
     if case.effects and not case.of("tool started"):
         faults.append(f"{case}: its tool had an effect that was not noted before")
-    if case.effects == 0 and len(case.starts) == 1:
+    if case.effects == 0 and len(case.starts) == 1 and not case.was_stopped:
         faults.append(f"{case}: lost, its tool had no effect, and no attempt was lost")
 
 
@@ -200,7 +245,8 @@ def _judge_order(cases: list[Case], faults: list[str]) -> None:
     """Out of order: in every scope bubbles and turns come in the order of the questions, one turn after the other."""
     scopes: defaultdict[str, list[Case]] = defaultdict(list)
     for case in cases:
-        scopes[case.said.scope].append(case)
+        if not case.is_stop:
+            scopes[case.said.scope].append(case)
     for of_scope in scopes.values():
         for before, after in pairwise(of_scope):
             if before.bubbles and after.bubbles and before.bubbles[0].number > after.bubbles[0].number:

@@ -3,7 +3,7 @@
 import ast
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -56,9 +56,9 @@ class Crashes:
     is_over: bool = False
 
 
-def plan(dice: random.Random) -> list[Blow]:
+def plan(dice: random.Random, also: Sequence[str] = ()) -> list[Blow]:
     """At least five faults, one of each kind of process among them."""
-    whats = ["kill hub", "kill worker", "kill spoke", "kill bus", "kill hub at await"]
+    whats = ["kill hub", "kill worker", "kill spoke", "kill bus", "kill hub at await", *also]
     whats += dice.choices(tuple(BLOWS), [OFTEN.get(what, 1) for what in BLOWS], k=dice.randrange(1, 5))
     return sorted((Blow(BEGIN + SPAN * dice.random(), what) for what in whats), key=lambda blow: blow.at)
 
@@ -190,6 +190,24 @@ async def _freeze_spoke(house: House, crashes: Crashes) -> None:
     await _freeze(house, house.slots[SPOKE])
 
 
+async def _end_hub(house: House, crashes: Crashes) -> None:
+    house.tell_to_stop(house.reigning())
+
+
+async def _end_worker(house: House, crashes: Crashes) -> None:
+    house.tell_to_stop(house.slots[house.dice.choice(WORKERS)])
+
+
+async def _end_spoke(house: House, crashes: Crashes) -> None:
+    house.tell_to_stop(house.slots[SPOKE])
+
+
+async def _fill(house: House, crashes: Crashes) -> None:
+    house.bus.fill(True)
+    await asyncio.sleep(house.dice.uniform(*BAD_WEATHER))
+    house.bus.fill(False)
+
+
 async def _jump(house: House, crashes: Crashes) -> None:
     """Somebody sets a clock."""
     slot = house.dice.choice([house.slots[name] for name in (*HUBS, *WORKERS)])
@@ -230,6 +248,9 @@ BLOWS: dict[str, Callable[[House, Crashes], Awaitable[None]]] = {
     "kill bus": _kill_bus,
     "kill hub and spoke": _kill_hub_and_spoke,
     "kill everything": _kill_everything,
+    "end hub": _end_hub,
+    "end worker": _end_worker,
+    "end spoke": _end_spoke,
     "cut": _cut,
     "freeze hub": _freeze_hub,
     "freeze worker": _freeze_worker,
@@ -240,6 +261,7 @@ BLOWS: dict[str, Callable[[House, Crashes], Awaitable[None]]] = {
     "messages are doubled": _weather("doubled", 0.5),
     "messages are jumbled": _weather("jumbled", 0.5),
     "slow disk": _weather("disk", 4.0),
+    "full disk": _fill,
     "platform is unheard": _mood("unheard", 0.6),
     "platform says not now": _mood("not_now", 0.6),
 }
@@ -250,6 +272,9 @@ OUT_OF_REACH = frozenset(BLOWS) - {
     "kill worker",
     "kill spoke",
     "kill hub and spoke",
+    "end hub",
+    "end worker",
+    "end spoke",
     "clock jumps",
     "platform is unheard",
     "platform says not now",

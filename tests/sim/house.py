@@ -12,6 +12,7 @@ import re
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import partial
 from hashlib import sha256
 from itertools import groupby
@@ -44,11 +45,15 @@ from workers.clipool.worker import Worker
 
 MUCH = 1_000_000
 POOLS = 2
+# So many houses have models that cost something.
+PRICED = 0.3
 PACE_MS = 250
 EPOCH_TIME = 1_700_000_000.0
 RESTART = (0.05, 1.0)
 JOINING = 0.1
 TOOL_TAKES = 0.1
+# So long a worker that was told to stop may finish what it has begun.
+DRAIN = 8.0
 # So much of a message is printed.
 SHOWN = 300
 HUBS = ("hub-one", "hub-two")
@@ -114,6 +119,7 @@ class Slot:
     process: Process | None = None
     ended: "asyncio.Future[str] | None" = None
     transports: list[SimTransport] = field(default_factory=list)
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class House:
@@ -142,6 +148,7 @@ class House:
         self._digest = sha256()
         self._trace = trace
         self._names = 0
+        self._prices = FakePrices(Decimal("0.02"), Decimal("0.01")) if dice.random() < PRICED else FakePrices()
         self._agent = Agent(
             name="scribe", model="scripted", tools=(script.TOOL,), approvals=Approvals(external="tainted")
         )
@@ -232,7 +239,7 @@ class House:
             slot.lives += 1
             process = slot.process = Process(f"{slot.name}.{slot.lives}")
             ended = slot.ended = self.loop.create_future()
-            slot.transports = []
+            slot.transports, slot.stop = [], asyncio.Event()
             self.note(f"start {process}")
             task = self.loop.begin(process, slot.work(slot, process))
             task.add_done_callback(partial(self._note_end, slot, ended))
@@ -283,10 +290,8 @@ class House:
                 max_pools=settings.max_pools,
                 standby=True,
             )
-        stop, lost = asyncio.Event(), asyncio.Event()
-        code = await reign(
-            settings, transport, as_eraser, process.name, stop, lost, clock=partial(self._clock, process)
-        )
+        clock = partial(self._clock, process)
+        code = await reign(settings, transport, as_eraser, process.name, slot.stop, asyncio.Event(), clock=clock)
         await transport.close()
         return code
 
@@ -303,19 +308,31 @@ class House:
         kit = Kit(
             models=Given({"scripted": _Model(self, process)}),
             tools={script.TOOL: Equipped(spec, _Engraver(self))},
-            prices=FakePrices(),
+            prices=self._prices,
             now=partial(self._clock, process),
         )
         worker = Worker(transport, kit, lambda: self.name("life"))
-        await worker.serve(asyncio.Event())
+        await worker.serve(slot.stop)
+        await transport.close()
         return 0
 
     async def _spoke(self, slot: Slot, process: Process) -> int:
         transport = await self._join(slot, SPOKE)
         spoke = Spoke(transport, PLATFORM, BOT, Slate(self.platform), notes=self._folder / f"{slot.name}.jsonl")
-        await spoke.start()
-        await Intake(self.platform, spoke).run()
+        intake = asyncio.create_task(_serve(spoke, Intake(self.platform, spoke)))
+        await slot.stop.wait()
+        intake.cancel()
+        await asyncio.wait([intake])
+        await spoke.close()
+        await transport.close()
         return 0
+
+    def tell_to_stop(self, slot: Slot) -> None:
+        """End a process as SIGTERM does."""
+        self.note(f"stop {slot.process}")
+        if slot.name != HUBS[0]:
+            self.evidence.troubles.append(Trouble(self.loop.time(), self.loop.time() + DRAIN, slot.name))
+        slot.stop.set()
 
     def _clock(self, process: Process) -> float:
         return EPOCH_TIME + self.loop.time() + process.jumped
@@ -369,6 +386,11 @@ class House:
 
 _PROMISE = re.compile(rb'"kind":"(accepted|final|forget)"')
 _LOG = subjects.plane("turns")[0].partition("*")[0].partition(">")[0]
+
+
+async def _serve(spoke: Spoke, intake: "Intake") -> None:
+    await spoke.start()
+    await intake.run()
 
 
 class Slate:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import hub.composition
@@ -20,21 +21,11 @@ from hub.pool import Pool
 from tests.sim import house
 from tests.sim.house import Intake, Slate
 from tests.sim.platform import Said, Unheard
+from tests.sim.replaced import replaced
 from workers.clipool.turn import Turn
 from workers.clipool.worker import Worker
 
 SOON = 0.3
-
-
-@contextmanager
-def replaced(owner: object, name: str, by: object) -> Iterator[None]:
-    """For a while something of the product is another."""
-    was = getattr(owner, name)
-    setattr(owner, name, by)
-    try:
-        yield
-    finally:
-        setattr(owner, name, was)
 
 
 class _ConfirmsEarly(Intake):
@@ -203,19 +194,27 @@ def _unchecked() -> Iterator[None]:
         yield
 
 
-PLANTED: Mapping[str, Callable[[], AbstractContextManager[None]]] = {
-    "offset before acceptance": lambda: replaced(house, "Intake", _ConfirmsEarly),
-    "unchecked reply": lambda: replaced(house, "Spoke", _BelievesSilence),
-    "accepted before stored": lambda: replaced(Pool, "submit", _accept_at_once),
-    "dedupe in memory": _in_memory,
-    "no fence": lambda: replaced(hub.composition, "JetStreamLog", _log_over(_Unfenced)),
-    "unknown taken for stored": lambda: replaced(hub.composition, "JetStreamLog", _log_over(_Hopeful)),
-    "mark too far": lambda: replaced(hub.composition, "JetStreamLog", _HastyMark),
-    "final before answered": lambda: replaced(Pool, "record", _show_before),
-    "next turn before bubble": lambda: replaced(Session, "next_turn", _any_time),
-    "receipts unchecked": lambda: replaced(hub.composition, "Deliveries", _Believing),
-    "worker forgets early": lambda: replaced(house, "Worker", _Forgetful),
-    "stale worker goes on": _unchecked,
-    "effect before its record": lambda: replaced(house, "Worker", _Unasked),
-    "send instead of edit": lambda: replaced(house, "Slate", _SendsAgain),
+@dataclass(frozen=True, slots=True)
+class Plant:
+    """A fault, and what is to happen more often than usual so that it comes to light."""
+
+    grow: Callable[[], AbstractContextManager[None]]
+    provoked_by: tuple[str, ...] = ()
+
+
+PLANTED: Mapping[str, Plant] = {
+    "offset before acceptance": Plant(lambda: replaced(house, "Intake", _ConfirmsEarly)),
+    "unchecked reply": Plant(lambda: replaced(house, "Spoke", _BelievesSilence)),
+    "accepted before stored": Plant(lambda: replaced(Pool, "submit", _accept_at_once)),
+    "dedupe in memory": Plant(_in_memory),
+    "no fence": Plant(lambda: replaced(hub.composition, "JetStreamLog", _log_over(_Unfenced))),
+    "unknown taken for stored": Plant(lambda: replaced(hub.composition, "JetStreamLog", _log_over(_Hopeful))),
+    "mark too far": Plant(lambda: replaced(hub.composition, "JetStreamLog", _HastyMark), ("kill hub", "kill hub")),
+    "final before answered": Plant(lambda: replaced(Pool, "record", _show_before)),
+    "next turn before bubble": Plant(lambda: replaced(Session, "next_turn", _any_time)),
+    "receipts unchecked": Plant(lambda: replaced(hub.composition, "Deliveries", _Believing)),
+    "worker forgets early": Plant(lambda: replaced(house, "Worker", _Forgetful)),
+    "stale worker goes on": Plant(_unchecked, ("freeze worker",) * 4),
+    "effect before its record": Plant(lambda: replaced(house, "Worker", _Unasked)),
+    "send instead of edit": Plant(lambda: replaced(house, "Slate", _SendsAgain), ("platform is unheard",) * 3),
 }

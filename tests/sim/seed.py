@@ -5,17 +5,25 @@ import gc
 import logging
 import random
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hub.kernel import session
 from tests.chaos import script
 from tests.chaos.script import Question
 from tests.sim.checker import judge
 from tests.sim.faults import Blow, Crashes, awaits, plan, strike
 from tests.sim.house import HUBS, SPOKE, WORKERS, House
 from tests.sim.loop import Loop, Place, Stuck
+from tests.sim.replaced import replaced
+from tests.sim.script import Word
 
+# Fewer than in the product, so that a conversation of a few turns is compacted as well.
+COMPACT_AFTER = 4
 TURNS = (20, 26)
+NEW = 0.04
+STOPS = 0.3
 SCOPES = (3, 4)
 ASKED_WITHIN = 9.0
 LOOK = 0.25
@@ -54,7 +62,7 @@ class _Defects(logging.Handler):
             self.found.append(f"defect: {record.getMessage()}: {type(error).__name__}: {error}")
 
 
-def run(seed: int, *, trace: bool = False) -> Outcome:
+def run(seed: int, *, also: Sequence[str] = (), trace: bool = False) -> Outcome:
     """Live through one seed; the same seed gives the same outcome."""
     dice = random.Random(seed)
     loop = Loop(dice)
@@ -66,9 +74,9 @@ def run(seed: int, *, trace: bool = False) -> Outcome:
         logging.disable(logging.WARNING)
     gc.disable()
     crashes = Crashes(awaits()[seed % len(awaits())], dice.choice((1, 1, 2, 3, 5, 8)), float("inf"))
-    blows = plan(dice)
+    blows = plan(dice, also)
     try:
-        with tempfile.TemporaryDirectory(prefix="sim-") as folder:
+        with tempfile.TemporaryDirectory(prefix="sim-") as folder, replaced(session, "COMPACT_AFTER", COMPACT_AFTER):
             house = House(loop, dice, Path(folder), trace)
             try:
                 loop.run_until_complete(_live(house, blows, crashes))
@@ -115,10 +123,17 @@ async def _live(house: House, blows: list[Blow], crashes: Crashes) -> None:
 async def _ask(house: House, turns: int, scopes: int) -> None:
     dice = house.dice
     times = sorted(ASKED_WITHIN * dice.random() for _ in range(turns))
+    # Where people stop answers, nobody can know how much a model is shown of them later.
+    stops = dice.randrange(scopes) if dice.random() < STOPS else None
     for number, at in enumerate(times, 1):
         await asyncio.sleep(max(0.0, at - house.loop.time()))
-        kind = dice.choices(script.KINDS, script.WEIGHTS)[0]
-        words = " ".join(dice.sample(script.WORDS, 3))
         # Everywhere is something said, and somewhere much.
         scope = number % scopes if number < 2 * scopes else min(dice.randrange(scopes), dice.randrange(scopes))
-        house.platform.ask(f"tower.{scope}", Question(f"q{number}", kind, words))
+        name, words = f"q{number}", " ".join(dice.sample(script.WORDS, 3))
+        kind = dice.choices(script.KINDS, script.WEIGHTS)[0]
+        question = Question(name, "stream" if scope == stops and kind == "memory" else kind, words)
+        if scope == stops and dice.random() < STOPS:
+            question = Word(name, "short", words, command="/stop")
+        elif scope != stops and dice.random() < NEW:
+            question = Word(name, "short", words, command="/new")
+        house.platform.ask(f"tower.{scope}", question)

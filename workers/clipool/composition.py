@@ -33,6 +33,7 @@ from hub.kernel.secrecy import LOOKS_ALONE, Redactor
 from workers.clipool.kit import Kit, Point, pass_by
 from workers.clipool.providers import Installed
 from workers.clipool.worker import Worker
+from workers.engine.shelf import Shelf
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +49,8 @@ class ClipoolSettings:
 
     `script` is what the model `scripted` follows, `scripts` where `scripted:<path>` looks for relative paths, and
     `calls_file` gets a line for each of its calls. `folder` is where tools and providers keep what they must, `agents`
-    where the skills are; `variables` are those of the surroundings, `prices` what they do not know, `redactor` what of
-    all this nobody may hear.
+    where the skills are and `engines` where engines are; `variables` are those of the surroundings, `prices` what they
+    do not know, `redactor` what of all this nobody may hear.
     """
 
     nats_url: str
@@ -59,6 +60,7 @@ class ClipoolSettings:
     calls_file: Path | None = None
     folder: Path = Path("work")
     agents: Path = Path("agents")
+    engines: Path = Path("engines")
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     prices: Mapping[str, Sequence[Decimal]] = field(default_factory=dict)
     redactor: Redactor = LOOKS_ALONE
@@ -109,6 +111,7 @@ def compose(
         now=time.time,
         sources=(Folders(settings.folder / FILES), Skills(settings.agents / SKILLS), mcp),
         keepers=(memory, models),
+        engines=Shelf(settings.engines),
         closers=(mcp.close, models.close),
         at=at,
         redactor=settings.redactor,

@@ -7,13 +7,13 @@ paid for as part of the turn.
 import asyncio
 import logging
 from asyncio import TaskGroup
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
 from json import loads
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, Protocol
 
 from factory_contracts.messages import MAX_TEXT, Attachment
 from factory_contracts.records import MoneyReserved, ToolDone, ToolStarted, record_id
@@ -29,7 +29,7 @@ from factory_contracts.work import (
     Run,
 )
 from hub.kernel import harness
-from hub.kernel.events import Failed, Finished, Said
+from hub.kernel.events import Called, Failed, Finished, Said
 from hub.kernel.foreign import unlabelled
 from hub.kernel.harness import AskModel, End, Say, Show, Skip, ToolFinished, UseTool
 from hub.kernel.links import Links, without_links
@@ -51,6 +51,7 @@ from workers.clipool.kit import Kit
 from workers.clipool.limit import Limit
 from workers.clipool.media import spoken
 from workers.clipool.tape import clean
+from workers.engine.guard import guarded
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,6 @@ MAX_CHOICE = 64
 UNASKED = f"A person is not asked about arguments longer than {MAX_TEXT} characters, so this was not done."
 UNANSWERED = "The turn was over before anybody allowed this, so it was not done."
 
-T = TypeVar("T")
 ToolOutcome = Literal["ok", "error", "unknown", "dry run"]
 
 
@@ -94,6 +94,18 @@ class Stage(Protocol):
         ...
 
 
+class Inner(Protocol):
+    """What is done within an errand by somebody else."""
+
+    def feed(self, event: harness.Stop | harness.TimeUp) -> None:
+        """It is to end."""
+        ...
+
+    def close(self) -> None:
+        """Leave off: nothing more is done or told."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """A model call that is under way."""
@@ -107,8 +119,9 @@ class Call:
 class Errand:
     """What one agent was asked, from its first model call to its end.
 
-    `within` is the call of the tool by which another agent asked, empty for the turn itself, and `ground` what that
-    one stands on. What is said once it is tainted is shown without the links that nobody but the model has named.
+    `within` is the call of the tool by which another agent asked, or the step of an engine, empty for the turn itself,
+    and `ground` what that one stands on. What is said once it is tainted is shown without the links that nobody but the
+    model has named. Where one call is `ordered`, that is all; `more` gives an agent the engines that it may run.
     """
 
     __slots__ = (
@@ -123,7 +136,9 @@ class Errand:
         "_limits",
         "_links",
         "_live",
+        "_more",
         "_open",
+        "_ordered",
         "_run",
         "_signs",
         "_stage",
@@ -143,6 +158,9 @@ class Errand:
         reference: str,
         within: str = "",
         ground: Ground | None = None,
+        *,
+        ordered: Called | None = None,
+        more: "More | None" = None,
     ) -> None:
         self.reference = reference
         self._run = run
@@ -151,6 +169,8 @@ class Errand:
         self._stage = stage
         self._within = within
         self._ground = ground or Ground(is_tainted=bool(run.tainted))
+        self._ordered = ordered
+        self._more = more
         self._links: Links | None = None
         self._state: harness.State = harness.Idle()
         self._live: harness.State = self._state
@@ -158,7 +178,7 @@ class Errand:
         self._todo: list[AskModel | UseTool] = []
         self._heard: list[str] = []
         self._tools: dict[str, Equipped] = {}
-        self._helpers: set[Errand] = set()
+        self._helpers: set[Inner] = set()
         self._limits: dict[str, Limit] = {}
         self._asking: set[str] = set()
         self._open: Call | None = None
@@ -183,22 +203,10 @@ class Errand:
                 logger.error("turn %s met a fault of ours", self._run.turn, exc_info=error)
                 self.feed(Failed(type(error).__name__))
 
-    async def speak(self, words: str) -> Attachment | None:
-        """The words as a voice message that the person's screen can read, where somebody can say them."""
-        voice = self._kit.voice
-        if voice is None or not words:
-            return None
-        said = await guarded(voice.speak(self._run.turn, words))
-        if isinstance(said, Media):
-            return await self._keep(said)
-        if said is not None:
-            logger.error("the answer of turn %s cannot be said aloud", self._run.turn, exc_info=said)
-        return None
-
     def feed(self, event: harness.Event) -> None:
         """Tell the harness, and do at once what takes no time."""
         is_end = isinstance(event, harness.Stop | harness.TimeUp)
-        if is_end:
+        if isinstance(event, harness.Stop | harness.TimeUp):
             for helper in tuple(self._helpers):
                 helper.feed(event)
         self.hear()
@@ -242,6 +250,8 @@ class Errand:
         for helper in agent.helpers:
             asking = Helper(self, helper)
             self._tools.setdefault(asking.spec.name, Equipped(asking.spec, asking))
+        for engine in await self._more(self, agent) if self._more is not None else ():
+            self._tools.setdefault(engine.spec.name, engine)
         request = ModelRequest(
             model=agent.model,
             system=agent.system,
@@ -269,6 +279,7 @@ class Errand:
             is_dry=agent.is_dry,
             approvals=agent.approvals,
             ground=replace(self._ground, trusted=self._ground.trusted + trusted),
+            ordered=self._ordered,
         )
 
     async def _in_words(self, lines: Sequence[Line]) -> tuple[Line, ...]:
@@ -569,25 +580,37 @@ class Errand:
 
     async def ask(self, helper: AgentSpec, question: str, call: str) -> Observation:
         """Have another agent do an errand within this one, on the same ground."""
-        told = Told(self._stage, self._limits[call])
         # Who only pretends must not have somebody else do it.
         helper = helper.model_copy(update={"is_dry": helper.is_dry or self._agent.is_dry})
-        ground = harness.ground(self._state)
-        errand = Errand(self._run, helper, self._kit, told, self.reference, within=call, ground=ground)
-        self._helpers.add(errand)
+
+        def begin(told: Told, ground: Ground) -> tuple[Inner, Awaitable[None]]:
+            errand = Errand(
+                self._run, helper, self._kit, told, self.reference, within=call, ground=ground, more=self._more
+            )
+            return errand, errand.carry_out((Line(role="user", text=question),))
+
+        return await self.within(call, helper.name, begin)
+
+    async def within(
+        self, call: str, name: str, begin: "Callable[[Told, Ground], tuple[Inner, Awaitable[None]]]"
+    ) -> Observation:
+        """Have somebody else do something within this errand, on the same ground; what came of it, and its files."""
+        told = Told(self._stage, self._limits[call])
+        inner, work = begin(told, harness.ground(self._state))
+        self._helpers.add(inner)
         try:
-            await errand.carry_out((Line(role="user", text=question),))
+            await work
         except asyncio.CancelledError:
             # Its time is up, or the turn is over: what it was doing is part of the turn's trace all the same.
-            errand.feed(harness.TimeUp())
+            inner.feed(harness.TimeUp())
             raise
         finally:
-            self._helpers.discard(errand)
-            errand.close()
+            self._helpers.discard(inner)
+            inner.close()
         answer, ended = "".join(told.said), told.ended
         is_tainted = ended is not None and ended.is_tainted
         if ended is None or ended.outcome != "complete":
-            return Observation(answer or f"{helper.name} gave no answer.", is_foreign=is_tainted, is_error=True)
+            return Observation(answer or f"{name} gave no answer.", is_foreign=is_tainted, is_error=True)
         # What the helper offers to say next, it offers to who asked it.
         return Observation(answer, attachments=ended.attachments, is_foreign=is_tainted)
 
@@ -603,6 +626,9 @@ class Errand:
         if isinstance(after, harness.Over):
             self._break_off()
             for wanted in before.running if isinstance(before, harness.Using) else ():
+                # What came back is known, though nothing came after it.
+                if isinstance(event, ToolFinished) and event.call == wanted.call:
+                    continue
                 if wanted.call in self._asking:
                     self._note_tool(wanted.call, wanted.name, wanted.arguments, "error", UNANSWERED)
                 else:
@@ -755,10 +781,4 @@ class Helper:
         return await self._errand.ask(self._agent, loads(arguments)["question"], occasion.call)
 
 
-async def guarded(work: Awaitable[T]) -> T | Exception:
-    """What it comes to, or what it raised."""
-    try:
-        return await work
-    # Models and tools are other people's code: what they raise is an event of one turn, and the worker has many.
-    except Exception as error:
-        return error
+More = Callable[[Errand, AgentSpec], Awaitable[Sequence[Equipped]]]

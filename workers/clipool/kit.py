@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from factory_contracts.engine import Engine
 from factory_contracts.work import AgentSpec, Opinion
 from factory_nats.circuit import CircuitBreaker
 from hub.kernel.harness import RETRY_DELAYS
@@ -20,7 +21,7 @@ FAILURES = len(RETRY_DELAYS) + 2
 PAUSE = 15.0
 SOURCE_PATIENCE = 15.0
 
-Point = Literal["commanded", "first delta", "mid-stream", "tool started", "tool done"]
+Point = Literal["commanded", "first delta", "mid-stream", "tool started", "tool done", "step done"]
 
 
 def pass_by(_: Point) -> None:
@@ -37,6 +38,19 @@ class Models(Protocol):
 
     async def find(self, provider: str) -> Model | None:
         """The provider, made at its first use; None where there is none of that name."""
+        ...
+
+
+class Engines(Protocol):
+    """The engines that this worker can run."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Their names."""
+        ...
+
+    async def find(self, name: str) -> Engine | None:
+        """The engine as it is now, or None. Raises whatever its file does."""
         ...
 
 
@@ -79,6 +93,7 @@ class Kit:
     keepers: tuple[Keeper, ...] = ()
     blobs: Blobs | None = None
     voice: Voice | None = None
+    engines: Engines | None = None
     closers: tuple[Callable[[], Awaitable[None]], ...] = ()
     at: Callable[[Point], None] = pass_by
     circuits: Circuits = field(default_factory=Circuits)

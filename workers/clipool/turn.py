@@ -8,20 +8,24 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import Protocol
 
+from factory_contracts.engine import Engine
 from factory_contracts.messages import Attachment, Usage
 from factory_contracts.trace import ModelStep, Step
 from factory_contracts.work import ApprovalWanted, Recorded, RecordReply, Requested, Run, Steer, ToolEvent
 from hub.kernel import harness
+from hub.kernel.engine import CHAT, Begin
 from hub.kernel.foreign import unlabelled
 from hub.kernel.harness import End, Show
-from hub.kernel.ports import Spoken
+from hub.kernel.ports import Media, Spoken
 from workers.clipool.aloud import aloud
 from workers.clipool.discretion import discreet_step
-from workers.clipool.errand import Errand
 from workers.clipool.hearing import is_spoken
 from workers.clipool.kit import Kit
 from workers.clipool.limit import Limit
+from workers.clipool.steps import NO_INPUT, Steps, begun
 from workers.clipool.tape import Tape, clean
+from workers.engine.drive import Drive
+from workers.engine.guard import guarded
 
 logger = logging.getLogger(__name__)
 
@@ -53,13 +57,14 @@ class Turn:
     __slots__ = (
         "_cursor",
         "_desk",
+        "_drive",
         "_due",
-        "_errand",
         "_held",
         "_is_stirred",
+        "_kit",
         "_loop",
-        "_redactor",
         "_said",
+        "_steps",
         "_tape",
         "_timer",
         "_usage",
@@ -75,8 +80,10 @@ class Turn:
         self._loop = asyncio.get_running_loop()
         self.limit = Limit(run.agent.limits.max_seconds)
         self._tape = Tape(run.turn, run.attempt, instance)
-        self._errand = Errand(run, run.agent, kit, self, sha256(f"{run.turn}.{run.attempt}".encode()).hexdigest()[:8])
-        self._redactor = kit.redactor
+        self._kit = kit
+        reference = sha256(f"{run.turn}.{run.attempt}".encode()).hexdigest()[:8]
+        self._steps = Steps(run, run.agent, kit, self, reference)
+        self._drive = Drive(self._steps)
         self._usage = Usage()
         # Whoever speaks is answered aloud as well.
         self._said: list[str] | None = [] if run.lines and is_spoken(run.lines[-1]) else None
@@ -85,6 +92,9 @@ class Turn:
         self._due = 0.0
         self._is_stirred = False
         self._timer: TimerHandle | None = None
+        if run.engine is None and run.aloud is None:
+            # What is said before the turn is carried out finds somebody who hears it.
+            self._drive.feed(Begin(CHAT, reference, is_tainted=bool(run.tainted)))
 
     @property
     def is_over(self) -> bool:
@@ -102,33 +112,36 @@ class Turn:
         return self._tape.told
 
     async def carry_out(self) -> None:
-        """From the first model call to the end."""
+        """From the first step to the end."""
         if self.run.aloud is not None:
             await self._read_aloud(self.run.aloud)
             return
-        await self._errand.carry_out(self.run.lines)
+        if self.run.engine is None:
+            await self._drive.carry_out()
+        else:
+            await self._run_engine(self.run.engine)
         if self._held is not None:
-            self._let_go(await self._errand.speak(aloud("".join(self._said or ()))))
+            self._let_go(await self._speak(aloud("".join(self._said or ()))))
 
     def stop(self) -> None:
         """The person has heard enough."""
         self._let_go(None)
-        self._errand.feed(harness.Stop())
+        self._drive.feed(harness.Stop())
 
     def run_out(self) -> None:
         """The turn has taken as long as it may."""
         self._let_go(None)
-        self._errand.feed(harness.TimeUp())
+        self._drive.feed(harness.TimeUp())
 
     def steer(self, command: Steer) -> None:
         """The person adds something."""
         line = command.line
         trusted = unlabelled(line.text) if line.trusted else ""
-        self._errand.feed(harness.Steer(command.joining, Spoken(line.role, line.text), bool(command.tainted), trusted))
+        self._drive.steer(harness.Steer(command.joining, Spoken(line.role, line.text), bool(command.tainted), trusted))
 
     def close(self) -> None:
         """Leave off: nothing more is done or told."""
-        self._errand.close()
+        self._drive.close()
         self._held = None
         self._is_stirred = False
         if self._timer is not None:
@@ -138,7 +151,7 @@ class Turn:
 
     def tell_from(self, start: int) -> bool:
         """Tell everything from this event on once more; false when there is nothing yet."""
-        if not self._errand.has_heard and not self._tape.has_after(start):
+        if not self._drive.has_heard and not self._tape.has_after(start):
             return False
         self._cursor = min(self._cursor, start)
         self._stir_now()
@@ -146,14 +159,14 @@ class Turn:
 
     def take(self) -> list[bytes]:
         """What is to be published now."""
-        self._errand.hear()
+        self._drive.hear()
         self._is_stirred = False
         self._due = self._loop.time() + self.run.pace_ms / 1000
         payloads = self._tape.tell(self._cursor)
         self._cursor = self._tape.told
         return payloads
 
-    # The stage of its errand
+    # The stage of its steps
 
     def stir(self) -> None:
         """Be heard as soon as the pace allows it, the first time at once."""
@@ -183,7 +196,7 @@ class Turn:
         """A model call or a tool call is over."""
         if isinstance(step, ModelStep):
             self._usage = _added(self._usage, step)
-        self._tape.note(discreet_step(step, self._redactor))
+        self._tape.note(discreet_step(step, self._kit.redactor))
         self.stir()
 
     def end(self, end: End) -> None:
@@ -200,16 +213,60 @@ class Turn:
         if end is not None:
             self._end(end if voice is None else replace(end, attachments=(*end.attachments, voice)))
 
+    async def _run_engine(self, name: str) -> None:
+        """An engine of several steps, which is given what its name was followed by."""
+        engines = self._kit.engines
+        found = await guarded(engines.find(name)) if engines is not None else None
+        given = await self._given() if isinstance(found, Engine) else None
+        # Who stopped it meanwhile has had its end.
+        if self._tape.is_over:
+            return
+        if isinstance(found, Engine) and given is not None:
+            await begun(self._drive, self._steps, found, given)
+            return
+        reason = NO_INPUT
+        if isinstance(found, Exception):
+            reason = f"The engine `{name}` cannot be read here; `factory engine list` tells why."
+            logger.error("engine %s cannot be read", name, exc_info=found)
+        elif found is None:
+            there = ", ".join(engines.names) if engines is not None else ""
+            reason = f"There is no engine `{name}` here. There is: {there or 'none'}."
+        self.say(reason)
+        self.end(End("failed", reason))
+
+    async def _given(self) -> str | None:
+        """What the engine is to work on: words, or else the text of a file; None where that is gone."""
+        line = self.run.lines[-1]
+        if line.text or not line.attachments:
+            if line.trusted:
+                self._steps.trust(unlabelled(line.text))
+            return line.text
+        blobs = self._kit.blobs
+        data = await blobs.get(self.run.scope, line.attachments[0]) if blobs is not None else None
+        return None if data is None else data.decode(errors="replace")
+
+    async def _speak(self, words: str) -> Attachment | None:
+        """The words as a voice message that the person's screen can read, where somebody can say them."""
+        voice, blobs = self._kit.voice, self._kit.blobs
+        if voice is None or not words:
+            return None
+        said = await guarded(voice.speak(self.run.turn, words))
+        if isinstance(said, Media):
+            return await blobs.keep(self.run.scope, said) if blobs is not None else None
+        if said is not None:
+            logger.error("the answer of turn %s cannot be said aloud", self.run.turn, exc_info=said)
+        return None
+
     async def _read_aloud(self, words: str) -> None:
         """Say what was answered before, and do nothing else."""
-        voice = await self._errand.speak(aloud(words))
+        voice = await self._speak(aloud(words))
         # Who stopped it meanwhile has had its end.
         if not self._tape.is_over:
             self.say(HERE if voice else NOBODY_SPEAKS)
             self._end(End("complete" if voice else "failed", attachments=(voice,) if voice else ()))
 
     def _end(self, end: End) -> None:
-        reference = self._errand.reference if end.reason else None
+        reference = self._steps.reference if end.reason else None
         if reference is not None:
             logger.error("turn %s failed, reference %s: %s", self.run.turn, reference, end.reason)
         self._tape.end(

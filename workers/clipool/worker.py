@@ -35,10 +35,10 @@ from factory_contracts.work import (
 )
 from factory_nats.result import Err
 from factory_nats.transport import Delivery, Handler, Transport
-from workers.clipool.errand import guarded
 from workers.clipool.kit import Kit
 from workers.clipool.outlet import Outlet
 from workers.clipool.turn import Turn
+from workers.engine.guard import guarded
 
 logger = logging.getLogger(__name__)
 

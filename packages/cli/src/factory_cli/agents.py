@@ -177,6 +177,7 @@ def test(
             script=environment.script,
             folder=where.work,
             agents=folder,
+            engines=where.engines,
             variables=variables,
             prices=configuration.prices,
             redactor=Redactor.of(secret.values(variables, handed)),

@@ -58,9 +58,8 @@ def ask(
     if is_json:
         say_document({"text": text, "files": [str(path) for path in paths]})
         return
-    for line in (text, *map(str, paths)):
-        if line:
-            typer.echo(harmless(line))
+    for line in (*text.splitlines(), *map(str, paths)):
+        typer.echo(harmless(line))
 
 
 async def _use(where: Home, name: str, words: str, details: Mapping[str, str], given: Mapping[str, str]) -> str | None:

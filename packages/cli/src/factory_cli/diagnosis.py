@@ -4,6 +4,7 @@ import os
 import stat
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import typer
@@ -74,7 +75,8 @@ def status(home: HomeOption = None, is_json: JsonOption = False) -> None:
     workers = seen["workers"]
     named = ", ".join(sorted(workers)) if isinstance(workers, dict) else ""
     typer.echo(f"workers     {named or 'none heard'}")
-    typer.echo(f"open turns  {seen['open_turns']}")
+    turns = seen["turns"]
+    typer.echo(f"turns       {turns['said'] if isinstance(turns, dict) else ''}")
     typer.echo(f"questions   {seen['questions']}")
 
 
@@ -118,6 +120,7 @@ async def _look(where: Home, url: str) -> dict[str, object]:
             raise Failed(f"the bus cannot be heard: {listening.detail}")
         until = asyncio.get_running_loop().time() + LISTEN
         sessions = await log.sessions(transport, only_recent=True)
+        balance = await log.balance(transport)
         ready = await transport.get(subjects.READY_BUCKET, subjects.HUB)
         await asyncio.sleep(until - asyncio.get_running_loop().time())
     hub = READY.decode(ready.value) if isinstance(ready, Ok) and ready.value is not None else None
@@ -126,7 +129,8 @@ async def _look(where: Home, url: str) -> dict[str, object]:
     return {
         "hub": None if hub is None else {"hub": hub.hub, "epoch": hub.epoch},
         "workers": workers,
-        "open_turns": sum(not turn.is_answered for turn in turns),
+        "turns": {**asdict(balance), "is_even": balance.is_even, "said": str(balance)},
+        "open_turns": balance.open,
         "questions": len(questions),
     }
 

@@ -11,6 +11,7 @@ from factory_cli.config import LOCAL_BOT, LOCAL_PLATFORM
 from factory_cli.console import Failed
 from factory_cli.expenses import Expense, Expenses, Total
 from factory_cli.home import Home
+from factory_cli.replay import Past
 from factory_cli.trace import clock
 from factory_contracts import subjects
 from factory_contracts.records import Forgotten, Record, TurnAnswered, TurnReceived, TurnRefused, TurnSuperseded
@@ -117,6 +118,36 @@ async def one(transport: Transport, wanted: str) -> Found:
     if tokens is None:
         raise Failed(f"turn {name} lies on no scope's log")
     return Found(name, RoutingKey(*tokens), tuple(records))
+
+
+async def past(transport: Transport, wanted: str, until: int | None = None) -> Past:
+    """A conversation up to a sequence, or to the last record of a turn, where it is a turn that is meant. Raises
+    `Failed`."""
+    subject, turn = await _place(transport, wanted)
+    tokens = subjects.read_turns(subject)
+    if tokens is None:
+        raise Failed(f"{wanted} lies on no conversation's log")
+    records = [(sequence, record) async for _, sequence, record in log.records(transport, subject)]
+    last = records[-1][0] if records else 0
+    if until is None:
+        until = last if turn is None else max(sequence for sequence, record in records if record.turn == turn)
+    return Past(RoutingKey(*tokens), tuple(one for one in records if one[0] <= until), last)
+
+
+async def _place(transport: Transport, wanted: str) -> tuple[str, str | None]:
+    """The subject of the conversation that is meant, and the turn, if one is."""
+    scopes: dict[str, set[str]] = {}
+    async for stored in log.messages(transport, subjects.STREAM, subjects.plane("scopes")[0]):
+        tokens = subjects.read_turns(stored.subject)
+        if tokens is not None and wanted in (tokens[2], named(*tokens), RoutingKey(*tokens).to_pool_id()):
+            scopes.setdefault(wanted, set()).add(stored.subject)
+    found = sorted(scopes.get(wanted, ()))
+    if len(found) > 1:
+        raise Failed(f"{wanted!r} is the name of {len(found)} conversations; say PLATFORM:BOT:SCOPE")
+    if found:
+        return found[0], None
+    name, subject = await _meant(transport, wanted)
+    return subject, name
 
 
 async def _meant(transport: Transport, wanted: str) -> tuple[str, str]:

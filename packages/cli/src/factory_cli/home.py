@@ -38,6 +38,11 @@ class Home:
         return self.path / "agents"
 
     @property
+    def engines(self) -> Path:
+        """Engines of the person's own."""
+        return self.path / "engines"
+
+    @property
     def spokes(self) -> Path:
         """What spokes note of replies that are not finished."""
         return self.path / "spokes"

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from factory_cli import config, membership
 from factory_cli.console import Failed
@@ -19,6 +20,9 @@ PAGE = 1000
 PATIENCE = 5.0
 # One mark serves all partitions as long as one hub owns all of them.
 MARK_PARTITION = 0
+_COUNTED = tuple(
+    f'"kind":"{kind}"'.encode() for kind in ("received", "answered", "refused", "superseded", "compacted", "forgotten")
+)
 
 
 @asynccontextmanager
@@ -68,6 +72,51 @@ async def sessions(transport: Transport, *, only_recent: bool = False) -> Mappin
             session = found.setdefault(RoutingKey(*tokens), Session(*tokens))
             session.apply(sequence, record)
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """What became of every turn that was ever accepted; with what is open, it comes out even."""
+
+    received: int
+    answered: int
+    refused: int
+    superseded: int
+    open: int
+
+    @property
+    def is_even(self) -> bool:
+        """Whether each of them is accounted for."""
+        return self.received == self.answered + self.refused + self.superseded + self.open
+
+    def __str__(self) -> str:
+        ended = f"{self.answered:,} answered + {self.refused:,} refused + {self.superseded:,} superseded"
+        return f"{self.received:,} received = {ended} + {self.open:,} open" + (
+            "" if self.is_even else ", which is wrong"
+        )
+
+
+async def balance(transport: Transport) -> Balance:
+    """How the turns of all conversations stand, by the whole log."""
+    found: dict[str, Session] = {}
+    async for stored in messages(transport, subjects.STREAM, subjects.plane("scopes")[0]):
+        tokens = subjects.read_turns(stored.subject)
+        # Inside of what somebody said, quotation marks stand behind a backslash.
+        if tokens is None or not any(kind in stored.data for kind in _COUNTED):
+            continue
+        try:
+            record = RECORD.decode(stored.data)
+        except Malformed:
+            continue
+        found.setdefault(stored.subject, Session(*tokens)).apply(stored.sequence, record)
+    every = tuple(found.values())
+    return Balance(
+        received=sum(session.received for session in every),
+        answered=sum(session.answered for session in every),
+        refused=sum(session.refused for session in every),
+        superseded=sum(session.superseded for session in every),
+        open=sum(session.waiting for session in every),
+    )
 
 
 async def _mark(transport: Transport) -> int:

@@ -3,6 +3,8 @@
 Whatever takes long to load is imported where it is used, so that help and the start of a chat do not wait for it.
 """
 
+from typing import Annotated
+
 import typer
 
 from factory_cli import (
@@ -11,6 +13,7 @@ from factory_cli import (
     backup,
     bus,
     diagnosis,
+    engines,
     fleet,
     integrity,
     introduction,
@@ -30,15 +33,33 @@ app = typer.Typer(
     name="factory",
     no_args_is_help=True,
     add_completion=False,
+    add_help_option=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _show_help(context: typer.Context, is_wanted: bool) -> None:
+    if is_wanted:
+        typer.echo(context.get_help())
+        raise typer.Exit()
+
+
+@app.callback()
+def _main(
+    # Hidden, for a box with nothing but this in it would be three lines.
+    is_help: Annotated[bool, typer.Option("--help", "-h", is_eager=True, hidden=True, callback=_show_help)] = False,
+) -> None:
+    pass
+
 
 app.command(rich_help_panel=_MAIN, short_help="Talk with an agent here. Starts everything that is needed.")(talk.chat)
 app.command(rich_help_panel=_MAIN)(talk.up)
 app.command(rich_help_panel=_MAIN)(introduction.init)
 app.command(rich_help_panel=_MAIN)(diagnosis.status)
 app.command(rich_help_panel=_MAIN)(diagnosis.doctor)
+app.command(rich_help_panel=_MAIN, short_help="Run an engine, on words or on a file.")(engines.run)
+app.add_typer(engines.app, name="engine", rich_help_panel=_MAIN)
 app.add_typer(agents.app, name="agent", rich_help_panel=_MAIN)
 app.add_typer(turns.app, name="turns", rich_help_panel=_MAIN)
 app.add_typer(integrity.app, name="log", rich_help_panel=_MAIN)

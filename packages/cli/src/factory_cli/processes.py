@@ -92,6 +92,7 @@ def clipool(called: str, home: Path | None, agents: Path | None, under: int | No
             script=environment.script,
             folder=where.work,
             agents=folder,
+            engines=where.engines,
             variables=variables,
             prices=configuration.prices,
             redactor=redactor,

@@ -51,6 +51,7 @@ _MEMORIES: tuple[Memory, ...] = ("scope", "person", "agent")
 _ASKS: tuple[Asks, ...] = ("always", "tainted", "never")
 _ASKS_OUTSIDE: tuple[AsksOutside, ...] = ("always", "tainted")
 _WHILE_RUNNING: tuple[WhileRunning, ...] = ("queue", "steer", "interrupt")
+_ENGINE = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _DOMAIN = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 # What an agent's field is called in its file where that is another name.
@@ -240,6 +241,7 @@ class _Folder:
         fallbacks = (*resolved.fallbacks, *_fallbacks(seed))
         helpers = get(_NONE, top.texts, "agents")
         workers = _workers(seed)
+        engines = _engines(seed)
         limits = _limits(seed)
         approvals = _approvals(seed)
         files = _files(seed, path.parent)
@@ -267,6 +269,7 @@ class _Folder:
                 mcp=servers,
                 helpers=asked,
                 workers=workers,
+                engines=engines,
                 files=files,
                 memory=memory,
                 namespace=namespace,
@@ -435,6 +438,9 @@ def _tools(seed: _Seed) -> tuple[str, ...]:
         if name.startswith("ask_"):
             helper = name.removeprefix("ask_")
             seed.note(seed.top, "tools", f'{name!r} is another agent: write agents = ["{helper}"]')
+        elif name.startswith("run_"):
+            engine = name.removeprefix("run_")
+            seed.note(seed.top, "tools", f'{name!r} is an engine: write engines = ["{engine}"]')
         elif name in _BROUGHT_BY:
             seed.note(seed.top, "tools", f"{name!r} {_BROUGHT_BY[name]}")
         elif name not in TOOLS:
@@ -452,6 +458,15 @@ def _capability(top: Table, name: str) -> str:
         return capability_token(name)
     except BadToken as error:
         raise top.wrong("workers", str(error)) from None
+
+
+def _engines(seed: _Seed) -> tuple[str, ...]:
+    names = seed.get(_NONE, seed.top.texts, "engines")
+    for name in names:
+        if not _ENGINE.fullmatch(name):
+            words = f"{name!r} is no engine's name: that is 1 to 32 of a-z, 0-9 and '_', and begins with a letter"
+            seed.note(seed.top, "engines", words)
+    return tuple(name for name in names if _ENGINE.fullmatch(name))
 
 
 def _fallbacks(seed: _Seed) -> tuple[str, ...]:

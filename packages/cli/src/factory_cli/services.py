@@ -57,8 +57,8 @@ def missing(configuration: Configuration, service: Service) -> Iterator[str]:
         yield f"there is no program {mouth.command[0]!r}{others if mouth.command == ESPEAK else ''}"
     if isinstance(ear, Local):
         yield from _uninstalled("whisper", "faster_whisper")
-        if not Path(ear.model).is_dir():
-            yield f"[voice.stt] model: there is no folder {ear.model!r}; nothing is fetched, so put a model there"
+        if not (Path(ear.model) / "model.bin").is_file():
+            yield f"[voice.stt] model: no model is in the folder {ear.model!r}; nothing is fetched, so put one there"
 
 
 def advised(configuration: Configuration, service: Service) -> Iterator[str]:

@@ -30,6 +30,7 @@ class Wish:
     resume: str | None = None
     session: str | None = None
     agent: str | None = None
+    tells_progress: bool = False
 
 
 def chat(
@@ -135,6 +136,7 @@ def talk(
         files=wish.files,
         is_json=wish.is_json,
         allows=wish.allows,
+        tells_progress=wish.tells_progress,
         is_interactive=sys.stdin.isatty() and sys.stdout.isatty(),
         use_color=sys.stdout.isatty() and not environment.is_plain,
     )

@@ -26,6 +26,7 @@ from factory_contracts.records import (
     ReplyUndeliverable,
     SessionOpened,
     Start,
+    StepDone,
     ToolDone,
     ToolStarted,
     TurnAnswered,
@@ -34,7 +35,7 @@ from factory_contracts.records import (
     TurnStarted,
     TurnSuperseded,
 )
-from factory_contracts.trace import ModelStep, Step, ToolStep
+from factory_contracts.trace import EngineStep, ModelStep, Step
 from hub.kernel.routing import RoutingKey
 
 LABEL = 11
@@ -54,6 +55,7 @@ class Attempt:
     money: dict[str, tuple[MoneyReserved | None, MoneySettled | None]] = field(default_factory=dict)
     tools: dict[str, tuple[ToolStarted | None, ToolDone | None]] = field(default_factory=dict)
     leave: dict[str, tuple[Asked, Decided | None]] = field(default_factory=dict)
+    engine: dict[str, StepDone] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -79,7 +81,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A step, and the steps of the agent that it asked."""
+    """A step, and the steps of the agent that it asked, or of the engine that it ran."""
 
     step: Step
     below: tuple["Node", ...] = ()
@@ -99,7 +101,7 @@ def fold(name: str, key: RoutingKey, records: Iterable[Record]) -> Turn:
 
 def tree(steps: Sequence[Step]) -> tuple[Node, ...]:
     """The steps in their order, those of a helper below the call that asked it."""
-    callers = {step.call for step in steps if isinstance(step, ToolStep)}
+    callers = {step.call for step in steps if not isinstance(step, ModelStep)}
     below: dict[str, list[Step]] = {}
     top: list[Step] = []
     for step in steps:
@@ -109,7 +111,7 @@ def tree(steps: Sequence[Step]) -> tuple[Node, ...]:
 
     def node(step: Step) -> Node:
         # Taken out, not looked up: steps that name each other in a circle end here.
-        children = below.pop(step.call, []) if isinstance(step, ToolStep) else []
+        children = [] if isinstance(step, ModelStep) else below.pop(step.call, [])
         return Node(step, tuple(node(child) for child in children))
 
     nodes = [node(step) for step in top]
@@ -186,6 +188,9 @@ def _apply(turn: Turn, record: Record) -> None:
         case ToolDone(attempt=number, call=call):
             if (attempt := turn.attempts.get(number)) is not None:
                 attempt.tools[call] = (attempt.tools.get(call, (None, None))[0], record)
+        case StepDone(attempt=number, output=output):
+            if (attempt := turn.attempts.get(number)) is not None:
+                attempt.engine.setdefault(output.step, record)
         case ReplyOpened():
             turn.bubble = turn.bubble or record
         case TurnAnswered() | TurnRefused() | TurnSuperseded():
@@ -296,6 +301,14 @@ def _step(step: Step, number: int, indent: int, width: int | None, attempt: Atte
             yield from block(step.error, beneath, width, "bad")
         yield from block(step.text, beneath, width)
         return
+    if isinstance(step, EngineStep):
+        of_engine = Ink(f"  of {step.engine} {step.version}, {step.step}, {step.seconds:.1f} s  ")
+        is_bad = step.outcome in ("error", "stopped")
+        outcome = "done in an earlier attempt" if step.outcome == "known" else step.outcome
+        yield head, Ink("step  "), Ink(step.call, "name"), of_engine, _outcome(outcome, is_bad)
+        yield from block(step.arguments, beneath, width, "faint")
+        yield from block(step.content, beneath, width)
+        return
     is_bad = step.outcome in ("error", "unknown")
     details = Ink(f"  {step.effect}, {step.seconds:.1f} s  ")
     yield head, Ink("tool  "), Ink(step.tool, "name"), details, _outcome(step.outcome, is_bad)
@@ -360,6 +373,13 @@ def _left(attempt: Attempt, steps: Sequence[Step], *, is_over: bool) -> Iterator
         effect = f"{started.effect}, " if started is not None else ""
         outcome = done.outcome if done is not None else "unknown" if is_over else "under way"
         yield head, Ink("tool  "), name, Ink(f"  {effect}"), _outcome(outcome, outcome != "ok")
+    for call, record in attempt.engine.items():
+        if call not in told:
+            output = record.output
+            of_engine = Ink(f"  of {output.engine} {output.version}  ")
+            yield head, Ink("step  "), Ink(call, "name"), of_engine, _outcome("ok", False)
+            large = f"({output.large.size:,} bytes)" if output.large is not None else ""
+            yield from block(output.value or large, INDENT + BENEATH + 2, None)
     for call, (asked, decided) in attempt.leave.items():
         if call in told:
             continue

@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from factory_cli import config
 from factory_cli.expenses import Total
@@ -21,6 +22,7 @@ from hub.kernel.routing import RoutingKey
 from workers.clipool.composition import ClipoolSettings, compose
 from workers.clipool.errand import Errand
 from workers.clipool.limit import Limit
+from workers.clipool.steps import engine_tools
 
 Warn = Callable[[str], None]
 Ask = Callable[[str], Awaitable[bool]]
@@ -163,7 +165,7 @@ async def _try_out(
     kit = compose(settings)
     limit = Limit(spec.limits.max_seconds)
     stage = Rehearsal(agent, warn, ask, limit)
-    errand = Errand(run, spec, kit, stage, run.turn[-8:])
+    errand = Errand(run, spec, kit, stage, run.turn[-8:], more=partial(engine_tools, run, kit))
     task = stage.task = asyncio.create_task(errand.carry_out((line,)))
     try:
         await limit.within(asyncio.wait((task,)))

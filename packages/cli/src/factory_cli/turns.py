@@ -13,7 +13,7 @@ from factory_cli.ink import harmless, say_document, say_lines, width
 
 T = TypeVar("T")
 
-app = typer.Typer(help="What the log says: ls, show.", no_args_is_help=True)
+app = typer.Typer(help="What the log says: ls, show, replay.", no_args_is_help=True)
 
 _WORDS = 60
 
@@ -66,6 +66,35 @@ def show(
         )
         return
     say_lines(trace.lines(folded, width()), is_color=sys.stdout.isatty() and not environment.is_plain)
+
+
+@app.command("replay")
+def replay(
+    wanted: Annotated[str, typer.Argument(metavar="SCOPE|TURN", help="A conversation, or up to the end of a turn.")],
+    until: Annotated[int | None, typer.Option("--until", metavar="SEQ", min=1, help="Up to this record.")] = None,
+    steps: Annotated[bool, typer.Option("--step", help="Every record, and how the turns stand after it.")] = False,
+    home: HomeOption = None,
+    is_json: JsonOption = False,
+) -> None:
+    """A conversation as it was live at some point: what a model was shown, what was open, who answered, what it cost.
+
+    --json: scope, sequence, last, state.
+    """
+    with told():
+        from factory_cli import history
+        from factory_cli import replay as past
+
+        where, environment = surroundings(home)
+        found = reading(where, lambda url: history.through(where, url, lambda bus: history.past(bus, wanted, until)))
+        session = found.session
+    if is_json and steps:
+        say_document([{"sequence": at, "state": past.state(session)} for at, _, session in found.steps()])
+    elif is_json:
+        place = {"scope": found.key.to_pool_id(), "sequence": session.sequence, "last": found.last}
+        say_document({**place, "state": past.state(session)})
+    else:
+        lines = past.step_lines(found) if steps else past.lines(found, width=width())
+        say_lines(lines, is_color=sys.stdout.isatty() and not environment.is_plain)
 
 
 def reading(where: Home, what: Callable[[str], Awaitable[T]]) -> T:

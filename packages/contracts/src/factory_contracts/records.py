@@ -12,6 +12,7 @@ from pydantic import Field, StringConstraints
 from factory_contracts.envelope import Envelope, Part, Wire
 from factory_contracts.messages import (
     Answer,
+    Attachment,
     Attachments,
     Attempt,
     Choices,
@@ -102,6 +103,29 @@ class ToolDone(_Record):
     outcome: Literal["ok", "error"]
     content: Excerpt = ""
     attachments: Attachments | None = None
+
+
+class StepOutput(Part):
+    """What a step of an engine put out, as JSON; what is large lies in the bot's object store.
+
+    The step's name is its name in the whole turn. Which version of the engine it is of decides whether it still counts.
+    """
+
+    step: Id
+    engine: Id
+    version: Id
+    value: Excerpt = ""
+    large: Attachment | None = None
+    attachments: Attachments | None = None
+    tainted: bool | None = None
+
+
+class StepDone(_Record):
+    """A step of an engine is over, and the next one has not begun; no attempt runs it again."""
+
+    kind: Literal["step done"] = "step done"
+    attempt: Attempt
+    output: StepOutput
 
 
 class MoneyReserved(_Record):
@@ -300,6 +324,7 @@ Record = Annotated[
     | ReplyOpened
     | ToolStarted
     | ToolDone
+    | StepDone
     | MoneyReserved
     | MoneySettled
     | TurnAnswered

@@ -81,6 +81,8 @@ from factory_contracts.records import (
     SessionOpened,
     Spending,
     Start,
+    StepDone,
+    StepOutput,
     Tally,
     ToolDone,
     ToolStarted,
@@ -95,7 +97,7 @@ from factory_contracts.records import (
     record_id,
 )
 from factory_contracts.render import AnswerEnded, QuestionAsked, SavedFile, TextDelta, TextReplaced, ToolSummary
-from factory_contracts.trace import ModelStep, ToolStep
+from factory_contracts.trace import EngineStep, ModelStep, ToolStep
 from factory_contracts.work import (
     AgentSpec,
     Approvals,
@@ -303,6 +305,17 @@ _STEPS = (
         call="c1.m1", model="openai:other", messages=1, reason="failed", error="overloaded", seconds=0.5, within="c1"
     ),
     ToolStep(call="c1.c2", tool="memory", effect="write", outcome="unknown", within="c1"),
+    EngineStep(
+        call="c1.count",
+        engine="digest",
+        version="f00d",
+        step="code",
+        arguments="{}",
+        outcome="ok",
+        content="7",
+        seconds=0.5,
+        within="c1",
+    ),
 )
 _ADDRESS = Address(
     platform=PLATFORM,
@@ -360,6 +373,7 @@ _AGENT = AgentSpec(
     ),
     helpers=(agent("scout"),),
     workers=("image", "voice.tts"),
+    engines=("digest",),
     files=Files(root="/srv/papers", can_write=False),
     memory="person",
     namespace="helper",
@@ -372,6 +386,15 @@ _AGENT = AgentSpec(
     approvals=Approvals(external="tainted", write="always", seconds=60, domains=("example.org",)),
     description="Helps.",
     limits=Limits(max_calls=5, max_seconds=60, max_tokens=4_096, stall_seconds=30),
+)
+_OUTPUT = StepOutput(
+    step="summary",
+    engine="digest",
+    version="f00d",
+    value='"Short."',
+    large=_ATTACHMENT,
+    attachments=(_ATTACHMENT,),
+    tainted=True,
 )
 _ANSWERED = TurnAnswered(
     id=record_id(TURN, "answered"),
@@ -511,6 +534,14 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
             outcome="ok",
             content="noted",
             attachments=(_ATTACHMENT,),
+        ),
+        StepDone(
+            id=record_id(TURN, "step done", 2, "summary"),
+            turn=TURN,
+            at=NOW,
+            compacted=3,
+            attempt=2,
+            output=_OUTPUT,
         ),
         MoneyReserved(
             id=record_id(TURN, "reserved", 1, "m1"),
@@ -665,6 +696,8 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
             tainted=True,
             known_calls=(KnownCall(call="c1", outcome="ok", content="done", attachments=(_ATTACHMENT,)),),
             aloud="hi",
+            engine="digest",
+            known_steps=(_OUTPUT,),
         ),
         Resume(turn=TURN, epoch=EPOCH, partition=5, attempt=2, start=3),
         Stop(turn=TURN, epoch=EPOCH, partition=5),

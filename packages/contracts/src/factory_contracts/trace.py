@@ -52,7 +52,22 @@ class ToolStep(Part):
     within: Name | None = None
 
 
-Step = Annotated[ModelStep | ToolStep, Field(discriminator="kind")]
+class EngineStep(Part):
+    """One step of an engine: of which kind, what it was given, and what it put out; what it did stands within it."""
+
+    kind: Literal["engine"] = "engine"
+    call: Name
+    engine: Name
+    version: Name
+    step: Literal["harness", "tool", "code"]
+    arguments: Excerpt = ""
+    outcome: Literal["ok", "error", "stopped", "known"]
+    content: Excerpt = ""
+    seconds: Seconds = 0.0
+    within: Name | None = None
+
+
+Step = Annotated[ModelStep | ToolStep | EngineStep, Field(discriminator="kind")]
 
 
 def hearing(blob: str) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, StringConstraints
 
 from factory_contracts.envelope import Envelope, Part, Wire
 from factory_contracts.messages import (
@@ -20,7 +20,7 @@ from factory_contracts.messages import (
     Usage,
     Version,
 )
-from factory_contracts.records import Effect, Identity, Record
+from factory_contracts.records import Effect, Identity, Record, StepOutput
 from factory_contracts.subjects import CLIPOOL, HUB, PARTITIONS, capability_token
 from factory_contracts.trace import Excerpt, Step
 
@@ -35,6 +35,9 @@ def _is_asked(capability: str) -> str:
 
 
 Capability = Annotated[str, AfterValidator(_is_asked)]
+
+
+EngineName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 
 
 class Limits(Part):
@@ -95,6 +98,7 @@ class AgentSpec(Part):
     mcp: tuple[McpServer, ...] = ()
     helpers: tuple["AgentSpec", ...] = ()
     workers: tuple[Capability, ...] = ()
+    engines: tuple[EngineName, ...] | None = None
     files: Files | None = None
     memory: Literal["scope", "person", "agent"] = "scope"
     namespace: Id
@@ -145,7 +149,8 @@ class Run(_Command):
     With an instance it is meant for that life of the worker, and any other one does not know it. It begins `tainted`
     where its lines hold what strangers wrote, or what came from elsewhere in an earlier turn. A `person` is named where
     who speaks is one with others: "platform:user".
-    Where there is something to be said `aloud`, that is all that is done.
+    Where there is something to be said `aloud`, that is all that is done. Where an `engine` is named, the agent runs
+    it, and the last line is what it is given; `known_steps` are those that an earlier attempt has behind it.
     """
 
     kind: Literal["run"] = "run"
@@ -160,6 +165,8 @@ class Run(_Command):
     tainted: bool | None = None
     known_calls: tuple[KnownCall, ...] = ()
     aloud: Answer | None = None
+    engine: EngineName | None = None
+    known_steps: tuple[StepOutput, ...] | None = None
 
 
 class Resume(_Command):

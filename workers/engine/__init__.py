@@ -1,0 +1,1 @@
+"""Engines at work, and where they are found."""
