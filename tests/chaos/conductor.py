@@ -503,13 +503,12 @@ class System:
         link.mend()
 
     async def _fill_disk(self) -> None:
-        """Leave the server no room for a while; then there is, and it is started anew, as whoever made room would."""
+        """Leave the server no room for a while."""
         assert self._disk is not None
         self._note("disk")
         self._disk.fill()
         await asyncio.sleep(self._run.dice.uniform(*FULL))
         self._disk.relieve()
-        self._kill_server("disk")
 
     async def _cut_power(self) -> None:
         """The server's machine is without power for a moment; what it said was stored is there afterwards."""
