@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 
 from factory_contracts import subjects
-from factory_contracts.envelope import Malformed
+from factory_contracts.envelope import FIRST_VERSION, Malformed
 from factory_contracts.messages import FROM_SPOKE, TO_SPOKE, Claim, Leased, Refused, StandBy, ToSpoke
 from factory_nats.result import Err
 from factory_nats.transport import Transport
@@ -26,8 +26,6 @@ LOOK_EVERY = 0.1
 GOOD_FOR = 2.0
 PATIENCE = 1.0
 LEAVING = 0.3
-# What a hub says that is of a version before leases: it tells one spoke from another as little as it ever did.
-UNKNOWN = ("malformed", "newer version")
 
 
 class Superseded(Exception):
@@ -78,7 +76,8 @@ class Lease:
                     if self.stood_by is None:
                         logger.info("another process speaks for %s/%s, standing by", self._platform, self._bot_id)
                     self.stood_by = generation, self._clock()
-                case Refused(reason=reason) if reason in UNKNOWN:
+                case Refused(reason="malformed"):
+                    # A hub of a version before leases tells one spoke from another as little as it ever did.
                     return
                 case _:
                     pass
@@ -121,7 +120,7 @@ class Lease:
     async def _claim(self) -> ToSpoke | None:
         asked_at = self._loop.time()
         told = await self._ask(PATIENCE)
-        if isinstance(told, Leased) or (isinstance(told, Refused) and told.reason in UNKNOWN):
+        if isinstance(told, Leased) or (isinstance(told, Refused) and told.reason == "malformed"):
             self.generation = told.generation if isinstance(told, Leased) else None
             self._asked_at = asked_at
             self._renewed.set()
@@ -138,7 +137,7 @@ class Lease:
         )
         subject = subjects.inbound(self._platform, self._bot_id, subjects.partition(subjects.EVERY_SCOPE))
         answer = await self._transport.request(
-            subject, FROM_SPOKE.encode(claim), timeout=timeout, responder=subjects.HUB
+            subject, FROM_SPOKE.encode(claim, FIRST_VERSION), timeout=timeout, responder=subjects.HUB
         )
         if isinstance(answer, Err):
             return None

@@ -18,7 +18,7 @@ from typing import Any, Literal, Protocol
 from adapters.lease import Lease
 from adapters.pace import Pace
 from factory_contracts import subjects
-from factory_contracts.envelope import Malformed
+from factory_contracts.envelope import FIRST_VERSION, SCHEMA_VERSION, Malformed
 from factory_contracts.messages import (
     FROM_SPOKE,
     OUTBOUND,
@@ -353,6 +353,7 @@ class Spoke:
         self._remains = remains
         self._lease = lease
         self._at = at
+        self._understood = FIRST_VERSION
         self._notes = Notes(notes)
         self._growing: dict[str, _Growing] = {}
         self._done: OrderedDict[str, tuple[str | None, str | None]] = OrderedDict()
@@ -456,14 +457,20 @@ class Spoke:
 
     async def begin(self, scope_id: str, of: str) -> Refused | None:
         """Begin a scope with all that was said in another conversation; words where that cannot be."""
-        reply = await self._ask(Hello(platform=self._platform, bot_id=self._bot_id, scope_id=scope_id, of=of))
+        hello = Hello(
+            platform=self._platform, bot_id=self._bot_id, scope_id=scope_id, understands=SCHEMA_VERSION, of=of
+        )
+        reply = await self._ask(hello)
         return reply if isinstance(reply, Refused) else None
 
     async def hello(self, scope_id: str) -> Welcome:
         """Ask who answers in a scope and what was said last there."""
         while True:
-            reply = await self._ask(Hello(platform=self._platform, bot_id=self._bot_id, scope_id=scope_id))
+            reply = await self._ask(
+                Hello(platform=self._platform, bot_id=self._bot_id, scope_id=scope_id, understands=SCHEMA_VERSION)
+            )
             if isinstance(reply, Welcome):
+                self._understood = reply.understands
                 return reply
             logger.error("the hub does not welcome this spoke: %s", reply)
             await asyncio.sleep(PAUSES[1])
@@ -490,9 +497,8 @@ class Spoke:
             if self._lease is not None:
                 await self._lease.held()
                 asked = asked.model_copy(update={"generation": self._lease.generation})
-            answer = await self._transport.request(
-                subject, FROM_SPOKE.encode(asked), timeout=timeout, responder=subjects.HUB
-            )
+            payload = FROM_SPOKE.encode(asked, self._understood)
+            answer = await self._transport.request(subject, payload, timeout=timeout, responder=subjects.HUB)
             match answer:
                 case Ok(value=raw):
                     try:
@@ -500,9 +506,14 @@ class Spoke:
                     except Malformed as error:
                         logger.error("the hub's answer is not readable: %s", error)
                     else:
-                        if self._lease is None or not isinstance(told, StandBy):
-                            return told
-                        self._lease.lose()
+                        match told:
+                            case Refused(reason="newer version") if self._understood > FIRST_VERSION:
+                                # Another hub reigns, which is older.
+                                self._understood = FIRST_VERSION
+                            case StandBy() if self._lease is not None:
+                                self._lease.lose()
+                            case _:
+                                return told
                 case Err(reason="too large"):
                     return Refused(reason="too large", text="That is too long to be sent.")
                 case Err(reason=reason, detail=detail) if not is_told:

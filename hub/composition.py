@@ -18,6 +18,7 @@ from adapters.nats.presence import NatsPresence
 from adapters.nats.readiness import NatsReadiness
 from adapters.nats.seals import Seals
 from adapters.nats.stores import CapabilityStores
+from adapters.nats.understood import Understood
 from factory_contracts import subjects
 from factory_nats.connect import Identity, connect
 from factory_nats.result import Err
@@ -122,7 +123,8 @@ async def reign(
     seals = Seals(transport, settings.high_water, lambda: log.sequence)
     log = JetStreamLog(transport, name, at=at, witness=seals.note)
     clipool = NatsCliPool(transport, log.epoch, log.reigns)
-    inbound = NatsInbound(transport, at=at)
+    understood = Understood()
+    inbound = NatsInbound(transport, understood, at=at)
     files = NatsBlobs(transport)
     large = CapabilityStores(transport)
     eraser = NatsEraser(transport, join, at=at)
@@ -131,7 +133,7 @@ async def reign(
     people = People(log, settings.policies, settings.offers)
     ports = Ports(
         log=log,
-        outbox=NatsOutbox(transport, log.still_reigns, fenced.set),
+        outbox=NatsOutbox(transport, log.still_reigns, fenced.set, understood),
         clipool=clipool,
         bindings=settings.bindings,
         ledger=ledger,

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from factory_contracts.envelope import SCHEMA_VERSION
 from factory_contracts.messages import (
     Claim,
     Decision,
@@ -307,7 +308,7 @@ class Hub:
             if same_bot and key.scope_id in (EVERY_SCOPE, pool.key.scope_id):
                 await self._send_again(pool)
         if key.scope_id == EVERY_SCOPE:
-            return Welcome(epoch=self.ports.log.epoch(key.partition))
+            return Welcome(epoch=self.ports.log.epoch(key.partition), understands=SCHEMA_VERSION)
         pool = await self.pools.get(key)
         agent = pool.agent
         history = tuple(
@@ -323,6 +324,7 @@ class Hub:
         )
         return Welcome(
             epoch=pool.epoch,
+            understands=SCHEMA_VERSION,
             agent=agent.name if agent is not None else None,
             model=agent.model if agent is not None else None,
             payer=self.payer(agent.model) if agent is not None else "",

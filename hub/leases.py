@@ -14,7 +14,7 @@ from typing import Protocol
 from factory_contracts.messages import Claim, FromSpoke, Leased, Noted, StandBy, ToSpoke
 from factory_contracts.records import LeaseGiven
 from factory_contracts.subjects import EVERY_SCOPE, partition
-from hub.kernel.ports import Full, Presence
+from hub.kernel.ports import Fenced, Full, Presence
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +33,10 @@ class LeaseLog(Protocol):
 
     def epoch(self, partition: int) -> int:
         """The epoch this hub took for a partition."""
+        ...
+
+    async def still_reigns(self) -> bool:
+        """Whether this hub's epoch was the newest a moment ago."""
         ...
 
     async def lease(self, platform: str, bot_id: str) -> tuple[int, LeaseGiven] | None:
@@ -79,6 +83,9 @@ class Leases:
 
     async def claim(self, asked: Claim, inbox: str) -> ToSpoke | None:
         """Give the lease to whoever asks, if nobody has it; None where that cannot be stored. Raises `Fenced`."""
+        # A hub that stood still would renew what its successor gave to another.
+        if not await self.log.still_reigns():
+            raise Fenced
         bot = asked.platform, asked.bot_id
         held = await self._look(bot)
         if held is not None and held.instance == asked.instance:

@@ -306,6 +306,9 @@ class FakeLog:
     async def note_act(self, act: Act) -> None:
         await self._stream.note_act(self._first_epoch, act)
 
+    async def still_reigns(self) -> bool:
+        return self._first_epoch == self._stream.epoch
+
     async def lease(self, platform: str, bot_id: str) -> tuple[int, LeaseGiven] | None:
         await asyncio.sleep(0)
         return self._stream.leases.get((platform, bot_id))

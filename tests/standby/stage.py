@@ -3,11 +3,15 @@
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import IO
 
 from factory_nats.server import EmbeddedServer
 from tests.chaos import checker, script
@@ -20,8 +24,42 @@ from tests.chaos.surroundings import AUDITOR, BOTS, HUBS, SCRIPT, TELEGRAM, WORK
 from tests.chaos.telegram import Telegram
 from tests.fakes import eventually, until
 
+ROOT = Path(__file__).parents[2]
 BOT = BOTS[0]
+TICK = 0.02
 PATIENCE = 20.0
+
+
+class Spawned:
+    """A process that imports the contracts of a folder instead of ours."""
+
+    def __init__(self, contracts: Path, module: str, command: Sequence[str], log: IO[bytes]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module, *command],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": f"{contracts}{os.pathsep}{ROOT}"},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        self.pid = self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """How it ended, if it has."""
+        return self._process.poll()
+
+    async def wait(self) -> int:
+        """How it ended, once it has."""
+        while (status := self.returncode) is None:
+            await asyncio.sleep(TICK)
+        return status
+
+    def end(self) -> None:
+        """Kill it where it lives."""
+        self._process.kill()
+        self._process.wait()
 
 
 @dataclass(slots=True)
@@ -36,7 +74,7 @@ class Stage:
     is_apart: bool
     world: Telegram | Discord = field(init=False)
     scope: str = ""
-    processes: dict[str, Forked] = field(default_factory=dict)
+    processes: dict[str, Forked | Spawned] = field(default_factory=dict)
     shown: dict[str, str] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
     written: list[float] = field(default_factory=list)
@@ -46,17 +84,18 @@ class Stage:
         self.shown[key] = text
         self.written.append(time.time())
 
-    def start(self, name: str, module: str, *arguments: str) -> None:
-        """Start a process; its log is in the folder."""
+    def start(self, name: str, module: str, *arguments: str, contracts: Path | None = None) -> None:
+        """Start a process, with other contracts than ours if need be; one that was killed begins another life."""
+        if name in self.processes:
+            self.processes[name].end()
         with (self.folder / "log" / f"{name}.log").open("ab") as log:
-            self.processes[name] = Forked(f"tests.chaos.{module}", (str(self.folder), *arguments), log)
+            born = Forked if contracts is None else partial(Spawned, contracts)
+            self.processes[name] = born(f"tests.chaos.{module}", (str(self.folder), *arguments), log)
 
-    def start_spoke(self, number: int) -> None:
-        """Start a spoke of the bot; one that was killed begins another life."""
-        if self.name(number) in self.processes:
-            self.processes[self.name(number)].end()
+    def start_spoke(self, number: int, contracts: Path | None = None) -> None:
+        """Start a spoke of the bot."""
         more = () if number == 1 else (str(number), *(("apart",) if self.is_apart else ()))
-        self.start(self.name(number), SPOKES[self.platform], BOT, *more)
+        self.start(self.name(number), SPOKES[self.platform], BOT, *more, contracts=contracts)
 
     def name(self, number: int) -> str:
         """What a spoke is called here."""
@@ -94,7 +133,8 @@ class Stage:
 
     def speaking(self) -> int:
         """The process that was given the lease last."""
-        given = [line for line in self.told(HUBS[0]).splitlines() if " speaks for " in line]
+        told = "".join(self.told(name) for name in self.processes if name in HUBS).splitlines()
+        given = sorted(line for line in told if " speaks for " in line)
         return int(given[-1].partition(" speaks for ")[0].split()[-1].partition("-")[0]) if given else 0
 
     def told(self, name: str) -> str:
@@ -126,7 +166,7 @@ class Stage:
 
 
 @asynccontextmanager
-async def staged(folder: Path, platform: str, *, is_apart: bool = False) -> AsyncIterator[Stage]:
+async def staged(folder: Path, platform: str, *, is_apart: bool = False, are_ours: bool = True) -> AsyncIterator[Stage]:
     """At the end everything is held against everything: nothing may be lost, doubled or out of order."""
     (folder / "log").mkdir()
     (folder / SCRIPT).write_text(script.toml())
@@ -142,8 +182,9 @@ async def staged(folder: Path, platform: str, *, is_apart: bool = False) -> Asyn
         Bus(server.url, secrets, platform, at).write(folder)
         (stage.scope,) = stage.world.scopes(BOT, 1)
         stack.push_async_callback(stage.end)
-        stage.start(HUBS[0], "hub_process", HUBS[0])
-        stage.start(WORKERS[0], "worker_process", WORKERS[0])
+        if are_ours:
+            stage.start(HUBS[0], "hub_process", HUBS[0])
+            stage.start(WORKERS[0], "worker_process", WORKERS[0])
         yield stage
         await stage.answered()
         await _judge(stage)
