@@ -455,12 +455,18 @@ class Spoke:
         name, mime = (text.encode("utf-8", "replace").decode() for text in (name, mime))
         return Attachment(kind=kind, name=name[:255], mime=mime[:127], size=len(data), blob=kept.value)
 
-    async def begin(self, scope_id: str, of: str) -> Refused | None:
-        """Begin a scope with all that was said in another conversation; words where that cannot be."""
-        hello = Hello(
-            platform=self._platform, bot_id=self._bot_id, scope_id=scope_id, understands=SCHEMA_VERSION, of=of
+    async def begin(self, scope_id: str, of: str, until: int | None = None) -> Refused | None:
+        """Begin a scope with all that was said in another conversation, or what was up to a record of its log; words
+        where that cannot be."""
+        wish = Hello(
+            platform=self._platform,
+            bot_id=self._bot_id,
+            scope_id=scope_id,
+            understands=SCHEMA_VERSION,
+            of=of,
+            until=until,
         )
-        reply = await self._ask(hello)
+        reply = await self._ask(wish)
         return reply if isinstance(reply, Refused) else None
 
     async def hello(self, scope_id: str) -> Welcome:

@@ -78,6 +78,11 @@ class Report:
         passed = interval.high <= limit
         self.gates.append(Gate(name, interval.median, interval.low, interval.high, None, limit, passed))
 
+    def at_least(self, name: str, interval: Interval, limit: float) -> None:
+        """The claim that the interval begins at or above the limit."""
+        passed = interval.low >= limit
+        self.gates.append(Gate(name, interval.median, interval.low, interval.high, limit, None, passed))
+
     def contains(self, name: str, interval: Interval, value: float) -> None:
         """The claim that the interval contains a value."""
         passed = interval.low <= value <= interval.high
@@ -106,7 +111,7 @@ class Report:
 def _wanted(gate: Gate) -> str:
     if gate.at_least is not None and gate.at_least == gate.at_most:
         return f"must contain {gate.at_least:g}"
-    return f"must be at most {gate.at_most:g}"
+    return f"must be at least {gate.at_least:g}" if gate.at_most is None else f"must be at most {gate.at_most:g}"
 
 
 def bootstrap(samples: Sequence[float], of: Callable[[Sequence[float]], float] = median) -> Interval:

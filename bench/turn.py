@@ -29,8 +29,9 @@ from factory_contracts import subjects
 
 DELTAS = 50
 HOPS = 2
-MOST_RATIO = 2.0
-MOST_PACED_RATIO = 0.6
+MOST_RATIO = 1.2
+MOST_PACED_RATIO = 0.4
+LEAST_TURNS = 1_000.0
 MOST_FLOOR_OVER_PAIR = 1.5
 MOST_LATER = 0.001
 MOST_COMMITS = 3.0
@@ -154,7 +155,11 @@ async def profile(plan: Plan, folder: Path) -> str:
 
 def _table(role: str, found: dict[str, Any], microseconds: float) -> str:
     lines = [f"--- {role}: {microseconds:.0f} microseconds a turn, {found['samples']} samples"]
-    for order, words in (("own", "own time"), ("whole", "with all that is called from there")):
+    for order, words in (
+        ("purposes", "what it is for"),
+        ("own", "own time"),
+        ("whole", "with all that is called from there"),
+    ):
         lines.append(f"  {words}")
         lines += [
             f"  {microseconds * count / found['samples']:8.1f}  {100 * count / found['samples']:5.1f} %  {place}"
@@ -233,6 +238,11 @@ def _tell(report: Report, block: Block, quartets: Sequence[Quartet], fsyncs: Seq
     ratio = report.add(f"ratio, {name}", bootstrap([quartet.ratio for quartet in quartets]), "x", RATIO_METHOD)
     if not block.pace_ms:
         report.at_most(f"CPU ratio, {name}", ratio, MOST_RATIO)
+        pace = [block.scopes * block.turns / cost.driven.seconds for cost in ours]
+        method = "turns of a block over the time from its first submission to its last whole answer"
+        reached = report.add(f"turns a second, {name}", bootstrap(pace), "1/s", method)
+        if block.scopes > 1:
+            report.at_least(f"turns a second, {name}", reached, LEAST_TURNS)
     if block.pace_ms:
         later = [_first(quartet.b) - _first(quartet.a) - fsync for quartet, fsync in zip(quartets, fsyncs, strict=True)]
         method = "p50 of ours less the floor's less one fsync, for each four blocks; median of these"

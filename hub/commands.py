@@ -367,6 +367,7 @@ _ACTIONS: Mapping[str, Action] = MappingProxyType(
         "/new": "new",
         "/undo": "undo",
         "/retry": "retry",
+        USE: "speak",
         FORK: "fork",
         COMPACT: "compact",
         EXPAND: "expand",

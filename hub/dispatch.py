@@ -94,8 +94,8 @@ class Hub:
             case Erased(turn=turn):
                 self.forgetting.heard(turn)
                 return Noted(epoch=self.ports.log.epoch(key.partition))
-            case Hello(of=other):
-                refused = await self._copy(other, key) if other is not None else None
+            case Hello(of=other, until=until):
+                refused = await self._copy(other, until, key) if other is not None else None
                 return refused or await self._welcome(key)
 
     async def receive(self, message: InboundMessage, *, only_asks: bool = False) -> ToSpoke | None:
@@ -276,8 +276,9 @@ class Hub:
         await pool.crew.fork(new, pool.session.copy(f"fork.{name}", self.ports.clock()))
         return Noted(epoch=pool.epoch)
 
-    async def _copy(self, other: str, new: RoutingKey) -> Refused | None:
+    async def _copy(self, other: str, until: int | None, new: RoutingKey) -> Refused | None:
         """Begin a conversation with all that was said in another, whose own log is only read; words where it cannot.
+        With `until` it is what was said up to that record.
 
         Whose machine it is may read all conversations on it, and nobody else.
         """
@@ -288,7 +289,7 @@ class Hub:
         bot_id, _, scope_id = rest.partition(":")
         try:
             key = RoutingKey(platform, bot_id, scope_id)
-            logged = await self.ports.log.history(key)
+            logged = await (self.ports.log.history(key) if until is None else self.ports.log.past(key, until))
         except BadToken as error:
             return Refused(reason="malformed", text=f"There is no conversation {other!r}: {error}.")
         session = fold(platform, bot_id, scope_id, ((one.sequence, one.record) for one in logged))
@@ -296,7 +297,8 @@ class Hub:
             return Refused(
                 reason="malformed", text=f"There is no conversation {other!r}; `factory turns ls` lists them."
             )
-        id = f"fork.{turn_id(new.platform, new.bot_id, new.scope_id, other)}"
+        point = other if until is None else f"{other}@{until}"
+        id = f"fork.{turn_id(new.platform, new.bot_id, new.scope_id, point)}"
         if not await self.pools.fork(new, session.copy(id, self.ports.clock())):
             return Refused(reason="malformed", text=f"There is a conversation {new.scope_id!r} already.")
         return None

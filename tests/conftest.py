@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,41 +12,61 @@ import pytest
 
 from factory_nats.server import EmbeddedServer
 
+# Hundreds of processes import the same modules: what the first one compiles is kept, whatever the shell would have.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 HERE = Path(__file__).parent
 # A file is run by one process: whichever takes longest comes first, so that none is waited for at the end.
 LONGEST = (
+    "chaos/test_slice.py",
     "cli/test_supervisor.py",
     "test_house.py",
-    "test_readme.py",
-    "chaos/test_slice.py",
+    "test_forgetting.py",
     "bench/test_bench.py",
     "telegram/test_bot.py",
-    "discord/test_bot.py",
-    "botapi/test_botapi.py",
-    "secrets/test_canaries.py",
     "tools/test_mcp.py",
-    "fleet/test_versions.py",
-    "cli/test_workers.py",
-    "fleet/test_trouble.py",
+    "terminal/test_question.py",
     "test_walk.py",
-    "test_forgetting.py",
+    "test_readme.py",
+    "cli/test_revoke.py",
+    "secrets/test_canaries.py",
     "cli/test_main.py",
+    "adversary/test_injection.py",
+    "test_voice.py",
     "transport/test_link.py",
+    "tools/test_memory.py",
+    "cli/test_workers.py",
+    "discord/test_bot.py",
+    "fleet/test_versions.py",
+    "test_leave.py",
+    "conformance/test_transport.py",
     "transport/test_transport.py",
-    "cli/test_serving.py",
-    "terminal/test_answer.py",
-    "terminal/test_prompt.py",
-    "terminal/test_once.py",
-    "terminal/test_attach.py",
-    "cli/test_usage.py",
-    "cli/test_agents.py",
     "bench/test_harness.py",
-    "tools/test_files.py",
-    "tools/test_fetch_attacks.py",
-    "models/test_claude_cli.py",
-    "examples/test_agents.py",
-    "examples/test_carrier.py",
     "test_attachments.py",
+    "cli/test_services.py",
+    "discord/test_layout.py",
+    "models/test_claude_cli.py",
+    "tools/test_fetch_attacks.py",
+    "examples/test_shout.py",
+    "fleet/test_trouble.py",
+    "discordapi/test_discordapi.py",
+    "terminal/test_prompt.py",
+    "hub/test_approvals.py",
+    "telegram/test_layout.py",
+    "test_budget.py",
+    "terminal/test_answer.py",
+    "tools/test_files.py",
+    "terminal/test_once.py",
+    "hub/test_trust.py",
+    "workers/test_composition.py",
+    "wire/test_golden.py",
+    "tools/test_files_attacks.py",
+    "cli/test_serving.py",
+    "transport/test_wire.py",
+    "kernel/test_approval.py",
+    "transport/test_blobs.py",
+    "examples/test_carrier.py",
 )
 
 

@@ -18,7 +18,7 @@ from factory_contracts import subjects
 from factory_contracts.messages import Outbound, Outcome, Usage
 from factory_contracts.records import ACT, RECORD, Act, Balance, LeaseGiven, Owner, Record
 from factory_contracts.work import AgentSpec, Ended, Events, Line, LlmEvent, SaidText
-from hub.kernel.ports import Assignment, Chosen, Equipped, Fenced, Full, Logged, Lost, Occasion, Report
+from hub.kernel.ports import Assignment, Chosen, Equipped, Fenced, Full, Logged, Lost, Occasion, Report, unforgotten
 from hub.kernel.routing import RoutingKey
 
 T = TypeVar("T")
@@ -275,6 +275,10 @@ class FakeLog:
         is_view = newest.record.kind in ("compacted", "forgotten")
         start = newest.sequence if is_view else newest.record.compacted
         return tuple(logged for logged in records if logged.sequence >= start)
+
+    async def past(self, key: RoutingKey, until: int) -> tuple[Logged, ...]:
+        await asyncio.sleep(0)
+        return unforgotten(self._stream.of(key), until)
 
     async def scopes(self, platform: str, bot_id: str) -> tuple[RoutingKey, ...]:
         await asyncio.sleep(0)

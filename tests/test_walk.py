@@ -48,7 +48,7 @@ steps = [{ burst = 40, text = "word ", pace_ms = 20 }]
 
 [[reply]]
 match = "count to (\\\\d+)"
-steps = [{ say = ["One, ", "two, ", "three."], pace_ms = 30 }]
+steps = [{ say = ["One, ", "two, ", "three."], pace_ms = 150 }]
 
 [[reply]]
 steps = [{ say = "You said: {said}" }]
@@ -89,6 +89,7 @@ class Town:
         self._script.write_text(SCRIPT)
         self._messages = 0
         self._stack = AsyncExitStack()
+        self._workers = AsyncExitStack()
 
     async def join(self, name: str) -> Transport:
         joined = await connect(self.server.url, Identity(name), patience=10)
@@ -130,7 +131,7 @@ class Town:
             until_told.set()
             await task
 
-        self._stack.push_async_callback(end)
+        self._workers.push_async_callback(end)
 
     async def spoke(self) -> Spoke:
         spoke = Spoke(await self.join(f"{PLATFORM}-{BOT}"), PLATFORM, BOT, self.paper)
@@ -180,6 +181,8 @@ class Town:
         return self
 
     async def __aexit__(self, *error: object) -> None:
+        # A worker that ends waits for a hub's word that its turns may be forgotten.
+        await self._workers.aclose()
         await self._stack.aclose()
 
 

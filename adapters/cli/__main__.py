@@ -95,6 +95,32 @@ async def chat(settings: ChatSettings) -> int:
         await transport.close()
 
 
+async def fork(settings: ChatSettings, of: str, until: int) -> str | None:
+    """Begin a session with what another conversation ("platform:bot:scope") said up to a record; its name.
+
+    None where that cannot be, and then the reason was told.
+    """
+    scope = _scope(settings)
+    sent_away: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    transport = await _join_bus(settings, sent_away)
+    if transport is None:
+        return None
+    try:
+        return scope if await _begin(settings, transport, scope, of, until) else None
+    finally:
+        await transport.close()
+
+
+async def _begin(settings: ChatSettings, transport: Transport, scope: str, of: str, until: int | None = None) -> bool:
+    spoke = Spoke(transport, PLATFORM, settings.bot_id, _Nobody(), scope=scope)
+    refused = await spoke.begin(scope, of, until)
+    if refused is not None:
+        _tell(refused.text)
+        return False
+    sessions.add(settings.sessions_file, sessions.note(scope, f"from {of}", datetime.now()))
+    return True
+
+
 async def _talk(
     settings: ChatSettings,
     transport: Transport,
@@ -103,12 +129,8 @@ async def _talk(
     prompt: str | None,
     files: tuple[File, ...],
 ) -> int:
-    if other is not None:
-        refused = await Spoke(transport, PLATFORM, settings.bot_id, _Nobody(), scope=scope).begin(scope, other)
-        if refused is not None:
-            _tell(refused.text)
-            return _USAGE
-        sessions.add(settings.sessions_file, sessions.note(scope, f"from {other}", datetime.now()))
+    if other is not None and not await _begin(settings, transport, scope, other):
+        return _USAGE
     if prompt is not None:
         return await _ask(settings, transport, scope, prompt, files)
     return await _converse(settings, transport, scope)

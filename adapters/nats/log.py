@@ -33,7 +33,7 @@ from factory_contracts.records import (
 )
 from factory_nats.result import Err, Ok, Result
 from factory_nats.transport import Entry, Stored, StreamConfig, Transport
-from hub.kernel.ports import Fenced, Full, Logged, Unwritable
+from hub.kernel.ports import Fenced, Full, Logged, Unwritable, unforgotten
 from hub.kernel.routing import RoutingKey
 
 T = TypeVar("T")
@@ -258,6 +258,10 @@ class JetStreamLog:
         is_view = newest.record.kind in ("compacted", "forgotten")
         start = newest.sequence if is_view else newest.record.compacted
         return await self._read(key.subject, max(start, 1))
+
+    async def past(self, key: RoutingKey, until: int) -> tuple[Logged, ...]:
+        """The scope's records up to a sequence, and nothing of what was forgotten since."""
+        return unforgotten(await self._read(key.subject, 1), until)
 
     async def since(self, sequence: int) -> tuple[tuple[RoutingKey, Logged], ...]:
         """Every scope's records from a sequence on, in the log's order."""

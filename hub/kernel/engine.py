@@ -219,11 +219,6 @@ def takes_steers(state: State) -> bool:
     return isinstance(state, Working) and state.course.is_chat
 
 
-def is_over(state: State) -> bool:
-    """Whether it is over."""
-    return isinstance(state, Over)
-
-
 def spelled(value: object) -> str:
     """A value as a text: words as they stand, anything else as JSON."""
     return value if isinstance(value, str) else dumps(value, ensure_ascii=False)
@@ -284,7 +279,7 @@ def _over(state: Working, event: StepOver) -> Stepped:
     speaks = _speaks(course, one)
     if event.outcome != "complete":
         lines = (_line(course, one, "error"),)
-        words = () if speaks or not event.said else (Say(event.said),)
+        words = () if speaks or not event.said else (_say(course, event.said),)
         if event.outcome == "stopped" or speaks or words:
             return Over(), (*lines, *words, _end(course, event))
         over, commands = _fail(course, f"step {one.name}: {event.reason}", is_tainted=event.is_tainted)
@@ -309,12 +304,15 @@ def _finish(course: Course) -> Stepped:
     text = spelled(course.done[-1].value)
     if len(text) > MAX_OUTPUT:
         text = text[:MAX_OUTPUT] + CUT.format(len(text))
-    if course.is_tainted:
-        text = without_links(text, lambda address: may_name(address, course.given.approvals, _heard(course)))
-    end = End(
-        "complete", attachments=course.attachments, choices=course.choices, is_tainted=course.is_tainted, result=text
-    )
-    return Over(), (Say(text), end)
+    end = End("complete", attachments=course.attachments, choices=course.choices, is_tainted=course.is_tainted)
+    return Over(), (_say(course, text), end)
+
+
+def _say(course: Course, text: str) -> Say:
+    """Words for the person; in what is tainted no link stands that nobody but a model has named."""
+    if not course.is_tainted:
+        return Say(text)
+    return Say(without_links(text, lambda address: may_name(address, course.given.approvals, _heard(course))))
 
 
 def _heard(course: Course) -> Iterator[Heard]:

@@ -45,9 +45,19 @@ class Log(Protocol):
         """The scope's records from its last `Compacted` or `Forgotten` on, oldest first. Waits out a lost bus."""
         ...
 
+    async def past(self, key: RoutingKey, until: int) -> tuple[Logged, ...]:
+        """The scope's records from the first that was not forgotten up to this sequence. Waits out a lost bus."""
+        ...
+
     async def scopes(self, platform: str, bot_id: str) -> tuple[RoutingKey, ...]:
         """Every scope of a bot that has a log. Waits out a lost bus."""
         ...
+
+
+def unforgotten(records: Sequence[Logged], until: int) -> tuple[Logged, ...]:
+    """A scope's records up to a sequence; what was forgotten, even after that, is not told again."""
+    first = max((one.sequence for one in records if one.record.kind == "forgotten"), default=0)
+    return tuple(one for one in records if first <= one.sequence <= until)
 
 
 class Full(Exception):

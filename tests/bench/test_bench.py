@@ -5,11 +5,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import pytest
 
 from bench.figures import Report, bootstrap
+from bench.sampler import Sampler
+from factory_contracts.messages import Usage
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,6 +48,7 @@ def test_a_turn_is_held_against_a_floor_that_is_held_against_a_bare_pair() -> No
     assert gates["floor / bare pair, 2 scopes, no delay"]["value"] < 1.5
     assert gates["appends waited for, 1 scope, no delay"]["passed"]
     assert {"A/A: the same against the same", "CPU ratio, 2 scopes, no delay"} <= set(gates)
+    assert "turns a second, 2 scopes, no delay" in gates
     assert {"ratio, 2 scopes, no delay", "one fsync", "ours CPU, 2 scopes, no delay, nats-server"} <= set(
         names(report, "figures")
     )
@@ -83,3 +87,26 @@ def test_a_gate_holds_only_when_the_whole_interval_does(samples: tuple[float, ..
     report.at_most("a ratio", bootstrap(samples), limit)
 
     assert report.passed is passed
+
+
+def test_a_lower_limit_holds_only_when_the_whole_interval_lies_above_it() -> None:
+    report = Report("nothing", {})
+
+    report.at_least("a pace", bootstrap((3.0, 3.1, 3.2)), 3.0)
+    report.at_least("another", bootstrap((2.9, 3.1, 3.2)), 3.0)
+
+    assert [gate.passed for gate in report.gates] == [True, False]
+    assert "must be at least 3" in report.to_text()
+
+
+def test_a_profile_tells_what_time_was_spent_for() -> None:
+    sampler, usage = Sampler(), Usage(calls=1)
+
+    sampler.begin()
+    until = process_time() + 0.2
+    while process_time() < until:
+        usage = Usage(calls=usage.calls)
+    found = sampler.end()
+
+    assert dict(found["purposes"]).keys() <= {"contracts", "all else"}
+    assert found["purposes"][0][0] == "contracts"

@@ -6,6 +6,7 @@ from tests.bus.raw import SHUT, Raw
 from tests.bus.town import (
     BOTS,
     BROAD,
+    CALLERS,
     CLIPOOLS,
     CONSUMER_VERBS,
     GRANTS,
@@ -91,6 +92,28 @@ def test_into_an_inbox_only_the_one_whose_answer_is_awaited_may_send() -> None:
             subject = f"{answers_prefix(asker, responder)}.c0ffee._.1"
             assert senders(subject) == ({responder} if (asker, responder) in asks else set())
             assert {OWNERS[key] for key in listeners(subject)} == {asker}
+
+
+def test_what_is_asked_from_outside_the_door_alone_hears_and_answers() -> None:
+    for caller in CALLERS:
+        key = f"caller-{caller}"
+        for verb in ("prompt", "status"):
+            # Each caller is alone in an account, so what it sends there is its own and nobody else's.
+            assert senders(subjects.offered(verb, "scout", caller, "main")) == {key}
+            assert listeners(subjects.offered(verb, "scout", caller, "main")) == {"agents-scout"}
+        assert senders(subjects.asked_back("scout", caller, "main", "x")) == {key}
+        assert listeners(subjects.asked_back("scout", caller, "main", "x")) == {"agents-scout"}
+        assert senders(subjects.offered("hb", "scout", caller, "main")) == {"agents-scout"}
+        assert (senders(f"agents.find.{caller}.INFO"), listeners(f"agents.find.{caller}.INFO")) == (
+            set(),
+            {"agents-scout"},
+        )
+        assert GRANTS[key].place == "outside"
+        assert all(
+            f".{caller}." in there or there.startswith(f"agents.find.{caller}.") for _, there in GRANTS[key].asks
+        )
+    assert senders("_R_.abc.def") == {"agents-scout"}
+    assert listeners("_R_.abc.def") == set()
 
 
 def test_the_log_is_the_hubs_and_what_is_stored_of_a_bot_its_spokes_and_the_workers() -> None:

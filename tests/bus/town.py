@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 
-from factory_cli.config import Bot, Configuration, Worker
+from factory_cli.config import Bot, Caller, Configuration, Worker
 from factory_cli.membership import Member, members
 from factory_contracts import subjects
 from factory_nats.connect import connect
@@ -18,13 +18,15 @@ from factory_nats.subject import answers_prefix, covers, inbox_prefix, matches
 from factory_nats.transport import Transport
 from tests.bus.raw import Raw
 
-BOTS = (("telegram", "main"), ("telegram", "other"), ("discord", "main"), ("cli", "main"))
+BOTS = (("telegram", "main"), ("telegram", "other"), ("discord", "main"), ("agents", "scout"), ("cli", "main"))
+CALLERS = ("ci", "eve")
 CLIPOOLS = ("clipool", "clipool-2")
 WORKERS = (("image", "painter"), ("voice.tts", "loud"))
 CONFIGURATION = Configuration(
     bots=tuple(Bot(*bot) for bot in BOTS if bot[0] != "cli"),
     clipools=len(CLIPOOLS),
     workers=tuple(Worker(name, capability) for capability, name in WORKERS),
+    callers=tuple(Caller(name, ("scout",)) for name in CALLERS),
 )
 MEMBERS = {member.identity: member for member in members(CONFIGURATION)}
 GRANTS = {key: may for member in MEMBERS.values() for key, may in member.grants}
@@ -74,6 +76,13 @@ def catalogue() -> Iterator[str]:
         yield subjects.request(capability, worker)
     for identity, responder in product(MEMBERS, (*MEMBERS, "$", "stranger")):
         yield f"{answers_prefix(identity, responder)}.c0ffee.{'_.1' if responder != 'hub' else 'commands.t.1'}"
+    for caller in (*CALLERS, "stranger"):
+        for bot_id in ("scout", "other"):
+            yield from (subjects.offered(verb, bot_id, caller, "main") for verb in ("prompt", "status", "hb"))
+            yield subjects.asked_back(bot_id, caller, "main", "x")
+        for verb in subjects.FINDS:
+            yield from (f"agents.find.{caller}.{verb}", f"agents.find.{caller}.{verb}.x")
+    yield from ("$SRV.INFO.agents", "$SRV.PING.agents.x", "$SRV.INFO", "_INBOX.agents.x.y")
     for stream in STREAMS:
         yield from (f"$JS.API.STREAM.{verb}.{stream}" for verb in VERBS)
         yield from (f"$JS.API.CONSUMER.{verb}.{stream}.c" for verb in CONSUMER_VERBS)

@@ -35,6 +35,7 @@ MODULES = (
     "factory_cli.engines",
     "factory_cli.history",
     "factory_cli.copies",
+    "factory_cli.forking",
     "factory_cli.accounts",
     "factory_cli.offering",
     "factory_cli.policy",

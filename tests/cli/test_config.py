@@ -16,6 +16,8 @@ BOT = '[[bots]]\nplatform = "carrier"\nbot_id = "main"\n'
 BUDGET = '[[budgets]]\nname = "daily"\n'
 TELEGRAM = "[telegram]\n"
 DISCORD = "[discord]\n"
+DOOR = "[[bots]]\nplatform = 'agents'\nbot_id = 'scout'\n"
+CALLER = "[[callers]]\nname = 'ci'\n"
 WEBHOOK = "[telegram.webhook]\nurl = 'https://bot.example.org'\n"
 SERVER = "[voice.stt]\nengine = 'openai'\nbase_url = 'http://h'\nmodel = 'm'\n"
 CHOICE = "[[routes.essay.choices]]\nmodel = 'scripted'\n"
@@ -76,6 +78,12 @@ def test_a_bot_id_that_cannot_stand_in_a_subject_is_named(tmp_path: Path, bot_id
         (BUDGET + "amount = '1'\nperiod = 'week'\n", "4: budgets.period: must be one of day, month, ever, not 'week'"),
         (BUDGET + "amount = '1'\ncurrency = 'EUR'\n", "4: budgets.currency: must be one of USD, not 'EUR'"),
         (BUDGET + "amount = '1'\n" + BUDGET + "amount = '1'\n", "5: budgets.name: 'daily' stands here twice"),
+        (CALLER, '1: callers.bots: there is no bot with platform = "agents" to talk to'),
+        (CALLER + "bots = ['scout']\n", "3: callers.bots: 'scout' is no bot with platform = \"agents\""),
+        (DOOR + "[[callers]]\nname = 'C.I'\n", "5: callers.name: caller 'C.I': must be 1 to 32 of"),
+        (DOOR + CALLER + "sessions = ['a b']\n", "6: callers.sessions: session 'a b': must be 1 to 63 of"),
+        (DOOR + CALLER + CALLER, "7: callers.name: 'ci' stands here twice"),
+        (DOOR + CALLER + "key = 'x'\n", "6: callers.key: unknown key"),
         ("[[budgets]]\nname = 'My budget'\namount = '1'\n", "2: budgets.name: 'My budget' must be 1 to 32 of"),
         ("budgets = []\n", "1: budgets: is empty; to have no budget at all, write: [money] unlimited = true"),
         ("[money]\nunlimited = true\n" + BUDGET + "amount = '1'\n", "2: money.unlimited: there are budgets"),
@@ -568,6 +576,19 @@ def test_only_its_own_spoke_is_told_a_platforms_secrets(monkeypatch: pytest.Monk
     assert not {"TELEGRAM_BOT_TOKEN", "DISCORD_BOT_TOKEN"} & hub.keys()
     assert {"TELEGRAM_BOT_TOKEN", "DISCORD_BOT_TOKEN"} & spoke.keys() == {"TELEGRAM_BOT_TOKEN"}
     assert hub["NATS_URL"] == spoke["NATS_URL"] == "nats://here"
+
+
+def test_who_is_outside_may_talk_to_every_bot_that_is_there_for_them_unless_some_are_named(tmp_path: Path) -> None:
+    text = DOOR + DOOR.replace("scout", "clerk") + CALLER + CALLER.replace("ci", "eve") + "bots = ['clerk']\n"
+
+    found = configuration(tmp_path, text)
+
+    assert found.callers == (config.Caller("ci", ("scout", "clerk"), ("main",)), config.Caller("eve", ("clerk",)))
+    assert [one.identity for one in found.callers] == ["caller-ci", "caller-eve"]
+    assert [(one.name, one.command) for one in spokes.processes(found)] == [
+        ("agents-scout", ("adapter", "agents", "--bot", "scout")),
+        ("agents-clerk", ("adapter", "agents", "--bot", "clerk")),
+    ]
 
 
 def test_all_bots_of_a_platform_of_ours_are_one_process_and_others_one_each(tmp_path: Path) -> None:

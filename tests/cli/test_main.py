@@ -47,6 +47,8 @@ GROUPS = [
     ("turns", "ls"),
     ("turns", "show"),
     ("turns", "replay"),
+    ("turns", "fork"),
+    ("turns", "diff"),
     ("log",),
     ("log", "verify"),
     ("log", "accept"),

@@ -112,6 +112,13 @@ def test_each_model_that_is_chosen_has_a_price(paid: Paid) -> None:
             "there is no claude on the PATH: install Claude Code, name its path in CLAUDE_CLI_COMMAND, or choose "
             "another model",
         ),
+        (
+            "agents:bob/acme/desk",
+            {},
+            "paid for by whoever runs that agent",
+            "AGENTS_URL is not set: put the address of the bus there on which it is",
+        ),
+        ("agents:bob/acme/desk", {"AGENTS_URL": "nats://x"}, "paid for by whoever runs that agent", ""),
         ("ours:x", {}, "paid for as ours bills it", ""),
     ],
     ids=repr,

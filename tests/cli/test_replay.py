@@ -140,3 +140,22 @@ async def test_every_turn_is_accounted_for_whatever_became_of_it() -> None:
 
     assert str(found) == "4 received = 1 answered + 1 refused + 1 superseded + 1 open"
     assert found.is_even
+
+
+def test_a_new_session_begins_where_an_old_one_once_stood(factory: Factory) -> None:
+    factory.up()
+    for text in ("The bird is a nightingale.", "The bird is a sparrow."):
+        assert factory.run("chat", "-p", text, "--session", "walk").returncode == 0
+    first, _ = json.loads(factory.run("turns", "ls", "--json").stdout)
+    before = json.loads(factory.run("turns", "replay", "walk", "--json").stdout)
+
+    forked = factory.run("turns", "fork", first["turn"], "--as", "other")
+    said = factory.run("chat", "-p", "Which bird was it?", "--session", "other").stdout
+    taken = factory.run("turns", "fork", "walk", "--as", "walk")
+
+    assert (forked.returncode, forked.stdout) == (0, "other\n")
+    assert "nightingale" in said and "sparrow" not in said
+    assert (taken.returncode, taken.stdout) == (1, "")
+    assert "There is a conversation 'walk' already." in taken.stderr
+    after = json.loads(factory.run("turns", "replay", "walk", "--json").stdout)
+    assert after["state"]["history"] == before["state"]["history"]

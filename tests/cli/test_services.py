@@ -11,9 +11,11 @@ from tests.cli.installation import Factory, until
 LIVES = 6
 BEEP = """
 import sys, wave
+words = sys.stdin.read()
+assert words != "FAIL"
 with wave.open(sys.argv[1], "wb") as file:
     file.setparams((1, 2, 22050, 0, "NONE", ""))
-    file.writeframes(bytes(4410) * len(sys.stdin.read()))
+    file.writeframes(bytes(4410) * len(words))
 """
 
 
@@ -42,6 +44,7 @@ def test_a_person_asks_the_workers_that_the_program_runs(studio: Factory) -> Non
     chart = studio.run("ask", "image.chart", "--arg", f"series={series}", "--arg", "title=5")
     again = studio.run("ask", "image.chart", "--arg", f"series={series}")
     wrong = studio.run("ask", "image.chart", "--arg", "colour=red")
+    failed = studio.run("ask", "voice.tts", "FAIL")
     unable = studio.run("ask", "image.chart", "--arg", "kind=pie", "--arg", 'series=[{"values": [-1]}]')
 
     folder = studio.folder
@@ -51,6 +54,7 @@ def test_a_person_asks_the_workers_that_the_program_runs(studio: Factory) -> Non
     assert (folder / "qr.png").read_bytes().startswith(b"\x89PNG")
     assert (chart.stdout.splitlines()[-1:], again.stdout.splitlines()[-1:]) == (["chart.png"], ["chart (2).png"])
     assert (wrong.returncode, "there is no detail 'colour'; there is: kind, title" in wrong.stderr) == (1, True)
+    assert (failed.returncode, failed.stderr.endswith(f"Its log says why: {studio.home}/log/voice.log\n")) == (1, True)
     assert (unable.returncode, unable.stderr.startswith("factory: A pie has one series")) == (1, True)
 
 

@@ -60,6 +60,8 @@ class OwnedLog(MarkedLog, AccessLog, LeaseLog, Protocol):
 
     async def history(self, key: RoutingKey) -> tuple[Logged, ...]: ...
 
+    async def past(self, key: RoutingKey, until: int) -> tuple[Logged, ...]: ...
+
     async def scopes(self, platform: str, bot_id: str) -> tuple[RoutingKey, ...]: ...
 
 
@@ -235,6 +237,21 @@ async def test_a_history_begins_where_all_was_forgotten(disk: Disk) -> None:
     assert before.sequence < emptied.sequence
     assert alone == (emptied,)
     assert await log.history(HERE) == (emptied, later)
+
+
+async def test_the_past_goes_up_to_a_record_and_tells_nothing_that_was_forgotten_since(disk: Disk) -> None:
+    log = await reign(disk)
+    (a, b) = await log.append(HERE, [received("a"), answered("a")])
+    (view,) = await log.append(HERE, [compacted("c")])
+    assert await log.past(HERE, b.sequence) == (a, b)
+    assert await log.past(HERE, view.sequence) == (a, b, view)
+    assert await log.past(THERE, view.sequence) == ()
+
+    record = Forgotten(id="f", turn="f", at=0.0, compacted=view.sequence, by="ann", files=0, seen=(), tally=Tally())
+    (emptied,) = await log.append(HERE, [record])
+
+    assert await log.past(HERE, b.sequence) == ()
+    assert await log.past(HERE, emptied.sequence) == (emptied,)
 
 
 async def test_a_history_longer_than_a_page_is_whole(disk: Disk) -> None:

@@ -286,6 +286,50 @@ async def test_a_message_carries_its_subject_and_reply(bus: Bus) -> None:
     assert heard.deliveries == [Delivery("post.a", b"text", "elsewhere.b")]
 
 
+async def test_of_those_who_listen_in_a_group_one_hears_and_who_listens_alone_hears_too(bus: Bus) -> None:
+    sender, other = await bus.join("one"), await bus.join("two")
+    together, alone, last = Heard(), Heard(), Heard()
+    for listener in (sender, other):
+        assert isinstance(await listener.subscribe("grouped", together, group="all"), Ok)
+    assert isinstance(await other.subscribe("grouped", alone), Ok)
+    assert isinstance(await sender.subscribe("after", last), Ok)
+
+    for number in range(20):
+        await sender.publish("grouped", str(number).encode())
+    heard = await alone.wait(20)
+    grouped = await together.wait(20)
+    for transport in (sender, other):
+        await transport.publish("after", b"")
+    await last.wait(2)
+
+    assert sorted(grouped) == sorted(heard)
+    assert len(together.deliveries) == 20
+
+
+async def test_who_listens_in_a_group_without_a_name_is_refused(bus: Bus) -> None:
+    subscribed = await (await bus.join()).subscribe("grouped", Heard(), group="a b")
+
+    assert isinstance(subscribed, Err)
+    assert subscribed.reason == "malformed"
+
+
+async def test_headers_arrive_as_they_were_sent(bus: Bus) -> None:
+    sender, other = await bus.join("one"), await bus.join("two")
+    heard = Heard()
+    await other.subscribe("headed", heard)
+
+    assert await sender.publish("headed", b"", headers={"Code": "500", "Why": "so: it is"}) == Ok(None)
+    await heard.wait(1)
+
+    (one,) = heard.deliveries
+    assert (one.data, one.headers, one.status) == (b"", {"Code": "500", "Why": "so: it is"}, "")
+
+
+async def test_a_header_of_two_lines_is_a_fault_of_whoever_sends_it(bus: Bus) -> None:
+    with pytest.raises(ValueError, match="line break"):
+        await (await bus.join()).publish("headed", b"", headers={"Code": "500\r\nOther: 1"})
+
+
 async def test_after_unsubscribing_nothing_is_handed_over(bus: Bus) -> None:
     transport = await bus.join()
     ended, kept = Heard(), Heard()

@@ -1,5 +1,6 @@
 """The example of an engine does what it says, with all three kinds of steps."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from shutil import copy
@@ -12,7 +13,8 @@ from hub.kernel.ports import Equipped
 from tests.workers.test_errand import Player, Scene
 from workers.engine.shelf import Shelf, load
 
-EXAMPLE = Path(__file__).parents[2] / "examples/digest.py"
+ROOT = Path(__file__).parents[2]
+EXAMPLE, PAGE = ROOT / "examples/digest.py", ROOT / "docs/engines.md"
 
 
 async def digested(folder: Path, words: str) -> tuple[str, Scene]:
@@ -40,3 +42,12 @@ async def test_it_says_so_when_there_is_nothing_to_sum_up(tmp_path: Path) -> Non
 
 def test_it_has_all_three_kinds_of_steps() -> None:
     assert {step.kind for step in load(EXAMPLE).steps} == {"code", "harness", "tool"}
+
+
+def test_the_one_in_the_documentation_does_the_same(tmp_path: Path) -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    (tmp_path / "digest.py").write_text(block)
+
+    found = load(tmp_path / "digest.py")
+
+    assert [(step.name, step.kind) for step in found.steps] == [(step.name, step.kind) for step in load(EXAMPLE).steps]

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from factory_contracts.messages import Hello, Refused, ToSpoke, Welcome
+from tests.fakes import idle, until
 from tests.hub.world import BOT, GENEROUS, PLATFORM, World, key_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")
@@ -21,8 +22,10 @@ def world(world: World) -> World:
     return world
 
 
-async def go_on(world: World, of: str = f"{PLATFORM}:{BOT}:{THERE}", scope: str = HERE) -> ToSpoke | None:
-    return await world.hub.answer(Hello(platform=PLATFORM, bot_id=BOT, scope_id=scope, of=of))
+async def go_on(
+    world: World, of: str = f"{PLATFORM}:{BOT}:{THERE}", scope: str = HERE, until: int | None = None
+) -> ToSpoke | None:
+    return await world.hub.answer(Hello(platform=PLATFORM, bot_id=BOT, scope_id=scope, of=of, until=until))
 
 
 async def test_the_first_question_is_answered_from_what_was_said_there_and_nothing_is_written_there(
@@ -96,3 +99,40 @@ async def test_only_whose_machine_it_is_may_read_what_is_not_theirs(world: World
 
     assert isinstance(refused, Refused)
     assert refused.reason == "not allowed"
+
+
+async def test_a_conversation_goes_on_from_where_it_once_stood(world: World) -> None:
+    await world.restart()
+    await world.exchange("one", "1", scope=THERE)
+    await world.deliveries.flush()
+    point = world.stream.of(key_of(THERE))[-1].sequence
+    await world.exchange("two", "2", scope=THERE)
+    await world.told("/new", scope=THERE)
+    await idle()
+    await world.deliveries.flush()
+    before = world.stream.of(key_of(THERE))
+
+    welcome = await go_on(world, until=point)
+
+    assert isinstance(welcome, Welcome)
+    assert [(exchange.asked, exchange.answered) for exchange in welcome.history] == [("one", "1")]
+    assert world.stream.of(key_of(THERE)) == before
+    elsewhere = await go_on(world, scope="another", until=before[-1].sequence)
+    assert isinstance(elsewhere, Welcome)
+    assert elsewhere.history == ()
+
+
+async def test_what_was_forgotten_since_is_not_gone_on_with(world: World) -> None:
+    await world.restart()
+    await world.exchange("one", "1", scope=THERE)
+    await world.deliveries.flush()
+    point = world.stream.of(key_of(THERE))[-1].sequence
+    # It is on the disk for as long as the erasing takes.
+    world.stream.may_erase.clear()
+    await world.accepted("/forget everything", scope=THERE)
+    await until(lambda: "forgotten" in world.kinds(THERE))
+
+    refused = await go_on(world, until=point)
+
+    assert isinstance(refused, Refused)
+    assert not world.stream.of(key_of(HERE))

@@ -140,7 +140,7 @@ def test_the_last_steps_output_is_said_and_its_record_is_the_answer() -> None:
     _, commands = play(begin(), came(7), Kept(), came("Short."), Kept(), came("3.5"), Kept(), came("All of it."))
 
     assert sum(isinstance(command, Keep) for command in commands) == len(STEPS) - 1
-    assert commands[-2:] == (Say("All of it."), End("complete", result="All of it."))
+    assert commands[-2:] == (Say("All of it."), End("complete"))
 
 
 def test_what_is_no_text_is_said_as_json() -> None:
@@ -163,7 +163,7 @@ def test_an_engine_within_an_agents_turn_keeps_its_last_step_too() -> None:
 
     assert [command.speaks for command in commands if isinstance(command, Ask)] == [False]
     assert sum(isinstance(command, Keep) for command in commands) == 2
-    assert commands[-2:] == (Say("Short."), End("complete", result="Short."))
+    assert commands[-2:] == (Say("Short."), End("complete"))
 
 
 def test_files_of_all_steps_go_with_the_answer_each_once() -> None:
@@ -296,6 +296,15 @@ def test_a_step_that_fails_ends_it_with_its_own_words_or_with_an_apology() -> No
     )
 
 
+def test_what_a_step_says_why_it_did_not_work_leads_nowhere_either() -> None:
+    said = StepOver("failed", said="See https://evil.example/?q=secret now", reason="unfit")
+
+    _, commands = play(begin(is_tainted=True), said)
+
+    (words,) = (command.text for command in commands if isinstance(command, Say))
+    assert "evil.example/" not in words
+
+
 def test_what_cannot_be_kept_ends_it() -> None:
     _, commands = play(begin(), came(7), Broken("no room"))
 
@@ -311,7 +320,7 @@ def test_what_one_step_brought_from_elsewhere_taints_all_that_follow() -> None:
     assert [command.is_tainted for command in commands if isinstance(command, Ask | Call | Compute)] == [
         *(False, True, True, True)
     ]
-    assert commands[-1] == End("complete", is_tainted=True, result="x")
+    assert commands[-1] == End("complete", is_tainted=True)
 
 
 @pytest.mark.parametrize(

@@ -813,3 +813,65 @@ def test_what_an_earlier_attempt_made_goes_with_the_answer_of_this_one() -> None
     (told,) = results(commands)
     assert "\npainted\n" in told and "[the file 'a.png'" in told
     assert the_end(*events, Said("Here."), Finished("end")).attachments == (file("a.png"),)
+
+
+# A call that was ordered
+
+
+def ordered(tool: str, arguments: str = "{}", *, is_dry: bool = False) -> Begin:
+    return replace(begin(is_dry=is_dry), ordered=Called("x", tool, arguments))
+
+
+def test_a_call_that_was_ordered_is_made_without_a_model_and_what_came_of_it_is_the_end() -> None:
+    brought = file("a.txt")
+    _, started = play(ordered("look"))
+    (use,) = used(started)
+    state, commands = play(ordered("look"), ToolFinished(use.call, "blue", attachments=(brought,), is_foreign=True))
+
+    (end,) = (command for command in commands if isinstance(command, End))
+    said = "blue\n[the file 'a.txt' (text/plain, 1,234 bytes) goes to the person with your answer]"
+    assert (end.outcome, end.result, end.attachments, end.is_tainted) == ("complete", said, (brought,), True)
+    assert isinstance(state, Over)
+    assert [command for command in (*started, *commands) if isinstance(command, AskModel)] == []
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (ordered("erase"), "There is no tool 'erase'. There is: look, send, keep, count."),
+        (ordered("count", '{"to":"x"}'), "The arguments do not fit"),
+        (ordered("count", "nonsense"), ""),
+    ],
+)
+def test_a_call_that_was_ordered_is_held_to_the_rules_of_all_calls(given: Begin, words: str) -> None:
+    _, commands = play(given)
+
+    (end,) = (command for command in commands if isinstance(command, End))
+    assert end.outcome == "failed"
+    assert end.reason.startswith(words)
+    assert used(commands) == []
+
+
+def test_a_call_that_was_ordered_only_says_in_a_dry_run_what_it_would_do() -> None:
+    _, commands = play(ordered("send", is_dry=True))
+
+    assert commands[-1] == End("complete", result="Dry run: send would have been called with {}.")
+
+
+def test_a_call_that_was_ordered_and_may_have_been_done_is_not_done_again() -> None:
+    (use,) = used(play(ordered("send"))[1])
+    known = (KnownCall(call=use.call, outcome="unknown"),)
+
+    _, commands = play(replace(ordered("send"), known_calls=known))
+
+    (end,) = (command for command in commands if isinstance(command, End))
+    assert end.outcome == "failed" and "It was not run again." in end.reason
+
+
+@pytest.mark.parametrize("event", [Stop(), TimeUp()], ids=["stop", "time"])
+def test_a_call_that_was_ordered_ends_when_it_is_told_to(event: Event) -> None:
+    state, commands = play(ordered("look"), event)
+
+    (end,) = (command for command in commands if isinstance(command, End))
+    assert end.outcome == ("stopped" if isinstance(event, Stop) else "failed")
+    assert isinstance(state, Over)

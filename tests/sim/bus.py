@@ -14,7 +14,7 @@ from functools import partial
 from itertools import count
 from typing import TypeVar
 
-from factory_nats import jetstream
+from factory_nats import jetstream, wire
 from factory_nats.jetstream import Entry, Stored, StreamConfig
 from factory_nats.result import Err, Ok, Result
 from factory_nats.subject import SERVER, answers_prefix, covers, is_filter, is_literal, is_name, matches
@@ -218,8 +218,15 @@ class SimBus:
         asker = self.waiting.get(delivery.subject)
         if asker is not None:
             return asker.take(delivery)
-        heard = [transport.give(one, delivery) for transport, one in self._listeners(delivery.subject)]
-        return any(heard)
+        is_heard = False
+        served: set[tuple[str, str]] = set()
+        for transport, one in self._listeners(delivery.subject):
+            if one.group and (one.subject, one.group) in served:
+                continue
+            if transport.give(one, delivery):
+                is_heard = True
+                served.add((one.subject, one.group))
+        return is_heard
 
     def forget_routes(self) -> None:
         """Somebody listens who did not, or the other way round."""
@@ -240,8 +247,9 @@ class SimBus:
 
 
 class _SimSubscription:
-    def __init__(self, subject: str, handler: Handler, of: "SimTransport") -> None:
+    def __init__(self, subject: str, handler: Handler, of: "SimTransport", group: str) -> None:
         self.subject = subject
+        self.group = group
         self.head = subject.partition(".")[0]
         self.handler = handler
         self._of = of
@@ -341,7 +349,11 @@ class SimTransport:
             self.subscriptions.remove(subscription)
             self._bus.forget_routes()
 
-    async def publish(self, subject: str, payload: bytes, *, reply: str = "") -> Result[None]:
+    async def publish(
+        self, subject: str, payload: bytes, *, reply: str = "", headers: Mapping[str, str] | None = None
+    ) -> Result[None]:
+        if headers is not None:
+            wire.encode_headers(headers)
         refusal = self._refusal(subject, payload, reply)
         if refusal is not None:
             if refusal.reason == "forbidden" and subject not in self._found_forbidden:
@@ -350,7 +362,7 @@ class SimTransport:
                 return Ok(None)
             return refusal
         await self._room()
-        self._up.carry(partial(self._bus.carry, Delivery(subject, payload, reply)))
+        self._up.carry(partial(self._bus.carry, Delivery(subject, payload, reply, headers)))
         await self._room()
         return Ok(None)
 
@@ -381,14 +393,14 @@ class SimTransport:
             return Err("no responders", f"nobody answers {subject}")
         return answer
 
-    async def subscribe(self, subject: str, handler: Handler) -> Result[Subscription]:
-        if not is_filter(subject):
-            return Err("malformed", f"no subject to listen to: {subject[:100]!r}")
+    async def subscribe(self, subject: str, handler: Handler, *, group: str = "") -> Result[Subscription]:
+        if not is_filter(subject) or (group and not is_name(group)):
+            return Err("malformed", f"no subject to listen to: {subject[:100]!r} {group[:100]!r}")
         if self._since is None:
             return _GONE
         if self._may_subscribe is not None and not any(covers(allowed, subject) for allowed in self._may_subscribe):
             return Err("forbidden", f"{self._identity} may not listen to {subject}")
-        subscription = _SimSubscription(subject, handler, self)
+        subscription = _SimSubscription(subject, handler, self, group)
         known = await self._ask(partial(self._listen, subscription), API_TIMEOUT, is_sure=True)
         if isinstance(known, Err):
             await subscription.unsubscribe()

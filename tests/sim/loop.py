@@ -8,7 +8,7 @@ import asyncio
 import heapq
 import random
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from contextvars import Context, ContextVar, copy_context
 from itertools import count
 from types import CoroutineType
@@ -20,8 +20,47 @@ Ts = TypeVarTuple("Ts")
 # A timer comes a little late, as on a machine that has other work.
 LATE = 0.002
 
-Entry = tuple[asyncio.Handle, Callable[..., object], tuple[Any, ...], Context]
 Place = tuple[str, int]
+
+
+class _Call(asyncio.Handle):
+    """What is to be called; asyncio's own takes several times as long to make."""
+
+    __slots__ = ("args", "callback", "is_off", "within")
+
+    def __init__(self, callback: Callable[..., object], args: tuple[Any, ...], within: Context) -> None:
+        self.callback = callback
+        self.args = args
+        self.within = within
+        self.is_off = False
+
+    def cancel(self) -> None:
+        self.is_off = True
+
+    def cancelled(self) -> bool:
+        return self.is_off
+
+
+class _Timer(asyncio.TimerHandle):
+    """The same at a time."""
+
+    __slots__ = ("args", "at", "callback", "is_off", "within")
+
+    def __init__(self, at: float, callback: Callable[..., object], args: tuple[Any, ...], within: Context) -> None:
+        self.at = at
+        self.callback = callback
+        self.args = args
+        self.within = within
+        self.is_off = False
+
+    def cancel(self) -> None:
+        self.is_off = True
+
+    def cancelled(self) -> bool:
+        return self.is_off
+
+    def when(self) -> float:
+        return self.at
 
 
 class Process:
@@ -32,7 +71,7 @@ class Process:
         self.is_dead = False
         self.is_frozen = False
         self.jumped = 0.0
-        self.ready: deque[Entry] = deque()
+        self.ready: deque[_Call | _Timer] = deque()
 
     def __repr__(self) -> str:
         return self.name
@@ -47,6 +86,7 @@ class _Task(asyncio.Task[T]):
     def __init__(self, number: int, work: Coroutine[Any, Any, T], loop: "Loop", name: str | None, context: Any) -> None:
         # The loop's list of tasks asks for the hash before the task is made.
         self.number = number
+        self.within = WITHIN.get() if context is None else context.get(WITHIN, None)
         super().__init__(work, loop=loop, name=name, context=context)
 
     def __hash__(self) -> int:
@@ -71,7 +111,7 @@ class Loop(asyncio.BaseEventLoop):
         self._now = 0.0
         self._busy: list[Process] = []
         self._processes: list[Process] = []
-        self._timers: list[tuple[float, int, Process, asyncio.TimerHandle, Entry]] = []
+        self._timers: list[tuple[float, int, _Timer]] = []
         self._numbers = count(1)
         self._is_stopping = False
 
@@ -89,9 +129,9 @@ class Loop(asyncio.BaseEventLoop):
         self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
         within = copy_context() if context is None else context
-        handle = asyncio.Handle(callback, args, self, within)
-        self._put(within.get(WITHIN, None) or self.world, (handle, callback, args, within))
-        return handle
+        call = _Call(callback, args, within)
+        self._put(call)
+        return call
 
     def call_soon_threadsafe(
         self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
@@ -107,11 +147,10 @@ class Loop(asyncio.BaseEventLoop):
         self, when: float, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
         within = copy_context() if context is None else context
-        handle = asyncio.TimerHandle(when, callback, args, self, within)
+        timer = _Timer(when, callback, args, within)
         due = max(when, self._now) + LATE * self._dice()
-        entry = handle, callback, args, within
-        heapq.heappush(self._timers, (due, next(self._numbers), within.get(WITHIN, None) or self.world, handle, entry))
-        return handle
+        heapq.heappush(self._timers, (due, next(self._numbers), timer))
+        return timer
 
     def create_task(
         self,
@@ -167,60 +206,62 @@ class Loop(asyncio.BaseEventLoop):
         self._is_running = True
         self._is_stopping = False
         try:
-            while not self._is_stopping and self._step():
-                pass
+            self._run()
         finally:
             self._is_running = False
             asyncio._set_running_loop(None)
 
-    def _put(self, process: Process, entry: Entry) -> None:
+    def _run(self) -> None:
+        busy, dice, world = self._busy, self._dice, self.world
+        while not self._is_stopping:
+            if not busy:
+                if self._wait():
+                    continue
+                return
+            index = int(dice() * len(busy)) if len(busy) > 1 else 0
+            process = busy[index]
+            call = process.ready.popleft()
+            if not process.ready:
+                busy[index] = busy[-1]
+                busy.pop()
+            if call.is_off:
+                continue
+            self.steps += 1
+            if self.steps > self._most:
+                raise Stuck(f"{self.steps} steps, at {self._now:.3f} s, of {process}")
+            try:
+                call.within.run(call.callback, *call.args)
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as error:
+                self.call_exception_handler({"message": f"a callback of {process} failed", "exception": error})
+            if self.watch is not None and process is not world and not process.is_dead:
+                task = getattr(call.callback, "__self__", None)
+                if isinstance(task, _Task) and not task.done():
+                    self.watch(process, task)
+
+    def _put(self, call: _Call | _Timer) -> None:
+        process = call.within.get(WITHIN, None) or self.world
         if not process.ready and not process.is_dead and not process.is_frozen:
             self._busy.append(process)
-        process.ready.append(entry)
+        process.ready.append(call)
 
     def _rest(self, process: Process) -> None:
         if process in self._busy:
             self._busy.remove(process)
 
-    def _step(self) -> bool:
-        busy = self._busy
-        if not busy:
-            return self._wait()
-        index = int(self._dice() * len(busy)) if len(busy) > 1 else 0
-        process = busy[index]
-        handle, callback, args, within = process.ready.popleft()
-        if not process.ready:
-            busy[index] = busy[-1]
-            busy.pop()
-        if handle.cancelled():
-            return True
-        self.steps += 1
-        if self.steps > self._most:
-            raise Stuck(f"{self.steps} steps, at {self._now:.3f} s, of {process}")
-        try:
-            within.run(callback, *args)
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as error:
-            self.call_exception_handler({"message": f"a callback of {process} failed", "exception": error})
-        if self.watch is not None and process is not self.world and not process.is_dead:
-            task = getattr(callback, "__self__", None)
-            if isinstance(task, _Task) and not task.done():
-                self.watch(process, task)
-        return True
-
     def _wait(self) -> bool:
         """Jump to the next timer; false where there is none."""
         timers = self._timers
-        while timers and timers[0][3].cancelled():
+        while timers and timers[0][2].is_off:
             heapq.heappop(timers)
         if not timers:
             return False
         self._now = timers[0][0]
         while timers and timers[0][0] <= self._now:
-            _, _, process, handle, entry = heapq.heappop(timers)
-            if not handle.cancelled():
-                self._put(process, entry)
+            timer = heapq.heappop(timers)[2]
+            if not timer.is_off:
+                self._put(timer)
         return True
 
 
@@ -229,6 +270,11 @@ async def _end_all() -> None:
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks, timeout=1.0)
+
+
+def tasks_of(process: Process, loop: Loop) -> Iterator[asyncio.Task[Any]]:
+    """What a process does at the moment."""
+    return (task for task in asyncio.all_tasks(loop) if isinstance(task, _Task) and task.within is process)
 
 
 def suspended_at(task: asyncio.Task[Any], folder: str) -> tuple[Place, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 import hub.composition
 import hub.dispatch
 from adapters.nats.log import JetStreamLog
+from adapters.nats.outbound import NatsOutbox
 from adapters.spoke import Gone, Reply, Spoke
 from factory_contracts.messages import Accepted, AlreadyAccepted, InboundMessage, Refused
 from factory_contracts.records import Balance, Record, ToolStarted, TurnAnswered
@@ -119,6 +120,11 @@ def _any_time(session: Session) -> OpenTurn | None:
     return next((turn for turn in session.turns.values() if not turn.is_answered), None)
 
 
+def _outspoken(transport: Transport, *proof: object) -> NatsOutbox:
+    """Speaks to the screens whether it still reigns or not."""
+    return NatsOutbox(transport)
+
+
 class _Believing(Deliveries):
     """Takes for shown what was sent."""
 
@@ -215,6 +221,7 @@ PLANTED: Mapping[str, Plant] = {
     "receipts unchecked": Plant(lambda: replaced(hub.composition, "Deliveries", _Believing)),
     "worker forgets early": Plant(lambda: replaced(house, "Worker", _Forgetful)),
     "stale worker goes on": Plant(_unchecked, ("freeze worker",) * 4),
+    "stale hub speaks": Plant(lambda: replaced(hub.composition, "NatsOutbox", _outspoken), ("stale hub",) * 3),
     "effect before its record": Plant(lambda: replaced(house, "Worker", _Unasked)),
     "send instead of edit": Plant(lambda: replaced(house, "Slate", _SendsAgain), ("platform is unheard",) * 3),
 }

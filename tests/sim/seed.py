@@ -22,6 +22,7 @@ from tests.sim.script import Word
 # Fewer than in the product, so that a conversation of a few turns is compacted as well.
 COMPACT_AFTER = 4
 TURNS = (20, 26)
+STANDBY = 0.2
 NEW = 0.04
 STOPS = 0.3
 SCOPES = (3, 4)
@@ -107,7 +108,9 @@ def run(seed: int, *, also: Sequence[str] = (), trace: bool = False) -> Outcome:
 
 async def _live(house: House, blows: list[Blow], crashes: Crashes) -> None:
     dice = house.dice
-    hubs = HUBS if dice.random() < 0.3 else HUBS[:1]
+    # A hub that stands still is of no great interest where nobody takes over.
+    has_standby = any(blow.what in ("freeze hub", "stale hub") for blow in blows) or dice.random() < STANDBY
+    hubs = HUBS if has_standby else HUBS[:1]
     house.open([*hubs, *WORKERS, SPOKE])
     house.bus.weather.full = dice.choice((0.0, 0.05))
     async with asyncio.TaskGroup() as group:
@@ -123,7 +126,8 @@ async def _live(house: House, blows: list[Blow], crashes: Crashes) -> None:
 async def _ask(house: House, turns: int, scopes: int) -> None:
     dice = house.dice
     times = sorted(ASKED_WITHIN * dice.random() for _ in range(turns))
-    # Where people stop answers, nobody can know how much a model is shown of them later.
+    # Where people stop answers, nobody can know how much a model is shown of them later, and what was lost with workers
+    # counts as foreign: before a tool is used, a person would be asked.
     stops = dice.randrange(scopes) if dice.random() < STOPS else None
     for number, at in enumerate(times, 1):
         await asyncio.sleep(max(0.0, at - house.loop.time()))
@@ -131,7 +135,7 @@ async def _ask(house: House, turns: int, scopes: int) -> None:
         scope = number % scopes if number < 2 * scopes else min(dice.randrange(scopes), dice.randrange(scopes))
         name, words = f"q{number}", " ".join(dice.sample(script.WORDS, 3))
         kind = dice.choices(script.KINDS, script.WEIGHTS)[0]
-        question = Question(name, "stream" if scope == stops and kind == "memory" else kind, words)
+        question = Question(name, "stream" if scope == stops and kind in ("memory", "tool") else kind, words)
         if scope == stops and dice.random() < STOPS:
             question = Word(name, "short", words, command="/stop")
         elif scope != stops and dice.random() < NEW:

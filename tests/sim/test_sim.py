@@ -57,3 +57,4 @@ def test_a_fault_that_is_planted_is_found(planted: str) -> None:
         found = next((seed for seed in range(1, MOST + 1) if run(seed, also=plant.provoked_by).faults), None)
 
     assert found is not None
+    assert run(found, also=plant.provoked_by).faults == (), "what was found is not what was planted"

@@ -19,10 +19,22 @@ import pytest
 import uvloop
 
 from factory_nats.connect import Identity, connect, generate_seed, public_key
+from factory_nats.identity import read_credentials
 from factory_nats.link import HANDSHAKE, Server, parse_servers
 from factory_nats.result import Err, Ok
 from factory_nats.server import EmbeddedServer, User, find_binary, free_port
 from factory_nats.transport import Delivery, Transport
+
+# As `nsc` writes them; the ticket is made up.
+CREDENTIALS = """-----BEGIN NATS USER JWT-----
+eyJ0.eyJq.c2ln-_
+------END NATS USER JWT------
+
+************************* IMPORTANT *************************
+-----BEGIN USER NKEY SEED-----
+{seed}
+------END USER NKEY SEED------
+"""
 
 LOOPS = pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 
@@ -222,6 +234,32 @@ async def test_a_seed_signs_the_nonce_and_is_never_sent(tmp_path: Path) -> None:
     assert caller.introduction["nkey"] == public_key(seed)
     assert caller.introduction["sig"]
     assert seed not in json.dumps(caller.introduction)
+
+
+async def test_who_has_a_ticket_shows_it_instead_of_a_key_and_waits_where_it_is_told_to(tmp_path: Path) -> None:
+    seed, ticket = read_credentials(CREDENTIALS.format(seed=(one := generate_seed())))
+
+    async def challenge(caller: Caller) -> None:
+        await caller.let_in(auth_required=True, nonce="once")
+        await caller.serve()
+
+    async with ScriptedServer(challenge) as server:
+        identity = Identity("line", seed, ticket=ticket, inboxes="_INBOX.others")
+        transport = await Watched().join(server.url, identity)
+        (caller,) = server.callers
+        await transport.close()
+
+    assert seed == one
+    assert caller.introduction["jwt"] == "eyJ0.eyJq.c2ln-_"
+    assert caller.introduction["sig"]
+    assert "nkey" not in caller.introduction
+    assert transport.inbox("$", "x").startswith("_INBOX.others.$.")
+
+
+@pytest.mark.parametrize("text", ["", "SUx", "{seed} {seed}", "-----BEGIN NATS USER JWT-----\nx\n"])
+def test_what_holds_no_key_is_no_credentials(text: str) -> None:
+    with pytest.raises(ValueError, match="no nkey seed"):
+        read_credentials(text.format(seed=generate_seed()))
 
 
 # Handshakes

@@ -24,6 +24,7 @@ from factory_nats.server import (
     render_config,
     write_config,
 )
+from factory_nats.subject import leads_outside
 from factory_nats.transport import Delivery, Entry, StreamConfig, Transport
 
 STARTER = """
@@ -124,6 +125,34 @@ def test_the_binary_of_the_wheel_is_found() -> None:
     assert binary is not None
     said = subprocess.run([binary, "--version"], capture_output=True, check=True).stdout
     assert said.startswith(b"nats-server: v2.")
+
+
+async def test_who_is_outside_asks_the_bus_and_the_answer_leads_to_nobody_else(tmp_path: Path) -> None:
+    seeds = {name: generate_seed() for name in ("inside", "visitor", "other")}
+    keys = {name: public_key(seed) for name, seed in seeds.items()}
+
+    def outside(name: str) -> User:
+        asks = (("ask.me", f"door.{name}"),)
+        return User(name, keys[name], ("ask.me",), ("news",), "outside", asks, (f"news.{name}",))
+
+    inside = User("inside", keys["inside"], ("_R_.>", "news.*"), ("door.*",), "bus")
+    async with EmbeddedServer(tmp_path, users=(inside, outside("visitor"), outside("other"))) as server:
+        joined = {name: await join(server, name, seed) for name, seed in seeds.items()}
+        heard: list[Delivery] = []
+        assert isinstance(await joined["inside"].subscribe("door.*", heard.append), Ok)
+
+        asking = asyncio.create_task(joined["visitor"].request("ask.me", b"?", timeout=5))
+        while not heard:
+            await joined["inside"].barrier()
+        (asked,) = heard
+        await joined["inside"].publish(asked.reply, b"!")
+
+        assert await asking == Ok(b"!")
+        assert asked.subject == "door.visitor"
+        assert leads_outside(asked.reply)
+        assert not leads_outside("_INBOX_visitor.x")
+        for transport in joined.values():
+            await transport.close()
 
 
 async def test_two_servers_on_one_directory_are_refused(tmp_path: Path) -> None:

@@ -253,3 +253,19 @@ def test_everything_works_under_uvloop(tmp_path: Path) -> None:
         seen = runner.run(walk())
 
     assert seen == [Ok(b"hello"), Ok(2), 1, Ok(None), Ok(b"again")]
+
+
+def test_under_uvloop_a_request_that_has_no_time_breaks_no_other(tmp_path: Path) -> None:
+    async def ask() -> list[Result[bytes]]:
+        async with EmbeddedServer(tmp_path) as server:
+            transport = await Line().join(server)
+            await transport.subscribe("silent", lambda delivery: None)
+            # This loop has no timer for what is due at once, but something else.
+            found = await asyncio.gather(*(transport.request("silent", b"", timeout=0.0001) for _ in range(3)))
+            await transport.close()
+            return found
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        found = runner.run(ask())
+
+    assert [one.reason for one in found if isinstance(one, Err)] == ["timeout"] * 3

@@ -32,6 +32,9 @@ from workers.engine.guard import guarded
 
 logger = logging.getLogger(__name__)
 
+# All that a turn's steps put out goes with its next attempt in one message.
+MOST_INLINE = 2_000
+
 NO_INPUT = "What the engine is to work on cannot be read here."
 UNREAD = "Sorry, I could not begin this."
 GONE = "What an earlier attempt at this put out is not there any more."
@@ -127,8 +130,9 @@ class Steps:
         """Put what a step put out on the log; None where the attempt is over."""
         name, text = self._name(output.step), dumps(output.value, ensure_ascii=False)
         large = None
-        if len(text) > MAX_EXCERPT:
-            media = Media("document", f"{output.step}.json", "application/json", text.encode())
+        data = text.encode()
+        if len(data) > MOST_INLINE:
+            media = Media("document", f"{output.step}.json", "application/json", data)
             blobs = self._kit.blobs
             large = await blobs.keep(self._run.scope, media) if blobs is not None else None
             if large is None:
@@ -202,7 +206,8 @@ class Steps:
                 case Call(arguments=arguments):
                     given = arguments
                 case Compute(arguments=values):
-                    given = spelled(dict(values))
+                    # Of what is long nobody reads more than the beginning.
+                    given = spelled({name: _beginning(value) for name, value in values.items()})
             outcome: Literal["ok", "error", "stopped"]
             outcome = "ok" if came.outcome == "complete" else "stopped" if came.outcome == "stopped" else "error"
             content = spelled(came.value) if outcome == "ok" else came.reason
@@ -233,6 +238,10 @@ class Steps:
                 within=self._within or None,
             )
         )
+
+
+def _beginning(value: object) -> object:
+    return value[:MAX_EXCERPT] if isinstance(value, str) else value
 
 
 class Asked:

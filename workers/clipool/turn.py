@@ -248,7 +248,8 @@ class Turn:
             return line.text
         blobs = self._kit.blobs
         data = await blobs.get(self.run.scope, line.attachments[0]) if blobs is not None else None
-        return None if data is None else data.decode(errors="replace")
+        # What holds a zero is no text, whatever it is said to be.
+        return None if data is None or 0 in data else data.decode(errors="replace")
 
     async def _speak(self, words: str) -> Attachment | None:
         """The words as a voice message that the person's screen can read, where somebody can say them."""

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from factory_cli import config, secret
+from factory_cli import config
 from factory_cli.console import AgentsOption, Failed, HomeOption, JsonOption, say_table, surroundings, told
 from factory_cli.document import BadConfiguration
 from factory_cli.home import Home, write_atomically
@@ -157,31 +157,16 @@ def test(
         from adapters.models.scripted import ScriptError
         from factory_cli import trace, trial
         from factory_cli.seeds import by_surroundings, load
-        from factory_nats.identity import Identity
-        from hub.kernel.secrecy import Redactor
-        from workers.clipool.composition import ClipoolSettings
 
         where, environment = surroundings(home)
         where.prepare()
         configuration = config.load(where.configuration)
         folder = config.agents_folder(agents, where)
-        handed = secret.handed(folder)
-        variables = config.providers_variables(handed=handed)
+        settings, variables = trial.equipment(where, environment, folder, configuration.prices)
         resolve = by_surroundings(variables, environment.script)
         agent = load(folder, resolve, configuration.routes).agents.get(name)
         if agent is None:
             raise Failed(f"no agent {name!r} in {folder}; `factory agent list` names them")
-        settings = ClipoolSettings(
-            nats_url="",
-            identity=Identity("trial", None),
-            script=environment.script,
-            folder=where.work,
-            agents=folder,
-            engines=where.engines,
-            variables=variables,
-            prices=configuration.prices,
-            redactor=Redactor.of(secret.values(variables, handed)),
-        )
         trial.hush()
         wanted = resolve(model).model if model == "auto" else model
         agent = trial.prepared(agent, model=wanted, is_dry=is_dry)

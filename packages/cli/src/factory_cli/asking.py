@@ -125,9 +125,18 @@ async def _ask(
         case Fulfilled():
             return came.text, came.files
         case CapabilityRefused():
-            raise Failed(harmless(came.words) or f"the worker for {capability} gives no reason")
+            words = harmless(came.words) or f"the worker for {capability} gives no reason"
+            raise Failed(f"{words}{_whereabouts(where, capability) if came.reason == 'failed' else ''}")
         case Err():
             raise Failed(f"the workers for {capability} cannot be asked: {came.detail}")
+
+
+def _whereabouts(where: Home, capability: str) -> str:
+    """Where it stands why a worker failed, which it tells nobody who asks."""
+    from factory_cli.services import SERVICES
+
+    ours = next((one.name for one in SERVICES.values() if capability in one.capabilities), None)
+    return " Its log says why" + (f": {where.log / ours}.log" if ours is not None else "")
 
 
 def _read(path: str) -> bytes:

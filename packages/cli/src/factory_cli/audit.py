@@ -55,7 +55,7 @@ Trouble = tuple[bool, str]
 
 def _open_files(survey: Survey) -> Iterator[Trouble]:
     """What others could read below the home. What a person writes there by hand need not be closed."""
-    home, theirs = survey.home, {survey.home.agents, survey.home.configuration, survey.home.keys}
+    home, theirs = survey.home, {survey.home.agents, survey.home.engines, survey.home.configuration, survey.home.keys}
     exposed = [path for path in _below(home.path, theirs) if path.lstat().st_mode & 0o077]
     if exposed:
         is_closed = not home.path.stat().st_mode & 0o077

@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from factory_cli import config, privacy
+from factory_cli import config, privacy, secret
 from factory_cli.console import Failed, HomeOption, JsonOption, say_table, surroundings, told
 from factory_cli.home import Home
 from factory_cli.ink import say_document
 
-app = typer.Typer(help="The bus by itself: start, config, permissions, revoke.", no_args_is_help=True)
+app = typer.Typer(help="The bus by itself: start, config, permissions, caller, revoke.", no_args_is_help=True)
 
 DEFAULT_PORT = 4222
 STORE = Path("/data")
@@ -95,6 +95,36 @@ def show_permissions(home: HomeOption = None, is_json: JsonOption = False) -> No
             rows += [(key, may.place, "publish", subject) for subject in may.publish]
             rows += [(key, may.place, "subscribe", subject) for subject in may.subscribe]
     say_table(rows)
+
+
+@app.command("caller")
+def show_caller(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Whom; [[callers]] in factory.toml names all.")],
+    home: HomeOption = None,
+    is_json: JsonOption = False,
+) -> None:
+    """What somebody outside is given to talk to agents here: an address and a key."""
+    with told():
+        from factory_cli import keys
+        from factory_contracts import subjects
+        from factory_nats.server import address_of
+
+        where, environment = surroundings(home)
+        callers = {one.name: one for one in config.load(where.configuration).callers}
+        if name not in callers:
+            raise Failed(f'no caller {name!r}; to let one in, write in {where.configuration}: [[callers]] name = "ci"')
+        where.prepare()
+        caller = callers[name]
+        keys.seed_of(where.keys, caller.identity)
+        url = secret.without_login(environment.nats_url or address_of(where.nats))
+        key = where.keys / f"{caller.identity}.nk"
+        agents = [
+            subjects.offered("prompt", bot, caller.name, session) for bot in caller.bots for session in caller.sessions
+        ]
+    if is_json:
+        say_document({"caller": name, "url": url, "key": str(key), "agents": agents})
+        return
+    say_table([("url", url or "(begin with: factory up)"), ("key", str(key)), *(("agent", one) for one in agents)])
 
 
 @app.command("revoke")

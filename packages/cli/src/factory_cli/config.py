@@ -141,6 +141,20 @@ class Worker:
 
 
 @dataclass(frozen=True, slots=True)
+class Caller:
+    """Somebody outside who may talk to these bots in the agent protocol of others, and the sessions that they find."""
+
+    name: str
+    bots: tuple[str, ...]
+    sessions: tuple[str, ...] = ("main",)
+
+    @property
+    def identity(self) -> str:
+        """The name of its key."""
+        return f"caller-{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
 class Voice:
     """By what is spoken and heard, as far as it is."""
 
@@ -208,6 +222,7 @@ class Configuration:
     image: Image | None = None
     telegram: Telegram = Telegram()
     discord: Discord = Discord()
+    callers: tuple[Caller, ...] = ()
 
     def of(self, platform: str) -> tuple[Bot, ...]:
         """The bots of one platform."""
@@ -416,6 +431,7 @@ def understood(top: Table) -> Configuration:
         image,
         _telegram(top),
         _discord(top),
+        _callers(top, bots, taken),
     )
     top.done()
     return configuration
@@ -634,6 +650,32 @@ def _workers(top: Table, others: Sequence[str]) -> tuple[Worker, ...]:
             raise table.wrong("name", f"{worker.name!r} is somebody else's name on the bus")
         table.done()
         found.append(worker)
+    return tuple(found)
+
+
+def _callers(top: Table, bots: Sequence[Bot], others: Sequence[str]) -> tuple[Caller, ...]:
+    offered = tuple(bot.bot_id for bot in bots if bot.platform == subjects.AGENTS)
+    found: list[Caller] = []
+    for table in top.tables("callers"):
+        caller = Caller(table.text("name", ""), table.texts("bots") or offered, table.texts("sessions") or ("main",))
+        for key, values, check in (
+            ("name", (caller.name,), subjects.caller_token),
+            ("sessions", caller.sessions, subjects.session_token),
+        ):
+            for value in values:
+                try:
+                    check(value)
+                except subjects.BadToken as error:
+                    raise table.wrong(key, str(error)) from None
+        for bot_id in caller.bots:
+            if bot_id not in offered:
+                raise table.wrong("bots", f'{bot_id!r} is no bot with platform = "{subjects.AGENTS}"')
+        if not caller.bots:
+            raise table.wrong("bots", f'there is no bot with platform = "{subjects.AGENTS}" to talk to')
+        if caller.identity in (*others, *(other.identity for other in found)):
+            raise table.wrong("name", f"{caller.name!r} stands here twice, or is somebody else's name on the bus")
+        table.done()
+        found.append(caller)
     return tuple(found)
 
 

@@ -30,7 +30,8 @@ class Member:
     def users(self, public_key: OfKey) -> tuple[User, ...]:
         """What a server is told about it."""
         return tuple(
-            User(self.identity, public_key(key), may.publish, may.subscribe, may.place) for key, may in self.grants
+            User(self.identity, public_key(key), may.publish, may.subscribe, may.place, may.asks, may.hears)
+            for key, may in self.grants
         )
 
     def proves(self, seed: OfKey) -> Identity:
@@ -42,7 +43,8 @@ class Member:
 
 
 def members(configuration: config.Configuration) -> tuple[Member, ...]:
-    """Everybody: the hub and its eraser, the command, the CliPool workers, each bot's spoke and the workers named."""
+    """Everybody: the hub and its eraser, the command, the CliPool workers, each bot's spoke, and the workers and the
+    callers that are named."""
     bots = config.bots_of(configuration)
     stores = [subjects.blobs(bot.platform, bot.bot_id) for bot in bots]
     clipools = config.clipools_of(configuration)
@@ -63,7 +65,7 @@ def members(configuration: config.Configuration) -> tuple[Member, ...]:
         *(
             Member(
                 bot.identity,
-                subjects.spoke_permissions(bot.platform, bot.bot_id),
+                _spokes_permissions(configuration, bot),
                 subjects.store_permissions(subjects.blobs(bot.platform, bot.bot_id)),
             )
             for bot in bots
@@ -81,7 +83,15 @@ def members(configuration: config.Configuration) -> tuple[Member, ...]:
             )
             for capability, name in workers
         ),
+        *(Member(one.identity, subjects.caller_permissions(one.name, *one.bots)) for one in configuration.callers),
     )
+
+
+def _spokes_permissions(configuration: config.Configuration, bot: config.Bot) -> subjects.Permissions:
+    if bot.platform != subjects.AGENTS:
+        return subjects.spoke_permissions(bot.platform, bot.bot_id)
+    callers = (one.name for one in configuration.callers if bot.bot_id in one.bots)
+    return subjects.door_permissions(bot.bot_id, *callers)
 
 
 def users(where: Home, configuration: config.Configuration) -> Sequence[User]:

@@ -20,6 +20,8 @@ AUTO = "auto"
 SCRIPTED = "scripted"
 OLLAMA = "ollama"
 CLAUDE_CLI = "claude_cli"
+AGENTS = "agents"
+AGENTS_URL = "AGENTS_URL"
 OLLAMA_HOST = "OLLAMA_HOST"
 CLAUDE_COMMAND = "CLAUDE_CLI_COMMAND"
 
@@ -108,6 +110,10 @@ def describe(model: str, variables: Mapping[str, str]) -> Choice:
         return Choice(model, why, STAND_IN)
     if provider == CLAUDE_CLI:
         return _claude(model, why, variables)
+    if provider == AGENTS:
+        is_set = bool(variables.get(AGENTS_URL, "").strip())
+        complaint = "" if is_set else f"{AGENTS_URL} is not set: put the address of the bus there on which it is"
+        return Choice(model, why, "paid for by whoever runs that agent", complaint=complaint)
     if provider in SERVERS:
         complaint = "" if name else f"{model!r} names no model: say which, as {provider}:NAME"
         variable, port = SERVERS[provider]

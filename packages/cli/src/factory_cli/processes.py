@@ -21,7 +21,7 @@ DEFAULT_URL = "nats://127.0.0.1:4222"
 # Processes may start in any order: one that comes first waits for the bus.
 PATIENCE = 3600.0
 _SET_PARENT_DEATH_SIGNAL = 1
-_ADAPTERS = ", ".join((config.LOCAL_PLATFORM, *PLATFORMS))
+_ADAPTERS = ", ".join((config.LOCAL_PLATFORM, *PLATFORMS, subjects.AGENTS))
 
 
 def hub(
@@ -158,6 +158,8 @@ def adapter(
             from factory_cli.talk import Wish, talk
 
             raise typer.Exit(talk(where, environment, url, Wish()))
+        if name == subjects.AGENTS:
+            raise typer.Exit(run(_agents(where, environment, bot)))
         if name not in PLATFORMS:
             raise Failed(f"no adapter {name!r} in this version; there are: {_ADAPTERS}")
         raise typer.Exit(run(_spoke(where, environment, PLATFORMS[name], bot)))
@@ -250,6 +252,40 @@ def _discord(
         message_content=chosen.message_content,
     )
     from adapters.discord.__main__ import serve
+
+    return serve(settings)
+
+
+def _agents(where: Home, environment: config.Environment, only: str | None) -> Coroutine[None, None, int]:
+    """The front door for agents and programs of others."""
+    from adapters.agents.settings import AgentsSettings, BotSettings, Visitor
+    from factory_cli import membership
+    from hub.kernel.secrecy import Redactor
+
+    configuration = config.load(where.configuration)
+    bots = [bot for bot in configuration.of(subjects.AGENTS) if only in (None, bot.bot_id)]
+    if not bots:
+        which = "" if only is None else f" called {only!r}"
+        raise Failed(f'{where.configuration} names no bot{which} with platform = "{subjects.AGENTS}"')
+    where.spokes.mkdir(mode=0o700, parents=True, exist_ok=True)
+    identities = {bot.bot_id: membership.identity(where, configuration, bot.identity) for bot in bots}
+    seeds = (seed for one in identities.values() for seed in membership.seeds(one))
+    privacy.report(environment.log_level, Redactor.of((*config.secrets(environment.nats_url), *seeds)).redact)
+    settings = AgentsSettings(
+        nats_url=environment.nats_url or DEFAULT_URL,
+        bots=tuple(
+            BotSettings(
+                bot_id=bot.bot_id,
+                identity=identities[bot.bot_id],
+                visitors=tuple(
+                    Visitor(one.name, one.sessions) for one in configuration.callers if bot.bot_id in one.bots
+                ),
+                notes=where.spokes / f"{bot.identity}.notes",
+            )
+            for bot in bots
+        ),
+    )
+    from adapters.agents.__main__ import serve
 
     return serve(settings)
 

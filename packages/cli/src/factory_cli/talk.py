@@ -114,32 +114,10 @@ def talk(
 ) -> int:
     """Be the terminal's spoke on the bus at `url`, and see after what runs there. The exit status."""
     privacy.seal()
-    from adapters.cli.__main__ import ChatSettings
     from adapters.cli.__main__ import chat as converse
-    from factory_cli import membership
+    from factory_cli import seat
 
-    name = config.Bot(config.LOCAL_PLATFORM, config.LOCAL_BOT).identity
-    settings = ChatSettings(
-        nats_url=url,
-        identity=membership.identity(where, config.load(where.configuration), name),
-        user_id=environment.person,
-        user_name=environment.person,
-        history_file=where.path / "history",
-        sessions_file=where.path / "sessions.jsonl",
-        files_folder=where.path / "files",
-        bot_id=config.LOCAL_BOT,
-        session=wish.session,
-        resume=wish.resume,
-        agent=wish.agent,
-        prompt=wish.prompt,
-        piped=wish.piped,
-        files=wish.files,
-        is_json=wish.is_json,
-        allows=wish.allows,
-        tells_progress=wish.tells_progress,
-        is_interactive=sys.stdin.isatty() and sys.stdout.isatty(),
-        use_color=sys.stdout.isatty() and not environment.is_plain,
-    )
+    settings = seat.of(where, environment, url, wish)
     return run(converse(settings) if tend is None else _tended(converse(settings), tend))
 
 

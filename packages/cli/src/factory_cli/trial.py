@@ -4,23 +4,29 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from functools import partial
+from pathlib import Path
 
-from factory_cli import config
+from factory_cli import config, secret
 from factory_cli.expenses import Total
+from factory_cli.home import Home
 from factory_contracts.messages import Outcome
 from factory_contracts.records import MoneyReserved, ToolStarted
 from factory_contracts.trace import ModelStep, Step
 from factory_contracts.work import ApprovalWanted, Line, NotRecorded, Recorded, RecordReply, Requested, Run
+from factory_nats.identity import Identity
 from hub.kernel import harness
 from hub.kernel.agent import Agent
 from hub.kernel.approval import read, worded
 from hub.kernel.harness import End, Show
 from hub.kernel.routing import RoutingKey
+from hub.kernel.secrecy import Redactor
 from workers.clipool.composition import ClipoolSettings, compose
-from workers.clipool.errand import Errand
+from workers.clipool.errand import Errand, More
+from workers.clipool.kit import Kit
 from workers.clipool.limit import Limit
 from workers.clipool.steps import engine_tools
 
@@ -136,6 +142,26 @@ def prepared(agent: Agent, *, model: str | None, is_dry: bool) -> Agent:
     return replace(agent, is_dry=True, own_tools=()) if is_dry else agent
 
 
+def equipment(
+    where: Home, environment: config.Environment, folder: Path, prices: Mapping[str, Sequence[Decimal]]
+) -> tuple[ClipoolSettings, Mapping[str, str]]:
+    """What a worker on this home would be told, and the variables that models are found by."""
+    handed = secret.handed(folder)
+    variables = config.providers_variables(handed=handed)
+    settings = ClipoolSettings(
+        nats_url="",
+        identity=Identity("trial", None),
+        script=environment.script,
+        folder=where.work,
+        agents=folder,
+        engines=where.engines,
+        variables=variables,
+        prices=prices,
+        redactor=Redactor.of(secret.values(variables, handed)),
+    )
+    return settings, variables
+
+
 def try_out(
     agent: Agent, prompt: str, person: str, settings: ClipoolSettings, warn: Warn, ask: Ask | None = None
 ) -> Tried:
@@ -164,9 +190,16 @@ async def _try_out(
     )
     kit = compose(settings)
     limit = Limit(spec.limits.max_seconds)
-    stage = Rehearsal(agent, warn, ask, limit)
-    errand = Errand(run, spec, kit, stage, run.turn[-8:], more=partial(engine_tools, run, kit))
-    task = stage.task = asyncio.create_task(errand.carry_out((line,)))
+    try:
+        return await perform(run, kit, Rehearsal(agent, warn, ask, limit), limit, partial(engine_tools, run, kit))
+    finally:
+        await kit.close()
+
+
+async def perform(run: Run, kit: Kit, stage: Rehearsal, limit: Limit, more: More | None = None) -> Tried:
+    """Have a run carried out on a stage, within its time; without `more` the agent has no engines."""
+    errand = Errand(run, run.agent, kit, stage, run.turn[-8:], more=more)
+    task = stage.task = asyncio.create_task(errand.carry_out(run.lines))
     try:
         await limit.within(asyncio.wait((task,)))
     except TimeoutError:
@@ -176,7 +209,6 @@ async def _try_out(
         errand.close()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        await kit.close()
     return stage.tried
 
 

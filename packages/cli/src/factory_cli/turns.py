@@ -2,18 +2,19 @@
 
 import sys
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Annotated, TypeVar
 
 import typer
 
 from factory_cli import config, joining
-from factory_cli.console import HomeOption, JsonOption, say_table, surroundings, told
+from factory_cli.console import AgentsOption, Failed, HomeOption, JsonOption, say_table, surroundings, told
 from factory_cli.home import Home
 from factory_cli.ink import harmless, say_document, say_lines, width
 
 T = TypeVar("T")
 
-app = typer.Typer(help="What the log says: ls, show, replay.", no_args_is_help=True)
+app = typer.Typer(help="What the log says: ls, show, replay, fork, diff.", no_args_is_help=True)
 
 _WORDS = 60
 
@@ -95,6 +96,72 @@ def replay(
     else:
         lines = past.step_lines(found) if steps else past.lines(found, width=width())
         say_lines(lines, is_color=sys.stdout.isatty() and not environment.is_plain)
+
+
+@app.command("fork")
+def fork(
+    wanted: Annotated[str, typer.Argument(metavar="SCOPE|TURN", help="A conversation, or up to the end of a turn.")],
+    until: Annotated[int | None, typer.Option("--until", metavar="SEQ", min=1, help="Up to this record.")] = None,
+    name: Annotated[str | None, typer.Option("--as", metavar="NAME", help="What the new session is called.")] = None,
+    home: HomeOption = None,
+) -> None:
+    """Begin a session here with a conversation as it was at some point, which stays as it is. Its name."""
+    with told():
+        from factory_cli import forking
+
+        where, environment = surroundings(home)
+        begun = reading(where, lambda url: forking.fork(where, environment, url, wanted, until, name))
+    if begun is None:
+        raise typer.Exit(1)
+    typer.echo(begun)
+    typer.echo(f"factory: go on with it: factory chat --resume {begun}", err=True)
+
+
+@app.command("diff")
+def diff(
+    agent: Annotated[str, typer.Option("--agent", metavar="NEW", help="An agent's name, or its file.")],
+    scope: Annotated[str | None, typer.Option("--scope", metavar="ID", help="Only this conversation.")] = None,
+    since: Annotated[
+        datetime | None, typer.Option("--since", metavar="DATE", formats=["%Y-%m-%d"], help="From this day on (UTC).")
+    ] = None,
+    limit: Annotated[int, typer.Option("-n", "--limit", min=1, help="The newest so many.")] = 10,
+    budget: Annotated[str, typer.Option("--budget", metavar="DOLLARS", help="What it may cost at most.")] = "1.00",
+    is_allowed: Annotated[bool, typer.Option("--yes", help="Do not ask before money is spent.")] = False,
+    agents: AgentsOption = None,
+    home: HomeOption = None,
+    is_json: JsonOption = False,
+) -> None:
+    """What another agent would have said to what was asked. Nothing is sent, and no tool with an effect is run.
+
+    --json: for each turn both texts, tools, costs, seconds, and notes.
+    """
+    with told():
+        from adapters.models.scripted import ScriptError
+        from factory_cli import comparing, trial
+
+        where, environment = surroundings(home)
+        trial.hush()
+        wish = comparing.Wish(agent, scope, since, limit, budget)
+        chosen = comparing.prepare(where, environment, agents, wish)
+        found = reading(where, chosen.read)
+        if not found:
+            raise Failed("no turn was answered by an agent there")
+        if not chosen.is_free and not is_allowed:
+            typer.confirm(
+                f"{chosen.agent.name} is asked {len(found)} turns, for at most ${chosen.most}. Go on?",
+                abort=True,
+                err=True,
+            )
+        try:
+            compared = comparing.run(chosen, found)
+        except ScriptError as error:
+            raise Failed(f"FACTORY_SCRIPT: {error}") from None
+    if is_json:
+        say_document([comparing.as_json(one) for one in compared])
+    else:
+        say_table([comparing.HEAD, *(comparing.row(one) for one in compared)])
+        for one in compared:
+            say_lines(comparing.lines(one, width()), is_color=sys.stdout.isatty() and not environment.is_plain)
 
 
 def reading(where: Home, what: Callable[[str], Awaitable[T]]) -> T:

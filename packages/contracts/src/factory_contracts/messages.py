@@ -190,12 +190,14 @@ class Moved(_FromSpoke):
 class Hello(_FromSpoke):
     """A spoke has come: what has no receipt is sent again, for one scope or (scope "*") for the whole bot.
 
-    With `of` a new scope begins with all that was said in another conversation, named "platform:bot:scope".
+    With `of` a new scope begins with all that was said in another conversation, named "platform:bot:scope"; with
+    `until` as it stood at that record of its log.
     """
 
     kind: Literal["hello"] = "hello"
     understands: Version = 1
     of: Annotated[str, StringConstraints(min_length=5, max_length=400)] | None = None
+    until: Count | None = None
 
 
 class Claim(_FromSpoke):

@@ -3,6 +3,7 @@
 The rule: `factory.<plane>.<who...>`, domain first. A platform and a bot id are `[a-z0-9_-]{1,32}`, a worker's name the
 same up to 64, a scope is percent-encoded to at most 255 bytes, a capability is one or two tokens. No other file spells
 a subject; a token that breaks the rule raises `BadToken` here, at boot, and never becomes a subject nobody listens to.
+What begins with `agents.` is spelled as the agent protocol of others wants it, for those who talk to us from outside.
 """
 
 import re
@@ -26,12 +27,14 @@ EVERY_SCOPE = "*"
 READER = "reader"
 ERASER = "eraser"
 ASKER = "asker"
+AGENTS = "agents"
 SPEAKING = "voice.tts"
 HEARING = "voice.stt"
 
 _NAME = re.compile(r"[a-z0-9_-]{1,32}")
 _WORKER = re.compile(r"[a-z0-9_-]{1,64}")
 _CAPABILITY = re.compile(r"[a-z0-9_-]{1,32}(\.[a-z0-9_-]{1,32})?")
+_SESSION = re.compile(r"[A-Za-z0-9_-]{1,63}")
 _SCOPE_BYTES = 255
 # Planes that are no capability's: a heartbeat or a request under such a name would be read as something else.
 _TAKEN = frozenset(("inbound", "outbound", "turns", "typing"))
@@ -49,17 +52,39 @@ class BadToken(ValueError):
 
 # Where a connection is let in: where processes talk; with whoever keeps the streams; or apart from everybody, with a
 # view of what it is granted and of nothing else. The server sends an answer wherever it is told to, whatever the asker
-# may publish: so nobody who may ask it anything is let in where a wrong answer could do harm.
-Place = Literal["bus", "streams", "apart"]
+# may publish: so nobody who may ask it anything is let in where a wrong answer could do harm. Who is outside is none of
+# us: alone with what it may ask of the bus, and with answers that the server itself leads there.
+Place = Literal["bus", "streams", "apart", "outside"]
+# What others' agent protocol asks of one agent, and what it asks of all.
+Verb = Literal["prompt", "status", "hb"]
+FINDS = ("PING", "INFO")
 
 
 @dataclass(frozen=True, slots=True)
 class Permissions:
-    """What one connection of an identity may publish and subscribe to, beside its own inbox."""
+    """What one connection of an identity may publish and subscribe to, beside its own inbox.
+
+    Who is outside `asks` subjects of the bus, each by the name that it has there and the one on the bus, and `hears`
+    others.
+    """
 
     publish: tuple[str, ...]
     subscribe: tuple[str, ...] = ()
     place: Place = "bus"
+    asks: tuple[tuple[str, str], ...] = ()
+    hears: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What somebody outside asks, by the subject alone, which the server lets nobody else use: who it is, and of which
+    bot in which session; for an answer to a question of ours also which, for finding agents also how."""
+
+    what: str
+    caller: str
+    bot_id: str = ""
+    session: str = ""
+    rest: str = ""
 
 
 def platform_token(value: str) -> str:
@@ -228,6 +253,51 @@ def clipool_hello() -> str:
     return f"{ROOT}.{CLIPOOL}.hello"
 
 
+def caller_token(value: str) -> str:
+    """The name of somebody outside, if it may stand in a subject."""
+    return _checked("caller", value, _NAME, 32)
+
+
+def session_token(value: str) -> str:
+    """The name of a session, as somebody outside chooses it, if it may stand in a subject."""
+    if not _SESSION.fullmatch(value):
+        raise BadToken(f"session {value[:80]!r}: must be 1 to 63 of A-Z, a-z, 0-9, '_' and '-'")
+    return value
+
+
+def offered(verb: Verb, bot_id: str, caller: str, session: str) -> str:
+    """Where one from outside prompts or looks at a bot, or hears that it lives, in one session."""
+    return f"{AGENTS}.{verb}.{bot_token(bot_id)}.{caller_token(caller)}.{session_token(session)}"
+
+
+def asked_back(bot_id: str, caller: str, session: str, question: str) -> str:
+    """Where one from outside answers one question of ours."""
+    return f"{AGENTS}.reply.{bot_token(bot_id)}.{caller_token(caller)}.{session_token(session)}.{question}"
+
+
+def finding(caller: str) -> str:
+    """Everything by which one from outside finds agents."""
+    return f"{AGENTS}.find.{caller_token(caller)}.>"
+
+
+def door(bot_id: str) -> tuple[str, ...]:
+    """Everything that anybody outside may ask of one bot."""
+    bot = bot_token(bot_id)
+    return f"{AGENTS}.prompt.{bot}.*.*", f"{AGENTS}.status.{bot}.*.*", f"{AGENTS}.reply.{bot}.*.*.*"
+
+
+def read_asked(subject: str) -> Asked:
+    """Who outside asks for what."""
+    match subject.split("."):
+        case ["agents", "prompt" | "status" as what, bot_id, caller, session]:
+            return Asked(what, caller_token(caller), bot_token(bot_id), session_token(session))
+        case ["agents", "reply", bot_id, caller, session, question]:
+            return Asked("reply", caller_token(caller), bot_token(bot_id), session_token(session), question)
+        case ["agents", "find", caller, verb, *rest] if len(rest) < 2:
+            return Asked("find", caller_token(caller), rest=".".join((verb, *rest)))
+    raise BadToken("nothing that is asked from outside")
+
+
 def plane(name: str) -> tuple[str, ...]:
     """The wildcards that cover one plane."""
     return _PLANES[name]
@@ -330,6 +400,33 @@ def spoke_permissions(platform: str, bot_id: str) -> Permissions:
     return Permissions(
         publish=(f"{ROOT}.inbound.{platform_token(platform)}.{bot_token(bot_id)}.*",),
         subscribe=(outbound(platform, bot_id),),
+    )
+
+
+def door_permissions(bot_id: str, *callers: str) -> Permissions:
+    """The spoke by which those from outside talk to a bot hears them alone, and answers where the server leads out."""
+    spoke = spoke_permissions(AGENTS, bot_id)
+    return Permissions(
+        publish=(*spoke.publish, f"{AGENTS}.hb.{bot_token(bot_id)}.*.*", "_R_.>"),
+        subscribe=(*spoke.subscribe, *door(bot_id), *(finding(caller) for caller in callers)),
+    )
+
+
+def caller_permissions(caller: str, *bots: str) -> Permissions:
+    """Who is outside finds, prompts and looks at these bots in its own name, and hears that they live; the inbox is the
+    one that the SDKs of others have."""
+    found = f"{AGENTS}.find.{caller_token(caller)}"
+    asks = [(f"$SRV.{verb}.{AGENTS}", f"{found}.{verb}") for verb in FINDS]
+    asks += [(f"$SRV.{verb}.{AGENTS}.*", f"{found}.{verb}.*") for verb in FINDS]
+    for bot in map(bot_token, bots):
+        for verb, rest in (("prompt", "*"), ("status", "*"), ("reply", "*.*")):
+            asks.append((f"{AGENTS}.{verb}.{bot}.{caller}.{rest}",) * 2)
+    return Permissions(
+        publish=tuple(here for here, _ in asks),
+        subscribe=(f"{AGENTS}.hb.*.*.*", "_INBOX.>"),
+        place="outside",
+        asks=tuple(asks),
+        hears=tuple(f"{AGENTS}.hb.{bot}.{caller}.*" for bot in bots),
     )
 
 

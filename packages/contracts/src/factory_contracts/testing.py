@@ -443,7 +443,15 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
         ),
         StopPressed(generation=EPOCH, platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, turn=TURN, user_id=USER_ID),
         Moved(generation=EPOCH, platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, old_scope="-100"),
-        Hello(generation=EPOCH, platform=PLATFORM, bot_id=BOT_ID, scope_id="*", understands=1, of="pigeon:loft:tower"),
+        Hello(
+            generation=EPOCH,
+            platform=PLATFORM,
+            bot_id=BOT_ID,
+            scope_id="*",
+            understands=1,
+            of="pigeon:loft:tower",
+            until=42,
+        ),
         Claim(generation=EPOCH, platform=PLATFORM, bot_id=BOT_ID, scope_id="*", instance="i-1", leaves=True),
         Erased(generation=EPOCH, platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, turn=TURN),
     )

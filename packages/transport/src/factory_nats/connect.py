@@ -59,6 +59,8 @@ async def connect(
         servers.value,
         identity.seed,
         name=name,
+        ticket=identity.ticket,
+        inboxes=identity.inboxes,
         on_disconnect=on_disconnect,
         on_reconnect=on_reconnect,
         on_closed=on_closed,

@@ -91,7 +91,7 @@ class _Connection(asyncio.Protocol):
         self._on_end = on_end
         self._transport: asyncio.Transport | None = None
         self._parser = wire.Parser()
-        self._listening: Mapping[str, tuple[str, Take]] = {}
+        self._listening: Mapping[str, tuple[str, Take, str]] = {}
         self._unwritten: list[bytes] = []
         self._unwritten_bytes = 0
         self._pongs: deque[asyncio.Future[Result[None]] | None] = deque()
@@ -230,7 +230,7 @@ class _Connection(asyncio.Protocol):
         else:
             transport.abort()
 
-    def listen(self, listening: Mapping[str, tuple[str, Take]]) -> None:
+    def listen(self, listening: Mapping[str, tuple[str, Take, str]]) -> None:
         """From now on hand over messages; before the login there can be none."""
         self._listening = listening
 
@@ -271,6 +271,7 @@ class Link:
         servers: tuple[Server, ...],
         name: str,
         seed: str | None,
+        ticket: str | None = None,
         *,
         on_lost: Callable[[], None],
         on_back: Callable[[], None],
@@ -283,12 +284,13 @@ class Link:
         self._server: Server | None = None
         self._name = name
         self._seed = seed
+        self._ticket = ticket
         self._on_lost = on_lost
         self._on_back = on_back
         self._on_end = on_end
         self._on_violation = on_violation
         self._connection: _Connection | None = None
-        self._listening: dict[str, tuple[str, Take]] = {}
+        self._listening: dict[str, tuple[str, Take, str]] = {}
         self._last_sid = 0
         self._watching: asyncio.TimerHandle | None = None
         self._returning: asyncio.Task[None] | None = None
@@ -328,12 +330,12 @@ class Link:
 
     # Reading and writing
 
-    def listen(self, subject: str, take: Take) -> str:
+    def listen(self, subject: str, take: Take, group: str = "") -> str:
         """Subscribe, on every connection from now on, and return the subscription's number."""
         self._last_sid += 1
         sid = str(self._last_sid)
-        self._listening[sid] = (subject, take)
-        self.write(wire.subscribe(subject, sid))
+        self._listening[sid] = (subject, take, group)
+        self.write(wire.subscribe(subject, sid, group))
         return sid
 
     def forget(self, sid: str) -> None:
@@ -426,8 +428,8 @@ class Link:
             return let_in
         sent = dict(self._listening)
         connection.listen(self._listening)
-        for sid, (subject, _) in sent.items():
-            connection.write(wire.subscribe(subject, sid))
+        for sid, (subject, _, group) in sent.items():
+            connection.write(wire.subscribe(subject, sid, group))
         known = await connection.ping()
         for sid in sent.keys() - self._listening.keys():
             connection.write(wire.unsubscribe(sid))
@@ -446,6 +448,10 @@ class Link:
         }
         if said.nonce and self._seed is not None:
             options["nkey"], options["sig"] = sign(self._seed, said.nonce)
+            if self._ticket is not None:
+                # It names the key itself, and the server takes one of the two.
+                del options["nkey"]
+                options["jwt"] = self._ticket
         elif said.wants_login and server.user is not None:
             if server.password is None:
                 options["auth_token"] = server.user

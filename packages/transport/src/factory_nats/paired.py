@@ -39,16 +39,18 @@ class PairedTransport:
     def owns_inbox(self, reply: str, identity: str) -> bool:
         return self._bus.owns_inbox(reply, identity)
 
-    async def publish(self, subject: str, payload: bytes, *, reply: str = "") -> Result[None]:
-        return await self._bus.publish(subject, payload, reply=reply)
+    async def publish(
+        self, subject: str, payload: bytes, *, reply: str = "", headers: Mapping[str, str] | None = None
+    ) -> Result[None]:
+        return await self._bus.publish(subject, payload, reply=reply, headers=headers)
 
     async def request(
         self, subject: str, payload: bytes, *, timeout: float, responder: str = SERVER, more: More | None = None
     ) -> Result[bytes]:
         return await self._bus.request(subject, payload, timeout=timeout, responder=responder, more=more)
 
-    async def subscribe(self, subject: str, handler: Handler) -> Result[Subscription]:
-        return await self._bus.subscribe(subject, handler)
+    async def subscribe(self, subject: str, handler: Handler, *, group: str = "") -> Result[Subscription]:
+        return await self._bus.subscribe(subject, handler, group=group)
 
     async def barrier(self) -> Result[None]:
         return await self._bus.barrier()

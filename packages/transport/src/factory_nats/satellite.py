@@ -215,7 +215,8 @@ class Satellite(NatsAdapterBase, Generic[E]):
         self._working: set[_Job] = set()
         self._threads = ThreadPoolExecutor(max(1, served.at_once), "work")
         self._left_behind = 0
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._due = math.inf
 
     @property
     def running(self) -> int:
@@ -296,15 +297,16 @@ class Satellite(NatsAdapterBase, Generic[E]):
         self._stop(job, "cancelled")
 
     def _look_at(self, due: float) -> None:
-        # One timer for all, as nearly everything is done in time.
-        if self._timer is None or due < self._timer.when():
+        # One timer for all, as nearly everything is done in time. It is not asked when it is due: of what is due at
+        # once, uvloop cannot tell.
+        if due < self._due:
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer = self._loop.call_at(due, self._look)
+            self._timer, self._due = self._loop.call_at(due, self._look), due
 
     def _look(self) -> None:
         """Stop what has taken too long, and come again when something else may have."""
-        self._timer = None
+        self._timer, self._due = None, math.inf
         now = self._loop.time() + TIMER_PRECISION
         for job in self._working:
             if now >= job.until:

@@ -111,12 +111,16 @@ def _accounts(users: Sequence[User]) -> list[str]:
     asked = _wanted((user.identity, user.publish) for user in apart)
     heard = _wanted((user.identity, user.subscribe) for user in apart)
     streams = [user for user in users if user.account == "streams"]
-    lines = _account(STREAMS, streams, "    jetstream: enabled", *_exports("service", asked))
+    lines = _account(STREAMS, streams, "    jetstream: enabled", *_exports(_exported("service", asked)))
     talking = [user for user in users if user.account == "bus"]
-    if talking or heard:
-        lines += _account(BUS, talking, *_exports("stream", heard))
+    outside = [user for user in users if user.account == "outside"]
+    offered = [*_exported("stream", heard), *(line for user in outside for line in _gates(user))]
+    if talking or offered:
+        lines += _account(BUS, talking, *_exports(offered))
     for user in apart:
-        lines += _account(_apart(user.identity), [user], *_imports(user))
+        lines += _account(_apart(user.identity), [user], *_imports(_of_streams(user)))
+    for user in outside:
+        lines += _account(_outside(user.identity), [user], *_imports(_of_bus(user)))
     return lines
 
 
@@ -135,8 +139,12 @@ def _apart(identity: str) -> str:
     return f"APART_{identity}"
 
 
-def _exports(kind: str, wanted: Mapping[str, Sequence[str]]) -> list[str]:
-    # Reading a log is one question with many answers.
+def _outside(identity: str) -> str:
+    return f"OUTSIDE_{identity}"
+
+
+def _exported(kind: str, wanted: Mapping[str, Sequence[str]]) -> list[str]:
+    # Reading a log is one question with many answers, and so is a prompt.
     response = ["        response: stream"] if kind == "service" else []
     lines: list[str] = []
     for subject, accounts in wanted.items():
@@ -148,13 +156,43 @@ def _exports(kind: str, wanted: Mapping[str, Sequence[str]]) -> list[str]:
             f"        accounts: [{listed}]",
             "      }",
         ]
+    return lines
+
+
+def _exports(lines: Sequence[str]) -> list[str]:
     return ["    exports: [", *lines, "    ]"] if lines else []
 
 
-def _imports(user: User) -> list[str]:
-    wishes = [("service", STREAMS, one) for one in user.publish or ()]
-    wishes += [("stream", BUS, one) for one in user.subscribe or ()]
-    lines = [f"      {{ {kind}: {{ account: {of}, subject: {json.dumps(one)} }} }}" for kind, of, one in wishes]
+def _gates(user: User) -> list[str]:
+    """What the bus opens to somebody outside, and to nobody else."""
+    own = [_outside(user.identity)]
+    asked = dict.fromkeys(there for _, there in user.asks)
+    return [
+        *_exported("service", dict.fromkeys(asked, own)),
+        *_exported("stream", dict.fromkeys(user.hears, own)),
+    ]
+
+
+def _of_streams(user: User) -> list[str]:
+    return [
+        *(_import("service", STREAMS, one) for one in user.publish or ()),
+        *(_import("stream", BUS, one) for one in user.subscribe or ()),
+    ]
+
+
+def _of_bus(user: User) -> list[str]:
+    return [
+        *(_import("service", BUS, there, "" if here == there else here) for here, there in user.asks),
+        *(_import("stream", BUS, one) for one in user.hears),
+    ]
+
+
+def _import(kind: str, account: str, subject: str, here: str = "") -> str:
+    renamed = f", to: {json.dumps(here)}" if here else ""
+    return f"      {{ {kind}: {{ account: {account}, subject: {json.dumps(subject)} }}{renamed} }}"
+
+
+def _imports(lines: Sequence[str]) -> list[str]:
     return ["    imports: [", *lines, "    ]"] if lines else []
 
 
@@ -168,7 +206,8 @@ def _user(user: User) -> list[str]:
         raise ValueError(f"user {user.identity!r}: an identity is 1 to 64 of A-Z a-z 0-9 _ -")
     if _PUBLIC_KEY.fullmatch(user.public_key) is None:
         raise ValueError(f"user {user.identity!r}: this is no public user key")
-    for subject in (*(user.publish or ()), *(user.subscribe or ())):
+    asked = (one for pair in user.asks for one in pair)
+    for subject in (*(user.publish or ()), *(user.subscribe or ()), *asked, *user.hears):
         if not is_filter(subject):
             raise ValueError(f"user {user.identity!r}: no subject: {subject!r}")
     lines = ["      {", f"        # {user.identity}", f"        nkey: {user.public_key}"]

@@ -13,6 +13,8 @@ from functools import lru_cache
 LONGEST = 1024
 # Who answers where no process does. It stands where a responder's name stands in an inbox, and can be no name itself.
 SERVER = "$"
+# How the server calls the place of an answer that leaves an account.
+_LEADS_OUT = "_R_."
 
 _TOKEN = r"[!-)+,\-/-=?-~]+"
 _LITERAL = re.compile(rf"{_TOKEN}(?:\.{_TOKEN})*")
@@ -64,6 +66,11 @@ def covers(pattern: str, other: str) -> bool:
     if pattern.endswith(">"):
         return matches(pattern, other)
     return not other.endswith(">") and matches(pattern, other)
+
+
+def leads_outside(reply: str) -> bool:
+    """True when an answer to `reply` can reach nobody but who asked from another account, wherever they wanted it."""
+    return reply.startswith(_LEADS_OUT) and is_literal(reply)
 
 
 def inbox_prefix(identity: str) -> str:

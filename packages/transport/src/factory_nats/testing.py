@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from factory_nats import jetstream
+from factory_nats import jetstream, wire
 from factory_nats.jetstream import Entry, Stored, StreamConfig
 from factory_nats.result import Err, Ok, Result
 from factory_nats.subject import SERVER, answers_prefix, covers, is_filter, is_literal, is_name, matches, overlap
@@ -167,19 +167,27 @@ class FakeBus:
 
     def tell(self, delivery: Delivery) -> bool:
         """Hand a message to all who listen; True when there was somebody."""
-        heard = [transport.hear(delivery) for transport in self._transports]
+        served: set[tuple[str, str]] = set()
+        heard = [transport.hear(delivery, served) for transport in self._transports]
         return any(heard)
 
-    def carry(self, sender: FakeTransport, subject: str, payload: bytes, reply: str) -> None:
+    def carry(
+        self,
+        sender: FakeTransport,
+        subject: str,
+        payload: bytes,
+        reply: str,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         """Hand a message to all who listen, and to a log that takes its subject."""
-        heard = self.tell(Delivery(subject, payload, reply))
+        heard = self.tell(Delivery(subject, payload, reply, headers))
         stream = self._stream_for(subject)
         if stream is not None:
             stored = self.store([Entry(subject, payload)])
             if reply:
                 self.carry(sender, reply, _acknowledge(stream.config.name, stored), "")
         elif reply and not heard:
-            sender.hear(Delivery(reply, b"", "", {"Status": "503"}, "503"))
+            sender.hear(Delivery(reply, b"", "", {"Status": "503"}, "503"), set())
 
 
 class FakeTransport:
@@ -255,8 +263,8 @@ class FakeTransport:
         if self._on_closed is not None:
             asyncio.get_running_loop().call_soon(self._on_closed, why)
 
-    def hear(self, delivery: Delivery) -> bool:
-        """Take what the bus carries; True when somebody here listens to it."""
+    def hear(self, delivery: Delivery, served: set[tuple[str, str]]) -> bool:
+        """Take what the bus carries; True when somebody here listens to it. Of a group that is served nobody does."""
         if self._since is None:
             return False
         asked = self._waiting.get(delivery.subject)
@@ -273,10 +281,18 @@ class FakeTransport:
             return True
         listening = [one for one in self._subscriptions if matches(one.subject, delivery.subject)]
         for one in listening:
+            if one.group:
+                if (one.subject, one.group) in served:
+                    continue
+                served.add((one.subject, one.group))
             asyncio.get_running_loop().call_soon(one.take, delivery)
         return bool(listening)
 
-    async def publish(self, subject: str, payload: bytes, *, reply: str = "") -> Result[None]:
+    async def publish(
+        self, subject: str, payload: bytes, *, reply: str = "", headers: Mapping[str, str] | None = None
+    ) -> Result[None]:
+        if headers is not None:
+            wire.encode_headers(headers)
         refusal = self._refusal(subject, payload, reply)
         if refusal is not None:
             if refusal.reason == "forbidden" and subject not in self._found_forbidden:
@@ -284,7 +300,7 @@ class FakeTransport:
                 self._found_forbidden.add(subject)
                 return Ok(None)
             return refusal
-        self.bus.carry(self, subject, payload, reply)
+        self.bus.carry(self, subject, payload, reply, headers)
         return Ok(None)
 
     async def request(
@@ -311,14 +327,14 @@ class FakeTransport:
             return Err("no responders", f"nobody answers {subject}")
         return answer
 
-    async def subscribe(self, subject: str, handler: Handler) -> Result[Subscription]:
-        if not is_filter(subject):
-            return Err("malformed", f"no subject to listen to: {subject[:100]!r}")
+    async def subscribe(self, subject: str, handler: Handler, *, group: str = "") -> Result[Subscription]:
+        if not is_filter(subject) or (group and not is_name(group)):
+            return Err("malformed", f"no subject to listen to: {subject[:100]!r} {group[:100]!r}")
         if self._since is None:
             return _GONE
         if self._may_subscribe is not None and not any(covers(allowed, subject) for allowed in self._may_subscribe):
             return Err("forbidden", f"{self._identity} may not listen to {subject}")
-        subscription = _FakeSubscription(subject, handler, self._subscriptions)
+        subscription = _FakeSubscription(subject, handler, self._subscriptions, group)
         self._subscriptions.append(subscription)
         await asyncio.sleep(0)
         return Ok(subscription)
@@ -435,8 +451,9 @@ class FakeTransport:
 
 
 class _FakeSubscription:
-    def __init__(self, subject: str, handler: Handler, among: list[_FakeSubscription]) -> None:
+    def __init__(self, subject: str, handler: Handler, among: list[_FakeSubscription], group: str) -> None:
         self.subject = subject
+        self.group = group
         self._handler = handler
         self._among = among
 

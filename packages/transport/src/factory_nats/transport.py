@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import secrets
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -105,8 +106,13 @@ class Transport(Protocol):
         """True when answering to `reply` can reach nobody but `identity`, who expects it of us."""
         ...
 
-    async def publish(self, subject: str, payload: bytes, *, reply: str = "") -> Result[None]:
-        """Send without an answer; "disconnected" at once when there is no connection, nothing is kept for later."""
+    async def publish(
+        self, subject: str, payload: bytes, *, reply: str = "", headers: Mapping[str, str] | None = None
+    ) -> Result[None]:
+        """Send without an answer; "disconnected" at once when there is no connection, nothing is kept for later.
+
+        Raises `ValueError` for a header that is not one line.
+        """
         ...
 
     async def request(
@@ -119,8 +125,11 @@ class Transport(Protocol):
         """
         ...
 
-    async def subscribe(self, subject: str, handler: Handler) -> Result[Subscription]:
-        """Listen until unsubscribed, across reconnects. Once this returns, the server knows of it."""
+    async def subscribe(self, subject: str, handler: Handler, *, group: str = "") -> Result[Subscription]:
+        """Listen until unsubscribed, across reconnects. Once this returns, the server knows of it.
+
+        Of those who listen in one `group`, each message comes to one.
+        """
         ...
 
     async def barrier(self) -> Result[None]:
@@ -230,12 +239,12 @@ def _delivery(message: Message) -> Delivery:
 
 
 class _Subscription:
-    def __init__(self, subject: str, handler: Handler, handlers: _Handlers, link: Link) -> None:
+    def __init__(self, subject: str, handler: Handler, handlers: _Handlers, link: Link, group: str) -> None:
         self.handler = handler
         self.has_ended = False
         self._handlers = handlers
         self._link = link
-        self._sid = link.listen(subject, self._take)
+        self._sid = link.listen(subject, self._take, group)
 
     async def unsubscribe(self) -> Result[None]:
         self.has_ended = True
@@ -256,11 +265,14 @@ class NatsTransport:
         seed: str | None,
         *,
         name: str = "",
+        ticket: str | None = None,
+        inboxes: str = "",
         on_disconnect: Callable[[], None] | None = None,
         on_reconnect: Callable[[], None] | None = None,
         on_closed: Callable[[str], None] | None = None,
     ) -> None:
         self._identity = identity
+        self._inboxes = inboxes or inbox_prefix(identity)
         self._loop = asyncio.get_running_loop()
         self._on_disconnect = on_disconnect
         self._on_reconnect = on_reconnect
@@ -270,7 +282,8 @@ class NatsTransport:
         self._answers: dict[str, str] = {}
         self._asked = 0
         self._waiting: dict[str, _Asked] = {}
-        self._watch: asyncio.TimerHandle | None = None
+        self._watch: asyncio.Handle | None = None
+        self._watched = math.inf
         self._pages: dict[str, asyncio.Queue[Message | Err]] = {}
         self._forbidden: set[tuple[str, str]] = set()
         self._handlers = _Handlers(self._loop)
@@ -278,6 +291,7 @@ class NatsTransport:
             servers,
             name or identity,
             seed,
+            ticket,
             on_lost=self._note_lost,
             on_back=self._note_back,
             on_end=self._note_end,
@@ -300,7 +314,7 @@ class NatsTransport:
         return 0.0 if since is None else max(0.0, now - since)
 
     def inbox(self, responder: str, name: str) -> str:
-        return f"{answers_prefix(self._identity, responder)}.{self._connection}.{name}"
+        return f"{self._inboxes}.{responder}.{self._connection}.{name}"
 
     def owns_inbox(self, reply: str, identity: str) -> bool:
         return reply.startswith(f"{answers_prefix(identity, self._identity)}.") and is_literal(reply)
@@ -328,8 +342,11 @@ class NatsTransport:
 
     # Sending
 
-    async def publish(self, subject: str, payload: bytes, *, reply: str = "") -> Result[None]:
-        return self._refusal(subject, payload, reply) or await self._send(subject, payload, reply)
+    async def publish(
+        self, subject: str, payload: bytes, *, reply: str = "", headers: Mapping[str, str] | None = None
+    ) -> Result[None]:
+        header = _block(headers)
+        return self._refusal(subject, payload, reply, header) or await self._send(subject, payload, reply, header)
 
     async def request(
         self, subject: str, payload: bytes, *, timeout: float, responder: str = SERVER, more: More | None = None
@@ -402,15 +419,16 @@ class NatsTransport:
         return answer
 
     def _watch_until(self, deadline: float) -> None:
-        # One timer for all, as nearly everything is answered in time.
-        if self._watch is None or deadline < self._watch.when():
+        # One timer for all, as nearly everything is answered in time. It is not asked when it is due: of what is due at
+        # once, uvloop cannot tell.
+        if deadline < self._watched:
             if self._watch is not None:
                 self._watch.cancel()
-            self._watch = self._loop.call_at(deadline, self._give_up)
+            self._watch, self._watched = self._loop.call_at(deadline, self._give_up), deadline
 
     def _give_up(self) -> None:
         """Answer those whose time is over, and come again when the next one's is."""
-        self._watch = None
+        self._watch, self._watched = None, math.inf
         now = self._loop.time() + TIMER_PRECISION
         for reply, asked in tuple(self._waiting.items()):
             if asked.deadline > now:
@@ -446,14 +464,14 @@ class NatsTransport:
 
     # Listening
 
-    async def subscribe(self, subject: str, handler: Handler) -> Result[Subscription]:
-        if not is_filter(subject):
-            return Err("malformed", f"no subject to listen to: {subject[:100]!r}")
+    async def subscribe(self, subject: str, handler: Handler, *, group: str = "") -> Result[Subscription]:
+        if not is_filter(subject) or (group and not is_name(group)):
+            return Err("malformed", f"no subject to listen to: {subject[:100]!r} {group[:100]!r}")
         if not self._link.is_connected:
             return _GONE
         # What was forbidden may have been allowed since.
         self._forbidden.discard(("subscription", subject))
-        subscription = _Subscription(subject, handler, self._handlers, self._link)
+        subscription = _Subscription(subject, handler, self._handlers, self._link, group)
         known = await self.barrier()
         if isinstance(known, Ok) and ("subscription", subject) in self._forbidden:
             known = Err("forbidden", f"{self._identity} may not listen to {subject}")

@@ -215,9 +215,9 @@ def publish(subject: str, reply: str, header: bytes, payload: bytes) -> bytes:
     return b"".join((f"PUB {to} {len(payload)}\r\n".encode(), payload, _CRLF))
 
 
-def subscribe(subject: str, sid: str) -> bytes:
-    """From now on, what is sent to the subject comes here."""
-    return f"SUB {subject} {sid}\r\n".encode()
+def subscribe(subject: str, sid: str, group: str = "") -> bytes:
+    """From now on, what is sent to the subject comes here, or to another one of the group."""
+    return f"SUB {subject} {group} {sid}\r\n".encode() if group else f"SUB {subject} {sid}\r\n".encode()
 
 
 def unsubscribe(sid: str) -> bytes:
