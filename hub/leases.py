@@ -99,6 +99,9 @@ class Leases:
         # Of two that ask at once, both would be given what one holder left.
         async with self._deciding[bot]:
             held = await self._look(bot)
+            if held is not None and held.instance == asked.instance:
+                # It had asked before, and was given the lease while it asked again.
+                return Leased(generation=held.generation)
             if held is not None and not await self._is_over(held):
                 return StandBy(generation=held.generation)
             given = LeaseGiven(

@@ -43,6 +43,13 @@ async def test_of_many_who_ask_at_once_one_speaks(world: World) -> None:
     assert len({one.generation for one in answers if isinstance(one, Leased | StandBy)}) == 1
 
 
+async def test_who_asks_again_before_it_is_answered_is_told_that_it_speaks(world: World) -> None:
+    answers = await asyncio.gather(*(told(world, "a") for _ in range(5)))
+
+    assert len(set(answers)) == 1
+    assert isinstance(answers[0], Leased)
+
+
 async def test_each_bot_has_a_lease_of_its_own(world: World) -> None:
     assert isinstance(await told(world, "a"), Leased)
     assert isinstance(await told(world, "b", bot=OTHER), Leased)
