@@ -359,8 +359,9 @@ class Spoke:
         self._done: OrderedDict[str, tuple[str | None, str | None]] = OrderedDict()
         self._epochs: dict[int, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._receipting: set[asyncio.Task[Any] | None] = set()
+        self._uncut: set[asyncio.Task[Any] | None] = set()
         self._subscription: Subscription | None = None
+        self._is_leaving = False
 
     async def start(self) -> Welcome:
         """Join: listen, say hello until the hub answers, and have what was missed sent again."""
@@ -483,11 +484,12 @@ class Spoke:
 
     async def close(self) -> None:
         """Leave; what is unfinished is sent again to whoever says hello next."""
+        self._is_leaving = True
         if self._subscription is not None:
             await self._subscription.unsubscribe()
-        # What is on the screen should not be sent again only because its receipt was cut off.
-        if self._receipting:
-            await asyncio.wait([task for task in self._receipting if task is not None], timeout=LEAVING)
+        # What is on the screen should not be sent again only because its note or its receipt was cut off.
+        if self._uncut:
+            await asyncio.wait([task for task in self._uncut if task is not None], timeout=LEAVING)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -543,6 +545,9 @@ class Spoke:
                 said_at = loop.time()
 
     def _on_outbound(self, delivery: Delivery) -> None:
+        # Who leaves while it is joining has nothing yet by which it could end what it began to hear.
+        if self._is_leaving:
+            return
         try:
             event = OUTBOUND.decode(delivery.data)
         except Malformed as error:
@@ -702,9 +707,10 @@ class Spoke:
                 # The log may have named the message while this waited.
                 if len(growing.parts) > part:
                     return
-                sent = await self._screen.send(growing.opening())
-                self._at("sent-unnoted")
-                self._notes.add(growing.turn, sent, part)
+                sending = asyncio.create_task(self._send(growing, part))
+                self._uncut.add(sending)
+                sending.add_done_callback(self._uncut.discard)
+                sent = await sending
             self._at("sent-unreceipted")
         receipt = ShownReceipt(
             platform=self._platform,
@@ -719,6 +725,12 @@ class Spoke:
         message_id = sent if known is None or known in growing.gone else known
         # The hub's own events may have named it before its answer came.
         growing.parts = (*growing.parts[:part], message_id, *growing.parts[part + 1 :])
+
+    async def _send(self, growing: _Growing, part: int) -> str:
+        sent = await self._screen.send(growing.opening())
+        self._at("sent-unnoted")
+        self._notes.add(growing.turn, sent, part)
+        return sent
 
     async def _receipt_final(
         self, address: Address, turn: str, message_id: str | None, undeliverable: str | None
@@ -735,8 +747,8 @@ class Spoke:
 
     async def _receipt(self, receipt: FinalReceipt | Erased) -> None:
         task = asyncio.current_task()
-        self._receipting.add(task)
+        self._uncut.add(task)
         try:
             await self._ask(receipt)
         finally:
-            self._receipting.discard(task)
+            self._uncut.discard(task)

@@ -120,7 +120,7 @@ async def reign(
     """The same over a transport that somebody else opened and closes, and that sets `lost` when it ends for good."""
     fenced = asyncio.Event()
     readiness = NatsReadiness(transport, name, fenced.set)
-    seals = Seals(transport, settings.high_water, lambda: log.sequence)
+    seals = Seals(transport, settings.high_water, lambda: log.sequence, clock)
     log = JetStreamLog(transport, name, at=at, witness=seals.note)
     clipool = NatsCliPool(transport, log.epoch, log.reigns)
     understood = Understood()

@@ -17,6 +17,9 @@ logger = logging.getLogger(__name__)
 
 MARK_EVERY = 1.0
 UNDELIVERABLE_AFTER = 24 * 3600.0
+# Whoever was away for a minute, or whose clock was set, has to try for so long itself before it gives up.
+AWAY = 60.0
+TRIED_FOR = 600.0
 
 
 class MarkedLog(Protocol):
@@ -84,25 +87,34 @@ async def keep_mark(
     unwritten: Callable[[], Sequence[int]],
     clock: Callable[[], float],
 ) -> None:
-    """Move the mark as turns close, and give up on answers that no platform took for a day. Ends with `Fenced`."""
+    """Move the mark as turns close, and give up on answers that no platform took for a day. Ends with `Fenced`.
+
+    A day for which nobody was there to try, for the machine slept or the clock was set, is none.
+    """
     marked = 0
+    trying_since = looked_at = clock()
     spent: dict[int, tuple[Balance, ...]] = {}
     reached = log.sequence
     while True:
         await asyncio.sleep(MARK_EVERY)
+        now, before = clock(), looked_at
+        if not before <= now < before + AWAY:
+            trying_since = now
+        looked_at = now
         # What was stored a moment ago may not be known to its pool yet; what was stored a tick ago is.
         oldest, reached = reached + 1, log.sequence
         for pool in pools:
             for turn in tuple(pool.session.turns.values()):
                 oldest = min(oldest, turn.received)
-                if turn.answer is not None and clock() - turn.answer.at > UNDELIVERABLE_AFTER:
+                is_old = turn.answer is not None and now - turn.answer.at > UNDELIVERABLE_AFTER
+                if is_old and now - trying_since > TRIED_FOR:
                     pool.settle(turn.turn, None, "nobody took it for a day")
             if pool.session.farewell is not None:
                 oldest = min(oldest, pool.session.farewell.received)
         oldest = min((oldest, *unwritten()))
         if oldest > marked:
             # What could not be written is written with the next.
-            spent.update(ledger.close(oldest, clock()))
+            spent.update(ledger.close(oldest, now))
             if await log.move_mark(oldest, spent):
                 spent.clear()
                 marked = oldest

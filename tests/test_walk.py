@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -38,6 +37,7 @@ from hub.composition import SUPERSEDED, serve
 from hub.kernel.ports import Fenced
 from hub.kernel.routing import RoutingKey
 from tests.fakes import eventually, until
+from tests.nursery import Child, nursery
 from tests.reign import BOT, PLATFORM, settings
 from workers.clipool.composition import ClipoolSettings, compose, run
 
@@ -108,18 +108,13 @@ class Town:
         self._stack.push_async_callback(end)
         return task
 
-    async def hub_process(self, *options: str) -> asyncio.subprocess.Process:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.reign", self.server.url, *options, stderr=asyncio.subprocess.DEVNULL
-        )
-
-        async def end() -> None:
-            if process.returncode is None:
-                process.kill()
-            await process.wait()
-
-        self._stack.push_async_callback(end)
-        return process
+    def hub_process(self, *options: str) -> Child:
+        with open(os.devnull, "r+b") as nowhere:
+            where = nowhere.fileno()
+            arguments = [self.server.url, *options]
+            hub = nursery("hub.composition").bear("tests.reign", arguments, stdin=where, stdout=where, stderr=where)
+        self._stack.callback(hub.end)
+        return hub
 
     async def worker(self) -> None:
         transport = await self.join("w1")
@@ -284,7 +279,7 @@ async def test_a_stop_ends_a_long_answer_and_keeps_what_was_said(town: Town) -> 
 
 @pytest.mark.parametrize("freezes", [False, True])
 async def test_an_answer_goes_on_in_its_bubble_when_the_hub_is_killed_or_frozen(town: Town, freezes: bool) -> None:
-    first = await town.hub_process()
+    first = town.hub_process()
     await town.worker()
     spoke = await town.spoke()
     turn = await town.say(spoke, "speak slowly")
@@ -301,7 +296,7 @@ async def test_an_answer_goes_on_in_its_bubble_when_the_hub_is_killed_or_frozen(
     assert sum(isinstance(record, TurnAnswered) for record in records) == 1
     if freezes:
         first.send_signal(signal.SIGCONT)
-        assert await asyncio.wait_for(first.wait(), 10) == SUPERSEDED
+        assert await asyncio.to_thread(first.wait, 10) == SUPERSEDED
 
 
 async def test_a_second_hub_takes_over_and_the_first_leaves(town: Town) -> None:
@@ -317,13 +312,13 @@ async def test_a_second_hub_takes_over_and_the_first_leaves(town: Town) -> None:
 
 
 async def test_a_standby_takes_over_within_three_seconds_of_a_silent_death(town: Town) -> None:
-    owner = await town.hub_process()
+    owner = town.hub_process()
     await town.worker()
     spoke = await town.spoke()
     standby = await town.hub(standby=True)
     await town.answered(await town.say(spoke, "hello"))
 
-    owner.kill()
+    owner.send_signal(signal.SIGKILL)
     died = asyncio.get_running_loop().time()
     turn = await town.say(spoke, "are you there?")
     took = asyncio.get_running_loop().time() - died

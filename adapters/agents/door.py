@@ -49,6 +49,8 @@ PIECE = 100_000
 # What a file grows by on its way, and what stands around it.
 MOST_FILE_BYTES = 700_000
 ASKED_AGAIN = 2
+# Who asks for what was asked before waits so long to hear anything of it.
+UNHEARD = 120.0
 MESSAGE_ID = "Nats-Msg-Id"
 LONGEST_ID = 200
 ANSWERS = MappingProxyType({"yes": True, "y": True, "no": False, "n": False})
@@ -59,6 +61,9 @@ REFUSED = "refused"
 BROKEN_OFF = "The way to you was interrupted. Ask again with the same Nats-Msg-Id to be told the whole answer."
 BEGUN_ANEW = (
     "The answer was begun anew with other words. Ask again with the same Nats-Msg-Id to be told the whole of it."
+)
+ASKED_BEFORE = (
+    "That was asked before, and nothing is heard of its answer. Ask again later, or with another Nats-Msg-Id."
 )
 TOO_MANY = "Too many are waiting here. Try again later."
 _CODES: Mapping[str, int] = MappingProxyType(
@@ -84,6 +89,7 @@ class _Stream:
     is_acked: bool = False
     is_broken: bool = False
     is_over: bool = False
+    gives_up_at: float | None = None
     question: Question | None = None
 
 
@@ -115,7 +121,7 @@ class Door:
         self._transport = transport
         self._clock = clock
         self._process = secrets.token_hex(8)
-        self._spoke = Spoke(transport, PLATFORM, bot.bot_id, self, notes=bot.notes, at=at)
+        self._spoke = Spoke(transport, PLATFORM, bot.bot_id, self, notes=bot.notes, remains=self, at=at)
         # What is asked in each session and is not the hub's yet.
         self._queues: dict[str, deque[tuple[Session, Delivery]]] = {}
         self._streams: dict[str, list[_Stream]] = {}
@@ -217,7 +223,8 @@ class Door:
         try:
             prompt = chunks.read_prompt(delivery.data)
         except chunks.Unreadable as error:
-            await self._end(stream, 400, f"{error}.".capitalize())
+            why = str(error)
+            await self._end(stream, 400, f"{why[0].upper()}{why[1:]}.")
             return
         if len(prompt.text) > MAX_TEXT or len(prompt.files) > MOST_FILES:
             limit = f"{MAX_TEXT:,} characters and {MOST_FILES} files"
@@ -295,6 +302,9 @@ class Door:
         if final is not None:
             self._drop(turn, stream)
             await self._show(stream, final)
+        else:
+            # It waits or goes on, and is heard of; or it is of a session that is over, and nothing will come.
+            stream.gives_up_at = asyncio.get_running_loop().time() + UNHEARD
 
     async def _take_answer(self, session: Session, token: str, data: bytes) -> None:
         """An answer to a question of ours: nothing but a plain yes or no is taken for one."""
@@ -350,6 +360,11 @@ class Door:
         for stream in streams:
             await self._show(stream, final)
 
+    async def erase(self, scope_id: str, until: float) -> None:
+        """Remember no answer of this session any more."""
+        for turn in [turn for turn, final in self._finals.items() if final.address.scope_id == scope_id]:
+            del self._finals[turn]
+
     async def _show(self, stream: _Stream, reply: Reply) -> None:
         """Tell one who waits what is new, and at the end that it is the end."""
         if stream.is_over:
@@ -357,6 +372,7 @@ class Door:
         if stream.is_broken:
             await self._end(stream, 500, BROKEN_OFF)
             return
+        stream.gives_up_at = None
         await self._acknowledge(stream)
         if reply.is_final and reply.outcome == "failed":
             await self._end(stream, 500, reply.text.removeprefix(stream.sent).strip() or "That failed.")
@@ -452,6 +468,8 @@ class Door:
             for stream in tuple(self._all_streams()):
                 if stream.is_broken and self._transport.is_connected:
                     await self._end(stream, 500, BROKEN_OFF)
+                elif stream.gives_up_at is not None and stream.gives_up_at < asyncio.get_running_loop().time():
+                    await self._end(stream, 409, ASKED_BEFORE)
                 elif stream.is_acked:
                     await self._send(stream, chunks.status(WORKING))
 

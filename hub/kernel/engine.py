@@ -257,9 +257,8 @@ def _work(course: Course, one: Step) -> Work:
     values, is_tainted = course.values, course.is_tainted
     match one:
         case HarnessStep():
-            is_last = len(course.done) + 1 == len(course.steps)
             instruction = None if course.is_chat else written(one.instruction, values, _as_material)
-            return Ask(one, instruction, is_tainted, speaks=is_last and not course.given.is_within)
+            return Ask(one, instruction, is_tainted, speaks=_speaks(course, one))
         case ToolStep():
             arguments = filled(dict(one.arguments), values, lambda _, value: spelled(value))
             return Call(one, dumps(arguments, ensure_ascii=False), is_tainted)
@@ -296,7 +295,7 @@ def _over(state: Working, event: StepOver) -> Stepped:
 
 
 def _speaks(course: Course, one: Step) -> bool:
-    """Whether the person has heard what the step said while it said it."""
+    """Whether the person hears what the step says while it says it."""
     return isinstance(one, HarnessStep) and one is course.steps[-1] and not course.given.is_within
 
 

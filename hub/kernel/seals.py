@@ -28,7 +28,7 @@ Kind = Literal["missing", "altered", "added", "unsealed", "behind"]
 
 def imprint(subject: str, payload: bytes) -> str:
     """What a seal keeps of a record: it changes with every bit of it."""
-    return blake2b(payload, digest_size=16, key=sha256(subject.encode()).digest()).hexdigest()
+    return blake2b(b"%b\0%b" % (subject.encode(), payload), digest_size=16).hexdigest()
 
 
 def digest(payload: bytes) -> str:

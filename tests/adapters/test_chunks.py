@@ -5,7 +5,7 @@ from base64 import b64encode
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from synadia_ai.agents import messages
 from synadia_ai.agents.envelope import decode
@@ -51,6 +51,7 @@ def test_a_chunk_is_what_it_says(data: bytes, headers: dict[str, str] | None, ch
     assert chunks.read_chunk(data, headers) == chunk
 
 
+@settings(deadline=None)
 @given(st.binary(), st.one_of(st.none(), st.dictionaries(st.sampled_from([chunks.ERROR_CODE, "X"]), st.text())))
 def test_whatever_comes_is_understood_or_said_to_be_none(data: bytes, headers: dict[str, str] | None) -> None:
     with suppress(Unreadable):
@@ -59,6 +60,7 @@ def test_whatever_comes_is_understood_or_said_to_be_none(data: bytes, headers: d
         chunks.read_chunk(data, headers)
 
 
+@settings(deadline=None)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(),
@@ -81,6 +83,7 @@ def test_no_json_is_too_odd_to_be_told_so(said: object) -> None:
         chunks.read_chunk(data, None)
 
 
+@settings(deadline=None)
 @given(st.text(min_size=1), st.lists(st.tuples(st.text(), st.binary()), max_size=3))
 def test_what_we_write_the_sdk_of_others_reads(text: str, files: list[tuple[str, bytes]]) -> None:
     named = tuple(File(name, data) for name, data in files)
@@ -95,6 +98,7 @@ def test_what_we_write_the_sdk_of_others_reads(text: str, files: list[tuple[str,
         assert [(one.filename, one.to_bytes()) for one in sent] == files
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_an_error_stands_on_one_line_of_ascii(text: str) -> None:
     body, headers = chunks.fault(500, text)

@@ -327,6 +327,20 @@ async def test_prompts_of_one_session_reach_the_hub_in_their_order(porch: Porch)
     assert [one.text for one in porch.hub.messages] == [str(number) for number in range(20)]
 
 
+async def test_who_asks_again_for_what_nobody_hears_of_any_more_is_told_so(porch: Porch) -> None:
+    turn = await porch.asked("_R_.a.1", id="x")
+    await porch.hub.answer(turn, "Done.")
+    await until(lambda: porch.caller.has_ended("_R_.a.1"))
+    await porch.hub.erase("ci/main")
+    await porch.caller.ask("_R_.a.2", id="x")
+    await asyncio.sleep(100)
+    before = porch.caller.has_ended("_R_.a.2")
+    await asyncio.sleep(50)
+
+    assert not before
+    assert (porch.caller.text("_R_.a.2"), porch.caller.error("_R_.a.2")) == ("", "409")
+
+
 async def test_an_id_that_is_no_id_is_refused(porch: Porch) -> None:
     await porch.caller.ask("_R_.a.1", id="x" * 201)
     await until(lambda: porch.caller.has_ended("_R_.a.1"))

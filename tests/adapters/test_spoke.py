@@ -976,6 +976,36 @@ async def test_a_spoke_killed_between_a_send_and_its_note_leaves_no_more_than_th
     await stage.spoke.close()
 
 
+async def test_a_spoke_that_leaves_while_it_joins_opens_no_bubble() -> None:
+    stage = Stage()
+    starting = asyncio.create_task(stage.spoke.start())
+    await asyncio.sleep(0)
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+
+    await stage.spoke.close()
+    await stage.tell(update("All"))
+
+    assert stage.paper.sent == []
+
+
+async def test_a_spoke_that_leaves_notes_what_it_has_just_sent(tmp_path: Path) -> None:
+    pages = Pages()
+    stage = await a_stage(tmp_path / "notes", screen=pages)
+    pages.may_note.clear()
+    await stage.tell(update("0123456789"))
+    restarting = asyncio.create_task(stage.restart(tmp_path / "notes"))
+    await idle()
+
+    pages.may_note.set()
+    await restarting
+    await stage.tell(final("0123456789"))
+
+    assert pages.text == "0123456789"
+    assert len(pages.opened) == 1
+    await stage.spoke.close()
+
+
 async def test_a_final_that_comes_again_while_it_is_written_is_not_written_again() -> None:
     stage = await a_stage()
     await stage.tell(update("All"))

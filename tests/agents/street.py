@@ -16,6 +16,7 @@ from pathlib import Path
 
 import nats
 from nats.aio.client import Client
+from nats.errors import Error as NatsError
 from synadia_ai.agents import Agent as Theirs
 from synadia_ai.agents import Agents, DiscoverFilter
 
@@ -87,9 +88,12 @@ class Street:
     rung: list[str] = field(default_factory=list)
     calls: Path = Path()
     trouble: list[str] = field(default_factory=list)
+    clients: dict[str, Client] = field(default_factory=dict)
 
     async def outside(self, caller: str) -> Client:
-        """A connection as somebody outside makes it, with the client of everybody."""
+        """A connection as somebody outside makes it, with the client of everybody; one is enough for each."""
+        if caller in self.clients and self.clients[caller].is_connected:
+            return self.clients[caller]
 
         async def complain(error: Exception) -> None:
             self.trouble.append(str(error))
@@ -97,9 +101,10 @@ class Street:
         client = await nats.connect(
             self.server.url, nkeys_seed_str=self.seeds[f"caller-{caller}"], error_cb=complain, allow_reconnect=False
         )
+        self.clients[caller] = client
 
         async def leave() -> None:
-            with suppress(Exception):
+            with suppress(NatsError):
                 await client.close()
 
         self.stack.push_async_callback(leave)
@@ -108,7 +113,13 @@ class Street:
     async def agents(self, caller: str) -> Agents:
         """The SDK of others, in the hands of somebody outside."""
         made = Agents(nc=await self.outside(caller))
-        self.stack.push_async_callback(made.close)
+
+        async def close() -> None:
+            # Who left in the middle has nothing to close.
+            with suppress(NatsError):
+                await made.close()
+
+        self.stack.push_async_callback(close)
         return made
 
     async def agent(self, caller: str, session: str = "main") -> Theirs:

@@ -62,6 +62,8 @@ def test_a_home_that_is_not_empty_is_left_alone(factory: Factory) -> None:
 
     again = factory.run("backup", str(copy))
     assert (again.returncode, again.stderr) == (1, f"factory: {copy} exists; choose another name\n")
+    inside = factory.run("backup", str(factory.home / "copy.zip"))
+    assert (inside.returncode, "choose another place" in inside.stderr) == (1, True)
     refused = factory.run("restore", str(copy))
     assert refused.returncode == 1
     assert f"{factory.home} is not empty" in refused.stderr

@@ -1,6 +1,7 @@
 """The log of a real home, and what is done to its files while nobody looks."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,43 @@ def test_one_flipped_bit_is_found_and_the_conversation_named(factory: Factory) -
     assert status == 1
     assert {fault["scope"] for fault in after["faults"]} == {"there"}
     assert {fault["kind"] for fault in after["faults"]} <= {"missing", "altered"}
+
+
+def halve(block: Path) -> None:
+    os.truncate(block, block.stat().st_size // 2)
+
+
+def halve_without_index(block: Path) -> None:
+    halve(block)
+    block.with_name("index.db").unlink()
+
+
+def flip_without_index(block: Path) -> None:
+    data = bytearray(block.read_bytes())
+    data[data.index(b"nightingale")] ^= 1
+    block.write_bytes(data)
+    block.with_name("index.db").unlink()
+
+
+def take_away(block: Path) -> None:
+    block.unlink()
+
+
+def test_whatever_is_done_to_the_files_is_found_and_the_conversation_named(factory: Factory) -> None:
+    say(factory, "hello", "here")
+    say(factory, "nightingale", "there")
+    whole = factory.folder / "whole"
+    shutil.copytree(factory.home / "nats", whole)
+
+    for damage in (halve, halve_without_index, flip_without_index, take_away):
+        shutil.rmtree(factory.home / "nats")
+        shutil.copytree(whole, factory.home / "nats")
+        damage(block(factory))
+
+        status, found = verified(factory)
+
+        assert status == 1, damage
+        assert "there" in {fault["scope"] for fault in found["faults"]}, damage
 
 
 def test_a_log_that_lost_its_end_is_found_and_no_hub_begins_with_it_unasked(factory: Factory) -> None:

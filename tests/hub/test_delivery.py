@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from factory_contracts.records import ReplyUndeliverable
+from hub.recovery import TRIED_FOR, UNDELIVERABLE_AFTER
 from tests.fakes import idle, pass_time, until
 from tests.hub.world import World, final, key_of, shown
 
@@ -123,8 +124,8 @@ async def test_an_answer_that_nobody_took_for_a_day_is_given_up(world: World) ->
     await pass_time(60)
     assert turn in world.pool().session.turns
 
-    world.clock.forward(24 * 3600)
-    await pass_time(3)
+    world.clock.forward(UNDELIVERABLE_AFTER)
+    await pass_time(TRIED_FOR + 3)
 
     records = [one.record for one in world.stream.of(key_of())]
     assert isinstance(records[-1], ReplyUndeliverable)
@@ -152,3 +153,33 @@ async def test_a_receipt_repeated_is_written_once(world: World) -> None:
     await pass_time(2)
 
     assert world.kinds().count("shown") == 1
+
+
+async def test_a_machine_that_slept_for_days_tries_again_before_it_gives_up(world: World) -> None:
+    world.screen.is_there = False
+    turn = await world.accepted("Hello?")
+    await world.answered_unseen(turn)
+    world.clock.forward(3 * UNDELIVERABLE_AFTER)
+    await pass_time(60)
+    assert "undeliverable" not in world.kinds()
+
+    world.screen.is_there = True
+    await world.hello()
+    await until(lambda: turn in world.screen.finals)
+    await pass_time(2)
+
+    assert world.kinds()[-1] == "shown"
+
+
+async def test_a_hub_that_begins_days_later_tries_before_it_gives_up(world: World) -> None:
+    world.screen.is_there = False
+    await world.answered_unseen(await world.accepted("Hello?"))
+    await world.kill()
+    world.clock.forward(3 * UNDELIVERABLE_AFTER)
+
+    await world.reign()
+    await pass_time(TRIED_FOR - 10)
+    assert "undeliverable" not in world.kinds()
+    await pass_time(20)
+
+    assert world.kinds()[-1] == "undeliverable"

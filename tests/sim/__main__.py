@@ -84,7 +84,7 @@ def _until_found(first: int, planted: str) -> int:
 
 
 def _many(seeds: range, jobs: int, is_verbose: bool) -> int:
-    began, sum = time.monotonic(), Sum()
+    began, sum, known = time.monotonic(), Sum(), awaits()
     # What is imported by now stays, and need not be looked through again and again.
     gc.freeze()
     for outcome in _outcomes(seeds, jobs):
@@ -93,7 +93,6 @@ def _many(seeds: range, jobs: int, is_verbose: bool) -> int:
             print(f"seed {outcome.seed} (python -m tests.sim --seed {outcome.seed}):")
             _show(outcome)
             sys.stdout.flush()
-    known = awaits()
     print(f"{sum.seeds} seeds from {seeds.start} on in {time.monotonic() - began:.0f} s with {jobs} processes")
     print(f"{sum.turns} turns in {sum.seconds / 3600:.1f} h of their time")
     print(f"faults: {', '.join(f'{what} {count}' for what, count in sorted(sum.blows.items()))}")

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context, copy_context
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from itertools import count
 from typing import TypeVar
 
@@ -240,7 +240,7 @@ class SimBus:
                 (transport, one)
                 for transport in self._transports
                 for one in transport.subscriptions
-                if one.head in (head, "*", ">") and matches(one.subject, subject)
+                if one.head in (head, "*", ">") and _covers(one.subject, subject)
             )
             self._routes[subject] = found
         return found
@@ -587,5 +587,6 @@ def _settle(future: asyncio.Future[Result[T]], result: Result[T]) -> None:
         future.set_result(result)
 
 
+@lru_cache(maxsize=65_536)
 def _covers(pattern: str, subject: str) -> bool:
     return pattern == subject or (not is_literal(pattern) and matches(pattern, subject))

@@ -6,6 +6,7 @@ be follows from its question.
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from hashlib import sha256
 from itertools import pairwise
 from urllib.parse import unquote
 from zlib import crc32
@@ -17,6 +18,7 @@ from tests.sim.platform import BOT, PLATFORM, Bubble, Said
 from tests.sim.script import Word, answers, calls
 
 EPOCHS = subjects.epoch(0).removesuffix("0")
+SEALS = subjects.seal(0).removesuffix("0")
 OPENING = 60
 # For so long a worker that was out of reach may be taken for one that is gone.
 SILENCE = 5.0
@@ -99,6 +101,7 @@ def judge(house: House) -> list[str]:
         _judge_attempts(case, evidence, faults)
     _judge_order(cases, faults)
     _judge_fence(evidence.log, faults)
+    _judge_seals(evidence.log, faults)
     return faults
 
 
@@ -141,14 +144,11 @@ def _expect(cases: list[Case]) -> None:
         scope = case.said.scope
         case.expected = answers(case.said.question, earlier[scope])
         earlier[scope] = 0 if case.is_word else earlier[scope] + 1
-    for stop in (case for case in cases if case.is_stop and case.of("received")):
-        at = stop.of("received")[0].sequence
+    for stop in (case.said for case in cases if case.is_stop):
         for case in cases:
-            is_before = case.said.scope == stop.said.scope and any(one.sequence < at for one in case.of("received"))
-            if is_before and not any(one.sequence < at for one in case.of(*TERMINAL)):
-                # The oldest of those that wait is the one that runs.
-                case.was_stopped = True
-                break
+            is_before = case.said.scope == stop.scope and case.said.update < stop.update
+            # A hub that dies, or whose reign is over, may have stopped an answer before that was on the log.
+            case.was_stopped |= is_before and not any(one.at < stop.at for one in case.of(*TERMINAL))
 
 
 def _judge_turn(case: Case, faults: list[str]) -> None:
@@ -262,14 +262,54 @@ def _judge_order(cases: list[Case], faults: list[str]) -> None:
 
 
 def _judge_fence(log: list[Record], faults: list[str]) -> None:
-    """Every record names the reign that was the last when it was stored."""
+    """Every record names the reign that was the last when it was stored, and every seal the one before it."""
     owners: dict[int, int] = {}
+    seals: dict[str, int] = {}
     for record in log:
+        if record.kind == "seal":
+            if record.fence != (record.subject, seals.get(record.subject, 0)):
+                faults.append(f"seal {record.sequence} names {record.fence}, not {seals.get(record.subject, 0)}")
+            seals[record.subject] = record.sequence
+            continue
         if record.subject.startswith(EPOCHS):
             owners[int(record.subject.removeprefix(EPOCHS))] = record.sequence
             continue
-        part = 0
-        if record.subject.startswith(SCOPES):
-            part = crc32(unquote(record.subject.rsplit(".", 1)[1]).encode()) % subjects.PARTITIONS
+        # A chain of seals is fenced by itself.
+        if record.subject.startswith(SEALS):
+            continue
+        part = _partition(record) if record.subject.startswith(SCOPES) else 0
         if record.fence != (f"{EPOCHS}{part}", owners.get(part)):
             faults.append(f"record {record.sequence} ({record.kind}) names {record.fence}, not {owners.get(part)}")
+
+
+def _judge_seals(log: list[Record], faults: list[str]) -> None:
+    """Each seal follows the one before it and tells of what is there; what a seal reaches over is told by one."""
+    stored = {record.sequence: record for record in log}
+    chains: dict[str, Record] = {}
+    told: set[int] = set()
+    for record in log:
+        if not record.subject.startswith(SEALS):
+            continue
+        before = chains.get(record.subject)
+        sequence = before.sequence if before is not None else 0
+        digest = sha256(before.data).hexdigest() if before is not None else "0" * 64
+        number = before.body["number"] + 1 if before is not None else 1
+        if (record.body["number"], record.body["before"], record.fence) != (number, digest, (record.subject, sequence)):
+            faults.append(f"seal {record.sequence} does not follow the seal at {sequence}")
+        chains[record.subject] = record
+        for one in record.body["sealed"]:
+            for at, _ in one["records"]:
+                told.add(at)
+                if at not in stored or stored[at].subject != one["subject"]:
+                    faults.append(f"seal {record.sequence} tells of {at}, which is no record of {one['subject']}")
+    bodies = {stored[at].data for at in told if at in stored}
+    for record in log:
+        seal = chains.get(f"{SEALS}{_partition(record)}") if record.subject.startswith(SCOPES) else None
+        # A late copy of a record is told by that one's seal.
+        is_reached = seal is not None and record.sequence <= seal.body["through"]
+        if is_reached and record.sequence not in told and record.data not in bodies:
+            faults.append(f"no seal tells of record {record.sequence} ({record.kind})")
+
+
+def _partition(record: Record) -> int:
+    return crc32(unquote(record.subject.rsplit(".", 1)[1]).encode()) % subjects.PARTITIONS

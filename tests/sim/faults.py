@@ -230,7 +230,7 @@ async def _jump(house: House, crashes: Crashes) -> None:
     """Somebody sets a clock."""
     slot = house.dice.choice([house.slots[name] for name in (*HUBS, *WORKERS)])
     if slot.process is not None:
-        slot.process.jumped += house.dice.choice((-1, 1)) * 10 ** house.dice.uniform(0, 4)
+        slot.process.jumped += house.dice.choice((-1, 1)) * 10 ** house.dice.uniform(0, 6)
 
 
 def _weather(name: str, most: float) -> Callable[[House, Crashes], Awaitable[None]]:

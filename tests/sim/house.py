@@ -70,6 +70,7 @@ class Record:
     subject: str
     fence: tuple[str, int] | None
     body: dict[str, Any]
+    data: bytes = b""
 
     @property
     def kind(self) -> str:
@@ -355,7 +356,9 @@ class House:
         for sequence, entry in enumerate(entries, last - len(entries) + 1):
             if not entry.subject.startswith(_LOG):
                 continue
-            record = Record(self.loop.time(), sequence, entry.subject, entry.expect, json.loads(entry.payload))
+            record = Record(
+                self.loop.time(), sequence, entry.subject, entry.expect, json.loads(entry.payload), entry.payload
+            )
             self.evidence.log.append(record)
             match record.kind:
                 case "epoch":

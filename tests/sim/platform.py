@@ -43,6 +43,7 @@ class Mood:
 class Said:
     """One message of a person."""
 
+    at: float
     update: int
     scope: str
     message: str
@@ -87,7 +88,9 @@ class Platform:
 
     def ask(self, scope: str, question: Question) -> Said:
         """A person writes."""
-        said = Said(next(self._updates), scope, str(next(self._messages[scope])), question)
+        said = Said(
+            asyncio.get_running_loop().time(), next(self._updates), scope, str(next(self._messages[scope])), question
+        )
         self._note(f"asked {scope} {said.message} {question.text}")
         self.said[scope, said.message] = said
         self._waiting[said.update] = said

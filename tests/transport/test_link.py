@@ -9,12 +9,15 @@ import logging
 import shutil
 import ssl
 import subprocess
+from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from secrets import token_bytes
 from typing import Any
 
+import nkeys
 import pytest
 import uvloop
 
@@ -908,3 +911,47 @@ def test_when_a_server_of_a_cluster_dies_another_is_found(
                 await other.close()
 
     run(loop, walk())
+
+
+def operators_ticket(issuer: nkeys.KeyPair, subject: str, name: str, kind: str, **about: object) -> str:
+    """What an operator, or an account, says of a key, signed."""
+    claims = {"jti": name, "iat": 1, "iss": issuer.public_key.decode(), "name": name, "sub": subject}
+    said = {**claims, "nats": {"type": kind, "version": 2, **about}}
+    head = {"typ": "JWT", "alg": "ed25519-nkey"}
+    parts = [urlsafe_b64encode(json.dumps(one).encode()).rstrip(b"=") for one in (head, said)]
+    signature = urlsafe_b64encode(issuer.sign(b".".join(parts))).rstrip(b"=")
+    return b".".join((*parts, signature)).decode()
+
+
+async def test_a_server_of_an_operator_lets_in_who_has_credentials(tmp_path: Path) -> None:
+    operator, account, user = (
+        nkeys.from_seed(bytearray(nkeys.encode_seed(token_bytes(32), prefix)))
+        for prefix in (nkeys.PREFIX_BYTE_OPERATOR, nkeys.PREFIX_BYTE_ACCOUNT, nkeys.PREFIX_BYTE_USER)
+    )
+    key = account.public_key.decode()
+    limits = {"subs": -1, "data": -1, "payload": -1}
+    of_account = {**limits, "imports": -1, "exports": -1, "wildcards": True, "conn": -1, "leaf": -1}
+    config = tmp_path / "operator.conf"
+    config.write_text(
+        f"operator: {operators_ticket(operator, operator.public_key.decode(), 'O', 'operator')}\n"
+        f"resolver: MEMORY\n"
+        f"resolver_preload: {{ {key}: {operators_ticket(operator, key, 'A', 'account', limits=of_account)} }}\n"
+    )
+    ticket = operators_ticket(account, user.public_key.decode(), "U", "user", **limits)
+    text = CREDENTIALS.replace("eyJ0.eyJq.c2ln-_", ticket).format(seed=user.seed.decode())
+    seed, read = read_credentials(text)
+
+    async with bare_server(tmp_path / "ports", "-c", str(config)) as ports:
+        url = ports["nats"][0]
+        joined = await connect(url, Identity("line", seed, ticket=read, inboxes="_INBOX.agents"))
+        refused = await connect(url, Identity("line", generate_seed(), ticket=read))
+        assert isinstance(joined, Ok), joined
+        heard: list[Delivery] = []
+        assert isinstance(await joined.value.subscribe("news", heard.append), Ok)
+        await joined.value.publish("news", b"", reply=joined.value.inbox("$", "x"))
+        while not heard:
+            await joined.value.barrier()
+        await joined.value.close()
+
+    assert heard[0].reply.startswith("_INBOX.agents.")
+    assert isinstance(refused, Err) and refused.reason == "unauthorized"

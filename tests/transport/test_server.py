@@ -15,6 +15,7 @@ import pytest
 from factory_nats.connect import Identity, connect, generate_seed, public_key
 from factory_nats.result import Err, Ok
 from factory_nats.server import (
+    MOST_FROM_OUTSIDE,
     EmbeddedServer,
     User,
     address_of,
@@ -153,6 +154,19 @@ async def test_who_is_outside_asks_the_bus_and_the_answer_leads_to_nobody_else(t
         assert not leads_outside("_INBOX_visitor.x")
         for transport in joined.values():
             await transport.close()
+
+
+async def test_who_is_outside_takes_so_many_places_and_no_more(tmp_path: Path) -> None:
+    seed, ours = generate_seed(), generate_seed()
+    users = (User("visitor", public_key(seed), (), (), "outside"), User("inside", public_key(ours), account="bus"))
+    async with EmbeddedServer(tmp_path, users=users) as server:
+        joined = [await connect(server.url, Identity("visitor", seed)) for _ in range(MOST_FROM_OUTSIDE + 1)]
+        joined.append(await connect(server.url, Identity("inside", ours)))
+
+        assert [isinstance(one, Ok) for one in joined] == [*[True] * MOST_FROM_OUTSIDE, False, True]
+        for one in joined:
+            if isinstance(one, Ok):
+                await one.value.close()
 
 
 async def test_two_servers_on_one_directory_are_refused(tmp_path: Path) -> None:

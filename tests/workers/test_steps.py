@@ -390,6 +390,25 @@ async def test_what_a_file_brought_taints_every_step_and_the_answer() -> None:
     assert [one.tainted for one in outputs(scene)] == [True, True, True]
 
 
+@pytest.mark.parametrize(("address", "asks"), [("https://a.example/feed", False), ("https://a.example/{count}", True)])
+async def test_only_an_address_that_stands_in_the_engine_is_its_authors(address: str, asks: bool) -> None:
+    asked: list[Requested] = []
+
+    def allow(record: Requested) -> RecordReply:
+        asked.append(record)
+        return Recorded()
+
+    scene = scene_of(CodeStep("count", lambda input: input), ToolStep("page", "ring", {"url": address}))
+    ring = scene.kit.tools["ring"]
+    reaches = replace(ring, spec=replace(ring.spec, effect="read", reaches="url"))
+    scene.kit = replace(scene.kit, tools={"ring": reaches})
+    scene.desk.grant = allow
+
+    await scene.play(run_of(scene, "secret", tainted=True))
+
+    assert any(isinstance(record, ApprovalWanted) for record in asked) == asks
+
+
 async def test_taint_outlives_the_attempt_in_which_it_came() -> None:
     scene = scene_of(*all_kinds(Counted()))
     known = StepOutput(step="count", engine="digest", version="v1", value='{"words": 2}', tainted=True)

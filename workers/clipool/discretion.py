@@ -99,6 +99,7 @@ def discreet_tool(equipped: Equipped, redactor: Redactor) -> Equipped:
 def discreet_step(step: Step, redactor: Redactor) -> Step:
     """The step as it may stand in a trace; what the model said of it is redacted already."""
     if isinstance(step, ModelStep):
-        return step.model_copy(update={"error": redactor.redact(step.error)})
+        # Most model calls end well.
+        return step.model_copy(update={"error": redactor.redact(step.error)}) if step.error else step
     said = {"arguments": redactor.redact(step.arguments), "content": redactor.redact(step.content)}
     return step.model_copy(update=said)

@@ -76,13 +76,13 @@ class Steps:
             if isinstance(one, HarnessStep) and one.agent not in (None, self._agent.name, *helpers):
                 raise Unready(f"The engine `{found.name}` needs `{one.agent}`, whom {self._agent.name} may not ask.")
         self._engine = found
-        prefix = self._name("")
-        known = [output for output in self._run.known_steps or () if output.step.startswith(prefix)]
+        names = {self._name(one.name): one.name for one in found.steps}
+        known = [output for output in self._run.known_steps or () if output.step in names]
         return Begin(
             engine=found,
             reference=self.reference,
             input=given,
-            known=tuple([await self._known(output, output.step.removeprefix(prefix)) for output in known]),
+            known=tuple([await self._known(output, names[output.step]) for output in known]),
             approvals=self._agent.approvals,
             is_tainted=self._ground.is_tainted,
             is_within=bool(self._within),
@@ -110,6 +110,8 @@ class Steps:
             case Call():
                 stage = Aside(self._stage, over, speaks=False)
                 ordered = Called(work.step.name, work.step.tool, work.arguments)
+                # An address that stands in the engine was named by who wrote it.
+                ground = replace(ground, trusted=(*ground.trusted, dumps(work.step.arguments, default=str)))
                 return Asked(self._errand(agent, stage, name, ground, ordered), ())
             case Ask(step=step, instruction=instruction, speaks=speaks):
                 helpers = {helper.name: helper for helper in agent.helpers}

@@ -27,6 +27,8 @@ def backup(
         where, environment = surroundings(home)
         if file.exists():
             raise Failed(f"{file} exists; choose another name")
+        if file.resolve().is_relative_to(where.path.resolve()):
+            raise Failed(f"{file} would be lost with the home, and be in the next backup; choose another place")
         found = asyncio.run(back_up(where, environment.nats_url, file, with_secrets=with_secrets))
     typer.echo(f"factory: wrote {file} ({file.stat().st_size:,} bytes); {in_words(found)}", err=True)
     if found.faults():

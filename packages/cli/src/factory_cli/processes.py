@@ -75,6 +75,7 @@ def clipool(called: str, home: Path | None, agents: Path | None, under: int | No
         begin(under)
         from adapters.models.scripted import ScriptError
         from factory_cli import membership
+        from factory_nats.process import leave
         from hub.kernel.secrecy import Redactor
         from workers.clipool.composition import ClipoolSettings, serve
 
@@ -102,7 +103,8 @@ def clipool(called: str, home: Path | None, agents: Path | None, under: int | No
             status = serve(settings)
         except ScriptError as error:
             raise Failed(f"FACTORY_SCRIPT: {error}") from None
-        raise typer.Exit(status)
+        # A function of an engine may still compute, and nobody waits for it.
+        leave(status)
 
 
 def service(name: str, home: Path | None, under: int | None) -> None:

@@ -54,6 +54,10 @@ STOP_TIMEOUT: Final = 5.0
 STREAMS: Final = "APP"
 BUS: Final = "BUS"
 
+# Who is outside is a stranger, and must not take the places of our own processes.
+MOST_FROM_OUTSIDE: Final = 16
+BOUNDS: Final = f"    limits {{ max_connections: {MOST_FROM_OUTSIDE}, max_subscriptions: 1000 }}"
+
 CONFIG: Final = "nats-server.conf"
 STORE: Final = "js"
 LOOK_EVERY: Final = 1.0
@@ -120,7 +124,7 @@ def _accounts(users: Sequence[User]) -> list[str]:
     for user in apart:
         lines += _account(_apart(user.identity), [user], *_imports(_of_streams(user)))
     for user in outside:
-        lines += _account(_outside(user.identity), [user], *_imports(_of_bus(user)))
+        lines += _account(_outside(user.identity), [user], BOUNDS, *_imports(_of_bus(user)))
     return lines
 
 
