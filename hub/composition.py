@@ -14,9 +14,11 @@ from adapters.nats.eraser import Join, NatsEraser, as_eraser
 from adapters.nats.inbound import NatsInbound
 from adapters.nats.log import JetStreamLog
 from adapters.nats.outbound import NatsOutbox
+from adapters.nats.presence import NatsPresence
 from adapters.nats.readiness import NatsReadiness
 from adapters.nats.seals import Seals
 from adapters.nats.stores import CapabilityStores
+from adapters.nats.understood import Understood
 from factory_contracts import subjects
 from factory_nats.connect import Identity, connect
 from factory_nats.result import Err
@@ -29,6 +31,7 @@ from hub.kernel.budget import Budget, Ledger
 from hub.kernel.ports import Fenced
 from hub.kernel.routing import Bindings
 from hub.kernel.seals import HighWater, Unnoted
+from hub.leases import Leases
 from hub.people import Offers, People
 from hub.pool import Crew, Pools, Ports
 from hub.recovery import keep_mark, recover
@@ -120,7 +123,8 @@ async def reign(
     seals = Seals(transport, settings.high_water, lambda: log.sequence, clock)
     log = JetStreamLog(transport, name, at=at, witness=seals.note)
     clipool = NatsCliPool(transport, log.epoch, log.reigns)
-    inbound = NatsInbound(transport, at=at)
+    understood = Understood()
+    inbound = NatsInbound(transport, understood, at=at)
     files = NatsBlobs(transport)
     large = CapabilityStores(transport)
     eraser = NatsEraser(transport, join, at=at)
@@ -129,7 +133,7 @@ async def reign(
     people = People(log, settings.policies, settings.offers)
     ports = Ports(
         log=log,
-        outbox=NatsOutbox(transport, log.still_reigns, fenced.set),
+        outbox=NatsOutbox(transport, log.still_reigns, fenced.set, understood),
         clipool=clipool,
         bindings=settings.bindings,
         ledger=ledger,
@@ -147,7 +151,8 @@ async def reign(
         fenced=fenced.set,
     )
     pools = Pools(ports, crew, settings.max_pools, deliveries.flush)
-    hub = Hub(ports, pools, forgetting, settings.payer)
+    leases = Leases(log, NatsPresence(transport), time.time)
+    hub = Hub(ports, pools, forgetting, leases, settings.payer)
 
     async def begin() -> None:
         await readiness.listen()

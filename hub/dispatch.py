@@ -5,7 +5,9 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from factory_contracts.envelope import SCHEMA_VERSION
 from factory_contracts.messages import (
+    Claim,
     Decision,
     Erased,
     Exchange,
@@ -17,6 +19,7 @@ from factory_contracts.messages import (
     Noted,
     Refused,
     ShownReceipt,
+    StandBy,
     StopPressed,
     Submit,
     ToSpoke,
@@ -24,7 +27,7 @@ from factory_contracts.messages import (
     turn_id,
 )
 from factory_contracts.records import MoneyReserved, StepDone, ToolDone, ToolStarted, Trust
-from factory_contracts.subjects import BadToken
+from factory_contracts.subjects import EVERY_SCOPE, BadToken
 from factory_contracts.work import ApprovalWanted, NotRecorded, Recorded, RecordReply, RecordRequest
 from hub.approvals import Approvals, is_word
 from hub.commands import FORGETTING, NOT_ANSWERED, NOTHING_RUNS, STOPPED, WHAT_IS_FORGOTTEN
@@ -35,6 +38,7 @@ from hub.kernel.guards import Admitted, Claimed, Declined, screen
 from hub.kernel.ports import Full, Unwritable
 from hub.kernel.routing import RoutingKey
 from hub.kernel.session import FORGET, FORGET_ALL, OpenTurn, fold
+from hub.leases import Leases
 from hub.people import Joined, Paired, Proposed
 from hub.pool import LOG_FULL, Pool, Pools, Ports, once
 from hub.powers import WRONG_CODE, joined, proposed
@@ -46,7 +50,6 @@ HISTORY_SHOWN = 10
 # A call that must wait for what others leave over is looked at so often, then asked to ask again.
 MONEY_LOOKS = 30
 MONEY_LOOK = 0.05
-EVERY_SCOPE = "*"
 
 
 @dataclass(slots=True)
@@ -56,6 +59,7 @@ class Hub:
     ports: Ports
     pools: Pools
     forgetting: Forgetting
+    leases: Leases
     payer: Callable[[str], str] = lambda model: ""
     approvals: Approvals = field(init=False)
     _reserving: dict[CallId, asyncio.Future[RecordReply | None]] = field(default_factory=dict)
@@ -63,10 +67,14 @@ class Hub:
     def __post_init__(self) -> None:
         self.approvals = Approvals(self.ports, self.pools)
 
-    async def answer(self, asked: FromSpoke) -> ToSpoke | None:
-        """What a spoke is told; None means silence, which makes the spoke ask again. Raises `Fenced`."""
+    async def answer(self, asked: FromSpoke, inbox: str = "") -> ToSpoke | None:
+        """What a spoke is told, into its inbox; None means silence, which makes it ask again. Raises `Fenced`."""
         key = RoutingKey(asked.platform, asked.bot_id, asked.scope_id)
+        if (speaking := await self.leases.later(asked)) is not None:
+            return StandBy(generation=speaking)
         match asked:
+            case Claim():
+                return await self.leases.claim(asked, inbox)
             case Submit():
                 return await self.receive(asked.message, only_asks=asked.only_asks is True)
             case ShownReceipt():
@@ -302,7 +310,7 @@ class Hub:
             if same_bot and key.scope_id in (EVERY_SCOPE, pool.key.scope_id):
                 await self._send_again(pool)
         if key.scope_id == EVERY_SCOPE:
-            return Welcome(epoch=self.ports.log.epoch(key.partition))
+            return Welcome(epoch=self.ports.log.epoch(key.partition), understands=SCHEMA_VERSION)
         pool = await self.pools.get(key)
         agent = pool.agent
         history = tuple(
@@ -318,6 +326,7 @@ class Hub:
         )
         return Welcome(
             epoch=pool.epoch,
+            understands=SCHEMA_VERSION,
             agent=agent.name if agent is not None else None,
             model=agent.model if agent is not None else None,
             payer=self.payer(agent.model) if agent is not None else "",

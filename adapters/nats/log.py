@@ -18,6 +18,7 @@ from factory_contracts.records import (
     ACT,
     BALANCES,
     EPOCH,
+    LEASE,
     MARK,
     OWNERS,
     RECORD,
@@ -25,6 +26,7 @@ from factory_contracts.records import (
     Balance,
     Balances,
     EpochBegun,
+    LeaseGiven,
     MarkMoved,
     Owner,
     Record,
@@ -192,22 +194,38 @@ class JetStreamLog:
 
     async def note_act(self, act: Act) -> None:
         """On return the act is on the log, however long the bus is away. Raises as `append` does."""
-        entries = [Entry(subjects.access(), ACT.encode(act), expect=self._fence(MARK_PARTITION))]
+        # One that is stored twice is known by its id.
+        entry = Entry(subjects.access(), ACT.encode(act), expect=self._fence(MARK_PARTITION))
+        self._witness(MARK_PARTITION, entry.subject, await self._note(entry), entry.payload)
+
+    async def lease(self, platform: str, bot_id: str) -> tuple[int, LeaseGiven] | None:
+        """The bot's newest lease and its sequence."""
+        subject = subjects.lease(platform, bot_id)
+        found = await _until_answered(lambda: self._transport.last(subjects.STREAM, subject))
+        return None if found is None else (found.sequence, LEASE.decode(found.data))
+
+    async def note_lease(self, given: LeaseGiven) -> int:
+        """On return the lease is on the log, under this sequence, however long the bus is away. Raises as `append`."""
+        fence = self._fence(subjects.partition(subjects.EVERY_SCOPE))
+        subject = subjects.lease(given.platform, given.bot_id)
+        # The last one counts, also where one is stored twice.
+        return await self._note(Entry(subject, LEASE.encode(given), expect=fence, rollup=True))
+
+    async def _note(self, entry: Entry) -> int:
+        """Store what belongs to no scope; its sequence."""
         while not self._fenced:
-            match await self._transport.append(entries, timeout=APPEND_TIMEOUT):
+            match await self._transport.append([entry], timeout=APPEND_TIMEOUT):
                 case Ok(value=sequence):
-                    self._witness(MARK_PARTITION, entries[0].subject, sequence, entries[0].payload)
-                    return
+                    return sequence
                 case Err(reason="fenced"):
                     self._fence_off()
                 case Err(reason="timeout" | "disconnected" | "no responders", detail=detail):
-                    # One that is stored twice is known by its id.
-                    logger.warning("it is unknown whether an act is noted, noting it again: %s", detail)
+                    logger.warning("it is unknown whether %s is noted, noting it again: %s", entry.subject, detail)
                     await asyncio.sleep(RETRY)
                 case Err(reason="no space"):
                     raise Full
                 case Err(reason=reason, detail=detail):
-                    logger.error("the log refuses an act: %s: %s", reason, detail)
+                    logger.error("the log refuses %s: %s: %s", entry.subject, reason, detail)
                     raise Unwritable
         raise Fenced
 

@@ -33,11 +33,23 @@ from hub.kernel.budget import Budget, Ledger
 from hub.kernel.guards import Pairing
 from hub.kernel.ports import Assignment, CliPool
 from hub.kernel.routing import Binding, Bindings, RoutingKey
+from hub.leases import Leases
 from hub.people import People
 from hub.pool import Crew, Pool, Pools, Ports
 from hub.recovery import keep_mark, recover
 from hub.turn import run_turn
-from tests.fakes import FakeCliPool, FakeClock, FakeEraser, FakeLog, FakeOutbox, FakeStream, FakeWorkers, idle, until
+from tests.fakes import (
+    FakeCliPool,
+    FakeClock,
+    FakeEraser,
+    FakeLog,
+    FakeOutbox,
+    FakePresence,
+    FakeStream,
+    FakeWorkers,
+    idle,
+    until,
+)
 
 ALICE = Agent("alice", "scripted", description="answers first")
 BOB = Agent("bob", "scripted", system="You are Bob.")
@@ -127,6 +139,7 @@ class World:
         self.workers = FakeWorkers("w1")
         self.outbox = FakeOutbox()
         self.clock = FakeClock()
+        self.presence = FakePresence()
         self.screen = FakeScreen(self)
         self.outbox.listeners.append(self.screen.hear)
         self.bindings = Bindings({"alice": ALICE, "bob": BOB}, (Binding("alice", platform=PLATFORM),))
@@ -164,7 +177,7 @@ class World:
             self.is_fenced.set,
         )
         self.pools = Pools(self.ports, crew, self.max_pools, self.deliveries.flush)
-        self.hub = Hub(self.ports, self.pools, self.forgetting)
+        self.hub = Hub(self.ports, self.pools, self.forgetting, Leases(log, self.presence, self.clock))
         await log.take_over(self.clock())
         await self.people.restore()
         await recover(log, self.pools, self.ledger, self.forgetting)
