@@ -9,15 +9,16 @@ import json
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Coroutine
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from adapters.lease import Lease
 from adapters.pace import Pace
 from factory_contracts import subjects
-from factory_contracts.envelope import Malformed
+from factory_contracts.envelope import FIRST_VERSION, SCHEMA_VERSION, Malformed
 from factory_contracts.messages import (
     FROM_SPOKE,
     OUTBOUND,
@@ -42,6 +43,7 @@ from factory_contracts.messages import (
     Refused,
     Said,
     ShownReceipt,
+    StandBy,
     StopPressed,
     Submit,
     ToSpoke,
@@ -55,7 +57,6 @@ from factory_nats.transport import Delivery, Subscription, Transport
 
 logger = logging.getLogger(__name__)
 
-EVERY_SCOPE = "*"
 REQUEST_TIMEOUTS = (0.5, 4.0)
 PAUSES = (0.05, 0.5)
 LEAVING = 1.0
@@ -338,6 +339,7 @@ class Spoke:
         place: Callable[[Address], str] = lambda address: address.scope_id,
         drafts: Drafts | None = None,
         remains: Remains | None = None,
+        lease: Lease | None = None,
         at: Callable[[str], None] = lambda point: None,
     ) -> None:
         self._transport = transport
@@ -349,7 +351,9 @@ class Spoke:
         self._place = place
         self._drafts = drafts
         self._remains = remains
+        self._lease = lease
         self._at = at
+        self._understood = FIRST_VERSION
         self._notes = Notes(notes)
         self._growing: dict[str, _Growing] = {}
         self._done: OrderedDict[str, tuple[str | None, str | None]] = OrderedDict()
@@ -370,7 +374,7 @@ class Spoke:
                 break
             logger.warning("cannot listen for answers yet: %s", subscribed.detail)
             await asyncio.sleep(PAUSES[1])
-        welcome = await self.hello(self._scope or EVERY_SCOPE)
+        welcome = await self.hello(self._scope or subjects.EVERY_SCOPE)
         if self._scope is not None and self._remains is not None and welcome.erased_at is not None:
             # Nobody may have been here when it was asked for.
             await survived(self._remains.erase(self._scope, welcome.erased_at), UNREMOVED)
@@ -455,15 +459,25 @@ class Spoke:
     async def begin(self, scope_id: str, of: str, until: int | None = None) -> Refused | None:
         """Begin a scope with all that was said in another conversation, or what was up to a record of its log; words
         where that cannot be."""
-        wish = Hello(platform=self._platform, bot_id=self._bot_id, scope_id=scope_id, of=of, until=until)
+        wish = Hello(
+            platform=self._platform,
+            bot_id=self._bot_id,
+            scope_id=scope_id,
+            understands=SCHEMA_VERSION,
+            of=of,
+            until=until,
+        )
         reply = await self._ask(wish)
         return reply if isinstance(reply, Refused) else None
 
     async def hello(self, scope_id: str) -> Welcome:
         """Ask who answers in a scope and what was said last there."""
         while True:
-            reply = await self._ask(Hello(platform=self._platform, bot_id=self._bot_id, scope_id=scope_id))
+            reply = await self._ask(
+                Hello(platform=self._platform, bot_id=self._bot_id, scope_id=scope_id, understands=SCHEMA_VERSION)
+            )
             if isinstance(reply, Welcome):
+                self._understood = reply.understands
                 return reply
             logger.error("the hub does not welcome this spoke: %s", reply)
             await asyncio.sleep(PAUSES[1])
@@ -484,18 +498,30 @@ class Spoke:
     async def _ask(self, asked: FromSpoke) -> ToSpoke:
         """Ask until there is an answer; a hub that is away is a pause."""
         subject = subjects.inbound(self._platform, self._bot_id, subjects.partition(asked.scope_id))
-        payload = FROM_SPOKE.encode(asked)
         # Every request may be repeated, so a lost one need not cost more than a moment.
         (timeout, longest), (pause, longest_pause) = REQUEST_TIMEOUTS, PAUSES
         is_told = False
         while True:
+            if self._lease is not None:
+                await self._lease.held()
+                asked = asked.model_copy(update={"generation": self._lease.generation})
+            payload = FROM_SPOKE.encode(asked, self._understood)
             answer = await self._transport.request(subject, payload, timeout=timeout, responder=subjects.HUB)
             match answer:
                 case Ok(value=raw):
                     try:
-                        return TO_SPOKE.decode(raw)
+                        told = TO_SPOKE.decode(raw)
                     except Malformed as error:
                         logger.error("the hub's answer is not readable: %s", error)
+                    else:
+                        match told:
+                            case Refused(reason="newer version") if self._understood > FIRST_VERSION:
+                                # Another hub reigns, which is older.
+                                self._understood = FIRST_VERSION
+                            case StandBy() if self._lease is not None:
+                                self._lease.lose()
+                            case _:
+                                return told
                 case Err(reason="too large"):
                     return Refused(reason="too large", text="That is too long to be sent.")
                 case Err(reason=reason, detail=detail) if not is_told:
@@ -515,7 +541,7 @@ class Spoke:
             now = loop.time()
             before, age = age, self._transport.connected_for(now)
             if age and (age < before or not before or now - said_at > HELLO_EVERY):
-                await self.hello(self._scope or EVERY_SCOPE)
+                await self.hello(self._scope or subjects.EVERY_SCOPE)
                 said_at = loop.time()
 
     def _on_outbound(self, delivery: Delivery) -> None:
@@ -554,6 +580,8 @@ class Spoke:
 
     async def _erase(self, event: Erase) -> None:
         """Remove what is kept of a scope, and say so; what went wrong is asked for again."""
+        # The file may be another's by now.
+        await self._held()
         self._notes.forget(event.turns)
         scope_id = event.address.scope_id
         if self._remains is not None and not await survived(self._remains.erase(scope_id, event.until), UNREMOVED):
@@ -636,12 +664,19 @@ class Spoke:
             growing.changed.clear()
         await self._receipt_final(growing.address, growing.turn, growing.message_id, growing.undeliverable)
 
-    def _leave(self, growing: _Growing) -> AbstractAsyncContextManager[None]:
+    async def _held(self) -> None:
+        """Return once nobody else can be writing for this bot."""
+        if self._lease is not None:
+            await self._lease.held()
+
+    @asynccontextmanager
+    async def _leave(self, growing: _Growing) -> AsyncIterator[None]:
         """The leave to write; answers that are whole, questions and bubbles that open go before what grows."""
-        if self._pace is None:
-            return nullcontext()
         is_urgent = growing.must_stand or not (growing.parts or growing.is_drafted)
-        return self._pace.leave(self._place(growing.address), is_urgent=is_urgent)
+        pace = self._pace and self._pace.leave(self._place(growing.address), is_urgent=is_urgent)
+        async with pace or nullcontext():
+            await self._held()
+            yield
 
     async def _write(self, growing: _Growing) -> Left | None:
         """One step towards what the reply is by the time there is leave to write."""

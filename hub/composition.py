@@ -16,9 +16,11 @@ from adapters.nats.inbound import NatsInbound
 from adapters.nats.log import JetStreamLog
 from adapters.nats.outbound import NatsOutbox
 from adapters.nats.peers import NatsPeers
+from adapters.nats.presence import NatsPresence
 from adapters.nats.readiness import BEAT, READY_EVERY, NatsReadiness
 from adapters.nats.seals import Seals
 from adapters.nats.stores import CapabilityStores
+from adapters.nats.understood import Understood
 from factory_contracts import subjects
 from factory_contracts.lifecycle import HubHeartbeat
 from factory_nats.connect import Identity, connect, public_key
@@ -32,6 +34,7 @@ from hub.kernel.budget import Budget, Ledger, SharedLedger
 from hub.kernel.ports import Alone, Fenced
 from hub.kernel.routing import Bindings
 from hub.kernel.seals import HighWater, Unnoted
+from hub.leases import Leases
 from hub.money import Money, SharedMoney
 from hub.people import Offers, People, tell_nobody
 from hub.pool import Crew, Pools, Ports
@@ -161,7 +164,8 @@ async def reign(
     hubs = NatsHubs(transport, name, state, user=user, hear=log.hear)
     peers = NatsPeers(transport, name, hubs)
     clipool = NatsCliPool(transport, log.epoch, log.reigns)
-    inbound = NatsInbound(transport, at=at)
+    understood = Understood()
+    inbound = NatsInbound(transport, understood, at=at)
     files = NatsBlobs(transport)
     large = CapabilityStores(transport)
     eraser = NatsEraser(transport, join, at=at)
@@ -173,7 +177,7 @@ async def reign(
     people = People(log, settings.policies, settings.offers, hubs.agree if settings.shares else tell_nobody)
     ports = Ports(
         log=log,
-        outbox=NatsOutbox(transport, log.still_reigns, leave),
+        outbox=NatsOutbox(transport, log.still_reigns, leave, understood),
         clipool=clipool,
         bindings=settings.bindings,
         ledger=ledger,
@@ -192,7 +196,8 @@ async def reign(
         fenced=leave,
     )
     pools = Pools(ports, crew, settings.max_pools, deliveries.flush)
-    hub = Hub(ports, pools, forgetting, money, settings.payer)
+    leases = Leases(log, NatsPresence(transport), clock)
+    hub = Hub(ports, pools, forgetting, money, leases, settings.payer)
 
     realm = Realm(name, log, hubs, pools, money, forgetting, people, clipool, inbound, seals, clock)
 

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from factory_contracts.envelope import SCHEMA_VERSION
 from factory_contracts.messages import (
+    Claim,
     Decision,
     Erased,
     Exchange,
@@ -18,6 +20,7 @@ from factory_contracts.messages import (
     Noted,
     Refused,
     ShownReceipt,
+    StandBy,
     StopPressed,
     Submit,
     ToSpoke,
@@ -26,7 +29,7 @@ from factory_contracts.messages import (
 )
 from factory_contracts.peers import Begin, Counted, Decide, Greeted, Heard, ListQuestions, Offered, PeerAsked
 from factory_contracts.records import Compacted, MoneyReserved, StepDone, ToolDone, ToolStarted, Trust
-from factory_contracts.subjects import BadToken
+from factory_contracts.subjects import EVERY_SCOPE, BadToken
 from factory_contracts.work import ApprovalWanted, NotRecorded, Recorded, RecordReply, RecordRequest
 from hub.approvals import Approvals, Person, is_word
 from hub.commands import FORGETTING, NOT_ANSWERED, NOTHING_RUNS, STOPPED, WHAT_IS_FORGOTTEN
@@ -37,6 +40,7 @@ from hub.kernel.guards import Admitted, Claimed, Declined, screen
 from hub.kernel.ports import Fenced, Full, Unwritable
 from hub.kernel.routing import RoutingKey
 from hub.kernel.session import FORGET, FORGET_ALL, OpenTurn, Session, fold
+from hub.leases import Leases
 from hub.money import Money
 from hub.people import Joined, Paired, Proposed
 from hub.pool import LOG_FULL, Pool, Pools, Ports, once
@@ -46,7 +50,6 @@ from hub.turn import show
 logger = logging.getLogger(__name__)
 
 HISTORY_SHOWN = 10
-EVERY_SCOPE = "*"
 BEGIN_AGAIN = 0.1
 
 
@@ -58,6 +61,7 @@ class Hub:
     pools: Pools
     forgetting: Forgetting
     money: Money
+    leases: Leases
     payer: Callable[[str], str] = lambda model: ""
     approvals: Approvals = field(init=False)
     _reserving: dict[CallId, asyncio.Future[RecordReply | None]] = field(default_factory=dict)
@@ -65,10 +69,14 @@ class Hub:
     def __post_init__(self) -> None:
         self.approvals = Approvals(self.ports, self.pools)
 
-    async def answer(self, asked: FromSpoke) -> ToSpoke | None:
-        """What a spoke is told; None means silence, which makes the spoke ask again. Raises `Fenced`."""
+    async def answer(self, asked: FromSpoke, inbox: str = "") -> ToSpoke | None:
+        """What a spoke is told, into its inbox; None means silence, which makes it ask again. Raises `Fenced`."""
         key = RoutingKey(asked.platform, asked.bot_id, asked.scope_id)
+        if (speaking := await self.leases.later(asked)) is not None:
+            return StandBy(generation=speaking)
         match asked:
+            case Claim():
+                return await self.leases.claim(asked, inbox)
             case Submit():
                 return await self.receive(asked.message, only_asks=asked.only_asks is True)
             case ShownReceipt():
@@ -338,7 +346,7 @@ class Hub:
         await self._greet(key.platform, key.bot_id, key.scope_id)
         if key.scope_id == EVERY_SCOPE:
             await self.ports.peers.everyone(Greeted(platform=key.platform, bot_id=key.bot_id))
-            return Welcome(epoch=self.ports.log.epoch(key.partition))
+            return Welcome(epoch=self.ports.log.epoch(key.partition), understands=SCHEMA_VERSION)
         pool = await self.pools.get(key)
         agent = pool.agent
         history = tuple(
@@ -354,6 +362,7 @@ class Hub:
         )
         return Welcome(
             epoch=pool.epoch,
+            understands=SCHEMA_VERSION,
             agent=agent.name if agent is not None else None,
             model=agent.model if agent is not None else None,
             payer=self.payer(agent.model) if agent is not None else "",

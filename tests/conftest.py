@@ -20,6 +20,7 @@ HERE = Path(__file__).parent
 # A file is run by one process: whichever takes longest comes first, so that none is waited for at the end.
 LONGEST = (
     "chaos/test_slice.py",
+    "sim/test_sim.py",
     "cli/test_supervisor.py",
     "test_house.py",
     "test_forgetting.py",
@@ -28,6 +29,7 @@ LONGEST = (
     "tools/test_mcp.py",
     "terminal/test_question.py",
     "test_walk.py",
+    "sim/test_sim.py",
     "test_readme.py",
     "cli/test_revoke.py",
     "secrets/test_canaries.py",
@@ -39,7 +41,10 @@ LONGEST = (
     "cli/test_workers.py",
     "discord/test_bot.py",
     "fleet/test_versions.py",
+    "agents/test_calling.py",
     "test_leave.py",
+    "agents/test_door.py",
+    "discord/test_voice.py",
     "conformance/test_transport.py",
     "transport/test_transport.py",
     "bench/test_harness.py",

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from factory_contracts import subjects
 from factory_contracts.messages import Outbound, Outcome, Usage
-from factory_contracts.records import ACT, RECORD, Act, Balance, Owner, Record
+from factory_contracts.records import ACT, RECORD, Act, Balance, LeaseGiven, Owner, Record
 from factory_contracts.work import AgentSpec, Ended, Events, Line, LlmEvent, SaidText
 from hub.kernel.ports import Assignment, Chosen, Equipped, Fenced, Full, Logged, Lost, Occasion, Report, unforgotten
 from hub.kernel.routing import RoutingKey
@@ -125,6 +125,7 @@ class FakeStream:
         self.owners: dict[tuple[str, str], tuple[Owner, ...]] = {}
         self.acts: list[bytes] = []
         self.acted: list[int] = []
+        self.leases: dict[tuple[str, str], tuple[int, LeaseGiven]] = {}
         self.attempts = 0
         self.reads = 0
         self.files = 0
@@ -189,6 +190,19 @@ class FakeStream:
         self.acted.append(self.sequence)
         await self._may_answer.wait()
         return True
+
+    async def note_lease(self, epoch: int, given: LeaseGiven) -> int:
+        """Store which spoke speaks for a bot; answers with the sequence."""
+        await self._may_store.wait()
+        await asyncio.sleep(0)
+        if epoch != self.epoch:
+            raise Fenced
+        if self.is_full:
+            raise Full
+        self.sequence += 1
+        self.leases[given.platform, given.bot_id] = self.sequence, given
+        await self._may_answer.wait()
+        return self.sequence
 
     def put(self, key: RoutingKey, *records: Record) -> None:
         """Store records as an earlier hub did."""
@@ -306,12 +320,33 @@ class FakeLog:
     async def note_act(self, act: Act, after: int) -> bool:
         return await self._stream.note_act(self._first_epoch, act, after)
 
+    async def still_reigns(self, partition: int) -> bool:
+        return self._first_epoch == self._stream.epoch
+
+    async def lease(self, platform: str, bot_id: str) -> tuple[int, LeaseGiven] | None:
+        await asyncio.sleep(0)
+        return self._stream.leases.get((platform, bot_id))
+
+    async def note_lease(self, given: LeaseGiven) -> int:
+        return await self._stream.note_lease(self._first_epoch, given)
+
     async def since(self, sequence: int, parts: Collection[int] = ()) -> tuple[tuple[RoutingKey, Logged], ...]:
         await asyncio.sleep(0)
         return tuple(pair for pair in self._stream.all() if pair[1].sequence >= sequence)
 
     async def close(self) -> None:
         pass
+
+
+class FakePresence:
+    """Everybody is connected, but for whom a test takes away."""
+
+    def __init__(self) -> None:
+        self.gone: set[str] = set()
+
+    async def has_gone(self, inbox: str) -> bool:
+        await asyncio.sleep(0)
+        return inbox in self.gone
 
 
 class FakeOutbox:

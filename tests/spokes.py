@@ -12,6 +12,7 @@ from factory_contracts.messages import (
     Address,
     AlreadyAccepted,
     Attachment,
+    Claim,
     Decision,
     Erase,
     Erased,
@@ -20,6 +21,7 @@ from factory_contracts.messages import (
     FromSpoke,
     Hello,
     InboundMessage,
+    Leased,
     Moved,
     Noted,
     Outcome,
@@ -63,6 +65,8 @@ class Hub:
         match asked:
             case Hello():
                 return Welcome(epoch=1)
+            case Claim():
+                return Leased(generation=1)
             case Submit(message=message, only_asks=None):
                 turn = turn_id(self._platform, self._bot_id, message.address.scope_id, message.message_id)
                 known = [id for one in self.accepted.values() for id in one.ids if self._is_beside(one, message)]
@@ -189,7 +193,14 @@ class Listener:
 
     def _take(self, delivery: Delivery) -> None:
         asked = FROM_SPOKE.decode(delivery.data)
-        answer = Welcome(epoch=1) if isinstance(asked, Hello) else Accepted(turn="t", epoch=1)
+        answer: ToSpoke
+        match asked:
+            case Hello():
+                answer = Welcome(epoch=1)
+            case Claim():
+                answer = Leased(generation=1)
+            case _:
+                answer = Accepted(turn="t", epoch=1)
         if isinstance(asked, Submit):
             self.heard.append(asked.message)
         task = asyncio.ensure_future(self._transport.publish(delivery.reply, TO_SPOKE.encode(answer)))

@@ -5,12 +5,15 @@ import logging
 import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from functools import partial
 
 from adapters.chat.patience import until_done
 from adapters.chat.trouble import Rejected, Unauthorized
 from adapters.discord.bot import Bot, standard_pace
-from adapters.discord.client import Client, point_at
+from adapters.discord.client import Account, Client, point_at
+from adapters.discord.normalize import PLATFORM
 from adapters.discord.settings import BotSettings, DiscordSettings
+from adapters.lease import Lease
 from adapters.pace import Pace
 from factory_nats.connect import connect
 from factory_nats.result import Err
@@ -53,7 +56,7 @@ async def serve(
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [
-                    group.create_task(_serve_bot(settings, bot, transport, new_pace(), at), name=bot.bot_id)
+                    group.create_task(_serve_bot(settings, bot, transport, new_pace, at), name=bot.bot_id)
                     for bot, transport in zip(settings.bots, transports, strict=True)
                 ]
                 await stop.wait()
@@ -66,14 +69,37 @@ async def serve(
 
 
 async def _serve_bot(
-    settings: DiscordSettings, bot: BotSettings, transport: Transport, pace: Pace, at: Callable[[str], None]
+    settings: DiscordSettings,
+    bot: BotSettings,
+    transport: Transport,
+    new_pace: Callable[[], Pace],
+    at: Callable[[str], None],
 ) -> None:
-    client = Client(bot.token, message_content=settings.message_content)
-    try:
-        account = await until_done(bot.bot_id, "Discord", client.login, (Unauthorized, Rejected))
-        logger.info("%s is @%s", bot.bot_id, account.name)
-        if not settings.message_content:
-            logger.info("@%s hears commands, mentions and direct messages only (message_content is off)", account.name)
-        await Bot(settings, bot, account, client, transport, pace=pace, at=at).run()
-    finally:
-        await client.close()
+    """Be ready, wait until the bot is ours to speak for, and speak until it is not; then anew, with nothing in hand."""
+    while True:
+        client = Client(bot.token, message_content=settings.message_content)
+        try:
+            account = await until_done(bot.bot_id, "Discord", client.login, (Unauthorized, Rejected))
+            logger.info("%s is @%s", bot.bot_id, account.name)
+            if not settings.message_content:
+                words = "@%s hears commands, mentions and direct messages only (message_content is off)"
+                logger.info(words, account.name)
+            lease = Lease(transport, PLATFORM, bot.bot_id)
+            await lease.win()
+            client.heed(lease.held)
+            await lease.during(partial(_speak, settings, bot, account, client, transport, new_pace(), lease, at))
+        finally:
+            await client.close()
+
+
+async def _speak(
+    settings: DiscordSettings,
+    bot: BotSettings,
+    account: Account,
+    client: Client,
+    transport: Transport,
+    pace: Pace,
+    lease: Lease,
+    at: Callable[[str], None],
+) -> None:
+    await Bot(settings, bot, account, client, transport, pace=pace, lease=lease, at=at).run()

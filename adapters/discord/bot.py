@@ -22,7 +22,7 @@ from adapters.discord.intake import Intake
 from adapters.discord.layout import MOST_UNITS
 from adapters.discord.memory import Memory
 from adapters.discord.menu import register
-from adapters.discord.normalize import PLATFORM, File, Heard, Me, Normalized, Pressed, Seen, normalize
+from adapters.discord.normalize import PLATFORM, File, Heard, Me, Normalized, Pressed, Seen, id_at, normalize
 from adapters.discord.screen import (
     FILE_BYTES,
     NOBODY,
@@ -34,6 +34,7 @@ from adapters.discord.screen import (
     row,
 )
 from adapters.discord.settings import BotSettings, DiscordSettings
+from adapters.lease import Lease
 from adapters.pace import Pace, Rhythm
 from adapters.spoke import Left, NotNow, Reply, Spoke, Undeliverable
 from factory_contracts.messages import (
@@ -55,6 +56,8 @@ BETWEEN = 1 / 45
 # Discord shows it for ten seconds.
 TYPING_EVERY = 8.0
 TRY_AGAIN = 1.0
+# So long a message may have been in the hands of another process that died with it.
+UNSETTLED = 10.0
 WAITING = "👀"
 EPHEMERAL = 1 << 6
 # By the level that a guild was boosted to.
@@ -82,6 +85,7 @@ class Bot:
         transport: Transport,
         *,
         pace: Pace,
+        lease: Lease | None = None,
         at: Callable[[str], None] = lambda point: None,
     ) -> None:
         self._settings = settings
@@ -90,7 +94,15 @@ class Bot:
         self._client = client
         self._pace = pace
         self._memory = Memory(bot.cursors)
-        self._spoke = Spoke(transport, PLATFORM, bot.bot_id, self, notes=bot.notes, pace=pace, remains=self, at=at)
+        if lease is not None and lease.generation is not None:
+            if lease.stood_by is None:
+                self._memory.speak(lease.generation)
+            else:
+                generation, until = lease.stood_by
+                self._memory.follow(generation, lease.generation, id_at(until - UNSETTLED))
+        self._spoke = Spoke(
+            transport, PLATFORM, bot.bot_id, self, notes=bot.notes, pace=pace, remains=self, lease=lease, at=at
+        )
         self._commands = Commands(client, self._memory)
         self._screen = Screen(client, self._commands, self._spoke.read, self._room)
         self._busy = Busy(self._type, TYPING_EVERY)

@@ -3,14 +3,15 @@
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
+from types import SimpleNamespace
 from typing import Any
 
 import discord
-from aiohttp import ClientError, ClientTimeout
+from aiohttp import ClientError, ClientTimeout, TraceConfig
 from discord.gateway import DiscordWebSocket, ReconnectWebSocket
 from discord.http import Route
 from yarl import URL
@@ -37,8 +38,10 @@ LATE_TOKEN = 50027
 # discord.py waits out shorter pauses by itself. It takes the window of a bucket for a pause, too, so less would keep it
 # from a second call in the longer windows.
 LONGEST_PAUSE = 600.0
+AT_ONCE = "at once"
 
 Feed = Callable[[object], None]
+May = Callable[[object, SimpleNamespace, object], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,11 @@ def point_at(api_base: str, gateway: str | None) -> None:
 class Gateway(discord.Client):
     """discord.py's client as it keeps a session: every event is handed on as it came, and nothing is remembered."""
 
-    def __init__(self, feed: Feed, message_content: bool) -> None:
+    def __init__(self, feed: Feed, message_content: bool, may: May) -> None:
+        # On a connection that stands it is looked once more whether what is about to be sent may be.
+        trace = TraceConfig()
+        trace.on_connection_reuseconn.append(may)
+        trace.on_connection_create_end.append(may)
         intents = discord.Intents.none()
         intents.guilds = intents.guild_messages = intents.dm_messages = True
         intents.message_content = message_content
@@ -83,6 +90,7 @@ class Gateway(discord.Client):
             heartbeat_timeout=HEARTBEAT_TIMEOUT,
             max_ratelimit_timeout=LONGEST_PAUSE,
             allowed_mentions=discord.AllowedMentions.none(),
+            http_trace=trace,
         )
         self._feed = feed
 
@@ -91,23 +99,33 @@ class Gateway(discord.Client):
         self._feed(json.loads(event))
 
 
+NewGateway = Callable[[Feed, bool, May], Gateway]
+
+
+async def _always() -> None:
+    """There is nothing to wait for."""
+
+
 class Client:
     """One bot's connection to Discord."""
 
-    def __init__(
-        self, token: str, *, message_content: bool = True, new_gateway: Callable[[Feed, bool], Gateway] = Gateway
-    ) -> None:
+    def __init__(self, token: str, *, message_content: bool = True, new_gateway: NewGateway = Gateway) -> None:
         self._token = token
         self._new_gateway = new_gateway
         self._message_content = message_content
         self._feed: Feed = lambda event: None
+        self._held: Callable[[], Awaitable[None]] = _always
         # The first is who we are to Discord's HTTP; the last keeps the session.
         self._logged_in: list[Gateway] = []
+
+    def heed(self, held: Callable[[], Awaitable[None]]) -> None:
+        """From here on nothing is asked before this returns, but for what is said at once."""
+        self._held = held
 
     async def login(self) -> Account:
         """Who this bot is. Raises `Unauthorized`, `Unreachable`, `NotNow`, `Rejected`."""
         async with AsyncExitStack() as stack:
-            gateway = self._new_gateway(lambda event: self._feed(event), self._message_content)
+            gateway = self._new_gateway(lambda event: self._feed(event), self._message_content, self._may)
             # A login that fails leaves its connections open.
             stack.push_async_callback(gateway.close)
             with self._telling():
@@ -165,9 +183,14 @@ class Client:
         *,
         query: Mapping[str, str | int] | None = None,
         files: Sequence[Upload] = (),
+        at_once: bool = False,
     ) -> Any:
         """Have something done. Raises `NotNow`, `Rejected`, `Unauthorized`, `Unreachable`."""
         how: dict[str, Any] = {"timeout": ClientTimeout(total=FILE_SECONDS if files else CALL_SECONDS)}
+        if at_once:
+            how["trace_request_ctx"] = AT_ONCE
+        else:
+            await self._held()
         if query is not None:
             how["params"] = query
         if files:
@@ -188,6 +211,10 @@ class Client:
         """End the session and let go of the connections."""
         for gateway in self._logged_in:
             await gateway.close()
+
+    async def _may(self, _: object, context: SimpleNamespace, __: object) -> None:
+        if context.trace_request_ctx != AT_ONCE:
+            await self._held()
 
     async def _login_again(self) -> None:
         """A session asks for its intents once, so for others there must be another."""

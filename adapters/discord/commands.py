@@ -76,8 +76,11 @@ async def defer(client: Client, command: Command, kind: int) -> bool:
     """Tell Discord that an answer follows; False where it is too late for that."""
     for _ in range(TRIES):
         try:
+            # Whoever was told of a command is the only one who can answer in time, also while the hub is away.
             await client.ask(
-                Route("POST", _CALLBACK, interaction_id=command.id, interaction_token=command.token), {"type": kind}
+                Route("POST", _CALLBACK, interaction_id=command.id, interaction_token=command.token),
+                {"type": kind},
+                at_once=True,
             )
             return True
         except Rejected as error:

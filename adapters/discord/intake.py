@@ -17,7 +17,7 @@ from discord.http import Route
 from adapters.chat.raw import object_of
 from adapters.chat.trouble import Rejected, Unauthorized, Unreachable
 from adapters.discord.client import Client
-from adapters.discord.memory import Memory
+from adapters.discord.memory import ANYWHERE, Memory
 from adapters.discord.normalize import Begun, Heard, Ignored, Normalized, Passed, Pressed, Seen, id_at
 from adapters.spoke import NotNow, survived
 
@@ -31,8 +31,6 @@ READ_AT_ONCE = 5
 # What was settled lately comes again from the history, or when a session is resumed.
 SETTLED_KEPT = 10_000
 BACK_OFF = (0.5, 30.0)
-# Stands for all channels of which none was read yet.
-ANYWHERE = ""
 
 Take = Callable[[Heard], Awaitable[None]]
 Act = Callable[[Pressed], Awaitable[None]]

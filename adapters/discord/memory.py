@@ -10,7 +10,10 @@ MOST_CHANNELS = 10_000
 # The file is written anew when it holds so many lines more than there is to remember.
 MOST_LINES = 20_000
 
-_READ, _COMMAND, _MENU = "read", "command", "menu"
+# Stands for all channels of which none was read yet.
+ANYWHERE = ""
+
+_READ, _COMMAND, _MENU, _LEASE = "read", "command", "menu", "lease"
 
 
 class Memory:
@@ -21,6 +24,7 @@ class Memory:
         self._read: OrderedDict[str, tuple[int, bool]] = OrderedDict()
         self._commands: dict[str, object] = {}
         self._menu = ""
+        self._generation = 0
         self._newest = 0
         self._lines = 0
         self._file: int | None = None
@@ -70,6 +74,20 @@ class Memory:
     def menu(self, menu: str) -> None:
         self._put(_MENU, "", menu)
 
+    def follow(self, before: int, own: int, message: int) -> None:
+        """Take over from who spoke under a generation; where that was not by this file, whatever came before a message
+        was read by others."""
+        if self._generation != before:
+            for channel, (read, is_private) in tuple(self._read.items()):
+                if read < message:
+                    self._put(_READ, channel, [message, is_private])
+            self.move(ANYWHERE, message, is_private=False)
+        self.speak(own)
+
+    def speak(self, generation: int) -> None:
+        """It is under this generation that the file is written."""
+        self._put(_LEASE, "", generation)
+
     def tidy(self) -> None:
         """Leave nothing in the file that is over."""
         if self._file is not None and self._path is not None:
@@ -103,6 +121,8 @@ class Memory:
                 self._commands[key] = value
             case "menu", str(menu):
                 self._menu = menu
+            case "lease", int(generation):
+                self._generation = generation
             case _:
                 pass
 
@@ -118,7 +138,7 @@ class Memory:
     def _compact(self, path: Path) -> None:
         lines = [_line(_READ, channel, known) for channel, known in self._read.items()]
         lines += [_line(_COMMAND, command, event) for command, event in self._commands.items()]
-        lines.append(_line(_MENU, "", self._menu))
+        lines += [_line(_MENU, "", self._menu), _line(_LEASE, "", self._generation)]
         fresh = path.with_name(f"{path.name}.new")
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:

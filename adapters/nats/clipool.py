@@ -12,9 +12,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from adapters.nats.heartbeats import Heartbeats
+from adapters.nats.listening import listen
 from adapters.nats.places import Places
 from factory_contracts import subjects
-from factory_contracts.envelope import Malformed
+from factory_contracts.envelope import FIRST_VERSION, SCHEMA_VERSION, Malformed
 from factory_contracts.work import (
     COMMAND,
     COMMAND_REPLY,
@@ -178,6 +179,7 @@ class NatsCliPool:
         self._runs: dict[str, NatsRun] = {}
         self._heard: dict[str, float] = {}
         self._providers: dict[str, tuple[str, ...]] = {}
+        self._understood: dict[str, tuple[str, int]] = {}
         self._closed: dict[tuple[str, int], dict[str, None]] = {}
         self._beat = asyncio.Event()
         self._heartbeats = Heartbeats(WORKER_HEARTBEAT.decode)
@@ -194,10 +196,10 @@ class NatsCliPool:
             (subjects.heartbeats(subjects.CLIPOOL), self._on_heartbeat),
             (self._transport.inbox("*", "commands.*.*"), self._on_reply),
         ):
-            subscribed = await self._transport.subscribe(subject, handler)
-            if isinstance(subscribed, Err):
-                raise RuntimeError(f"the hub cannot listen to {subject}: {subscribed.detail}")
-        await self._transport.publish(subjects.clipool_hello(), HUB_HELLO.encode(HubHello(epoch=self.epoch(0))))
+            refused = await listen(self._transport, subject, handler)
+            if refused is not None:
+                raise RuntimeError(f"the hub cannot listen to {subject}: {refused.detail}")
+        await self._greet()
         self._tick()
 
     async def open(self, parts: Collection[int] | None = None) -> None:
@@ -208,6 +210,14 @@ class NatsCliPool:
         """Another hub hears what is said in this partition."""
         self._places.leave(part)
         self._runs = {turn: run for turn, run in self._runs.items() if run.assignment.key.partition != part}
+
+    async def _greet(self) -> None:
+        """Tell all workers who reigns, and how much they may say."""
+        hello = HubHello(epoch=self.epoch(0), understands=SCHEMA_VERSION)
+        await self._transport.publish(subjects.clipool_hello(), HUB_HELLO.encode(hello, FIRST_VERSION))
+
+    def _understood_by(self, worker: str) -> int:
+        return self._understood[worker][1] if worker in self._understood else FIRST_VERSION
 
     def serve(self, keeper: Keeper) -> None:
         """From now on records are granted, and turns that are closed may be forgotten."""
@@ -252,7 +262,8 @@ class NatsCliPool:
         worker = run.assignment.chosen.worker
         # The attempt stands in it: what is said of an attempt that was given up must not end the next one.
         reply = self._transport.inbox(worker, f"commands.{command.turn}.{run.assignment.attempt}")
-        sent = await self._transport.publish(subjects.clipool_command(worker), COMMAND.encode(command), reply=reply)
+        asked = COMMAND.encode(command, self._understood_by(worker))
+        sent = await self._transport.publish(subjects.clipool_command(worker), asked, reply=reply)
         if isinstance(sent, Err):
             if sent.reason == "disconnected":
                 self._again(run)
@@ -281,7 +292,7 @@ class NatsCliPool:
 
     async def _have_erased(self, worker: str, command: Erase) -> bool:
         subject = subjects.clipool_command(worker)
-        asked = COMMAND.encode(command)
+        asked = COMMAND.encode(command, self._understood_by(worker))
         answer = await self._transport.request(subject, asked, timeout=ERASED_WITHIN, responder=worker)
         if isinstance(answer, Err):
             logger.info("%s has not removed what it keeps of a scope: %s", worker, answer.detail)
@@ -392,6 +403,11 @@ class NatsCliPool:
             self._registry.mark_stale(heartbeat.worker)
         self._heard[heartbeat.worker] = now
         self._providers[heartbeat.worker] = heartbeat.models
+        life = heartbeat.instance, heartbeat.understands
+        if self._understood.get(heartbeat.worker) != life:
+            # It may have come after we greeted those who were there.
+            self._understood[heartbeat.worker] = life
+            self._spawn(self._greet())
         self._beat.set()
         for run in tuple(self._runs.values()):
             if run.assignment.chosen.worker == heartbeat.worker:
@@ -414,7 +430,8 @@ class NatsCliPool:
         for (worker, part), turns in closed.items():
             # One partition's epoch vouches for the turns of that partition alone.
             command = Forget(turns=tuple(turns)[:FORGOTTEN_AT_ONCE], epoch=self.epoch(part), partition=part)
-            await self._transport.publish(subjects.clipool_command(worker), COMMAND.encode(command))
+            asked = COMMAND.encode(command, self._understood_by(worker))
+            await self._transport.publish(subjects.clipool_command(worker), asked)
 
     def _on_reply(self, delivery: Delivery) -> None:
         _, worker, *_, turn, attempt = delivery.subject.split(".")
@@ -479,7 +496,7 @@ class NatsCliPool:
             return
         # Silence makes the worker ask again.
         if reply is not None:
-            await self._transport.publish(delivery.reply, RECORD_REPLY.encode(reply))
+            await self._transport.publish(delivery.reply, RECORD_REPLY.encode(reply, self._understood_by(worker)))
 
     def _tick(self) -> None:
         """Give up workers that fell silent while our own connection was there all along."""

@@ -7,9 +7,10 @@ from functools import partial
 from types import MappingProxyType
 
 from adapters.nats.places import Places
+from adapters.nats.understood import Understood
 from factory_contracts import subjects
 from factory_contracts.envelope import SCHEMA_VERSION
-from factory_contracts.messages import FROM_SPOKE, TO_SPOKE, FromSpoke, RefusalReason, Refused, Submit, ToSpoke
+from factory_contracts.messages import FROM_SPOKE, TO_SPOKE, FromSpoke, Hello, RefusalReason, Refused, Submit, ToSpoke
 from factory_nats.codec import Codec
 from factory_nats.result import Err
 from factory_nats.transport import Delivery, Transport
@@ -27,14 +28,21 @@ WORDS: Mapping[RefusalReason, str] = MappingProxyType(
     }
 )
 
-Answer = Callable[[FromSpoke], Awaitable[ToSpoke | None]]
+Answer = Callable[[FromSpoke, str], Awaitable[ToSpoke | None]]
 
 
 class NatsInbound:
     """The hub's door."""
 
-    def __init__(self, transport: Transport, *, at: Callable[[str], None] = lambda point: None) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        understood: Understood | None = None,
+        *,
+        at: Callable[[str], None] = lambda point: None,
+    ) -> None:
         self._transport = transport
+        self._understood = understood or Understood()
         self._at = at
         self._codec: Codec[FromSpoke] = Codec(
             encode=FROM_SPOKE.encode, decode=FROM_SPOKE.decode, version=SCHEMA_VERSION, explain=str
@@ -107,15 +115,18 @@ class NatsInbound:
         ):
             await self._refuse(delivery, "malformed", "its ids are not those of its subject")
             return
+        if isinstance(asked, Hello):
+            self._understood.heed((platform, bot_id), asked.understands)
         if isinstance(asked, Submit):
             self._at("submitted")
         try:
-            reply = await answer(asked)
+            reply = await answer(asked, delivery.reply)
         except Fenced:
             # Unanswered, it is asked of whoever has taken over.
             return
         if reply is not None:
-            await self._transport.publish(delivery.reply, TO_SPOKE.encode(reply))
+            payload = TO_SPOKE.encode(reply, self._understood.of((platform, bot_id)))
+            await self._transport.publish(delivery.reply, payload)
 
     async def _refuse(self, delivery: Delivery, reason: RefusalReason, detail: str) -> None:
         logger.error("a message on %s is refused: %s", delivery.subject, detail)

@@ -18,6 +18,7 @@ from factory_contracts.records import (
     ACT,
     BALANCES,
     EPOCH,
+    LEASE,
     MARK,
     OWNERS,
     PURSE,
@@ -26,6 +27,7 @@ from factory_contracts.records import (
     Balance,
     Balances,
     EpochBegun,
+    LeaseGiven,
     MarkMoved,
     Owner,
     PurseOpened,
@@ -305,6 +307,34 @@ class JetStreamLog:
         for stored in found if self.epoch(0) else ():
             self._witness(0, stored.subject, stored.sequence, stored.data)
         return tuple((one.sequence, ACT.decode(one.data)) for one in found)
+
+    async def lease(self, platform: str, bot_id: str) -> tuple[int, LeaseGiven] | None:
+        """The bot's newest lease and its sequence."""
+        subject = subjects.lease(platform, bot_id)
+        found = await _until_answered(lambda: self._transport.last(subjects.STREAM, subject))
+        return None if found is None else (found.sequence, LEASE.decode(found.data))
+
+    async def note_lease(self, given: LeaseGiven) -> int:
+        """On return the lease is on the log, under this sequence, however long the bus is away. Raises as `append`."""
+        part = subjects.partition(subjects.EVERY_SCOPE)
+        subject = subjects.lease(given.platform, given.bot_id)
+        while epoch := self.epoch(part):
+            # The last one counts, also where one is stored twice.
+            entry = Entry(subject, LEASE.encode(given), expect=(subjects.epoch(part), epoch), rollup=True)
+            match await self._transport.append([entry], timeout=APPEND_TIMEOUT):
+                case Ok(value=sequence):
+                    return sequence
+                case Err(reason="fenced"):
+                    await self.verify()
+                case Err(reason="timeout" | "disconnected" | "no responders", detail=detail):
+                    logger.warning("it is unknown whether a lease is noted, noting it again: %s", detail)
+                    await asyncio.sleep(RETRY)
+                case Err(reason="no space"):
+                    raise Full
+                case Err(reason=reason, detail=detail):
+                    logger.error("the log refuses a lease: %s: %s", reason, detail)
+                    raise Unwritable
+        raise Fenced
 
     async def note_act(self, act: Act, after: int) -> bool:
         """On return the act is on the log as the next one after that sequence, or another one is, and then it may be

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Awaitable, Callable
 
+from adapters.nats.understood import Understood
 from factory_contracts import subjects
 from factory_contracts.messages import OUTBOUND, Outbound
 from factory_nats.result import Err
@@ -26,8 +27,10 @@ class NatsOutbox:
         transport: Transport,
         still_reigns: Callable[[int], Awaitable[bool]] = _alone,
         superseded: Callable[[], None] = lambda: None,
+        understood: Understood | None = None,
     ) -> None:
         self._transport = transport
+        self._understood = understood or Understood()
         self._still_reigns = still_reigns
         self._superseded = superseded
 
@@ -37,7 +40,8 @@ class NatsOutbox:
             logger.error("another hub has taken over: %s of turn %s is not sent", event.kind, event.turn)
             self._superseded()
             return
-        subject = subjects.outbound(event.address.platform, event.address.bot_id)
-        sent = await self._transport.publish(subject, OUTBOUND.encode(event))
+        bot = event.address.platform, event.address.bot_id
+        payload = OUTBOUND.encode(event, self._understood.of(bot))
+        sent = await self._transport.publish(subjects.outbound(*bot), payload)
         if isinstance(sent, Err) and sent.reason != "disconnected":
             logger.error("%s of turn %s cannot be sent: %s: %s", event.kind, event.turn, sent.reason, sent.detail)

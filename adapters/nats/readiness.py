@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 
+from adapters.nats.listening import listen
 from factory_contracts import subjects
 from factory_contracts.envelope import Malformed
 from factory_contracts.lifecycle import HUB_HEARTBEAT, READY, HubHeartbeat, Ready
@@ -44,9 +45,9 @@ class NatsReadiness:
 
     async def listen(self) -> None:
         """Hear the heartbeats of whoever reigns."""
-        subscribed = await self._transport.subscribe(subjects.heartbeats(subjects.HUB), self._on_heartbeat)
-        if isinstance(subscribed, Err):
-            raise RuntimeError(f"the hub cannot hear other hubs: {subscribed.detail}")
+        refused = await listen(self._transport, subjects.heartbeats(subjects.HUB), self._on_heartbeat)
+        if refused is not None:
+            raise RuntimeError(f"the hub cannot hear other hubs: {refused.detail}")
         if self._user is None:
             return
         subscribed = await self._transport.subscribe(subjects.departures(), self._on_departure)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 
+from adapters.nats.listening import listen
 from factory_contracts import subjects
 from factory_nats import blobs
 from factory_nats.result import Err
@@ -28,9 +29,9 @@ class CapabilityStores:
     async def open(self) -> None:
         """Hear the workers from now on."""
         for subject in subjects.plane("heartbeat"):
-            listening = await self._transport.subscribe(subject, self._hear)
-            if isinstance(listening, Err):
-                logger.error("workers of other capabilities cannot be heard: %s", listening.detail)
+            refused = await listen(self._transport, subject, self._hear)
+            if refused is not None:
+                logger.error("workers of other capabilities cannot be heard: %s", refused.detail)
 
     async def close(self) -> None:
         """Leave what is not made to the next hub."""

@@ -5,16 +5,18 @@ import logging
 import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from functools import partial
 
 from aiogram.methods import DeleteWebhook, SetWebhook, TelegramMethod
 
 from adapters.chat.patience import until_done
 from adapters.chat.trouble import Barred, Rejected, Unauthorized
+from adapters.lease import Lease
 from adapters.pace import Pace
 from adapters.telegram.bot import Bot, standard_pace
 from adapters.telegram.client import ASKED_FOR, Client, Conflict
 from adapters.telegram.intake import Settled
-from adapters.telegram.normalize import Me
+from adapters.telegram.normalize import PLATFORM, Me
 from adapters.telegram.settings import BotSettings, TelegramSettings
 from adapters.telegram.webhook import listening
 from factory_nats.connect import connect
@@ -64,7 +66,7 @@ async def serve(
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [
-                    group.create_task(_serve_bot(settings, bot, transport, feeds, new_pace(), at), name=bot.bot_id)
+                    group.create_task(_serve_bot(settings, bot, transport, feeds, new_pace, at), name=bot.bot_id)
                     for bot, transport in zip(settings.bots, transports, strict=True)
                 ]
                 await stop.wait()
@@ -81,27 +83,50 @@ async def _serve_bot(
     bot: BotSettings,
     transport: Transport,
     feeds: Feeds,
-    pace: Pace,
+    new_pace: Callable[[], Pace],
     at: Callable[[str], None],
 ) -> None:
+    """Be ready, wait until the bot is ours to speak for, and speak until it is not; then anew, with nothing in hand."""
+    while True:
+        try:
+            client = Client(bot.token, settings.api_base)
+        except Unauthorized as error:
+            # The other bots of this process can serve without it.
+            logger.error("%s cannot serve: %s", bot.bot_id, error)
+            return
+        try:
+            user = await until_done(bot.bot_id, "Telegram", client.me, REFUSALS)
+            me = Me(user.id, user.username or "", bot.bot_id)
+            logger.info("%s is @%s", bot.bot_id, me.username)
+            if not user.can_read_all_group_messages:
+                logger.info("@%s hears commands, mentions and replies in groups (privacy mode is on)", me.username)
+            lease = Lease(transport, PLATFORM, bot.bot_id)
+            await lease.win()
+            client.heed(lease.held)
+            await lease.during(partial(_speak, settings, bot, me, client, transport, feeds, new_pace(), lease, at))
+        finally:
+            await client.close()
+
+
+async def _speak(
+    settings: TelegramSettings,
+    bot: BotSettings,
+    me: Me,
+    client: Client,
+    transport: Transport,
+    feeds: Feeds,
+    pace: Pace,
+    lease: Lease,
+    at: Callable[[str], None],
+) -> None:
+    serving = Bot(settings, bot, me, client, transport, pace=pace, lease=lease, at=at)
+    feeds[bot.bot_id] = serving.feed
     try:
-        client = Client(bot.token, settings.api_base)
-    except Unauthorized as error:
-        # The other bots of this process can serve without it.
-        logger.error("%s cannot serve: %s", bot.bot_id, error)
-        return
-    try:
-        user = await until_done(bot.bot_id, "Telegram", client.me, REFUSALS)
-        me = Me(user.id, user.username or "", bot.bot_id)
-        logger.info("%s is @%s", bot.bot_id, me.username)
-        if not user.can_read_all_group_messages:
-            logger.info("@%s hears commands, mentions and replies in groups (privacy mode is on)", me.username)
-        serving = Bot(settings, bot, me, client, transport, pace=pace, at=at)
-        feeds[bot.bot_id] = serving.feed
         await until_done(bot.bot_id, "Telegram", lambda: client.ask(_arrival(settings, bot)), REFUSALS)
         await serving.run()
     finally:
-        await client.close()
+        # Telegram brings it again, to whoever speaks then.
+        del feeds[bot.bot_id]
 
 
 def _arrival(settings: TelegramSettings, bot: BotSettings) -> TelegramMethod[bool]:

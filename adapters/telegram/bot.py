@@ -24,6 +24,7 @@ from adapters.chat.menu import COMMANDS
 from adapters.chat.overheard import Overheard
 from adapters.chat.text import clip
 from adapters.chat.trouble import Barred, Rejected, Unauthorized, Unreachable
+from adapters.lease import Lease
 from adapters.pace import Pace, Rhythm
 from adapters.spoke import Left, NotNow, Reply, Spoke, Undeliverable
 from adapters.telegram.client import Client, Conflict
@@ -77,6 +78,7 @@ class Bot:
         transport: Transport,
         *,
         pace: Pace,
+        lease: Lease | None = None,
         at: Callable[[str], None] = lambda point: None,
     ) -> None:
         self._settings = settings
@@ -94,6 +96,7 @@ class Bot:
             place=chat_of,
             drafts=self if settings.stream == "draft" else None,
             remains=self,
+            lease=lease,
             at=at,
         )
         clock = asyncio.get_running_loop().time

@@ -1,6 +1,7 @@
 """Telegram as the spoke asks it: aiogram's client, whose errors are told in the few words that matter here."""
 
 import logging
+from collections.abc import Awaitable, Callable
 from io import BytesIO
 from typing import Any, TypeVar
 
@@ -23,7 +24,7 @@ from aiogram.exceptions import (
 from aiogram.methods import GetFile, GetMe, TelegramMethod
 from aiogram.types import User
 from aiogram.utils.token import TokenValidationError
-from aiohttp import ClientError
+from aiohttp import ClientError, ClientSession, TraceConfig
 
 from adapters.chat.trouble import Barred, Rejected, Unauthorized, Unreachable
 from adapters.spoke import NotNow
@@ -58,11 +59,32 @@ class _Updates(TelegramMethod[list[Any]]):
     allowed_updates: list[str] | None = None
 
 
+class _Session(AiohttpSession):
+    """Looks once more, on a connection that stands, whether what is about to be sent may be."""
+
+    def __init__(self, may: Callable[..., Awaitable[None]], **how: Any) -> None:
+        super().__init__(**how)
+        self._trace = TraceConfig()
+        self._trace.on_connection_reuseconn.append(may)
+        self._trace.on_connection_create_end.append(may)
+        self._trace.freeze()
+
+    async def create_session(self) -> ClientSession:
+        session = await super().create_session()
+        if not session.trace_configs:
+            session.trace_configs.append(self._trace)
+        return session
+
+
+async def _always() -> None:
+    """There is nothing to wait for."""
+
+
 class Client:
     """One bot's connection to Telegram. Raises `BadToken` for what is no token at all."""
 
     def __init__(self, token: str, api_base: str) -> None:
-        session = AiohttpSession(api=TelegramAPIServer.from_base(api_base), timeout=CALL_SECONDS)
+        session = _Session(self._may, api=TelegramAPIServer.from_base(api_base), timeout=CALL_SECONDS)
         try:
             self._bot = Bot(token, session=session)
         except TokenValidationError:
@@ -70,7 +92,12 @@ class Client:
                 "this is no bot's token: it should look like 123456789:ABC…, as BotFather gave it"
             ) from None
         self._token = token
+        self._held: Callable[[], Awaitable[None]] = _always
         self._moved: dict[int, int] = {}
+
+    def heed(self, held: Callable[[], Awaitable[None]]) -> None:
+        """From here on nothing is asked before this returns."""
+        self._held = held
 
     async def me(self) -> User:
         """Who this bot is."""
@@ -118,7 +145,11 @@ class Client:
         """Let go of the connections."""
         await self._bot.session.close()
 
+    async def _may(self, *_: object) -> None:
+        await self._held()
+
     async def _ask(self, method: TelegramMethod[T], timeout: int | None) -> T:
+        await self._held()
         try:
             return await self._bot(method, request_timeout=timeout)
         except TelegramMigrateToChat:

@@ -14,6 +14,7 @@ from pathlib import Path
 from adapters.models.openai import OPENAI, OpenAI
 from bench.peers.task import MODEL, SYSTEM, Ask, tell_time
 from factory_contracts import subjects
+from factory_contracts.envelope import SCHEMA_VERSION
 from factory_contracts.trace import Step
 from factory_contracts.work import (
     EVENTS,
@@ -125,6 +126,7 @@ class Desk:
     """What a worker is to its turns, with a reader where the bus would be."""
 
     def __init__(self) -> None:
+        self.understood = SCHEMA_VERSION
         self._waiting: deque[Turn] = deque()
         self._woken = asyncio.Event()
         self._said: dict[str, list[str]] = {}

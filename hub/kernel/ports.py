@@ -77,6 +77,14 @@ class Outbox(Protocol):
         ...
 
 
+class Presence(Protocol):
+    """Who is connected to the bus."""
+
+    async def has_gone(self, inbox: str) -> bool:
+        """Whether whoever is answered there is certainly not connected now."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Chosen:
     """A live CliPool worker and the instance that its last heartbeat named."""

@@ -9,6 +9,7 @@ from random import Random
 
 import pytest
 
+from adapters.lease import GOOD_FOR, Lease
 from adapters.pace import Pace, Rhythm
 from adapters.spoke import (
     MOST_LOSSES,
@@ -25,12 +26,14 @@ from adapters.spoke import (
     Undeliverable,
 )
 from factory_contracts import subjects
+from factory_contracts.envelope import SCHEMA_VERSION
 from factory_contracts.messages import (
     FROM_SPOKE,
     OUTBOUND,
     TO_SPOKE,
     Accepted,
     Address,
+    Claim,
     Decision,
     Erase,
     Erased,
@@ -39,6 +42,7 @@ from factory_contracts.messages import (
     FromSpoke,
     Hello,
     InboundMessage,
+    Leased,
     Moved,
     Noted,
     Outbound,
@@ -46,6 +50,7 @@ from factory_contracts.messages import (
     Refused,
     Said,
     ShownReceipt,
+    StandBy,
     StopPressed,
     Submit,
     ToSpoke,
@@ -178,6 +183,7 @@ class Stage:
         drafts: Drafts | None = None,
         remains: Remains | None = None,
         scope: str | None = None,
+        has_lease: bool = False,
     ) -> None:
         self.bus = FakeBus()
         self.hub = self.bus.join("hub")
@@ -190,10 +196,13 @@ class Stage:
         self._drafts = drafts
         self._remains = remains
         self._scope = scope
+        self._has_lease = has_lease
+        self.lease: Lease | None = None
         self.spoke = self._spoke(notes)
 
     def _spoke(self, notes: Path | None) -> Spoke:
         transport = self.bus.join("paper-desk")
+        self.lease = Lease(transport, "paper", "desk") if self._has_lease else None
         return Spoke(
             transport,
             "paper",
@@ -204,6 +213,7 @@ class Stage:
             pace=self._pace,
             drafts=self._drafts,
             remains=self._remains,
+            lease=self.lease,
         )
 
     async def restart(self, notes: Path | None = None) -> None:
@@ -216,6 +226,8 @@ class Stage:
         match asked:
             case Hello():
                 return Welcome(epoch=1)
+            case Claim():
+                return Leased(generation=7)
             case Submit():
                 return Accepted(turn="t", epoch=1)
             case ShownReceipt():
@@ -1679,4 +1691,87 @@ async def test_a_file_that_is_not_there_is_none(name: str) -> None:
     assert kept is not None
 
     assert await stage.spoke.read(kept.model_copy(update={"blob": name})) is None
+    await stage.spoke.close()
+
+
+async def held() -> tuple[Stage, Lease, asyncio.Task[None]]:
+    """A stage whose spoke speaks by a lease, for as long as it has it."""
+    stage = Stage(has_lease=True)
+    await stage.open()
+    lease = stage.lease
+    assert lease is not None
+    await lease.win()
+
+    async def work() -> None:
+        await stage.spoke.start()
+        await asyncio.Event().wait()
+
+    working = asyncio.create_task(lease.during(work))
+    await until(lambda: any(isinstance(asked, Hello) for asked in stage.asked))
+    return stage, lease, working
+
+
+async def test_who_speaks_by_a_lease_names_its_generation() -> None:
+    stage, _, working = await held()
+
+    await stage.spoke.submit(message())
+
+    assert {asked.generation for asked in stage.asked if not isinstance(asked, Claim)} == {7}
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
+    await stage.spoke.close()
+
+
+async def test_nothing_is_written_while_the_lease_may_be_anothers_and_nothing_is_lost_when_it_is_not() -> None:
+    stage, lease, working = await held()
+    stage.answer = lambda asked: None if isinstance(asked, Claim) else stage.agree(asked)
+    await pass_time(GOOD_FOR + 0.1)
+    assert not lease.is_good
+
+    await stage.tell(final())
+    await pass_time(5)
+    assert stage.paper.sent == []
+
+    stage.answer = stage.agree
+    await until(lambda: bool(stage.finals()))
+
+    assert len(stage.paper.sent) == 1
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
+    await stage.spoke.close()
+
+
+async def test_who_is_told_that_another_speaks_writes_nothing_more() -> None:
+    stage, lease, working = await held()
+    stage.answer = lambda asked: StandBy(generation=8)
+    submitting = asyncio.create_task(stage.spoke.submit(message()))
+
+    await working
+    await stage.tell(final())
+    await pass_time(5)
+
+    assert not lease.is_good
+    assert stage.paper.sent == []
+    submitting.cancel()
+    await asyncio.gather(submitting, return_exceptions=True)
+    await stage.spoke.close()
+
+
+async def test_what_an_older_hub_does_not_understand_is_said_to_it_in_the_first_version() -> None:
+    stage = await a_stage()
+    told: list[FromSpoke] = []
+
+    def refuse_once(asked: FromSpoke) -> ToSpoke | None:
+        told.append(asked)
+        if isinstance(asked, Hello):
+            return Welcome(epoch=1, understands=SCHEMA_VERSION + 1)
+        return Refused(reason="newer version") if len(told) == 2 else stage.agree(asked)
+
+    stage.answer = refuse_once
+    await stage.spoke.hello("chat")
+
+    answer = await stage.spoke.submit(message())
+
+    assert isinstance(answer, Accepted)
+    assert [type(one) for one in told] == [Hello, Submit, Submit]
     await stage.spoke.close()

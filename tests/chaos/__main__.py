@@ -15,15 +15,17 @@ from typing import Any
 
 from tests.chaos import checker, fuse
 from tests.chaos.conductor import Run
-from tests.chaos.surroundings import PLATFORMS, SLATE
+from tests.chaos.disk import NoDisk
+from tests.chaos.surroundings import PAIRS, PLATFORMS, SLATE, SURROUNDINGS
 
 FAULTS_SHOWN = 20
+SKIPPED = 77
 LONG = 120
 SECONDS_A_KILL = 2.0
 
 
 def main(arguments: list[str]) -> int:
-    """0 when nothing was lost, doubled or out of order, and every point was hit; 1 otherwise."""
+    """0 when nothing was lost, doubled or out of order, and every point was hit; 1 otherwise; 77 when it cannot be."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--kills", type=int, default=40)
     parser.add_argument("--turns", type=int, default=300)
@@ -33,29 +35,36 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--fork", action="store_true", help="processes come up quickly: forked, not imported anew")
     parser.add_argument("--spokes", action="store_true", help="kill spokes alone, at their points and at any instant")
     parser.add_argument("--hubs", type=int, choices=(1, 2), default=1, help="how many share the work; 1 has a standby")
+    parser.add_argument("--pairs", choices=PAIRS, default="", help="two spokes a bot, with or without the same notes")
+    parser.add_argument(
+        "--surroundings",
+        default="",
+        metavar="WHAT,...",
+        help=f"instead of the points, what surrounds the processes goes wrong: {','.join(SURROUNDINGS)}",
+    )
     parser.add_argument("--json", action="store_true", help="the report as one JSON object on standard output")
     parser.add_argument("--keep", action="store_true", help="leave the run's folder also when all is well")
     given = parser.parse_args(arguments)
+    surroundings = tuple(filter(None, given.surroundings.split(",")))
+    if unknown := set(surroundings) - set(SURROUNDINGS):
+        parser.error(f"no such surroundings: {', '.join(sorted(unknown))}; there are {', '.join(SURROUNDINGS)}")
+    if "disk" in surroundings and given.platform != SLATE:
+        parser.error("what a real platform's bot says where there is no room is not known here: disk is for slate")
     seed = given.seed if given.seed is not None else random.SystemRandom().randrange(1_000_000)
     seconds = given.seconds or max(20.0, given.kills * SECONDS_A_KILL)
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     amounts = f"{given.kills} kills, {given.turns} turns over about {seconds:.0f} s, {given.hubs} hubs"
     _say(f"{given.platform}, seed {seed}, {amounts}, in {folder}")
     began = time.monotonic()
-    run = Run(
-        folder,
-        seed,
-        given.kills,
-        given.turns,
-        seconds,
-        given.platform,
-        given.fork,
-        given.spokes,
-        _say,
-        shares=given.hubs > 1,
-    )
-    verdict = asyncio.run(run.run())
-    points = fuse.SPOKE_POINTS if given.spokes else fuse.POINTS
+    how = (given.platform, given.fork, given.spokes, given.pairs, surroundings)
+    try:
+        verdict = asyncio.run(
+            Run(folder, seed, given.kills, given.turns, seconds, *how, _say, shares=given.hubs > 1).run()
+        )
+    except NoDisk as error:
+        _say(f"skipped, this machine has no disk to spare: {error}")
+        return SKIPPED
+    points: Sequence[str] = () if surroundings else fuse.SPOKE_POINTS if given.spokes else fuse.POINTS
     report = _report(folder, seed, given.kills, points, verdict, time.monotonic() - began)
     if given.json:
         print(json.dumps(report, ensure_ascii=False, indent=2))
@@ -81,12 +90,14 @@ def _report(
         "seed": seed,
         "seconds": round(seconds, 1),
         "kills": len(done.kills),
+        "surroundings": dict(Counter(trouble["what"] for trouble in done.troubles)),
         "freezes": dict(Counter(deed["slot"] for deed in done.freezes)),
         "kills by point": {point: by_point[point] for point in fuse.ALL_POINTS},
         "kills at random": {name: count for name, count in by_point.items() if name not in fuse.ALL_POINTS},
         **verdict.figures,
         "recovery s": _quantiles(verdict.recoveries),
         "answer s": _quantiles(verdict.latencies),
+        "first word s": _quantiles(verdict.first_words),
         "faults": verdict.faults + missed,
     }
 

@@ -9,6 +9,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,19 +24,26 @@ from factory_contracts import subjects
 from hub.kernel.seals import Heads, Inspection
 from tests.chaos import ledger, script
 from tests.chaos.script import Question
+from tests.chaos.surroundings import PLATFORMS
 
 LOG = subjects.plane("turns")[0]
 EPOCHS = subjects.epoch(0).removesuffix("0")
 MARKS = subjects.mark(0).removesuffix("0")
+LEASES = subjects.lease("p", "b").rpartition(".")[0]
 OPENING = 60
 PLACEHOLDER = "…"
 PAGE = 500
+# So late the note of a bubble may be, and so long an answer that grows may stand as it is.
+LATE, LULL = 2.0, 0.3
+# Who was killed or stood still so lately is not there to take over.
+UNREADY = 7.0
 TERMINAL = ("answered", "refused", "superseded")
 SETTLED = ("shown", "undeliverable")
 EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 EXPECTED_SUBJECT = "Nats-Expected-Last-Subject-Sequence-Subject"
 
 _NAME = re.compile(r"q\d+")
+_GIVEN = re.compile(r"(?P<since>\S+) .* (?P<pid>\d+)-\w+ speaks for \w+/(?P<bot>\S+),")
 
 Place = tuple[str, str, str]
 
@@ -76,6 +84,7 @@ class Case:
     expected: str
     asked_at: float
     is_confirmed: bool = False
+    is_refused: bool = False
     bubbles: list[Bubble] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
     callers: list[int] = field(default_factory=list)
@@ -105,6 +114,7 @@ class Deeds:
 
     kills: list[dict[str, Any]]
     freezes: list[dict[str, Any]]
+    troubles: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def killed(self) -> set[int]:
@@ -116,6 +126,12 @@ class Deeds:
         """Every process that stood still for a while."""
         return {deed["pid"] for deed in self.freezes}
 
+    def struck(self, bot: str, at: float) -> bool:
+        """Whether one of several spokes of a bot was killed, or made to stand still, just after."""
+        return any(
+            _bot_of(deed["slot"]) == bot and at - 0.1 <= deed["at"] <= at + LATE for deed in self.kills + self.freezes
+        )
+
 
 @dataclass(slots=True)
 class Verdict:
@@ -125,12 +141,16 @@ class Verdict:
     figures: dict[str, int] = field(default_factory=dict)
     recoveries: list[float] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)
+    first_words: list[float] = field(default_factory=list)
 
 
 def deeds(run: Path) -> Deeds:
     """What was done so far."""
     done = list(ledger.read(run / ledger.DEEDS))
-    return Deeds([deed for deed in done if deed["deed"] == "kill"], [deed for deed in done if deed["deed"] == "freeze"])
+    kills, freezes, troubles = (
+        [deed for deed in done if deed["deed"] == what] for what in ("kill", "freeze", "trouble")
+    )
+    return Deeds(kills, freezes, troubles)
 
 
 async def read_log(url: str, user: str, seed: str) -> tuple[Entry, ...]:
@@ -203,11 +223,14 @@ def judge(run: Path, log: tuple[Entry, ...]) -> Verdict:
     _read_calls(run, cases, verdict)
     for case in cases.values():
         _judge_turn(case, verdict)
+    taken = {place: case for place, case in cases.items() if not case.is_refused}
+    for case in taken.values():
         _judge_screen(case, done, verdict)
         _judge_work(case, done, verdict)
-    _judge_order(cases, verdict)
+    _judge_order(taken, verdict)
     _judge_fence(log, verdict)
     _measure(cases, done, verdict)
+    _measure_takeovers(run, cases, done, verdict)
     return verdict
 
 
@@ -233,6 +256,9 @@ def _cases(run: Path, verdict: Verdict) -> dict[Place, Case]:
             case "sent":
                 number += 1
                 case = cases[entry["bot"], entry["scope"], entry["reply_to"]]
+                if entry["text"] == script.REFUSED:
+                    case.is_refused = True
+                    continue
                 bubble = Bubble(number, entry["message"], entry["pid"], entry["at"], [])
                 case.bubbles.append(bubble)
                 bubbles[entry["bot"], entry["scope"], entry["message"]] = case, bubble
@@ -259,7 +285,7 @@ def _sort_log(log: tuple[Entry, ...], cases: dict[Place, Case], verdict: Verdict
     kinds: Counter[str] = Counter()
     for entry in log:
         kinds[entry.kind] += 1
-        if entry.kind in ("epoch", "mark", "seal", "compacted"):
+        if entry.kind in ("epoch", "mark", "seal", "compacted", "lease"):
             continue
         ids[str(entry.record["id"])] += 1
         turn = str(entry.record["turn"])
@@ -280,6 +306,7 @@ def _sort_log(log: tuple[Entry, ...], cases: dict[Place, Case], verdict: Verdict
     verdict.figures["doubled records"] = sum(count - 1 for count in ids.values())
     verdict.figures["reigns"] = kinds["epoch"] // subjects.PARTITIONS
     verdict.figures["compactions"] = kinds["compacted"]
+    verdict.figures["leases"] = kinds["lease"]
 
 
 def _read_calls(run: Path, cases: dict[Place, Case], verdict: Verdict) -> None:
@@ -292,7 +319,12 @@ def _read_calls(run: Path, cases: dict[Place, Case], verdict: Verdict) -> None:
 
 
 def _judge_turn(case: Case, verdict: Verdict) -> None:
-    """Accepted is answered, once, and closed."""
+    """Accepted is answered, once, and closed; what was refused for want of room was told so, and is nowhere else."""
+    if case.is_refused:
+        verdict.figures["refused for want of room"] = verdict.figures.get("refused for want of room", 0) + 1
+        if case.entries or case.bubbles or case.callers:
+            verdict.faults.append(f"{case}: was refused, and {[entry.kind for entry in case.entries]} stand on the log")
+        return
     if not case.is_confirmed:
         verdict.faults.append(f"{case}: was never accepted")
     if len(case.of("received")) != 1:
@@ -340,7 +372,7 @@ def _judge_screen(case: Case, done: Deeds, verdict: Verdict) -> None:
         if len(orphan.texts) > 1 or len(orphan.texts[0]) > OPENING:
             verdict.faults.append(f"{case}: a second bubble holds more than the opening words")
         # Only between the platform's "sent" and the note can a bubble be lost, and only by a death.
-        if orphan.pid not in done.killed:
+        if orphan.pid not in done.killed and not done.struck(case.place[0], orphan.at):
             verdict.faults.append(f"{case}: a second bubble, though the spoke that sent it lived on")
 
 
@@ -411,6 +443,8 @@ def _judge_fence(log: tuple[Entry, ...], verdict: Verdict) -> None:
             continue
         is_mark = entry.subject.startswith(MARKS)
         part = int(entry.subject.removeprefix(MARKS)) if is_mark else _partition(entry)
+        if entry.subject.startswith(LEASES):
+            part = subjects.partition(subjects.EVERY_SCOPE)
         named = entry.headers.get(EXPECTED_SUBJECT), entry.headers.get(EXPECTED)
         if named != (f"{EPOCHS}{part}", str(owners.get(part))):
             words = f"names {named}, the owner is {owners.get(part)}"
@@ -430,3 +464,42 @@ def _measure(cases: Mapping[Place, Case], done: Deeds, verdict: Verdict) -> None
         if after is not None:
             verdict.recoveries.append(after - deed["at"])
     verdict.latencies = [case.shown_at - case.asked_at for case in cases.values() if case.shown_at is not None]
+
+
+def _measure_takeovers(run: Path, cases: Mapping[Place, Case], done: Deeds, verdict: Verdict) -> None:
+    """How long nothing was written when the spoke that spoke for a bot, and nobody else, was killed amid an answer."""
+    writes: defaultdict[str, list[float]] = defaultdict(list)
+    for entry in ledger.read(run / ledger.SCREEN):
+        if entry["did"] in ("sent", "edited"):
+            writes[entry["bot"]].append(entry["at"])
+    given = sorted(_given(run))
+    struck = [(deed["pid"], deed["at"]) for deed in done.kills + done.freezes]
+    for deed in done.kills:
+        bot, at = _bot_of(deed["slot"]), deed["at"]
+        if [pid for since, one, pid in given if one == bot and since <= at][-1:] != [deed["pid"]]:
+            continue
+        if any(pid != deed["pid"] and at - UNREADY < when < at + 1 for pid, when in struck):
+            continue
+        growing = [
+            case for case in cases.values() if case.place[0] == bot and case.bubbles and (case.shown_at or at + 1) > at
+        ]
+        is_amid = any(case.bubbles[0].at < at for case in growing) and any(at - LULL < one < at for one in writes[bot])
+        after = next((one for one in writes[bot] if one > at), None)
+        if is_amid and after is not None:
+            verdict.first_words.append(after - at)
+
+
+def _given(run: Path) -> Iterable[tuple[float, str, int]]:
+    """When which process was given the lease of which bot, as the hubs tell: the log keeps the last of each."""
+    for path in (run / "log").glob("hub*.log"):
+        day = datetime.fromtimestamp(path.stat().st_mtime).date()
+        for line in path.read_text(errors="replace").splitlines():
+            if found := _GIVEN.match(line):
+                since = datetime.combine(day, time.fromisoformat(found["since"])).timestamp()
+                yield since, found["bot"], int(found["pid"])
+
+
+def _bot_of(slot: str) -> str:
+    """The bot of a spoke, by its name and its number; nothing for who is no spoke."""
+    platform, _, bot = slot.partition(".")[0].partition("-")
+    return bot if platform in PLATFORMS else ""

@@ -11,15 +11,17 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO
 
 from adapters.high_water import FileHighWater
 from factory_nats.result import Err
 from factory_nats.server import EmbeddedServer
 from tests.chaos import checker, fuse, script
 from tests.chaos.discord import Discord
+from tests.chaos.disk import Disk
 from tests.chaos.fuse import Fuses
 from tests.chaos.ledger import DEEDS, SCREEN, Ledger, read
+from tests.chaos.link import Link
 from tests.chaos.platform import Platform
 from tests.chaos.script import Kind, Question
 from tests.chaos.surroundings import (
@@ -60,6 +62,14 @@ POINT_PATIENCE = 8.0
 POINT_TRIES = 5
 FREEZE = (3.0, 6.0)
 STUCK = 60.0
+STOPS = ("freeze hub", "freeze worker", "freeze spoke")
+LINKS = ("hole there", "hole back", "hole", "slow link", "narrow link")
+# A hub that hears nothing is followed after two seconds, a spoke after three.
+HOLE = (1.0, 5.0)
+LATENCY, BANDWIDTH = (0.05, 0.3), (20_000, 60_000)
+STORM = 6
+FULL = (1.0, 3.0)
+MEGABYTES = 48
 DRAIN = 60.0
 CLOSING = 30.0
 STOPPING = 10.0
@@ -68,7 +78,6 @@ BEGINNING = 5.0
 SPOKES = {SLATE: "spoke_process", TELEGRAM: "telegram_process", DISCORD: "discord_process"}
 
 AnyPlatform = Platform | Telegram | Discord
-Target = Literal["hub", "worker", "spoke", "nats", "hub and spoke", "everything", "freeze hub", "freeze worker"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +88,13 @@ class Blow:
     tries: int = 0
 
 
-def plan_for_spokes(kills: int, dice: random.Random) -> list[Blow]:
-    """So many kills of spokes alone, at each of their points and at any instant."""
+def plan_for_spokes(kills: int, dice: random.Random, *, are_pairs: bool) -> list[Blow]:
+    """So many kills of spokes alone, at each of their points and at any instant; where there are two, a few freezes."""
     points = [*fuse.SPOKE_POINTS, fuse.WINDOW] * (6 if kills >= 120 else 2)
-    blows = [Blow(what) for what in (*points, *dice.choices(("spoke", "hub and spoke"), k=max(4, kills - len(points))))]
+    weights = (5, 1) if are_pairs else (1, 1)
+    rest = dice.choices(("spoke", "hub and spoke"), weights, k=max(4, kills - len(points)))
+    freezes = ["freeze spoke"] * max(1, kills // 12) if are_pairs else []
+    blows = [Blow(what) for what in (*points, *rest, *freezes)]
     dice.shuffle(blows)
     return blows
 
@@ -100,6 +112,19 @@ def plan(kills: int, dice: random.Random) -> list[Blow]:
     )
     freezes = ["freeze hub", "freeze worker"] * max(1, kills // 50)
     blows = [Blow(what) for what in (*points, *windows, *random_ones, *freezes)]
+    dice.shuffle(blows)
+    return blows
+
+
+def plan_for_surroundings(kills: int, what: Sequence[str], dice: random.Random) -> list[Blow]:
+    """So many troubles of these kinds in turn, and a few plain deaths among them."""
+    of_kind = {"stop": ("freeze hub", "freeze worker"), "link": LINKS}
+    kinds = [of_kind.get(one, (one,)) for one in what]
+    troubles = [
+        Blow(kinds[number % len(kinds)][number // len(kinds) % len(kinds[number % len(kinds)])])
+        for number in range(kills)
+    ]
+    blows = [*troubles, *(Blow(one) for one in dice.choices(("hub", "worker", "spoke"), k=kills // 4))]
     dice.shuffle(blows)
     return blows
 
@@ -133,6 +158,8 @@ class Run:
     platform: str
     is_forked: bool
     only_spokes: bool
+    pairs: str
+    surroundings: tuple[str, ...]
     say: Callable[[str], None]
     shares: bool = False
     dice: random.Random = field(init=False)
@@ -154,12 +181,17 @@ class Run:
         """From the first process to the verdict."""
         secrets = seeds(self.platform)
         server = EmbeddedServer(self.folder / "nats", users=users(self.platform, secrets))
+        disk = None
+        if {"disk", "power"} & set(self.surroundings):
+            disk = Disk(self.folder / "disk.img", server.directory / "js", MEGABYTES)
+            disk.open()
         (self.folder / SCRIPT).write_text(script.toml())
         (self.folder / "log").mkdir()
         platform = self._new_platform()
-        bus = Bus(server.url, secrets, self.platform, await platform.open(self.folder))
+        system = System(self, server, Fuses(self.folder), Ledger(self.folder / DEEDS), disk)
+        ways = await system.lay_links() if "link" in self.surroundings else {}
+        bus = Bus(server.url, secrets, self.platform, await platform.open(self.folder), ways)
         bus.write(self.folder)
-        system = System(self, server, Fuses(self.folder), Ledger(self.folder / DEEDS))
         began = time.monotonic()
         try:
             async with asyncio.TaskGroup() as group:
@@ -177,6 +209,9 @@ class Run:
         finally:
             await platform.close()
             await server.stop()
+            await system.take_links()
+            if disk is not None:
+                disk.unmount()
         checker.write_log(self.folder, log)
         verdict = checker.judge(self.folder, log)
         checker.inspect(log, await FileHighWater(self.folder / HIGH_WATER).read(), verdict)
@@ -208,12 +243,12 @@ class Run:
         return Platform(ledger, dice, self._note_shown)
 
     def _pid_of(self, bot: str) -> int:
-        """The process that serves a bot, or served it last."""
-        return self.pids[spoke(self.platform, bot)]
+        """The process that serves a bot, or served it last; 0 where nobody can tell which of two it is."""
+        return 0 if self.pairs else self.pids[spoke(self.platform, bot)]
 
     def _note_shown(self, key: str, text: str) -> None:
         expected = self._expected.get(key)
-        if expected is not None and text == expected[0]:
+        if expected is not None and text in (expected[0], script.REFUSED):
             del self._expected[key]
             self._moved[key.rpartition(" ")[0]] = time.monotonic()
 
@@ -240,6 +275,9 @@ class Run:
     def _ask_one(self, platform: AnyPlatform, dice: random.Random, bot: str, scope: str) -> None:
         self.asked += 1
         kind = self.wanted or dice.choices(script.KINDS, script.WEIGHTS)[0]
+        if "disk" in self.surroundings and kind == "memory":
+            # Nobody knows beforehand how much a model will be shown where some is refused.
+            kind = "short"
         question = Question(f"q{self.asked}", kind, " ".join(dice.sample(script.WORDS, 3)), platform.speaker)
         place = f"{bot} {scope}"
         expected = script.answer(question, self._earlier[place])
@@ -249,9 +287,17 @@ class Run:
 
     async def _strike(self, system: "System") -> None:
         """One blow after another, so that the last falls when the time is over."""
-        blows = (plan_for_spokes if self.only_spokes else plan)(self.kills, self.dice)
+        if self.surroundings:
+            blows = plan_for_surroundings(self.kills, self.surroundings, self.dice)
+        elif self.only_spokes:
+            blows = plan_for_spokes(self.kills, self.dice, are_pairs=bool(self.pairs))
+        else:
+            blows = plan(self.kills, self.dice)
         self.planned = len(blows)
         await asyncio.sleep(1.5)
+        while self.surroundings and not self._moved:
+            # A disk or a way to the bus that is not there yet cannot fail.
+            await asyncio.sleep(TICK)
         began = time.monotonic()
         while blows:
             if self.is_stuck:
@@ -329,12 +375,21 @@ class Forked:
             await asyncio.sleep(TICK)
         return status
 
+    def end(self) -> None:
+        """Kill it where it lives, and let go of it."""
+        self._child.end()
+
 
 class System:
     """All processes: started, started again, killed."""
 
-    def __init__(self, run: Run, server: EmbeddedServer, fuses: Fuses, deeds: Ledger) -> None:
+    def __init__(self, run: Run, server: EmbeddedServer, fuses: Fuses, deeds: Ledger, disk: Disk | None = None) -> None:
         self.fuses = fuses
+        self._disk = disk
+        self._links: dict[str, Link] = {}
+        self._may_start = asyncio.Event()
+        self._may_start.set()
+        self._stopped = asyncio.Event()
         self._run = run
         self._server = server
         self._deeds = deeds
@@ -346,8 +401,22 @@ class System:
         self._workers = [Slot(name, ("worker_process", name)) for name in WORKERS]
         module = SPOKES[run.platform]
         self._spokes = [Slot(spoke(run.platform, bot), (module, bot)) for bot in BOTS]
+        if run.pairs:
+            apart = ("apart",) if run.pairs == "apart" else ()
+            self._spokes += [Slot(f"{spoke(run.platform, bot)}.2", (module, bot, "2", *apart)) for bot in BOTS]
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._died = asyncio.Event()
+
+    async def lay_links(self) -> dict[str, str]:
+        """Give every process a way of its own to the bus; where each finds it."""
+        names = [slot.name for slot in (*self._hubs, *self._workers, *self._spokes)]
+        self._links = {name: Link(self._server.port) for name in names}
+        return {name: await link.open() for name, link in self._links.items()}
+
+    async def take_links(self) -> None:
+        """Nobody needs them any more."""
+        for link in self._links.values():
+            await link.close()
 
     def start(self, group: asyncio.TaskGroup) -> None:
         """Start everything, in any order."""
@@ -399,8 +468,63 @@ class System:
                 await self._freeze(self._reigning())
             case "freeze worker":
                 await self._freeze(dice.choice(self._workers))
+            case "freeze spoke":
+                await self._freeze(dice.choice(self._spokes))
+            case "hole there" | "hole back" | "hole" | "slow link" | "narrow link":
+                await self._trouble_link(what)
+            case "storm":
+                self._note(what)
+                for _ in range(STORM):
+                    self._kill_server(what)
+                    await asyncio.sleep(dice.uniform(0.1, 0.6))
+            case "disk":
+                await self._fill_disk()
+            case "power":
+                await self._cut_power()
             case _:
                 raise ValueError(f"no such blow: {what}")
+
+    def _note(self, what: str, slot: str = "") -> None:
+        self._deeds.write(deed="trouble", what=what, slot=slot, at=time.time())
+
+    async def _trouble_link(self, what: str) -> None:
+        """Let a process's way to the bus fail for a while; to the others it is as if it stood still."""
+        dice = self._run.dice
+        slot = dice.choice([*self._hubs, *self._workers, *self._spokes])
+        link = self._links[slot.name]
+        self._note(what, slot.name)
+        if slot.pid is not None:
+            self._deeds.write(deed="freeze", slot=slot.name, pid=slot.pid, at=time.time())
+        for way in {"hole there": (link.there,), "hole back": (link.back,)}.get(what, (link.there, link.back)):
+            match what:
+                case "slow link":
+                    way.latency = dice.uniform(*LATENCY)
+                case "narrow link":
+                    way.bandwidth = dice.uniform(*BANDWIDTH)
+                case _:
+                    way.cut()
+        await asyncio.sleep(dice.uniform(*HOLE))
+        link.mend()
+
+    async def _fill_disk(self) -> None:
+        """Leave the server no room for a while."""
+        assert self._disk is not None
+        self._note("disk")
+        self._disk.fill()
+        await asyncio.sleep(self._run.dice.uniform(*FULL))
+        self._disk.relieve()
+
+    async def _cut_power(self) -> None:
+        """The server's machine is without power for a moment; what it said was stored is there afterwards."""
+        assert self._disk is not None
+        self._note("power")
+        self._may_start.clear()
+        self._disk.cut()
+        self._kill_server("power")
+        await self._stopped.wait()
+        self._disk.unmount()
+        self._disk.mount()
+        self._may_start.set()
 
     def _reigning(self) -> Slot:
         if self._run.shares:
@@ -474,8 +598,11 @@ class System:
 
     async def _keep_server(self) -> None:
         while True:
+            await self._may_start.wait()
+            self._stopped.clear()
             started = await self._server.start()
             if isinstance(started, Err):
                 self._run.say(f"nats-server: {started.detail}")
                 await asyncio.sleep(0.1)
             await self._server.wait()
+            self._stopped.set()

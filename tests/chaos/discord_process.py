@@ -1,4 +1,4 @@
-"""The Discord spoke that may die at its points: `python -m tests.chaos.discord_process RUN BOT`."""
+"""The Discord spoke that may die at its points: `python -m tests.chaos.discord_process RUN BOT [NUMBER [apart]]`."""
 
 import sys
 from pathlib import Path
@@ -13,16 +13,20 @@ from tests.chaos.surroundings import DISCORD, Bus, spoke
 from tests.discord.stage import fast_pace
 
 
-def main(run: Path, bot: str) -> int:
-    """The spoke's exit status."""
+def main(run: Path, bot: str, number: str = "", *apart: str) -> int:
+    """The spoke's exit status; a second one of the bot has a number, and may be as if on another machine."""
     bus = Bus.read(run)
     name = spoke(DISCORD, bot)
-    seam = fuse.begin(run, name)
+    slot = f"{name}.{number}" if number else name
+    seam = fuse.begin(run, slot)
+    own = number if apart else ""
     api, gateway = bus.platform_at.split()
     settings = DiscordSettings(
-        nats_url=bus.url,
+        nats_url=bus.url_of(slot),
         bots=(
-            BotSettings(bot, token(bot), bus.identity(name), run / f"notes-{bot}.jsonl", run / f"cursors-{bot}.jsonl"),
+            BotSettings(
+                bot, token(bot), bus.identity(name), run / f"notes-{bot}{own}.jsonl", run / f"cursors-{bot}{own}.jsonl"
+            ),
         ),
         api_base=api,
         gateway=gateway,
@@ -31,4 +35,4 @@ def main(run: Path, bot: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), sys.argv[2]))
+    sys.exit(main(Path(sys.argv[1]), *sys.argv[2:]))

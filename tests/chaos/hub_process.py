@@ -35,7 +35,7 @@ def main(run: Path, slot: str, is_standby: bool, shares: bool) -> int:
     # Nobody is there to allow anything: who speaks owns the bot, and so nothing is tainted.
     agent = Agent(name="scribe", model="scripted", tools=(script.TOOL,), approvals=Approvals(external="tainted"))
     settings = HubSettings(
-        nats_url=bus.url,
+        nats_url=bus.url_of(slot),
         identity=bus.identity(subjects.HUB),
         bindings=Bindings({agent.name: agent}, (Binding(agent.name),)),
         policies=tuple(

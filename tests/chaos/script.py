@@ -14,6 +14,8 @@ WORDS = ("otter", "Äpfel", "naïve", "quill", "🦊", "日本", "amber", "vorte
 # How many exchanges the product shows a model at most.
 SHOWN = 50
 
+# What is said on the made-up platform where a message is not taken because there is no room for it.
+REFUSED = "REFUSED: unavailable"
 TOOL = "engrave"
 _STREAM, _LONG, _AFTER = 40, 150, 15
 

@@ -106,7 +106,8 @@ async def _serve(run: Path, bot: str, seam: fuse.Fuse) -> int:
         closed.append(why)
         stop.set()
 
-    connected = await connect(bus.url, bus.identity(spoke(SLATE, bot)), patience=PATIENCE, on_closed=end)
+    name = spoke(SLATE, bot)
+    connected = await connect(bus.url_of(name), bus.identity(name), patience=PATIENCE, on_closed=end)
     if isinstance(connected, Err):
         print(connected.detail, file=sys.stderr)
         return 1

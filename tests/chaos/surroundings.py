@@ -1,7 +1,7 @@
 """What all processes of a run share: who is who on the bus, and where it is."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from factory_cli.membership import Member
@@ -17,8 +17,13 @@ BOTS = ("chalk", "flint")
 WORKERS = ("clipool", "clipool-two")
 HUBS = ("hub-one", "hub-two")
 AUDITOR = "auditor"
+# Each bot has one spoke, or two that share its notes, or two of which each has its own.
+PAIRS = ("shared", "apart")
 SCRIPT = "script.toml"
 HIGH_WATER = "high-water.json"
+# What surrounds the processes and may go wrong: they stand still, their way to the bus fails, the server's disk is
+# full, the server dies again and again, its power fails.
+SURROUNDINGS = ("stop", "link", "disk", "storm", "power")
 
 _FILE = "bus.json"
 # Reading the log is all that the auditor may do.
@@ -33,6 +38,11 @@ class Bus:
     seeds: dict[str, str]
     platform: str = SLATE
     platform_at: str = ""
+    ways: dict[str, str] = field(default_factory=dict)
+
+    def url_of(self, slot: str) -> str:
+        """Where a process of this name finds the bus."""
+        return self.ways.get(slot, self.url)
 
     def identity(self, name: str) -> Identity:
         """Who a process is."""

@@ -37,7 +37,7 @@ def main(run: Path, slot: str) -> int:
     seam = fuse.begin(run, slot)
     bus = Bus.read(run)
     settings = ClipoolSettings(
-        nats_url=bus.url,
+        nats_url=bus.url_of(slot),
         identity=bus.identity(slot),
         script=run / SCRIPT,
         calls_file=run / CALLS,

@@ -111,6 +111,11 @@ def test_a_bot_id_that_cannot_stand_in_a_subject_is_named(tmp_path: Path, bot_id
             "[telegram.webhook]\nurl = 'http://h'\n",
             "2: telegram.webhook.url: must be an address that begins with https",
         ),
+        (
+            "[telegram]\nspokes = 2\n" + WEBHOOK,
+            "2: telegram.spokes: with a webhook only one process of a machine can listen at its port",
+        ),
+        ("[discord]\nspokes = 5\n", "2: discord.spokes: must be 1 to 4, not 5"),
         (WEBHOOK + "port = 0\n", "3: telegram.webhook.port: must be 1 to 65535, not 0"),
         (WEBHOOK + "secret = 'x'\n", "3: telegram.webhook.secret: unknown key"),
         (bots("a-b", "a_b"), "6: bots.bot_id: 'a_b' is told apart by no variable: TELEGRAM_BOT_TOKEN_A_B means"),
@@ -593,6 +598,18 @@ def test_all_bots_of_a_platform_of_ours_are_one_process_and_others_one_each(tmp_
 
     assert [(one.name, one.command) for one in found] == [
         ("telegram", ("adapter", "telegram")),
+        ("discord", ("adapter", "discord")),
+    ]
+
+
+def test_those_that_stand_by_are_processes_like_the_first(tmp_path: Path) -> None:
+    text = bots("main") + discords("main") + "[telegram]\nspokes = 2\n"
+
+    found = spokes.processes(configuration(tmp_path, text))
+
+    assert [(one.name, one.command) for one in found] == [
+        ("telegram", ("adapter", "telegram")),
+        ("telegram-2", ("adapter", "telegram")),
         ("discord", ("adapter", "discord")),
     ]
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -272,6 +273,32 @@ def test_one_child_serves_all_bots_of_a_platform_and_no_other_process_knows_a_to
     assert not [name for name, pid in pids.items() if token in proc(pid, "cmdline")]
     assert token not in status + "".join(path.read_text() for path in (factory.home / "log").iterdir())
     assert (factory.home / "spokes").stat().st_mode & 0o777 == 0o700
+
+
+def test_of_two_spokes_of_a_home_one_speaks_and_the_other_when_it_is_killed(factory: Factory) -> None:
+    with_bots(factory, "telegram", "main")
+    with (factory.home / "factory.toml").open("a") as file:
+        file.write("[telegram]\nspokes = 2\n")
+
+    def speakers() -> list[int]:
+        told = (factory.home / "log" / "hub.log").read_text()
+        return [int(pid) for pid in re.findall(r" (\d+)-\w+ speaks for telegram/main", told)]
+
+    def stands_by() -> bool:
+        return any("standing by" in log.read_text() for log in (factory.home / "log").glob("telegram*"))
+
+    with telegram_api.telegram() as api:
+        api.answers |= {"getUpdates": [], "deleteWebhook": True, "setMyCommands": True}
+        factory.up(TELEGRAM_API_BASE=api.url, TELEGRAM_BOT_TOKEN=telegram_api.TOKEN)
+        until(speakers, "a spoke that speaks")
+        first, second = (factory.running()[name] for name in ("telegram", "telegram-2"))
+        assert speakers()[0] in (first, second)
+        until(stands_by, "another")
+
+        kill(speakers()[0])
+        until(lambda: len(speakers()) == 2, "the other that speaks")
+
+    assert set(speakers()) == {first, second}
 
 
 def nowhere(platform: str) -> dict[str, str]:

@@ -21,6 +21,7 @@ from factory_contracts.records import (
     Compacted,
     Forgotten,
     Granted,
+    LeaseGiven,
     Owner,
     Owners,
     Record,
@@ -37,6 +38,7 @@ from factory_nats.transport import Entry, Transport
 from hub.kernel.budget import SHARDS
 from hub.kernel.ports import Fenced, Full, Logged
 from hub.kernel.routing import RoutingKey
+from hub.leases import LeaseLog
 from hub.people import AccessLog
 from hub.recovery import MarkedLog
 from tests.fakes import FakeLog, FakeStream
@@ -45,7 +47,7 @@ HERE, THERE = RoutingKey("paper", "desk", "here"), RoutingKey("paper", "desk", "
 OTHER = RoutingKey("paper", "other", "here")
 
 
-class OwnedLog(MarkedLog, AccessLog, Protocol):
+class OwnedLog(MarkedLog, AccessLog, LeaseLog, Protocol):
     """All that a hub uses of its log."""
 
     def epoch(self, partition: int) -> int: ...
@@ -402,6 +404,36 @@ async def test_acts_are_kept_in_their_order_for_the_next_reign_and_no_scope_sees
     assert [act for _, act in await second.acts()] == [*wanted, granted("d", bot=OTHER.bot)]
     assert await second.since(1) == ()
     assert await second.scopes("paper", "desk") == ()
+
+
+def lease(instance: str, bot_id: str = "desk") -> LeaseGiven:
+    return LeaseGiven(platform="paper", bot_id=bot_id, instance=instance, inbox="_INBOX_paper-desk.hub.c.1", at=1.0)
+
+
+async def test_the_last_lease_of_each_bot_is_kept_for_the_next_reign_and_each_has_a_greater_generation(
+    disk: Disk,
+) -> None:
+    first = await reign(disk)
+    assert await first.lease("paper", "desk") is None
+
+    earlier = await first.note_lease(lease("a"))
+    other = await first.note_lease(lease("b", "other"))
+    second = await reign(disk)
+    later = await second.note_lease(lease("c"))
+
+    assert earlier < other < later
+    assert await second.lease("paper", "desk") == (later, lease("c"))
+    assert await second.lease("paper", "other") == (other, lease("b", "other"))
+    assert await second.since(1) == ()
+
+
+async def test_whoever_was_followed_gives_no_lease(disk: Disk) -> None:
+    first, second = await reign(disk), await reign(disk)
+
+    with pytest.raises(Fenced):
+        await first.note_lease(lease("a"))
+
+    assert await second.lease("paper", "desk") is None
 
 
 async def test_whoever_was_followed_lets_nobody_in(disk: Disk) -> None:

@@ -57,6 +57,7 @@ class Grown(Envelope):
     text: str = ""
     louder: Annotated[int | None, Since(SCHEMA_VERSION + 1)] = None
     loudest: Annotated[int | None, Since(SCHEMA_VERSION + 2)] = None
+    merrier: Annotated[int | None, Since(SCHEMA_VERSION + 1, may_be_missed=True)] = None
 
 
 OUTER: Wire[Outer] = Wire(Outer)
@@ -324,3 +325,16 @@ def test_what_says_something_new_is_told_from_what_is_broken() -> None:
     with pytest.raises(Malformed) as raised:
         OUTER.decode(b'{"schema_version":1,"louder":1}')
     assert not isinstance(raised.value, Newer)
+
+
+def test_what_may_be_missed_is_not_said_to_who_does_not_understand_it_and_everything_else_is() -> None:
+    wire: Wire[Grown] = Wire(Grown)
+    old, new = SCHEMA_VERSION, SCHEMA_VERSION + 1
+
+    assert json.loads(wire.encode(Grown(text="hi", merrier=1), old)) == {"schema_version": old, "text": "hi"}
+    assert json.loads(wire.encode(Grown(text="hi", merrier=1), new)) == {
+        "schema_version": new,
+        "text": "hi",
+        "merrier": 1,
+    }
+    assert json.loads(wire.encode(Grown(louder=1, merrier=1), old)) == {"schema_version": new, "text": "", "louder": 1}

@@ -82,3 +82,34 @@ def test_without_a_file_it_ends_with_the_process() -> None:
 
     assert memory.read("one") == 5
     assert Memory(None).read("one") is None
+
+
+def test_who_takes_over_by_a_file_of_its_own_reads_from_where_the_other_was(tmp_path: Path) -> None:
+    memory = Memory(tmp_path / "cursors")
+    memory.move("old", 5, is_private=False)
+    memory.move("new", 50, is_private=True)
+    memory.speak(3)
+    memory.close()
+
+    again = Memory(tmp_path / "cursors")
+    again.follow(9, 12, 20)
+
+    assert (again.read("old"), again.read("new"), again.newest) == (20, 50, 50)
+    assert again.private() == ("new",)
+    assert Memory(tmp_path / "nothing").newest == 0
+
+
+def test_who_takes_over_by_the_same_file_reads_from_where_each_channel_was_left(tmp_path: Path) -> None:
+    memory = Memory(tmp_path / "cursors")
+    memory.move("old", 5, is_private=False)
+    memory.speak(9)
+    memory.close()
+
+    again = Memory(tmp_path / "cursors")
+    again.follow(9, 12, 20)
+    again.close()
+
+    assert again.read("old") == 5
+    last = Memory(tmp_path / "cursors")
+    last.follow(12, 15, 40)
+    assert last.read("old") == 5

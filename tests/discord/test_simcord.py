@@ -26,11 +26,15 @@ from tests.spokes import Hub
 pytestmark = pytest.mark.asyncio(loop_scope="function")
 
 
+async def _always(*_: object) -> None:
+    """Everything may be said."""
+
+
 class Simulated(Client):
     """A client that is told of what happens by simcord, which has no gateway to connect to."""
 
     def __init__(self, env: simcord.Env, gateway: Gateway) -> None:
-        super().__init__("the.bots.token", new_gateway=lambda feed, content: gateway)
+        super().__init__("the.bots.token", new_gateway=lambda feed, content, may: gateway)
         self._env = env
 
     async def listen(self, feed: Feed) -> None:
@@ -81,7 +85,7 @@ async def simulated(folder: Path) -> AsyncIterator[World]:
     )
     everything = DiscordSettings("", (settings,))
     point_at(everything.api_base, None)
-    gateway = Gateway(lambda event: None, True)
+    gateway = Gateway(lambda event: None, True, _always)
     async with simcord.run(gateway) as env:
         world = World(env)
         await world.hub.open()

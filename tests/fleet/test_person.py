@@ -191,10 +191,10 @@ async def test_people_see_nothing_of_a_voice_that_is_killed_one_that_freezes_and
                 await place.hear(name)
 
             await workers.kill("w1")
-            workers.freeze("w2")
-            (workers.folder / "w3.mad").touch()
             await workers.start("w1", TTS, SOUND="1", MOMENT="0.1")
             back = {"w1": await place.hear("w1")}
+            workers.freeze("w2")
+            (workers.folder / "w3.mad").touch()
             await place.hear("w1", times=30)
             workers.thaw("w2")
             back["w2"] = await place.hear("w2")

@@ -81,6 +81,7 @@ async def test_one_is_killed_one_frozen_one_mad_and_nobody_who_asks_sees_anythin
             await voices.kill("w1")
             await load.hear("w2")
             await voices.start("w1", TTS)
+            await load.hear("w1")
             voices.freeze("w2")
             (voices.folder / "w3.mad").touch()
             await load.hear("w1", times=200)

@@ -33,12 +33,24 @@ from hub.kernel.budget import Budget, Ledger
 from hub.kernel.guards import Pairing
 from hub.kernel.ports import Alone, Assignment, CliPool, Peers
 from hub.kernel.routing import Binding, Bindings, RoutingKey
+from hub.leases import Leases
 from hub.money import Money
 from hub.people import People
 from hub.pool import Crew, Pool, Pools, Ports
 from hub.recovery import keep_mark, recover
 from hub.turn import run_turn
-from tests.fakes import FakeCliPool, FakeClock, FakeEraser, FakeLog, FakeOutbox, FakeStream, FakeWorkers, idle, until
+from tests.fakes import (
+    FakeCliPool,
+    FakeClock,
+    FakeEraser,
+    FakeLog,
+    FakeOutbox,
+    FakePresence,
+    FakeStream,
+    FakeWorkers,
+    idle,
+    until,
+)
 
 ALICE = Agent("alice", "scripted", description="answers first")
 BOB = Agent("bob", "scripted", system="You are Bob.")
@@ -128,6 +140,7 @@ class World:
         self.workers = FakeWorkers("w1")
         self.outbox = FakeOutbox()
         self.clock = FakeClock()
+        self.presence = FakePresence()
         self.screen = FakeScreen(self)
         self.outbox.listeners.append(self.screen.hear)
         self.bindings = Bindings({"alice": ALICE, "bob": BOB}, (Binding("alice", platform=PLATFORM),))
@@ -167,7 +180,8 @@ class World:
             self.is_fenced.set,
         )
         self.pools = Pools(self.ports, crew, self.max_pools, self.deliveries.flush)
-        self.hub = Hub(self.ports, self.pools, self.forgetting, Money(self.ledger))
+        leases = Leases(log, self.presence, self.clock)
+        self.hub = Hub(self.ports, self.pools, self.forgetting, Money(self.ledger), leases)
         await log.take_over(self.clock())
         await self.people.restore()
         self.ledger.restore(await log.spent())

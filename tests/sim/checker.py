@@ -92,8 +92,9 @@ def judge(house: House) -> list[str]:
     """What went wrong: nothing, or the seed has found something."""
     evidence = house.evidence
     faults = list(evidence.defects)
-    cases = [case for case in _cases(house, faults) if not case.was_refused]
-    _expect(cases)
+    said = _cases(house, faults)
+    cases = [case for case in said if not case.was_refused]
+    _expect(cases, [case.said for case in said if case.is_stop])
     for case in cases:
         _judge_turn(case, faults)
         _judge_screen(case, evidence, faults)
@@ -137,17 +138,17 @@ def _cases(house: House, faults: list[str]) -> list[Case]:
     return list(cases.values())
 
 
-def _expect(cases: list[Case]) -> None:
+def _expect(cases: list[Case], stops: list[Said]) -> None:
     """What each answer must be follows from what was said before it."""
     earlier: Counter[str] = Counter()
     for case in cases:
         scope = case.said.scope
         case.expected = answers(case.said.question, earlier[scope])
         earlier[scope] = 0 if case.is_word else earlier[scope] + 1
-    for stop in (case.said for case in cases if case.is_stop):
+    for stop in stops:
         for case in cases:
             is_before = case.said.scope == stop.scope and case.said.update < stop.update
-            # A hub that dies, or whose reign is over, may have stopped an answer before that was on the log.
+            # A hub may stop an answer and then find no room on the log for the word, or die, or be over.
             case.was_stopped |= is_before and not any(one.at < stop.at for one in case.of(*TERMINAL))
 
 

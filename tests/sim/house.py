@@ -96,7 +96,6 @@ class Evidence:
     effects: list[str] = field(default_factory=list)
     killed: list[tuple[float, Process]] = field(default_factory=list)
     troubles: list[Trouble] = field(default_factory=list)
-    ended: list[str] = field(default_factory=list)
     defects: list[str] = field(default_factory=list)
     epochs: dict[int, int] = field(default_factory=dict)
     received: set[str] = field(default_factory=set)
@@ -260,7 +259,7 @@ class House:
             why = "cancelled"
         elif (error := task.exception()) is not None:
             why = f"failed: {type(error).__name__}: {error}"
-            self.evidence.ended.append(f"{slot.name} {why}")
+            self.evidence.defects.append(f"{slot.name} {why}")
         else:
             why = f"exit {task.result()}"
             slot.is_standby = slot.name in HUBS and task.result() == SUPERSEDED

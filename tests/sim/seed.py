@@ -44,7 +44,6 @@ class Outcome:
     turns: int
     seconds: float
     steps: int
-    ended: tuple[str, ...]
     tried: frozenset[Place]
     passed: frozenset[Place]
 
@@ -100,7 +99,6 @@ def run(seed: int, *, also: Sequence[str] = (), trace: bool = False) -> Outcome:
         len(house.platform.said),
         seconds,
         loop.steps,
-        tuple(house.evidence.ended),
         frozenset(crashes.tried),
         frozenset(crashes.passed),
     )

@@ -10,6 +10,7 @@ from decimal import Decimal
 
 import pytest
 
+from factory_contracts.envelope import FIRST_VERSION
 from factory_contracts.messages import Attachment
 from factory_contracts.records import Effect, MoneyReserved, ToolDone, ToolStarted
 from factory_contracts.trace import MAX_EXCERPT, ModelStep, Step, ToolStep
@@ -98,6 +99,7 @@ class FakeDesk:
     """The worker around a turn: hears it, and has its records granted or not."""
 
     def __init__(self) -> None:
+        self.understood = FIRST_VERSION
         self.events: list[LlmEvent] = []
         self.records: list[Requested] = []
         self.grant: Callable[[Requested], RecordReply] = lambda record: Recorded()

@@ -1,5 +1,6 @@
 """All that one attempt at a turn has said, numbered, and kept until the turn's answer is on the log."""
 
+from factory_contracts.envelope import FIRST_VERSION
 from factory_contracts.messages import Attachment, Outcome, Usage
 from factory_contracts.trace import ModelStep, Step
 from factory_contracts.work import EVENTS, Ended, Events, LlmEvent, SaidText, Stepped, ToolEvent
@@ -69,8 +70,8 @@ class Tape:
         """Whether anything is to be told from this event on, were it only that there is no more."""
         return self.is_over or bool(self._texts) or start < len(self._events)
 
-    def tell(self, start: int) -> list[bytes]:
-        """The events from this one on, in as few messages as their size allows."""
+    def tell(self, start: int, understood: int = FIRST_VERSION) -> list[bytes]:
+        """The events from this one on, in as few messages as their size allows, for who understands so much."""
         self._seal()
         events = self._events
         done = len(events) if self.is_over else None
@@ -81,17 +82,16 @@ class Tape:
             after, weight = first, 0
             while after < len(events) and (weight := weight + _weight(events[after])) <= MAX_WEIGHT:
                 after += 1
-            payloads.append(self._encode(first, tuple(events[first:after]), done))
+            payloads.append(self._encode(first, tuple(events[first:after]), done, understood))
             if after >= len(events):
                 return payloads
             first = after
 
-    def _encode(self, first: int, events: tuple[LlmEvent, ...], done: int | None) -> bytes:
-        return EVENTS.encode(
-            Events(
-                turn=self._turn, attempt=self._attempt, instance=self._instance, first=first, events=events, done=done
-            )
+    def _encode(self, first: int, events: tuple[LlmEvent, ...], done: int | None, understood: int) -> bytes:
+        told = Events(
+            turn=self._turn, attempt=self._attempt, instance=self._instance, first=first, events=events, done=done
         )
+        return EVENTS.encode(told, understood)
 
     def _seal(self) -> None:
         if not self._texts:

@@ -38,6 +38,11 @@ NAME = 255
 class Desk(Protocol):
     """What a turn needs of the worker that runs it."""
 
+    @property
+    def understood(self) -> int:
+        """The highest version that the hub is known to understand."""
+        ...
+
     def stir(self, turn: "Turn") -> None:
         """The turn has something to tell; it will be asked to `take` it soon."""
         ...
@@ -162,7 +167,7 @@ class Turn:
         self._drive.hear()
         self._is_stirred = False
         self._due = self._loop.time() + self.run.pace_ms / 1000
-        payloads = self._tape.tell(self._cursor)
+        payloads = self._tape.tell(self._cursor, self._desk.understood)
         self._cursor = self._tape.told
         return payloads
 

@@ -6,7 +6,7 @@ from asyncio import TaskGroup
 from collections.abc import Callable
 
 from factory_contracts import subjects
-from factory_contracts.envelope import Malformed
+from factory_contracts.envelope import FIRST_VERSION, SCHEMA_VERSION, Malformed
 from factory_contracts.work import (
     COMMAND,
     COMMAND_REPLY,
@@ -64,6 +64,7 @@ class Worker:
         self._instance = new_instance()
         self._turns: dict[str, Turn] = {}
         self._epochs: dict[int, int] = {}
+        self.understood = FIRST_VERSION
         self._outlet = Outlet(transport, kit)
         self._group = TaskGroup()
         self._loop = asyncio.get_running_loop()
@@ -124,7 +125,8 @@ class Worker:
             instance=self._instance,
             record=record,
         )
-        subject, payload = subjects.clipool_record(self.name, run.partition), RECORD_REQUEST.encode(request)
+        subject = subjects.clipool_record(self.name, run.partition)
+        payload = RECORD_REQUEST.encode(request, self.understood)
         pause, longest = RECORD_PAUSES
         is_question = isinstance(record, ApprovalWanted)
         while True:
@@ -185,12 +187,15 @@ class Worker:
                 turns=kept,
                 models=models,
                 opinions=self._kit.opinions()[:MOST_OPINIONS] or None,
-            )
+                understands=SCHEMA_VERSION,
+            ),
+            # Whoever reigns next reads it, too.
+            FIRST_VERSION,
         )
 
     def _on_hello(self, delivery: Delivery) -> None:
         try:
-            HUB_HELLO.decode(delivery.data)
+            self.understood = HUB_HELLO.decode(delivery.data).understands
         except Malformed as error:
             logger.error("a hub's hello is refused: %s", error)
             return
@@ -212,7 +217,7 @@ class Worker:
         if not self._transport.owns_inbox(to, subjects.HUB):
             logger.error("a command wants its answer sent to somebody else than the hub")
             return
-        self._outlet.put((to, COMMAND_REPLY.encode(reply)))
+        self._outlet.put((to, COMMAND_REPLY.encode(reply, self.understood)))
 
     def _carry_out(self, command: Command, to: str) -> CommandReply | None:
         """What is to be answered, or None where events are the answer or it comes later."""

@@ -107,6 +107,7 @@ class Telegram:
     observe: bool = False
     reactions: bool = False
     webhook: Webhook | None = None
+    spokes: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,7 @@ class Discord:
     observe: bool = False
     reactions: bool = False
     message_content: bool = True
+    spokes: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +198,8 @@ class Route:
     min_success: float = 0.9
 
 
+# More than one stand by for the one that speaks; more than a few only cost.
+MOST_SPOKES = 4
 # Who configures nothing must not wake up poor.
 DAILY = Budget("daily", Decimal("5.00"))
 
@@ -535,7 +539,10 @@ def _telegram(top: Table) -> Telegram:
         observe=table.flag("observe", default.observe),
         reactions=table.flag("reactions", default.reactions),
         webhook=_webhook(table.table("webhook")) if "webhook" in table else None,
+        spokes=table.integer("spokes", default.spokes, 1, MOST_SPOKES),
     )
+    if telegram.webhook is not None and telegram.spokes > 1:
+        raise table.wrong("spokes", "with a webhook only one process of a machine can listen at its port")
     table.asked.add("webhook")
     table.done()
     return telegram
@@ -556,6 +563,7 @@ def _discord(top: Table) -> Discord:
         observe=table.flag("observe", default.observe),
         reactions=table.flag("reactions", default.reactions),
         message_content=table.flag("message_content", default.message_content),
+        spokes=table.integer("spokes", default.spokes, 1, MOST_SPOKES),
     )
     table.done()
     return discord

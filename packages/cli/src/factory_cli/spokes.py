@@ -49,14 +49,17 @@ class Process:
 
 
 def processes(configuration: Configuration) -> tuple[Process, ...]:
-    """The processes that serve all bots but the terminal's: one for each of our platforms, for others one a bot."""
+    """The processes that serve all bots but the terminal's: for each of our platforms one, and those that stand by for
+    it; for others one a bot."""
     found: dict[str, Process] = {}
     for bot in configuration.bots:
         platform = bot.platform
         if platform == config.LOCAL_PLATFORM or find_spec(f"adapters.{platform}") is None:
             continue
         if platform in PLATFORMS:
-            found[platform] = Process(platform, ("adapter", platform), platform)
+            for number in range(1, configuration.at(platform).spokes + 1):
+                name = platform if number == 1 else f"{platform}-{number}"
+                found[name] = Process(name, ("adapter", platform), platform)
         else:
             found[bot.identity] = Process(bot.identity, ("adapter", platform, "--bot", bot.bot_id), platform)
     return tuple(found.values())

@@ -41,9 +41,13 @@ class Part(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Since:
-    """Stands on a field that came later than the first version; the field is None where nothing is said by it."""
+    """Stands on a field that came later than the first version; the field is None where nothing is said by it.
+
+    What `may_be_missed` is left out for who is known not to understand it. Anything else they are told, and refuse.
+    """
 
     version: int
+    may_be_missed: bool = False
 
 
 class Envelope(Part):
@@ -63,13 +67,14 @@ def version_of(value: Envelope) -> int:
     later = _later_fields(type(value))
     if not later:
         return value.schema_version
-    return max((since for name, since in later if getattr(value, name) is not None), default=value.schema_version)
+    said = (since.version for name, since in later if getattr(value, name) is not None)
+    return max(said, default=value.schema_version)
 
 
 @cache
-def _later_fields(contract: type[Envelope]) -> tuple[tuple[str, int], ...]:
+def _later_fields(contract: type[Envelope]) -> tuple[tuple[str, Since], ...]:
     return tuple(
-        (name, mark.version)
+        (name, mark)
         for name, field in contract.model_fields.items()
         for mark in field.metadata
         if isinstance(mark, Since)
@@ -98,9 +103,14 @@ class Wire(Generic[T]):
     def _is_open(self) -> bool:
         return _takes_anything(self._adapter.core_schema)
 
-    def encode(self, value: T) -> bytes:
-        """The value as JSON, without what is absent, in the lowest version in which it can be read."""
-        if _later_fields(type(value)):
+    def encode(self, value: T, understood: int = SCHEMA_VERSION) -> bytes:
+        """The value as JSON, without what is absent, in the lowest version in which it can be read.
+
+        Who reads it understands so much and no more: what they may miss is not said to them.
+        """
+        if later := _later_fields(type(value)):
+            missed = {name: None for name, since in later if since.may_be_missed and since.version > understood}
+            value = value.model_copy(update=missed)
             value = value.model_copy(update={"schema_version": version_of(value)})
         return value.__pydantic_serializer__.to_json(value, exclude_none=True)
 

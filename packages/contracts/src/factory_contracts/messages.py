@@ -130,6 +130,7 @@ class _FromSpoke(Envelope):
     platform: Token
     bot_id: Token
     scope_id: Scope
+    generation: Count | None = None
 
 
 class Submit(_FromSpoke):
@@ -199,6 +200,19 @@ class Hello(_FromSpoke):
     until: Count | None = None
 
 
+class Claim(_FromSpoke):
+    """A spoke asks to be the one of its bot that speaks, or to remain it; it asks again and again. Who `leaves` wants
+    it no more.
+
+    In everything else that a spoke says `generation` is the lease by which it speaks; spokes of a bot that may have
+    several at once have none.
+    """
+
+    kind: Literal["claim"] = "claim"
+    instance: Id
+    leaves: bool | None = None
+
+
 class Erased(_FromSpoke):
     """What the spoke kept of the scope is removed, as the turn asked."""
 
@@ -207,7 +221,8 @@ class Erased(_FromSpoke):
 
 
 FromSpoke = Annotated[
-    Submit | ShownReceipt | FinalReceipt | Decision | StopPressed | Moved | Hello | Erased, Field(discriminator="kind")
+    Submit | ShownReceipt | FinalReceipt | Decision | StopPressed | Moved | Hello | Claim | Erased,
+    Field(discriminator="kind"),
 ]
 
 
@@ -273,7 +288,23 @@ class Welcome(Envelope):
     erased_at: float | None = None
 
 
-ToSpoke = Annotated[Accepted | AlreadyAccepted | Refused | Noted | Welcome, Field(discriminator="kind")]
+class Leased(Envelope):
+    """This spoke speaks for its bot, under this generation, until another is given a greater one."""
+
+    kind: Literal["leased"] = "leased"
+    generation: Count
+
+
+class StandBy(Envelope):
+    """Another spoke speaks for the bot, under this generation; what was asked was not done."""
+
+    kind: Literal["standby"] = "standby"
+    generation: Count
+
+
+ToSpoke = Annotated[
+    Accepted | AlreadyAccepted | Refused | Noted | Welcome | Leased | StandBy, Field(discriminator="kind")
+]
 
 
 class Question(Part):

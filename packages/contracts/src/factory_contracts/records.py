@@ -373,6 +373,18 @@ class PurseOpened(Envelope):
     hub: Id
 
 
+class LeaseGiven(Envelope):
+    """One of a bot's spokes speaks for it from now on; the record's sequence is the generation, and where the spoke is
+    answered tells whether it is still connected."""
+
+    kind: Literal["lease"] = "lease"
+    platform: Token
+    bot_id: Token
+    instance: Id
+    inbox: Text
+    at: float
+
+
 class SealedRecords(Part):
     """The records of one subject that a seal tells of: the sequence of each, and the digest of what it says."""
 
@@ -495,6 +507,7 @@ Act = Annotated[
 RECORD: Wire[Record] = Wire(Record)
 EPOCH: Wire[EpochBegun] = Wire(EpochBegun)
 MARK: Wire[MarkMoved] = Wire(MarkMoved)
+LEASE: Wire[LeaseGiven] = Wire(LeaseGiven)
 SEAL: Wire[Seal] = Wire(Seal)
 BALANCES: Wire[Balances] = Wire(Balances)
 PURSE: Wire[PurseOpened] = Wire(PurseOpened)

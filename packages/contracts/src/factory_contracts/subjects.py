@@ -22,6 +22,8 @@ STREAM = "TURNS"
 READY_BUCKET = "factory_ready"
 CLIPOOL = "clipool"
 HUB = "hub"
+# What concerns a whole bot is asked of whoever owns this scope's partition.
+EVERY_SCOPE = "*"
 READER = "reader"
 ERASER = "eraser"
 ASKER = "asker"
@@ -192,6 +194,11 @@ def purse() -> str:
 def owners(platform: str, bot_id: str) -> str:
     """Who became an owner of a bot by a code, before there were acts."""
     return f"{ROOT}.turns._owners.{_bot(platform, bot_id)}"
+
+
+def lease(platform: str, bot_id: str) -> str:
+    """Which of a bot's spokes speaks for it."""
+    return f"{ROOT}.turns._lease.{_bot(platform, bot_id)}"
 
 
 def access() -> str:

@@ -27,6 +27,7 @@ from factory_contracts.messages import (
     Address,
     AlreadyAccepted,
     Attachment,
+    Claim,
     Decision,
     Erase,
     Erased,
@@ -35,6 +36,7 @@ from factory_contracts.messages import (
     FinalReceipt,
     Hello,
     InboundMessage,
+    Leased,
     Moved,
     Noted,
     Outcome,
@@ -42,6 +44,7 @@ from factory_contracts.messages import (
     Refused,
     Said,
     ShownReceipt,
+    StandBy,
     StopPressed,
     Submit,
     Update,
@@ -62,6 +65,7 @@ from factory_contracts.records import (
     Granted,
     HeadMoved,
     Invited,
+    LeaseGiven,
     Linked,
     MarkMoved,
     MoneyReserved,
@@ -447,18 +451,42 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
     _samples(
         "from-spoke",
         messages.FROM_SPOKE,
-        Submit(platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, message=_MESSAGE, only_asks=True),
-        ShownReceipt(platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, turn=TURN, message_id="b2", part=1),
+        Submit(generation=EPOCH, platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, message=_MESSAGE, only_asks=True),
+        ShownReceipt(
+            generation=EPOCH, platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, turn=TURN, message_id="b2", part=1
+        ),
         FinalReceipt(
-            platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, turn=TURN, message_id="b1", undeliverable="chat gone"
+            generation=EPOCH,
+            platform=PLATFORM,
+            bot_id=BOT_ID,
+            scope_id=SCOPE_ID,
+            turn=TURN,
+            message_id="b1",
+            undeliverable="chat gone",
         ),
         Decision(
-            platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, turn=TURN, code=CODE, user_id=USER_ID, approved=True
+            generation=EPOCH,
+            platform=PLATFORM,
+            bot_id=BOT_ID,
+            scope_id=SCOPE_ID,
+            turn=TURN,
+            code=CODE,
+            user_id=USER_ID,
+            approved=True,
         ),
-        StopPressed(platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, turn=TURN, user_id=USER_ID),
-        Moved(platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, old_scope="-100"),
-        Hello(platform=PLATFORM, bot_id=BOT_ID, scope_id="*", understands=1, of="pigeon:loft:tower", until=42),
-        Erased(platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, turn=TURN),
+        StopPressed(generation=EPOCH, platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, turn=TURN, user_id=USER_ID),
+        Moved(generation=EPOCH, platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, old_scope="-100"),
+        Hello(
+            generation=EPOCH,
+            platform=PLATFORM,
+            bot_id=BOT_ID,
+            scope_id="*",
+            understands=1,
+            of="pigeon:loft:tower",
+            until=42,
+        ),
+        Claim(generation=EPOCH, platform=PLATFORM, bot_id=BOT_ID, scope_id="*", instance="i-1", leaves=True),
+        Erased(generation=EPOCH, platform=PLATFORM, bot_id=BOT_ID, scope_id=SCOPE_ID, turn=TURN),
     )
     | _samples(
         "to-spoke",
@@ -476,6 +504,8 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
             history=(_EXCHANGE,),
             erased_at=NOW,
         ),
+        Leased(generation=EPOCH),
+        StandBy(generation=EPOCH),
     )
     | _samples(
         "outbound",
@@ -617,6 +647,11 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
     | _samples("epochs", records.EPOCH, EpochBegun(hub="hub-1", at=NOW), EpochBegun(hub="hub-1", at=NOW, since=7))
     | _samples("marks", records.MARK, MarkMoved(sequence=42), MarkMoved(sequence=42, epochs=(3, 9)))
     | _samples("purse", records.PURSE, PurseOpened(hub="hub-1"))
+    | _samples(
+        "leases",
+        records.LEASE,
+        LeaseGiven(platform=PLATFORM, bot_id=BOT_ID, instance="i-1", inbox="_INBOX_pigeon-tower.hub.c1.1", at=NOW),
+    )
     | _samples(
         "seals",
         records.SEAL,

@@ -11,9 +11,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import errno
 import fcntl
 import importlib.metadata
 import json
+import logging
 import os
 import re
 import secrets
@@ -42,6 +44,8 @@ __all__ = [
     "write_config",
 ]
 
+logger = logging.getLogger(__name__)
+
 LOOPBACK: Final = "127.0.0.1"
 READY_TIMEOUT: Final = 20.0
 STOP_TIMEOUT: Final = 5.0
@@ -56,6 +60,11 @@ MOST_FROM_OUTSIDE: Final = 16
 BOUNDS: Final = f"    limits {{ max_connections: {MOST_FROM_OUTSIDE}, max_subscriptions: 1000 }}"
 
 CONFIG: Final = "nats-server.conf"
+STORE: Final = "js"
+LOOK_EVERY: Final = 1.0
+# With less than this no write can be relied on; with as much as that writing is worth another try.
+FULL: Final = 1 << 16
+ROOM: Final = 1 << 23
 
 _ADDRESS: Final = re.compile(r'^host: "(.+)"\nport: (\d+)$', re.MULTILINE)
 _PUBLIC_KEY: Final = re.compile(r"U[A-Z2-7]{55}")
@@ -338,6 +347,7 @@ class EmbeddedServer:
         self.config_path = directory / CONFIG
         self._users = tuple(users)
         self._is_ready = False
+        self._log_read = 0
         self._system_users = tuple(system_users)
         self._max_payload = max_payload
         self._max_file_bytes = max_file_bytes
@@ -419,8 +429,27 @@ class EmbeddedServer:
         self._release_lock()
 
     async def wait(self) -> int:
-        """Return its exit status when it ends; the directory stays ours, so that it can be started again."""
-        return await self._process.wait() if self._process is not None else 0
+        """Return its exit status when it ends; the directory stays ours, so that it can be started again.
+
+        A server that met a full disk writes nothing more, however much room there is: it is ended when there is some.
+        """
+        process = self._process
+        if process is None:
+            return 0
+        ending = asyncio.create_task(process.wait())
+        was_full = False
+        try:
+            while not ending.done():
+                await asyncio.wait((ending,), timeout=LOOK_EVERY)
+                free = self._free()
+                was_full = was_full or free < FULL or self._met_a_full_disk()
+                if was_full and free > ROOM and not ending.done():
+                    logger.warning("the disk was full and has room again: nats-server is to be started anew")
+                    process.terminate()
+                    break
+            return await ending
+        finally:
+            ending.cancel()
 
     def last_words(self, lines: int = 5) -> str:
         """The end of its log, for whoever must say why it died."""
@@ -441,12 +470,27 @@ class EmbeddedServer:
     ) -> None:
         await self.stop()
 
+    def _free(self) -> int:
+        """How much room there is for the store; neither little nor enough where nobody can tell."""
+        try:
+            return shutil.disk_usage(self.directory / STORE).free
+        except OSError:
+            return FULL
+
+    def _met_a_full_disk(self) -> bool:
+        with contextlib.suppress(OSError), self.log_path.open("rb") as file:
+            file.seek(self._log_read)
+            said = file.read()
+            self._log_read += len(said)
+            return os.strerror(errno.ENOSPC).lower().encode() in said
+        return False
+
     def _config(self) -> str:
         return render_config(
             host=self.host,
             port=self.port,
             server_name=self._server_name,
-            store_dir=self.directory / "js",
+            store_dir=self.directory / STORE,
             users=self._users,
             system_users=self._system_users,
             max_payload=self._max_payload,
@@ -487,6 +531,7 @@ class EmbeddedServer:
         said, _ = await check.communicate()
         if check.returncode != 0:
             return Err("refused", f"{self.config_path}: {said.decode(errors='replace').strip()[:500]}")
+        self._log_read = self.log_path.stat().st_size if self.log_path.exists() else 0
         # A session of its own: Ctrl-C in a terminal ends the supervisor, and the supervisor ends the server last.
         self._process = await asyncio.create_subprocess_exec(
             str(binary),
