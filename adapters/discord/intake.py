@@ -69,7 +69,6 @@ class Intake:
         self._clock = clock
         # After a new login thousands of channels may have to be read, and Discord counts all that a bot asks.
         self._reading = asyncio.Semaphore(READ_AT_ONCE)
-        self._since = 0
         self._lanes: dict[str, deque[Heard | Passed | _Missed]] = {}
         self._settled: OrderedDict[str, None] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -105,17 +104,17 @@ class Intake:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _begin(self) -> None:
-        if not self._memory.newest:
+        if self._memory.read(ANYWHERE) is None:
             # Of what was written before the first session nothing was ever meant for us.
-            self._memory.move(ANYWHERE, id_at(self._clock()), is_private=False)
-        self._since = self._memory.newest
+            self._memory.move(ANYWHERE, self._memory.newest or id_at(self._clock()), is_private=False)
         for channel in self._memory.private():
             self._queue(channel, _Missed(channel, "", self._memory.read(channel) or 0))
 
     def _look_for_missed(self, seen: Seen) -> None:
         for place in seen.places:
-            # A channel that was never heard of is read from where all of them were left.
-            after = self._memory.read(place.id) or self._since
+            # A channel that was never heard of is read from where all of them began. What was read elsewhere says nothing
+            # of it: whoever read that may have died before they came to this one.
+            after = self._memory.read(place.id) or self._memory.read(ANYWHERE) or 0
             if place.newest > after:
                 self._queue(place.id, _Missed(place.id, seen.guild, after, place.newest))
 

@@ -10,7 +10,7 @@ MOST_CHANNELS = 10_000
 # The file is written anew when it holds so many lines more than there is to remember.
 MOST_LINES = 20_000
 
-# Stands for all channels of which none was read yet.
+# Stands for all channels that nothing is known of: from there on they are read.
 ANYWHERE = ""
 
 _READ, _COMMAND, _MENU, _LEASE = "read", "command", "menu", "lease"
@@ -114,7 +114,7 @@ class Memory:
                 self._read.move_to_end(key)
                 self._newest = max(self._newest, message)
                 if len(self._read) > MOST_CHANNELS:
-                    self._read.popitem(last=False)
+                    del self._read[next(channel for channel in self._read if channel != ANYWHERE)]
             case "command", None:
                 self._commands.pop(key, None)
             case "command", _:

@@ -165,6 +165,7 @@ class House(World):
         await self.reign()
         await self.serve(*agents)
         await self._workers.start()
+        await self._workers.open()
         self._workers.serve(Keeper(self.hub.is_open, self.hub.record))
         may = subjects.clipool_permissions(subjects.CLIPOOL, (CAPABILITY, SHOUTER))
         transport = self._bus.join(subjects.CLIPOOL, publish=may.publish, subscribe=may.subscribe)

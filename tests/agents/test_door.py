@@ -236,7 +236,7 @@ async def test_an_answer_goes_to_nobody_but_who_asked_wherever_it_is_wanted(comm
     eve = await common.raw("caller-eve")
     await hub.barrier()
 
-    eve.publish("agents.prompt.scout.eve.main", b"to the log with it", reply=subjects.clipool_events("clipool"))
+    eve.publish("agents.prompt.scout.eve.main", b"to the log with it", reply=subjects.clipool_events("clipool", 0))
     eve.publish("agents.prompt.scout.eve.main", b"and there", reply="$JS.API.STREAM.DELETE.TURNS")
     await eve.barrier()
     heard = await hear(await common.agent("eve"), "still there")

@@ -153,3 +153,16 @@ async def test_what_comes_twice_is_taken_once() -> None:
         await until(lambda: stage.read() == (1 << 40) + 1)
 
         assert stage.taken == ["hello", "the end"]
+
+
+async def test_a_channel_nothing_is_known_of_is_read_although_later_words_of_another_were_settled_before() -> None:
+    async with staged() as stage:
+        stage.begin(0)
+        other = stage.server.channel(stage.guild)
+        missed = stage.say("missed")
+        stage.memory.move(str(other.id), stage.server.say(other, stage.ann, "later"), is_private=False)
+
+        stage.begin(missed)
+        await until(lambda: stage.read() == missed)
+
+        assert stage.taken == ["missed"]
