@@ -255,6 +255,9 @@ async def reader(given: Given) -> AsyncIterator[Work]:
     log = JetStreamLog(transport, f"bench-{secrets.token_hex(4)}")
 
     async def work(what: Any) -> Any:
+        if not log.owned:
+            # Only whoever reigns there knows a conversation.
+            await log.take_over(time.time())
         random = Random(1)
         match what["do"]:
             case "refill":

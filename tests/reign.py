@@ -85,8 +85,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--as", type=Path, dest="file")
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO)
-    *words, hits = given.die_at if given.die_at and given.die_at[-1].isdigit() else (*given.die_at, "1")
-    seam = death_at(" ".join(words), int(hits)) if words else lambda point: None
+    words, _, hits = " ".join(given.die_at).rpartition(" ")
+    point, hits = (words, hits) if hits.isdigit() else (" ".join(given.die_at), "1")
+    seam = death_at(point, int(hits)) if point else lambda point: None
     identity = kept(given.file) if given.file is not None else ANYBODY
     stop = asyncio.Event()
 

@@ -112,8 +112,8 @@ class Intake:
 
     def _look_for_missed(self, seen: Seen) -> None:
         for place in seen.places:
-            # A channel that was never heard of is read from where all of them began. What was read elsewhere says nothing
-            # of it: whoever read that may have died before they came to this one.
+            # A channel that was never heard of is read from where all of them began. What was read elsewhere says
+            # nothing of it: whoever read that may have died before they came to this one.
             after = self._memory.read(place.id) or self._memory.read(ANYWHERE) or 0
             if place.newest > after:
                 self._queue(place.id, _Missed(place.id, seen.guild, after, place.newest))

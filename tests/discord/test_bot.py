@@ -518,6 +518,7 @@ async def test_a_channel_that_may_not_be_read_is_asked_for_once(tmp_path: Path) 
         for _ in range(2):
             await stage.run()
             await stage.said(stage.private, stage.ann, "Hello")
+            await until(lambda: str(hidden.id) in (tmp_path / "cursors").read_text())
             await stage.kill()
 
         asked = [call for call in stage.server.ledger.called("get_messages") if str(hidden.id) in call.path]
