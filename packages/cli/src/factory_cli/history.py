@@ -121,8 +121,7 @@ async def one(transport: Transport, wanted: str) -> Found:
 
 
 async def past(transport: Transport, wanted: str, until: int | None = None) -> Past:
-    """A conversation up to a sequence, or to the last record of a turn, where it is a turn that is meant. Raises
-    `Failed`."""
+    """A conversation up to a sequence, or to the end of a turn, where it is a turn that is meant. Raises `Failed`."""
     subject, turn = await _place(transport, wanted)
     tokens = subjects.read_turns(subject)
     if tokens is None:
@@ -130,7 +129,10 @@ async def past(transport: Transport, wanted: str, until: int | None = None) -> P
     records = [(sequence, record) async for _, sequence, record in log.records(transport, subject)]
     last = records[-1][0] if records else 0
     if until is None:
-        until = last if turn is None else max(sequence for sequence, record in records if record.turn == turn)
+        # Receipts are written late, when the next turn may be over as well.
+        of_turn = [(sequence, record) for sequence, record in records if record.turn == turn]
+        ends = [at for at, record in of_turn if isinstance(record, TurnAnswered | TurnRefused | TurnSuperseded)]
+        until = last if turn is None else ends[0] if ends else of_turn[-1][0]
     return Past(RoutingKey(*tokens), tuple(one for one in records if one[0] <= until), last)
 
 
