@@ -227,17 +227,34 @@ def _go_on(module: str, arguments: Sequence[str], variables: Mapping[str, str], 
         _begin(variables, arguments)
         # Run by its name, as a module that was imported cannot be.
         sys.modules.pop(module, None)
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
-        status = 0
-    except SystemExit as end:
-        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+        status = _run(module)
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
         # What is below us on the stack is not ours to unwind.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+        _leave(status)
+
+
+def _run(module: str) -> int:
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
+
+
+def _end(statuses: Iterable[int]) -> None:
+    for status in statuses:
+        _leave(status)
+
+
+def _leave(status: int) -> None:
+    """End without taking apart what was never ours alone: each page that is touched for it would be copied first."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 if __name__ == "__main__":
@@ -246,4 +263,8 @@ if __name__ == "__main__":
     gc.freeze()
     with socket.socket(fileno=int(sys.argv[1])) as ordered:
         chosen = _serve(ordered)
-    runpy.run_module(chosen, run_name="__main__", alter_sys=True)
+    statuses: list[int] = []
+    # Asked first, it is done last: after threads, and after whatever the module asks for at its end.
+    atexit.register(_end, statuses)
+    statuses.append(_run(chosen))
+    sys.exit(statuses[0])
