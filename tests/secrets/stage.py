@@ -148,6 +148,8 @@ async def staged(factory: Factory, folder: Path) -> AsyncIterator[Stage]:
         bot = telegram.bot(CANARIES["TELEGRAM_BOT_TOKEN"], "canary_bot")
         discord.bot(CANARIES["DISCORD_TOKEN"], "canary")
         with _web() as web:
+            # What the kernel tells of a process is what it began with.
+            factory.is_afresh = True
             port = free_port()
             _configure(factory, folder, port, web)
             factory.variables |= {
