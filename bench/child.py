@@ -1,7 +1,7 @@
 """One process of a measurement: takes its place in a chain, then does what each line on stdin says.
 
 `block` drives a block of turns, `work` does another role's work, `sample` and `samples` begin and end to look where
-CPU time goes; the end of stdin is the end.
+CPU time goes, `watch` and `lags` how late its loop is; the end of stdin is the end.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from dataclasses import asdict
 from typing import Any
 
 from bench import dispatch, floor, pools, product
+from bench.lag import Lag
 from bench.sampler import Sampler
 from bench.stage import Block, Given
 from factory_nats import process
@@ -46,7 +47,7 @@ async def play(role: Role, given: Given) -> None:
     loop = asyncio.get_running_loop()
     told = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(told), sys.stdin)
-    sampler = Sampler()
+    sampler, lag = Sampler(), Lag()
     async with role(given) as drive:
         while line := await told.readline():
             what = json.loads(line)
@@ -60,6 +61,10 @@ async def play(role: Role, given: Given) -> None:
                     sampler.begin()
                 case "samples":
                     answer = sampler.end()
+                case "watch":
+                    lag.begin()
+                case "lags":
+                    answer = await lag.end()
                 case _:
                     pass
             sys.stdout.write(json.dumps(answer) + "\n")
