@@ -174,6 +174,7 @@ class Run:
     struck: int = 0
     planned: int = 0
     wanted: Kind | None = None
+    is_short: bool = False
     pids: dict[str, int] = field(default_factory=dict)
     _expected: dict[str, tuple[str, float]] = field(default_factory=dict)
     _earlier: Counter[str] = field(default_factory=Counter)
@@ -199,6 +200,7 @@ class Run:
         bus = Bus(server.url, secrets, self.platform, await platform.open(self.folder), ways, pools)
         bus.write(self.folder)
         began = time.monotonic()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.hurry)
         try:
             async with asyncio.TaskGroup() as group:
                 system.start(group)
@@ -224,6 +226,10 @@ class Run:
         verdict.figures |= self.exits
         verdict.faults += self.faults + self._defects() + platform.faults()
         return verdict
+
+    def hurry(self) -> None:
+        """Ask and kill no more: what there was until now is judged."""
+        self.is_short = True
 
     @property
     def scopes(self) -> int:
@@ -271,7 +277,7 @@ class Run:
         weights = [3 if number % SCOPES == 0 else 1 for number in range(len(scopes))]
         most_open = max(MOST_OPEN, round(self.turns / self.seconds * SECONDS_OPEN))
         while self.asked < self.turns or self.struck < self.planned:
-            if self.is_stuck:
+            if self.is_stuck or self.is_short:
                 break
             ahead = self.asked / self.turns - self.struck / max(1, self.planned) > AHEAD
             due = began + self.asked * self.seconds / self.turns
@@ -315,6 +321,9 @@ class Run:
         while blows:
             if self.is_stuck:
                 self.faults.append(f"a conversation was stuck for {STUCK:.0f} s")
+                break
+            if self.is_short:
+                self.faults.append(f"was told to end after {self.struck} of {self.planned} blows")
                 break
             if self.struck / self.planned > self.asked / self.turns + AHEAD:
                 await asyncio.sleep(TICK)
