@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict
 from typing import Any
 
-from bench import dispatch, floor, pools, product, scopes
+from bench import dispatch, floor, pools, product, scale, scopes
 from bench.lag import Lag
 from bench.sampler import Sampler
 from bench.stage import Block, Given
@@ -37,6 +37,7 @@ ROLES: Mapping[str, Role] = {
     "bare-asker": dispatch.bare_asker,
     "typed-worker": dispatch.typed_worker,
     "typed-asker": dispatch.typed_asker,
+    "old-friend": scale.friend,
     "flooder": scopes.flooder,
     "pools-writer": pools.writer,
     "pools-reader": pools.reader,
