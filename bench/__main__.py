@@ -17,7 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The exit status: 0 when every gate holds."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="What performance claims rest on.")
     parser.add_argument(
-        "what", choices=("turn", "scopes", "promises", "pools", "scale", "start", "harness", "crowd", "fleet")
+        "what", choices=("turn", "bus", "scopes", "promises", "pools", "scale", "start", "harness", "crowd", "fleet")
     )
     parser.add_argument("--json", action="store_true", help="every figure with n, spread and method")
     parser.add_argument("--quick", action="store_true", help="fewer samples, wider intervals")
@@ -52,6 +52,11 @@ async def _measure(chosen: argparse.Namespace, folder: Path) -> Report:
             from bench.turn import run as run_turns
 
             return await run_turns(plan_turns(chosen.quick, chosen.smoke, chosen.cell), folder)
+        case "bus":
+            from bench.bus import plan as plan_bus
+            from bench.bus import run as run_bus
+
+            return await run_bus(plan_bus(chosen.quick, chosen.smoke), folder)
         case "scopes":
             from bench.scopes import plan as plan_scopes
             from bench.scopes import run as run_scopes
