@@ -76,8 +76,8 @@ class _Hopeful(_Other):
 
 def _log_over(other: Callable[[Transport], Any]) -> type[JetStreamLog]:
     class Log(JetStreamLog):
-        def __init__(self, transport: Transport, hub: str, *, at: Callable[[str], None] = lambda point: None) -> None:
-            super().__init__(other(transport), hub, at=at)
+        def __init__(self, transport: Transport, hub: str, **more: Any) -> None:
+            super().__init__(other(transport), hub, **more)
 
     return Log
 
