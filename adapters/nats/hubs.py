@@ -58,6 +58,7 @@ class NatsHubs:
         self._answering: asyncio.Task[None] | None = None
         self._beaten = self._loop.time()
         self._leaves = False
+        self._told = b""
 
     async def join(self) -> None:
         """Say that this hub is there, and hear who else is."""
@@ -118,7 +119,8 @@ class NatsHubs:
     async def tell(self) -> None:
         """Say now how this hub is."""
         said = self._say().model_copy(update={"leaves": self._leaves or None})
-        await self._transport.publish(subjects.heartbeat(subjects.HUB, subjects.HUB), HUB_HEARTBEAT.encode(said))
+        self._told = HUB_HEARTBEAT.encode(said)
+        await self._transport.publish(subjects.heartbeat(subjects.HUB, subjects.HUB), self._told)
 
     async def leave(self) -> None:
         """Say that this hub takes nothing more, and then no more."""
@@ -145,6 +147,9 @@ class NatsHubs:
             await asyncio.sleep(BEAT)
 
     def _on_heartbeat(self, delivery: Delivery) -> None:
+        # What this hub says of itself comes back to it.
+        if delivery.data == self._told:
+            return
         try:
             said = HUB_HEARTBEAT.decode(delivery.data)
         except Malformed as error:
