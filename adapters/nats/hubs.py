@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from adapters.nats.listening import listen
 from adapters.nats.readiness import BEAT, SILENCE, departed
 from factory_contracts import subjects
 from factory_contracts.envelope import Malformed
@@ -65,11 +66,11 @@ class NatsHubs:
             (subjects.heartbeats(subjects.HUB), self._on_heartbeat),
             *(((subjects.departures(), self._on_departure),) if self._user is not None else ()),
         ):
-            subscribed = await self._transport.subscribe(subject, handler)
-            if isinstance(subscribed, Err) and subject != subjects.departures():
-                raise RuntimeError(f"the hub cannot hear other hubs: {subscribed.detail}")
-            if isinstance(subscribed, Err):
-                logger.info("the server does not tell whose connection ends (%s); silence does", subscribed.detail)
+            begun = await listen(self._transport, subject, handler)
+            if isinstance(begun, Err) and subject != subjects.departures():
+                raise RuntimeError(f"the hub cannot hear other hubs: {begun.detail}")
+            if isinstance(begun, Err):
+                logger.info("the server does not tell whose connection ends (%s); silence does", begun.detail)
         self._beating = asyncio.create_task(self._beat(), name="heartbeat")
         await asyncio.sleep(GREETED)
 

@@ -76,8 +76,8 @@ class _Hopeful(_Other):
 
 def _log_over(other: Callable[[Transport], Any]) -> type[JetStreamLog]:
     class Log(JetStreamLog):
-        def __init__(self, transport: Transport, hub: str, *, at: Callable[[str], None] = lambda point: None) -> None:
-            super().__init__(other(transport), hub, at=at)
+        def __init__(self, transport: Transport, *rest: Any, **more: Any) -> None:
+            super().__init__(other(transport), *rest, **more)
 
     return Log
 
@@ -85,7 +85,7 @@ def _log_over(other: Callable[[Transport], Any]) -> type[JetStreamLog]:
 class _HastyMark(JetStreamLog):
     """Lets the next hub begin after turns that are still open."""
 
-    async def move_mark(self, sequence: int, spent: Mapping[int, tuple[Balance, ...]]) -> bool:
+    async def move_mark(self, sequence: int, spent: Mapping[int, tuple[Balance, ...]] | None) -> bool:
         return await super().move_mark(self.sequence + 1, spent)
 
 
