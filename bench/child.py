@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict
 from typing import Any
 
-from bench import dispatch, floor, pools, product, scopes
+from bench import dispatch, floor, framework, pools, product, scale, scopes
 from bench.lag import Lag
 from bench.sampler import Sampler
 from bench.stage import Block, Given
@@ -29,6 +29,9 @@ ROLES: Mapping[str, Role] = {
     "floor-hub": floor.hub,
     "floor-worker": floor.worker,
     "floor-screen": floor.screen,
+    "frame-hub": framework.hub,
+    "frame-worker": framework.worker,
+    "frame-screen": framework.screen,
     "pair-giver": floor.giver,
     "pair-taker": floor.taker,
     "fleet-worker": dispatch.worker,
@@ -37,6 +40,7 @@ ROLES: Mapping[str, Role] = {
     "bare-asker": dispatch.bare_asker,
     "typed-worker": dispatch.typed_worker,
     "typed-asker": dispatch.typed_asker,
+    "old-friend": scale.friend,
     "flooder": scopes.flooder,
     "pools-writer": pools.writer,
     "pools-reader": pools.reader,

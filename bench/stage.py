@@ -144,6 +144,7 @@ class Stage:
     folder: Path
     server: EmbeddedServer
     seeds: dict[str, str]
+    python: str = sys.executable
     children: dict[str, Child] = field(default_factory=dict)
 
     @property
@@ -159,7 +160,7 @@ class Stage:
         log = self.folder / f"{place}.log"
         with log.open("ab") as stderr:
             process = await asyncio.create_subprocess_exec(
-                sys.executable,
+                self.python,
                 "-m",
                 "bench.child",
                 role,
@@ -188,7 +189,11 @@ class Stage:
 
 @asynccontextmanager
 async def stage(
-    folder: Path, workers: Sequence[Worker] = (), *, syncs_each_second: bool = False
+    folder: Path,
+    workers: Sequence[Worker] = (),
+    *,
+    syncs_each_second: bool = False,
+    python: str = sys.executable,
 ) -> AsyncIterator[Stage]:
     """A server with the product's own users and permissions, synced always, and one user for the floor."""
     listed = members(Configuration(bots=(Bot(PLATFORM, BOT),), workers=tuple(workers)))
@@ -199,7 +204,7 @@ async def stage(
     users += [User(name, public_key(seeds[name]), account=account) for name, account in OBSERVERS.items()]
     binary = _seldom_syncing(folder) if syncs_each_second else None
     async with EmbeddedServer(folder / "nats", users=users, binary=binary) as server:
-        made = Stage(folder, server, seeds)
+        made = Stage(folder, server, seeds, python)
         try:
             yield made
         finally:
