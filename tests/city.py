@@ -82,6 +82,7 @@ class City:
         self._folder = folder
         self._logs: list[Path] = []
         self._stack = AsyncExitStack()
+        self._workers = AsyncExitStack()
         reign.keep(self.identity(subjects.HUB), self._keys)
 
     def identity(self, name: str) -> Identity:
@@ -119,7 +120,7 @@ class City:
             until_told.set()
             await task
 
-        self._stack.push_async_callback(end)
+        self._workers.push_async_callback(end)
 
     async def spoke(self) -> Spoke:
         spoke = Spoke(await self.join(f"{PLATFORM}-{BOT}"), PLATFORM, BOT, self.wall)
@@ -190,4 +191,6 @@ class City:
         return self
 
     async def __aexit__(self, *error: object) -> None:
+        # A worker that is told to end while no hub is left keeps what is told for some seconds, for the next one.
+        await self._workers.aclose()
         await self._stack.aclose()
