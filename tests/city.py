@@ -156,12 +156,12 @@ class City:
         await until(lambda: sum("standing by" in log.read_text() for log in self._logs) >= hubs, seconds=20)
 
     async def after(self, owner: Process, turn: str) -> float:
-        """How long after the end of a hub the answer went on, by another one."""
+        """How long after the end of a hub the answer went on, by another one; less than nothing where all was said."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         await owner.wait()
         stood = self.wall.stands[turn]
-        await until(lambda: len(self.wall.stands[turn]) > len(stood), seconds=20)
+        await until(lambda: len(self.wall.stands[turn]) > len(stood) or turn in self.wall.finals, seconds=20)
         return self.wall.turned[turn] - began
 
     async def shared(self, *sizes: int) -> None:
