@@ -10,24 +10,24 @@ class Lag:
     """A watch on the loop that it is begun on."""
 
     def __init__(self) -> None:
-        self._lags: list[float] = []
+        self.lags: list[float] = []
         self._task: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
         """Watch from now on."""
-        self._lags = []
+        self.lags = []
         self._task = asyncio.create_task(self._watch())
 
     async def end(self) -> list[float]:
-        """Watch no more; all that was noted, in seconds."""
+        """Watch no more; all that was noted since the beginning, in seconds."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        return self._lags
+        return self.lags
 
     async def _watch(self) -> None:
         while True:
             # The loop's own clock may count in whole milliseconds.
             due = time.perf_counter() + TICK
             await asyncio.sleep(TICK)
-            self._lags.append(time.perf_counter() - due)
+            self.lags.append(time.perf_counter() - due)

@@ -25,6 +25,7 @@ from workers.clipool import composition
 
 TERMINAL_PACE_MS = 30
 PLATFORM_PACE_MS = 250
+MODEL = "scripted"
 MUCH = 100_000_000
 # How many deltas the scripted model says, and at which pace.
 SAID = ((50, 0), (50, 2), (25, 20), (100, 20), (250, 20))
@@ -34,7 +35,7 @@ Drive = Callable[[Block], Awaitable[Driven]]
 
 def hub_settings(given: Given) -> HubSettings:
     """One agent bound everywhere, everybody let in, and no limits but where they are asked for."""
-    agent = Agent(name="bench", model="scripted", system="You are a measuring rod.")
+    agent = Agent(name="bench", model=MODEL, system="You are a measuring rod.")
     policy = BotPolicy(PLATFORM, BOT, access="public")
     if "limited" not in given.ways:
         policy = replace(policy, rate_per_minute=MUCH, rate_per_scope_minute=MUCH, turns_at_once=MUCH)
@@ -80,7 +81,10 @@ async def worker(given: Given) -> AsyncIterator[None]:
     """The worker's own composition, with a script of bursts."""
     script = Path(given.folder) / "script.toml"
     script.write_text(_script())
-    kit = composition.compose(composition.ClipoolSettings(given.url, given.who, script=script))
+    settings = composition.ClipoolSettings(given.url, given.who, script=script)
+    if "priced" in given.ways:
+        settings = replace(settings, prices={f"{MODEL}:*": (Decimal(1), Decimal(1))})
+    kit = composition.compose(settings)
     until = asyncio.Event()
     transport = await join(given)
     working = asyncio.create_task(composition.run(transport, kit, until))

@@ -29,6 +29,7 @@ class Side:
 
     hub: tuple[str, ...] = AS_IS
     hubs: int = 1
+    worker: tuple[str, ...] = ()
     spoke: tuple[str, ...] = ()
     syncs_each_second: bool = False
 
@@ -47,7 +48,7 @@ PROMISES = (
     Promise("no zombie writes: the fence", Side(), Side(hub=(*AS_IS, "unfenced"))),
     Promise("what is stored is sealed", Side(), Side(hub=("unsealed",))),
     Promise("one bubble whoever dies: its receipt", Side(), Side(spoke=("silent",))),
-    Promise("no budget is passed", Side(hub=(*AS_IS, "budget")), Side()),
+    Promise("no budget is passed", Side(hub=(*AS_IS, "budget"), worker=("priced",)), Side()),
     Promise("a hub stands by", Side(hubs=2, hub=(*AS_IS, "standby")), Side()),
 )
 
@@ -109,7 +110,7 @@ async def _chain(stack: AsyncExitStack, folder: Path, name: str, side: Side) -> 
     place = folder / name.replace(" ", "-").replace(":", "").replace(",", "")
     place.mkdir()
     made = await stack.enter_async_context(stage(place, syncs_each_second=side.syncs_each_second))
-    await made.put("worker", subjects.CLIPOOL)
+    await made.put("worker", subjects.CLIPOOL, *side.worker)
     for number in range(side.hubs):
         await made.put("hub", subjects.HUB, *side.hub, place=f"hub {number + 1}")
     return Chain(made, await made.put("spoke", SPOKE, *side.spoke))

@@ -43,12 +43,13 @@ class Plan:
     many: int
     rounds: int
     said: int
+    warms: int = 1
     marked: float = MARKED
 
 
 FULL = Plan(few=1_000, many=100_000, rounds=3, said=200)
 QUICK = Plan(few=1_000, many=20_000, rounds=1, said=50, marked=2.0)
-SMOKE = Plan(few=10, many=40, rounds=1, said=2, marked=0.0)
+SMOKE = Plan(few=10, many=40, rounds=1, said=2, warms=0, marked=0.0)
 
 
 def plan(is_quick: bool, is_smoke: bool) -> Plan:
@@ -106,7 +107,7 @@ async def run(chosen: Plan, folder: Path) -> Report:
     async with AsyncExitStack() as stack:
         few = await _side(stack, report, folder, chosen.few)
         many = await _side(stack, report, folder, chosen.many)
-        for side in (few, many):
+        for side in (few, many) * chosen.warms:
             await side.begin(chosen)
         rounds = [[await side.begin(chosen) for side in (few, many, many, few)] for _ in range(chosen.rounds)]
         _tell(report, few, [one[at] for one in rounds for at in (0, 3)])
