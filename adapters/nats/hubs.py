@@ -6,11 +6,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from adapters.nats.listening import listen
 from adapters.nats.readiness import BEAT, SILENCE, departed
 from factory_contracts import subjects
 from factory_contracts.envelope import Malformed
 from factory_contracts.lifecycle import HUB_HEARTBEAT, HubHeartbeat
-from factory_nats.result import Err
 from factory_nats.transport import Delivery, Transport
 
 logger = logging.getLogger(__name__)
@@ -64,11 +64,11 @@ class NatsHubs:
             (subjects.heartbeats(subjects.HUB), self._on_heartbeat),
             *(((subjects.departures(), self._on_departure),) if self._user is not None else ()),
         ):
-            subscribed = await self._transport.subscribe(subject, handler)
-            if isinstance(subscribed, Err) and subject != subjects.departures():
-                raise RuntimeError(f"the hub cannot hear other hubs: {subscribed.detail}")
-            if isinstance(subscribed, Err):
-                logger.info("the server does not tell whose connection ends (%s); silence does", subscribed.detail)
+            refused = await listen(self._transport, subject, handler)
+            if refused is not None and subject != subjects.departures():
+                raise RuntimeError(f"the hub cannot hear other hubs: {refused.detail}")
+            if refused is not None:
+                logger.info("the server does not tell whose connection ends (%s); silence does", refused.detail)
         self._beating = asyncio.create_task(self._beat(), name="heartbeat")
         await asyncio.sleep(GREETED)
 
