@@ -309,13 +309,17 @@ def is_too_dear(record: Record) -> bool:
 def _judge_money(log: list[Record], cap: Decimal | None, faults: list[str]) -> None:
     """What is reserved and what was spent is never more than there is, whichever hubs gave it away."""
     held: dict[tuple[str, int, str], Decimal] = {}
+    ended: set[str] = set()
     for record in log:
         body = record.body
         if cap is not None and is_too_dear(record) and sum(held.values()) + MOST <= cap:
             faults.append(
                 f"{record.kind} {record.sequence}: is too dear, with {sum(held.values())} of {cap} given away"
             )
-        if cap is None or record.kind not in ("reserved", "settled"):
+        if record.kind in TERMINAL:
+            ended.add(str(body["turn"]))
+        # Who asked for money while the turn was stopped calls nobody with it.
+        if cap is None or record.kind not in ("reserved", "settled") or body["turn"] in ended:
             continue
         call = body["turn"], body["attempt"], body["call"]
         if record.kind == "reserved":

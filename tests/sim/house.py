@@ -51,6 +51,9 @@ PRICED = 0.3
 # In so many the hubs share the conversations, and in so many of these a purse that is not enough for all that is asked.
 SHARED = 0.2
 CAPPED = 0.4
+# And so many were told to share while a hub that reigns alone still lives, or the other way round.
+CHANGED = 0.25
+LIVES_BEFORE = 2
 PURSE, CAP = "purse", Decimal("0.15")
 MOST, COST = Decimal("0.02"), Decimal("0.01")
 PACE_MS = 250
@@ -140,6 +143,7 @@ class House:
         self.bus.on_stored = self._stored
         self.platform = Platform(dice, self.note)
         self.shares = dice.random() < SHARED
+        self.changes = self.shares and dice.random() < CHANGED
         self.cap = CAP if self.shares and dice.random() < CAPPED else None
         self.is_over = False
         self.slots = {
@@ -275,7 +279,7 @@ class House:
             self.evidence.defects.append(f"{slot.name} {why}")
         else:
             why = f"exit {task.result()}"
-            slot.is_standby = slot.name in HUBS and task.result() == SUPERSEDED and not self.shares
+            slot.is_standby = slot.name in HUBS and task.result() == SUPERSEDED
         ended.set_result(why)
 
     async def _join(self, slot: Slot, identity: str) -> SimTransport:
@@ -293,7 +297,8 @@ class House:
         async def as_eraser() -> Result[Transport]:
             return Ok(await self._join(slot, subjects.ERASER))
 
-        settings = replace(self._settings, standby=slot.is_standby)
+        is_alone = not self.shares or (self.changes and slot.lives <= LIVES_BEFORE and self.dice.random() < 0.5)
+        settings = replace(self._settings, standby=slot.is_standby and is_alone, shares=not is_alone)
         clock = partial(self._clock, process)
         code = await reign(settings, transport, as_eraser, _hub_of(process), slot.stop, asyncio.Event(), clock=clock)
         await transport.close()
