@@ -196,9 +196,9 @@ class NatsCliPool:
             (subjects.heartbeats(subjects.CLIPOOL), self._on_heartbeat),
             (self._transport.inbox("*", "commands.*.*"), self._on_reply),
         ):
-            refused = await listen(self._transport, subject, handler)
-            if refused is not None:
-                raise RuntimeError(f"the hub cannot listen to {subject}: {refused.detail}")
+            begun = await listen(self._transport, subject, handler)
+            if isinstance(begun, Err):
+                raise RuntimeError(f"the hub cannot listen to {subject}: {begun.detail}")
         await self._greet()
         self._tick()
 

@@ -34,9 +34,9 @@ class NatsPeers:
     async def open(self, answer: Answer) -> None:
         """Answer what others ask from now on."""
         self._answer = answer
-        refused = await listen(self._transport, subjects.peer(self._hub), self._on_delivery)
-        if refused is not None:
-            raise RuntimeError(f"the hub cannot hear other hubs: {refused.detail}")
+        begun = await listen(self._transport, subjects.peer(self._hub), self._on_delivery)
+        if isinstance(begun, Err):
+            raise RuntimeError(f"the hub cannot hear other hubs: {begun.detail}")
 
     async def ask(self, partition: int, asked: PeerAsked) -> Heard | None:
         """What the hub of a partition says; None where there is none, or it does not answer."""

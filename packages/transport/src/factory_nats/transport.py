@@ -13,7 +13,6 @@ import math
 import secrets
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from factory_nats import jetstream, wire
@@ -51,8 +50,7 @@ _DONE: Final[Ok[None]] = Ok(None)
 _GONE: Final = Err("disconnected", "there is no connection to the server")
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """A message as a subscription receives it; `status` is "503" when nobody answers what was asked."""
 
     subject: str
@@ -350,7 +348,13 @@ class NatsTransport:
         self, subject: str, payload: bytes, *, reply: str = "", headers: Mapping[str, str] | None = None
     ) -> Result[None]:
         header = _block(headers)
-        return self._refusal(subject, payload, reply, header) or await self._send(subject, payload, reply, header)
+        refusal = self._refusal(subject, payload, reply, header)
+        if refusal is not None:
+            return refusal
+        if not self._link.has_room:
+            return await self._send(subject, payload, reply, header)
+        self._link.write(wire.publish(subject, reply, header, payload))
+        return _DONE
 
     async def request(
         self, subject: str, payload: bytes, *, timeout: float, responder: str = SERVER, more: More | None = None
