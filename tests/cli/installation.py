@@ -143,6 +143,7 @@ class Factory:
     home: Path
     folder: Path
     variables: dict[str, str]
+    modules: tuple[str, ...] = MODULES
     # Whether every process begins with an interpreter of its own; else what it loads is in memory already.
     is_afresh: bool = False
     started: list[Process] = field(default_factory=list)
@@ -173,7 +174,7 @@ class Factory:
 
     def bear(self, *arguments: str, stdin: int, stdout: int, stderr: int, **variables: str) -> Child:
         """Start a command whose end the test decides."""
-        return nursery(*MODULES).bear(
+        return nursery(*self.modules).bear(
             "factory_cli",
             arguments,
             stdin=stdin,
@@ -227,12 +228,12 @@ class Factory:
 
     def end(self) -> None:
         """Leave nothing behind."""
-        for process in self.started:
-            process.end()
-        for child in self.seated:
-            child.end()
-        for terminal in self.terminals:
-            os.close(terminal)
+        while self.started:
+            self.started.pop().end()
+        while self.seated:
+            self.seated.pop().end()
+        while self.terminals:
+            os.close(self.terminals.pop())
         state = self.state()
         if state:
             kill(state["pid"], *(child["pid"] for child in state["children"].values() if child["pid"]))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.cli import discord_api, telegram_api
-from tests.cli.installation import PATIENCE, Factory, is_alive, kill, until
+from tests.cli.installation import MODULES, PATIENCE, Factory, is_alive, kill, until
 
 
 def answer(done: "subprocess.CompletedProcess[str]") -> str:
@@ -283,6 +283,8 @@ def test_of_two_spokes_of_a_home_one_speaks_and_the_other_when_it_is_killed(fact
     with_bots(factory, "telegram", "main")
     with (factory.home / "factory.toml").open("a") as file:
         file.write("[telegram]\nspokes = 2\n")
+    # What takes longest to load of all.
+    factory.modules = (*MODULES, "adapters.telegram.__main__")
 
     def speakers() -> list[int]:
         told = (factory.home / "log" / "hub.log").read_text()
