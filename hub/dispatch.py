@@ -206,7 +206,15 @@ class Hub:
 
     async def record(self, worker: str, asked: RecordRequest) -> RecordReply | None:
         """Put a worker's record on the log, if the worker's attempt is the one that counts; None bids it ask again."""
-        pool = await self.pools.get(RoutingKey(asked.platform, asked.bot_id, asked.scope_id))
+        key = RoutingKey(asked.platform, asked.bot_id, asked.scope_id)
+        reply = await self._record(key, worker, asked)
+        # What another hub began since it took over is unknown here, and a worker that is told no drops it.
+        if isinstance(reply, NotRecorded) and not await self.ports.log.reigns(key.partition):
+            raise Fenced
+        return reply
+
+    async def _record(self, key: RoutingKey, worker: str, asked: RecordRequest) -> RecordReply | None:
+        pool = await self.pools.get(key)
         if not _counts(pool, worker, asked):
             return NotRecorded()
         turn = pool.session.turns[asked.record.turn]

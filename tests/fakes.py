@@ -321,6 +321,10 @@ class FakeLog:
     async def note_act(self, act: Act, after: int) -> bool:
         return await self._stream.note_act(self._first_epoch, act, after)
 
+    async def reigns(self, partition: int) -> bool:
+        await asyncio.sleep(0)
+        return self._first_epoch == self._stream.epoch
+
     async def still_reigns(self, partition: int) -> bool:
         return self._first_epoch == self._stream.epoch
 

@@ -32,6 +32,10 @@ class Log(Protocol):
         """The epoch this hub took for a partition."""
         ...
 
+    async def reigns(self, partition: int) -> bool:
+        """Whether the newest epoch of the partition is this hub's, at this moment. Waits out a lost bus."""
+        ...
+
     async def append(self, key: RoutingKey, records: Sequence[Record], *, is_urgent: bool = True) -> tuple[Logged, ...]:
         """On return the records are persisted, together and in this order. Waits out a lost bus; raises `Fenced`.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -19,7 +20,9 @@ from factory_contracts.messages import (
 from factory_contracts.records import ToolDone, ToolStarted, TurnReceived, record_id
 from factory_contracts.work import NotRecorded, Recorded, RecordRequest
 from hub.kernel.access import BotPolicy
+from hub.kernel.ports import Fenced
 from tests.fakes import idle
+from tests.hub.hands import begins
 from tests.hub.world import BOT, PLATFORM, World, key_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")
@@ -241,3 +244,15 @@ async def test_a_worker_may_forget_what_is_answered_or_unknown_and_nothing_else(
 
     assert not world.hub.is_open(scope, turn)
     assert not world.hub.is_open(key_of("elsewhere").to_pool_id(), turn)
+
+
+async def test_a_hub_that_has_a_successor_tells_no_worker_that_its_turn_is_over(world: World) -> None:
+    assignment = await world.begun(await world.accepted("hello"))
+    of_the_next = begins(replace(assignment, attempt=2))
+    before = await world.hub.record("w1", of_the_next)
+    world.stream.take_over()
+
+    with pytest.raises(Fenced):
+        await world.hub.record("w1", of_the_next)
+
+    assert before == NotRecorded()
