@@ -18,9 +18,9 @@ from factory_contracts.capability import (
     CapabilityDescription,
     CapabilityDone,
     CapabilityInquiry,
+    CapabilityOutcome,
     CapabilityProgress,
     CapabilityRefused,
-    CapabilityReply,
     CapabilityRequest,
     Kept,
     KeptFile,
@@ -92,7 +92,9 @@ class Fleet:
         self._loop = asyncio.get_running_loop()
         self._transport = transport
         self._registry = WorkerRegistry(silence=SILENCE)
-        self._pool = WorkerPoolClient(transport, self._registry, subject=partial(subjects.request, capability))
+        self._pool: WorkerPoolClient[CapabilityOutcome] = WorkerPoolClient(
+            transport, self._registry, subject=partial(subjects.request, capability)
+        )
         self._heartbeats = Heartbeats(HEARTBEAT.decode)
         self._descriptions: dict[str, CapabilityDescription] = {}
         self._shape = ""
@@ -165,12 +167,8 @@ class Fleet:
             if problem is None:
                 answer = await self._pool.request(exchange)
                 if isinstance(answer, Ok):
-                    reply = exchange.read(answer.value.data)
-                    if isinstance(reply, CapabilityDone):
-                        return await self._gathered(reply)
-                    if isinstance(reply, CapabilityRefused | Err):
-                        return reply
-                    return Err("malformed", "the worker says how it is asked, and not what came of it")
+                    reply = answer.value.answer
+                    return reply if isinstance(reply, CapabilityRefused) else await self._gathered(reply)
                 problem = answer
             now = self._now()
             if problem.reason in _OPEN:
@@ -248,7 +246,7 @@ class Fleet:
         return self._loop.time()
 
 
-class _Exchange(Request):
+class _Exchange(Request[CapabilityOutcome]):
     """One wish on its way to whoever fulfils it."""
 
     def __init__(
@@ -272,7 +270,6 @@ class _Exchange(Request):
         self._kept = kept
         self._hear = hear
         self._now = now
-        self._read: tuple[bytes, CapabilityReply | Err] = b"", Err("malformed", "nothing was said")
 
     def write(self, instance: str) -> bytes:
         """The wish as one life of a worker is told it."""
@@ -295,38 +292,34 @@ class _Exchange(Request):
         """That nobody waits for it any more."""
         return CAPABILITY_REQUEST.encode(CapabilityCancel(id=self.id))
 
-    def read(self, data: bytes) -> CapabilityReply | Err:
-        """What a worker says."""
-        if self._read[0] is not data:
-            try:
-                self._read = data, CAPABILITY_REPLY.decode(data)
-            except Malformed as error:
-                self._read = data, Err("malformed", str(error))
-        return self._read[1]
+    def read(self, data: bytes) -> CapabilityOutcome | Err:
+        """What came of it, as a worker says."""
+        try:
+            said = CAPABILITY_REPLY.decode(data)
+        except Malformed as error:
+            return Err("malformed", str(error))
+        if isinstance(said, CapabilityDone | CapabilityRefused):
+            return said
+        return Err("malformed", "the worker speaks of something else")
 
-    def judge(self, data: bytes) -> Err | None:
+    def judge(self, answer: CapabilityOutcome) -> Err | None:
         """What is wrong with it, if anything is."""
-        said = self.read(data)
-        # What nearly always comes.
-        if type(said) is CapabilityDone:
-            return None
-        match said:
+        match answer:
+            case CapabilityDone():
+                return None
             case CapabilityRefused(reason="busy" | "newer version" | "gone" as reason):
                 return Err(reason, "the worker does not take it")
             case CapabilityRefused(reason="cancelled") if self.is_repeatable:
                 return Err("gone", "the worker was told that nobody waits")
             case CapabilityRefused(reason="failed" | "late" | "cancelled"):
                 return Err("refused", "the worker failed at it")
-            case CapabilityRefused():
-                return None
-            case Err() as wrong:
-                return wrong
             case _:
-                return Err("malformed", "the worker speaks of something else")
+                return None
 
     def _is_followed(self, data: bytes) -> bool:
-        said = self.read(data)
-        if isinstance(said, CapabilityProgress) and self._hear is not None:
-            self._hear(said)
-            return True
+        with suppress(Malformed):
+            said = CAPABILITY_REPLY.decode(data)
+            if isinstance(said, CapabilityProgress) and self._hear is not None:
+                self._hear(said)
+                return True
         return False

@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 from factory_nats.circuit import CircuitBreaker, State
 from factory_nats.registry import Sign, Standing, WorkerRegistry
@@ -43,12 +43,14 @@ REMEMBERED: Final = 20_000
 
 Step: TypeAlias = Literal["next", "again", "stop"]
 
+A = TypeVar("A")
+
 
 def _circuit() -> CircuitBreaker:
     return CircuitBreaker(pause=PAUSE)
 
 
-class Request(ABC):
+class Request(ABC, Generic[A]):
     """What is asked until `until` on the event loop's clock, and for `patience` seconds of each who is asked.
 
     What has an `id` a worker does once, however often it is asked. What is repeatable may be asked of another when one
@@ -83,7 +85,11 @@ class Request(ABC):
         """What a worker is told when nobody waits any more; nothing, where it is not told."""
         return b""
 
-    def judge(self, data: bytes) -> Err | None:
+    @abstractmethod
+    def read(self, data: bytes) -> A | Err:
+        """What an answer says; "malformed" where it says nothing. To be written by whoever asks."""
+
+    def judge(self, answer: A) -> Err | None:
         """What is wrong with an answer, if anything is.
 
         "busy", "newer version" and "gone" say that nothing was done and the next may be asked; "refused" that it was
@@ -93,11 +99,11 @@ class Request(ABC):
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(Generic[A]):
     """What came back, and from whom."""
 
     worker: str
-    data: bytes
+    answer: A
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +142,7 @@ class _Waiting:
         return self._task is not None and self._task.uncancel() <= self._cancelling
 
 
-class WorkerPoolClient:
+class WorkerPoolClient(Generic[A]):
     """The workers of one capability, each known by its identity.
 
     A request may be carried out twice, for after a timeout the next worker is asked; unless it is said not to be
@@ -205,7 +211,7 @@ class WorkerPoolClient:
         finally:
             self._curious.discard(pulse)
 
-    async def request(self, asked: Request) -> Result[Answered]:
+    async def request(self, asked: Request[A]) -> Result[Answered[A]]:
         """Ask until somebody answers.
 
         "no worker" when none is alive, "busy" when none has room, "circuit open" when all have failed too often, "newer
@@ -214,7 +220,7 @@ class WorkerPoolClient:
         "disconnected" of what has no id.
         """
         tried: set[str] = set()
-        vain: Answered | None = None
+        vain: Answered[A] | None = None
         problem = Err("timeout", "there is no time left to ask anybody")
         again = self._given.get(asked.id)
         while (left := asked.until - self._now()) > 0:
@@ -235,11 +241,11 @@ class WorkerPoolClient:
             tried.add(given.worker)
             began = self._now()
             answer = await self._ask(asked, given, min(left, asked.patience))
-            if isinstance(answer, Ok):
-                verdict = asked.judge(answer.value)
+            if not isinstance(answer, Err):
+                verdict = asked.judge(answer)
                 if verdict is None or verdict.reason == "refused":
                     self._took(given.worker, self._now() - began)
-                    answered = Answered(given.worker, answer.value)
+                    answered = Answered(given.worker, answer)
                     if verdict is None or vain is not None or not asked.is_repeatable:
                         return Ok(answered)
                     vain, again = answered, None
@@ -255,7 +261,7 @@ class WorkerPoolClient:
 
     # Whom to ask
 
-    def _best(self, asked: Request, tried: set[str]) -> _Given | Err:
+    def _best(self, asked: Request[A], tried: set[str]) -> _Given | Err:
         now = self._now()
         for worker in self.registry.candidates(now, shape=asked.shape):
             said = self.registry.said(worker)
@@ -281,7 +287,7 @@ class WorkerPoolClient:
         circuit = self._circuits.get(worker)
         return "closed" if circuit is None else circuit.state(now)
 
-    async def _is_back(self, given: _Given, asked: Request) -> bool:
+    async def _is_back(self, given: _Given, asked: Request[A]) -> bool:
         """Whether whoever was given something can be asked for it again: it lives, and it is the same life."""
         patience = SILENT if asked.is_repeatable else SILENT_ALONE
         until = self._now() + patience
@@ -298,7 +304,7 @@ class WorkerPoolClient:
 
     # What becomes of it
 
-    def _learn(self, asked: Request, given: _Given, problem: Err, *, was_known: bool) -> tuple[Err, Step]:
+    def _learn(self, asked: Request[A], given: _Given, problem: Err, *, was_known: bool) -> tuple[Err, Step]:
         """What a failure says of the worker, and who is to be asked now."""
         if problem.reason == "gone" and was_known:
             problem = Err("lost", f"worker {given.worker} began a new life before it answered")
@@ -362,7 +368,7 @@ class WorkerPoolClient:
 
     # Waiting for one
 
-    async def _ask(self, asked: Request, given: _Given, timeout: float) -> Result[bytes]:
+    async def _ask(self, asked: Request[A], given: _Given, timeout: float) -> A | Err:
         self._give(asked.id, given)
         subject = self._subject(given.worker)
         waiting = _Waiting(given, asked.is_repeatable)
@@ -375,7 +381,7 @@ class WorkerPoolClient:
                 subject, asked.write(given.instance), timeout=timeout, responder=given.worker, more=asked.more
             )
             is_over = isinstance(answer, Ok) or answer.reason != "timeout"
-            return answer
+            return asked.read(answer.value) if isinstance(answer, Ok) else answer
         except asyncio.CancelledError:
             # As `asyncio.timeout` does it, which costs a tenth of a request.
             if waiting.problem is None or not waiting.is_given_up():
