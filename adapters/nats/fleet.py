@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +14,8 @@ from factory_contracts import subjects
 from factory_contracts.capability import (
     CAPABILITY_REPLY,
     CAPABILITY_REQUEST,
+    PARCELS,
+    CapabilityAnswers,
     CapabilityCancel,
     CapabilityDescription,
     CapabilityDone,
@@ -22,8 +24,10 @@ from factory_contracts.capability import (
     CapabilityProgress,
     CapabilityRefused,
     CapabilityRequest,
+    CapabilityWish,
     Kept,
     KeptFile,
+    written_parcel,
 )
 from factory_contracts.envelope import FIRST_VERSION, SCHEMA_VERSION, Malformed
 from factory_contracts.lifecycle import HEARTBEAT
@@ -93,7 +97,7 @@ class Fleet:
         self._transport = transport
         self._registry = WorkerRegistry(silence=SILENCE)
         self._pool: WorkerPoolClient[CapabilityOutcome] = WorkerPoolClient(
-            transport, self._registry, subject=partial(subjects.request, capability)
+            transport, self._registry, subject=partial(subjects.request, capability), parcels=_Parcels()
         )
         self._heartbeats = Heartbeats(HEARTBEAT.decode)
         self._descriptions: dict[str, CapabilityDescription] = {}
@@ -288,6 +292,21 @@ class _Exchange(Request[CapabilityOutcome]):
         )
         return CAPABILITY_REQUEST.encode(asked)
 
+    def part(self) -> bytes:
+        """The wish among others; what goes into the store, and what is to be heard of on the way, travels alone."""
+        if self._kept is not None or self._hear is not None:
+            return b""
+        wish = self._wish
+        among = CapabilityWish(
+            turn=wish.turn,
+            call=wish.call,
+            text=wish.text,
+            arguments=wish.arguments,
+            deadline=max(MOMENT, self.until - self._now()),
+            id=wish.id,
+        )
+        return among.__pydantic_serializer__.to_json(among, exclude_none=True)
+
     def cancel(self) -> bytes:
         """That nobody waits for it any more."""
         return CAPABILITY_REQUEST.encode(CapabilityCancel(id=self.id))
@@ -323,3 +342,25 @@ class _Exchange(Request[CapabilityOutcome]):
                 self._hear(said)
                 return True
         return False
+
+
+class _Parcels:
+    """Several wishes in one message, and what came of them."""
+
+    understands = PARCELS
+
+    def write(self, parts: Sequence[bytes], instance: str) -> bytes:
+        """The wishes as one life of a worker is told them."""
+        return written_parcel(instance, SCHEMA_VERSION, parts)
+
+    def read(self, data: bytes, parts: int) -> Iterable[tuple[int, CapabilityOutcome]] | Err:
+        """What came of some of them; who refuses the whole parcel refuses each."""
+        try:
+            said = CAPABILITY_REPLY.decode(data)
+        except Malformed as error:
+            return Err("malformed", str(error))
+        if isinstance(said, CapabilityAnswers) and max(said.parts) < parts:
+            return zip(said.parts, said.replies, strict=True)
+        if isinstance(said, CapabilityRefused):
+            return [(number, said) for number in range(parts)]
+        return Err("malformed", "the worker speaks of something else")
