@@ -5,8 +5,8 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from adapters.nats.blobs import patiently
 from adapters.nats.heartbeats import Heartbeats
@@ -67,8 +67,7 @@ _OPEN = frozenset(("timeout", "lost", "malformed"))
 Hear = Callable[[CapabilityProgress], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(NamedTuple):
     """What is wanted of whoever serves a capability, within `deadline` seconds; the same turn and call are the same."""
 
     turn: str
@@ -79,8 +78,7 @@ class Wish:
     id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Fulfilled:
+class Fulfilled(NamedTuple):
     """What came of a wish: words, files with their bytes, and files that lie elsewhere."""
 
     text: str
@@ -172,7 +170,11 @@ class Fleet:
                 answer = await self._pool.request(exchange)
                 if isinstance(answer, Ok):
                     reply = answer.value.answer
-                    return reply if isinstance(reply, CapabilityRefused) else await self._gathered(reply)
+                    if isinstance(reply, CapabilityRefused):
+                        return reply
+                    if reply.large is None and reply.files is None and reply.kept_files is None:
+                        return Fulfilled(reply.text, (), reply.attachments)
+                    return await self._gathered(reply)
                 problem = answer
             now = self._now()
             if problem.reason in _OPEN:
@@ -188,8 +190,6 @@ class Fleet:
     async def _gathered(self, done: CapabilityDone) -> Fulfilled | Err:
         """With what was too large for the message."""
         text = done.text
-        if done.large is None and done.files is None and done.kept_files is None:
-            return Fulfilled(text, (), done.attachments)
         files = [(file.name, file.data) for file in done.files or ()]
         for kept in (done.large, *(done.kept_files or ())):
             if kept is None:
@@ -323,9 +323,10 @@ class _Exchange(Request[CapabilityOutcome]):
 
     def judge(self, answer: CapabilityOutcome) -> Err | None:
         """What is wrong with it, if anything is."""
+        # What nearly always comes.
+        if type(answer) is CapabilityDone:
+            return None
         match answer:
-            case CapabilityDone():
-                return None
             case CapabilityRefused(reason="busy" | "newer version" | "gone" as reason):
                 return Err(reason, "the worker does not take it")
             case CapabilityRefused(reason="cancelled") if self.is_repeatable:

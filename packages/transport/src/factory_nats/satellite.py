@@ -237,7 +237,6 @@ class Satellite(NatsAdapterBase, Generic[E]):
             interval=interval,
             grace=grace,
         )
-        self._loop = asyncio.get_running_loop()
         self._served = served
         self._instance = instance
         self._gpu = gpu or Gpu()
@@ -309,8 +308,7 @@ class Satellite(NatsAdapterBase, Generic[E]):
             self._jobs[errand.id] = job = _Job(errand.id, until, now, [place])
             self._working.add(job)
             self._look_at(min(until, now + self._served.stall))
-            job.task = self.undertake(self._carry_out(job, errand))
-            job.task.add_done_callback(partial(self._ended, job))
+            job.task = self.undertake(self._carry_out(job, errand), partial(self._ended, job))
         else:
             job.until = max(job.until, until)
             job.waiting += 1

@@ -13,7 +13,7 @@ import logging
 import math
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
@@ -47,6 +47,8 @@ REMEMBERED: Final = 20_000
 MOST_PARTS: Final = 64
 MOST_BYTES: Final = 200_000
 LARGE: Final = 8_000
+
+_NO_TIME: Final = Err("timeout", "there is no time left to ask anybody")
 
 Step: TypeAlias = Literal["next", "again", "stop"]
 
@@ -127,8 +129,7 @@ class Parcels(Protocol[A_co]):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Answered(Generic[A]):
+class Answered(NamedTuple, Generic[A]):
     """What came back, and from whom."""
 
     worker: str
@@ -153,10 +154,9 @@ class _Given(NamedTuple):
 class _Waiting(ABC):
     """A request that one worker was given, until it answers, is given up, or is over at `until`."""
 
-    def __init__(self, given: _Given, is_repeatable: bool, until: float) -> None:
-        self.given = given
-        self.is_repeatable = is_repeatable
-        self.until = until
+    given: _Given
+    is_repeatable: bool
+    until: float
 
     @abstractmethod
     def give_up(self, problem: Err) -> None:
@@ -167,7 +167,9 @@ class _Alone(_Waiting):
     """A request that has a message to itself, whose time the transport watches."""
 
     def __init__(self, given: _Given, is_repeatable: bool) -> None:
-        super().__init__(given, is_repeatable, math.inf)
+        self.given = given
+        self.is_repeatable = is_repeatable
+        self.until = math.inf
         self.problem: Err | None = None
         self._task = asyncio.current_task()
         self._cancelling = 0 if self._task is None else self._task.cancelling()
@@ -188,7 +190,9 @@ class _Part(_Waiting, Generic[A]):
     def __init__(
         self, asked: Request[A], given: _Given, until: float, written: bytes, answer: asyncio.Future[A | Err]
     ) -> None:
-        super().__init__(given, asked.is_repeatable, until)
+        self.given = given
+        self.is_repeatable = asked.is_repeatable
+        self.until = until
         self.asked = asked
         self.written = written
         self.answer = answer
@@ -303,9 +307,9 @@ class WorkerPoolClient(Generic[A]):
         """
         tried: set[str] = set()
         vain: Answered[A] | None = None
-        problem = Err("timeout", "there is no time left to ask anybody")
+        problem = _NO_TIME
         again = self._given.get(asked.id)
-        while (left := asked.until - self._now()) > 0:
+        while (left := asked.until - (now := self._now())) > 0:
             if again is not None and not await self._is_back(again, asked):
                 problem = Err("lost", f"worker {again.worker}, which was given this, is gone")
                 if not asked.is_repeatable:
@@ -316,7 +320,7 @@ class WorkerPoolClient(Generic[A]):
                 # Said here, it means that nothing was sent.
                 problem = Err("disconnected", "there is no connection to the server")
                 break
-            given = again or self._best(asked, tried)
+            given = again or self._best(asked, tried, now)
             if isinstance(given, Err):
                 problem = given if not tried or problem.reason == "no responders" else problem
                 break
@@ -326,7 +330,7 @@ class WorkerPoolClient(Generic[A]):
             if not isinstance(answer, Err):
                 verdict = asked.judge(answer)
                 if verdict is None or verdict.reason == "refused":
-                    self._took(given.worker, self._now() - began)
+                    self._took(given.worker, began)
                     answered = Answered(given.worker, answer)
                     if verdict is None or vain is not None or not asked.is_repeatable:
                         return Ok(answered)
@@ -343,8 +347,7 @@ class WorkerPoolClient(Generic[A]):
 
     # Whom to ask
 
-    def _best(self, asked: Request[A], tried: set[str]) -> _Given | Err:
-        now = self._now()
+    def _best(self, asked: Request[A], tried: set[str], now: float) -> _Given | Err:
         for worker in self.registry.candidates(now, shape=asked.shape):
             said = self.registry.said(worker)
             if worker in tried or said is None or said.understands < asked.understands:
@@ -429,12 +432,14 @@ class WorkerPoolClient(Generic[A]):
         if self._given.get(id) == given:
             del self._given[id]
 
-    def _took(self, worker: str, seconds: float) -> None:
-        self.registry.took(worker, seconds, self._now())
+    def _took(self, worker: str, began: float) -> None:
+        now = self._now()
+        self.registry.took(worker, now - began, now)
         circuit = self._circuits.get(worker)
         if circuit is not None:
             circuit.succeeded()
-        self._pulse()
+        if self._curious:
+            self._pulse()
 
     def _failed(self, worker: str, problem: Err) -> None:
         # Many may wait for one that dies: that is one failure.
@@ -450,7 +455,7 @@ class WorkerPoolClient(Generic[A]):
 
     # Waiting for one
 
-    async def _ask(self, asked: Request[A], given: _Given, timeout: float) -> A | Err:
+    def _ask(self, asked: Request[A], given: _Given, timeout: float) -> Awaitable[A | Err]:
         is_waited_for = given.worker in self._waiting
         self._give(asked.id, given)
         if self._watching is None or self._watching.done():
@@ -458,8 +463,8 @@ class WorkerPoolClient(Generic[A]):
         # Who is alone gains nothing by waiting for others.
         written = asked.part() if is_waited_for and self._takes_parcels(given) else b""
         if not 0 < len(written) <= LARGE:
-            return await self._ask_alone(asked, given, timeout)
-        return await self._ask_together(asked, given, timeout, written)
+            return self._ask_alone(asked, given, timeout)
+        return self._ask_together(asked, given, timeout, written)
 
     def _takes_parcels(self, given: _Given) -> bool:
         said = self.registry.said(given.worker)
