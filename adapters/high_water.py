@@ -4,10 +4,14 @@ import asyncio
 import json
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 
 from hub.kernel.seals import Head, Heads
+
+# Nobody writes for so long: what is older was left by a process that died over it.
+LEFT = 60.0
 
 
 class FileHighWater:
@@ -26,6 +30,7 @@ class FileHighWater:
         await asyncio.to_thread(self._write, heads)
 
     def _read(self) -> Heads | None:
+        self._sweep()
         try:
             text = self._path.read_text(encoding="utf-8")
         except FileNotFoundError:
@@ -47,13 +52,23 @@ class FileHighWater:
             for part, head in heads.items()
             if head.number
         }
-        beside = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        beside = self._path.with_name(f"{self._unfinished}{os.getpid()}")
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with open(descriptor, "w", encoding="utf-8") as file:
             json.dump({"at": time.time(), "heads": said}, file, indent=1)
             file.flush()
             os.fsync(file.fileno())
         beside.replace(self._path)
+
+    @property
+    def _unfinished(self) -> str:
+        return f".{self._path.name}."
+
+    def _sweep(self) -> None:
+        for beside in self._path.parent.glob(f"{self._unfinished}*"):
+            with suppress(OSError):
+                if beside.stat().st_mtime < time.time() - LEFT:
+                    beside.unlink()
 
 
 def _head(said: dict[str, object]) -> Head:

@@ -11,7 +11,7 @@ import os
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -285,11 +285,13 @@ class _Growing:
 
     def reply(self) -> Reply:
         """What should be on the screen now."""
-        final = self.final
+        return self._reply(self.text, self.final)
+
+    def _reply(self, text: str, final: Final | None) -> Reply:
         return Reply(
             turn=self.turn,
             address=self.address,
-            text=self.text,
+            text=text,
             activity=self.activity,
             question=self.question,
             attempt=max(1, self.attempt),
@@ -309,7 +311,7 @@ class _Growing:
             return self.reply()
         # At most half of a short answer: the whole of it, left behind, would be an answer shown twice.
         words = self.text[: min(OPENING, len(self.text) // 2)].rpartition(" ")[0] if not self.parts else ""
-        return replace(self.reply(), text=words or "…", is_final=False)
+        return self._reply(words or "…", None)
 
 
 async def survived(work: Awaitable[None], otherwise: str) -> bool:

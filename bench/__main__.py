@@ -1,4 +1,4 @@
-"""`python -m bench turn|pools|start|harness|crowd|fleet`: measure, say what was found, and fail when a gate does."""
+"""`python -m bench WHAT`: measure, say what was found, and fail when a gate does."""
 
 import argparse
 import asyncio
@@ -16,13 +16,15 @@ T = TypeVar("T")
 def main(arguments: list[str] | None = None) -> int:
     """The exit status: 0 when every gate holds."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="What performance claims rest on.")
-    parser.add_argument("what", choices=("turn", "pools", "start", "harness", "crowd", "fleet"))
+    parser.add_argument(
+        "what", choices=("turn", "bus", "scopes", "promises", "pools", "scale", "start", "harness", "crowd", "fleet")
+    )
     parser.add_argument("--json", action="store_true", help="every figure with n, spread and method")
     parser.add_argument("--quick", action="store_true", help="fewer samples, wider intervals")
     parser.add_argument("--smoke", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--profile", action="store_true", help="turn, harness: where CPU time goes")
     parser.add_argument(
-        "--cell", type=int, action="append", metavar="N", help="turn, harness: only this cell, counted from 0"
+        "--cell", type=int, action="append", metavar="N", help="turn, harness, promises: only this, counted from 0"
     )
     parser.add_argument("--dir", type=Path, metavar="DIR", help="where the log lies (else a temporary folder)")
     chosen = parser.parse_args(arguments)
@@ -50,6 +52,26 @@ async def _measure(chosen: argparse.Namespace, folder: Path) -> Report:
             from bench.turn import run as run_turns
 
             return await run_turns(plan_turns(chosen.quick, chosen.smoke, chosen.cell), folder)
+        case "bus":
+            from bench.bus import plan as plan_bus
+            from bench.bus import run as run_bus
+
+            return await run_bus(plan_bus(chosen.quick, chosen.smoke), folder)
+        case "scopes":
+            from bench.scopes import plan as plan_scopes
+            from bench.scopes import run as run_scopes
+
+            return await run_scopes(plan_scopes(chosen.quick, chosen.smoke), folder)
+        case "promises":
+            from bench.promises import plan as plan_promises
+            from bench.promises import run as run_promises
+
+            return await run_promises(plan_promises(chosen.quick, chosen.smoke, chosen.cell), folder)
+        case "scale":
+            from bench.scale import plan as plan_scale
+            from bench.scale import run as run_scale
+
+            return await run_scale(plan_scale(chosen.quick, chosen.smoke), folder)
         case "pools":
             from bench.pools import plan as plan_pools
             from bench.pools import run as run_pools

@@ -1,7 +1,7 @@
 """One process of a measurement: takes its place in a chain, then does what each line on stdin says.
 
 `block` drives a block of turns, `work` does another role's work, `sample` and `samples` begin and end to look where
-CPU time goes; the end of stdin is the end.
+CPU time goes, `watch` and `lags` how late its loop is; the end of stdin is the end.
 """
 
 import asyncio
@@ -13,7 +13,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict
 from typing import Any
 
-from bench import dispatch, floor, pools, product
+from bench import dispatch, floor, framework, pools, product, scale, scopes
+from bench.lag import Lag
 from bench.sampler import Sampler
 from bench.stage import Block, Given
 from factory_nats import process
@@ -28,6 +29,9 @@ ROLES: Mapping[str, Role] = {
     "floor-hub": floor.hub,
     "floor-worker": floor.worker,
     "floor-screen": floor.screen,
+    "frame-hub": framework.hub,
+    "frame-worker": framework.worker,
+    "frame-screen": framework.screen,
     "pair-giver": floor.giver,
     "pair-taker": floor.taker,
     "fleet-worker": dispatch.worker,
@@ -36,6 +40,8 @@ ROLES: Mapping[str, Role] = {
     "bare-asker": dispatch.bare_asker,
     "typed-worker": dispatch.typed_worker,
     "typed-asker": dispatch.typed_asker,
+    "old-friend": scale.friend,
+    "flooder": scopes.flooder,
     "pools-writer": pools.writer,
     "pools-reader": pools.reader,
 }
@@ -46,7 +52,7 @@ async def play(role: Role, given: Given) -> None:
     loop = asyncio.get_running_loop()
     told = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(told), sys.stdin)
-    sampler = Sampler()
+    sampler, lag = Sampler(), Lag()
     async with role(given) as drive:
         while line := await told.readline():
             what = json.loads(line)
@@ -60,6 +66,10 @@ async def play(role: Role, given: Given) -> None:
                     sampler.begin()
                 case "samples":
                     answer = sampler.end()
+                case "watch":
+                    lag.begin()
+                case "lags":
+                    answer = await lag.end()
                 case _:
                     pass
             sys.stdout.write(json.dumps(answer) + "\n")

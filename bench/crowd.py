@@ -17,6 +17,7 @@ from adapters.telegram.__main__ import serve
 from adapters.telegram.bot import BETWEEN, GROUP, PRIVATE
 from adapters.telegram.settings import BotSettings, TelegramSettings
 from bench.figures import Interval, Report, bootstrap, quantile
+from bench.lag import TICK, Lag
 from bench.stage import settings
 from factory_contracts import subjects
 from factory_contracts.messages import (
@@ -46,7 +47,6 @@ from tests.botapi.server import BotApi
 
 PLATFORM, BOT, TOKEN = "telegram", "crowd", "42:CROWD"
 SPOKE = f"{PLATFORM}-{BOT}"
-TICK = 0.005
 MOST_IN_A_MINUTE = 20
 MOST_LAG = 0.050
 UPDATE_EVERY = 0.25
@@ -96,7 +96,10 @@ async def run(chosen: Plan, folder: Path) -> Report:
     try:
         await stage.stdout.readline()
         used, began = time.process_time(), time.monotonic()
-        lags, last = await _lags_until(asyncio.create_task(stage.stdout.readline()))
+        lag = Lag()
+        lag.begin()
+        last = await stage.stdout.readline()
+        lags = await lag.end()
         share = (time.process_time() - used) / (time.monotonic() - began)
         _tell(report, chosen, json.loads(last), lags, share)
     finally:
@@ -126,16 +129,6 @@ def _tell(report: Report, chosen: Plan, seen: dict[str, Any], lags: list[float],
 
 def _exactly(value: float) -> Interval:
     return Interval(value, value, value, 1)
-
-
-async def _lags_until(line: "asyncio.Task[bytes]") -> tuple[list[float], bytes]:
-    loop = asyncio.get_running_loop()
-    lags: list[float] = []
-    while not line.done():
-        due = loop.time() + TICK
-        await asyncio.sleep(TICK)
-        lags.append(loop.time() - due)
-    return lags, await line
 
 
 class Hub:

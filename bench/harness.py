@@ -1,4 +1,4 @@
-"""A turn through our harness, held against the bare SDK, and beside it the same turn through four other libraries.
+"""A turn through our harness, held against the bare SDK, and beside it the same turn through five other libraries.
 
 All ask the same server over the same client, each from a process of its own. In a round everybody does a block of
 turns, one after the other, and then another in the opposite order (A B C C B A), so that whatever drifts on the machine
@@ -36,7 +36,12 @@ PEERS: Mapping[str, str] = {
     "openai-agents": "openai_agents",
     "langgraph": "langgraph",
     "autogen-core": "autogen_core",
+    "nanobot-ai": "nanobot_ai",
 }
+# Who wants other versions than we do of what neither asks the model with, and so has an environment of its own.
+APART: Mapping[str, str] = {"nanobot-ai": "nanobot"}
+# What everybody has in the same versions wherever they are.
+SAME = ("openai", "httpx2", "pydantic", "anyio", "uvloop")
 PROFILE_TURNS = 400
 LAST_WORDS = 300
 # What would have a library talk to somebody else, or to the server by a detour.
@@ -218,16 +223,18 @@ async def _block(made: Field, name: str, cell: Cell) -> Spent:
 @asynccontextmanager
 async def _field(chosen: Plan, folder: Path) -> AsyncIterator[Field]:
     """Everybody in their places; who cannot take theirs is missing, with the reason."""
-    python, trouble = environment(chosen.peers)
+    python, trouble = environment([name for name in chosen.peers if name not in APART])
+    apart = {name: environment_apart(python, APART[name]) for name in chosen.peers if name in APART}
     server = await _start(python, folder, "server")
     made = Field(server)
     try:
         url = await server.ask(do="ready")
         for name in (*chosen.own, *chosen.peers):
-            if name in chosen.peers and trouble:
-                made.missing[name] = trouble
+            its_python, its_trouble = apart.get(name, (python, trouble))
+            if name in chosen.peers and its_trouble:
+                made.missing[name] = its_trouble
                 continue
-            child = await _start(python, folder, {**OWN, **PEERS}[name], url, str(folder))
+            child = await _start(its_python, folder, {**OWN, **PEERS}[name], url, str(folder))
             try:
                 made.versions |= await child.ask(do="ready")
             except ChildFailed as error:
@@ -276,19 +283,30 @@ def environment(peers: Sequence[str]) -> tuple[str, str]:
         return sys.executable, ""
     wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())
     groups = (wanted["project"]["dependencies"], wanted["dependency-groups"]["peers"])
+    return _made("peers", groups, ("-r", "pyproject.toml", "--group", "pyproject.toml:peers"))
+
+
+def environment_apart(python: str, group: str) -> tuple[str, str]:
+    """A Python that has this group, and beside it what that other one asks the model with; and what is wrong."""
+    told = "import importlib.metadata as m, sys; print(*(f'{one}=={m.version(one)}' for one in sys.argv[1:]))"
+    same = subprocess.run([python, "-c", told, *SAME], capture_output=True, text=True, check=True).stdout.split()
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"][group]
+    return _made(group, (wanted, same), ("--group", f"pyproject.toml:{group}", *same))
+
+
+def _made(name: str, groups: object, installed: Sequence[str]) -> tuple[str, str]:
     digest = sha256(f"{groups} {sys.version}".encode()).hexdigest()[:12]
-    folder = user_cache_path("factory-bench") / f"peers-{digest}"
+    folder = user_cache_path("factory-bench") / f"{name}-{digest}"
     python, whole = str(folder / "bin" / "python"), folder / "whole"
     if whole.exists():
         return python, ""
     uv = shutil.which("uv")
     if uv is None:
         return sys.executable, "it is not installed, and there is no uv to install it with"
-    print(f"bench: installs our dependencies and the group `peers` into {folder}", file=sys.stderr)
-    from_project = ("-r", "pyproject.toml", "--group", "pyproject.toml:peers")
+    print(f"bench: installs {' '.join(installed)} into {folder}", file=sys.stderr)
     for command in (
         (uv, "venv", "--clear", "--python", sys.executable, str(folder)),
-        (uv, "pip", "install", "--compile-bytecode", "--python", python, *from_project),
+        (uv, "pip", "install", "--compile-bytecode", "--python", python, *installed),
     ):
         done = subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
         print(done.stderr, file=sys.stderr, end="")

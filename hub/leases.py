@@ -74,8 +74,8 @@ class Leases:
         if asked.generation is None or isinstance(asked, Claim):
             return None
         bot = asked.platform, asked.bot_id
-        held = self._held.get(bot)
-        if held is None or held.generation < asked.generation or not self.log.epoch(PARTITION):
+        held, epoch = self._held.get(bot), self.log.epoch(PARTITION)
+        if held is None or held.generation < asked.generation or not epoch or held.epoch != epoch:
             # Nothing is known yet, or another hub gave a lease meanwhile, or may have done.
             self._held.pop(bot, None)
             held = await self._look(bot)

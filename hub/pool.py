@@ -593,13 +593,14 @@ class Pools:
         await asyncio.gather(*(pool.close() for pool in self))
 
     async def _create(self, key: RoutingKey) -> Pool:
+        if len(self._pools) >= self.most:
+            await self._evict()
         epoch = self.ports.log.epoch(key.partition)
         records = await self.ports.log.history(key)
         if not epoch or epoch != self.ports.log.epoch(key.partition):
             raise Fenced
+        # Until the pool is known nothing is awaited: else the conversation could be lost and nobody would hear of it.
         session = fold(key.platform, key.bot_id, key.scope_id, ((one.sequence, one.record) for one in records))
-        if len(self._pools) >= self.most:
-            await self._evict()
         # What still runs where all is to be removed was to be stopped by a hub that is gone.
         is_stopping = session.farewell is not None and session.waiting > 0
         pool = Pool(key, session, self.ports, self.crew, is_stopping=is_stopping)
@@ -609,6 +610,8 @@ class Pools:
                 await self.crew.deliver(pool, turn)
             else:
                 pool.count_waits(turn.message)
+        if pool.is_lost:
+            raise Fenced
         pool.kick()
         return pool
 

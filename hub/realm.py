@@ -132,14 +132,17 @@ class Realm:
 
     async def rule(self) -> None:
         """Take what is due, for as long as this is not called off."""
+        among: tuple[str, ...] = ()
+        own: frozenset[int] = frozenset()
         while True:
             if self.hubs.claimed & frozenset(self.log.owned):
                 await self.log.verify()
             if self.hubs.acts > self.people.through:
                 await self.people.follow()
                 await self.hubs.tell()
-            due = share(self.hubs.living, subjects.PARTITIONS)[self.name] - frozenset(self.log.owned)
-            if due:
+            if (living := self.hubs.living) != among:
+                among, own = living, share(living, subjects.PARTITIONS)[self.name]
+            if due := own - frozenset(self.log.owned):
                 await self._take(due)
             await self.hubs.change(LOOK_EVERY)
 

@@ -37,8 +37,9 @@ class MarkedLog(Protocol):
         """The sequence from which a new hub of these partitions reads."""
         ...
 
-    async def move_mark(self, sequence: int, spent: Mapping[int, tuple[Balance, ...]]) -> bool:
-        """A new hub need not read below this, nor count what was spent there; false if unheard. Raises `Fenced`."""
+    async def move_mark(self, sequence: int, spent: Mapping[int, tuple[Balance, ...]] | None) -> bool:
+        """A new hub need not read below this, nor count what was spent there, unless others keep the accounts; false if
+        unheard. Raises `Fenced`."""
         ...
 
     async def reckoned(self) -> int:
@@ -97,13 +98,14 @@ async def recover(
 async def keep_mark(
     log: MarkedLog,
     pools: Pools,
-    ledger: Ledger,
+    ledger: Ledger | None,
     unwritten: Callable[[], Sequence[int]],
     clock: Callable[[], float],
 ) -> None:
     """Move the mark as turns close, and give up on answers that no platform took for a day. Ends with `Fenced`.
 
-    A day for which nobody was there to try, for the machine slept or the clock was set, is none.
+    A day for which nobody was there to try, for the machine slept or the clock was set, is none. Without a ledger the
+    accounts are kept elsewhere.
     """
     marked = 0
     trying_since = looked_at = clock()
@@ -128,7 +130,8 @@ async def keep_mark(
         oldest = min((oldest, *unwritten()))
         if oldest > marked:
             # What could not be written is written with the next.
-            spent.update(ledger.close(oldest, now))
-            if await log.move_mark(oldest, spent):
+            if ledger is not None:
+                spent.update(ledger.close(oldest, now))
+            if await log.move_mark(oldest, spent if ledger is not None else None):
                 spent.clear()
                 marked = oldest

@@ -82,6 +82,7 @@ class City:
         self._folder = folder
         self._logs: list[Path] = []
         self._stack = AsyncExitStack()
+        self._workers = AsyncExitStack()
         reign.keep(self.identity(subjects.HUB), self._keys)
 
     def identity(self, name: str) -> Identity:
@@ -119,7 +120,7 @@ class City:
             until_told.set()
             await task
 
-        self._stack.push_async_callback(end)
+        self._workers.push_async_callback(end)
 
     async def spoke(self) -> Spoke:
         spoke = Spoke(await self.join(f"{PLATFORM}-{BOT}"), PLATFORM, BOT, self.wall)
@@ -155,12 +156,12 @@ class City:
         await until(lambda: sum("standing by" in log.read_text() for log in self._logs) >= hubs, seconds=20)
 
     async def after(self, owner: Process, turn: str) -> float:
-        """How long after the end of a hub the answer went on, by another one."""
+        """How long after the end of a hub the answer went on, by another one; less than nothing where all was said."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         await owner.wait()
         stood = self.wall.stands[turn]
-        await until(lambda: len(self.wall.stands[turn]) > len(stood), seconds=20)
+        await until(lambda: len(self.wall.stands[turn]) > len(stood) or turn in self.wall.finals, seconds=20)
         return self.wall.turned[turn] - began
 
     async def shared(self, *sizes: int) -> None:
@@ -190,4 +191,6 @@ class City:
         return self
 
     async def __aexit__(self, *error: object) -> None:
+        # A worker that is told to end while no hub is left keeps what is told for some seconds, for the next one.
+        await self._workers.aclose()
         await self._stack.aclose()

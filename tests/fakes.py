@@ -297,7 +297,8 @@ class FakeLog:
     async def reckoned(self) -> int:
         return self._stream.mark
 
-    async def move_mark(self, sequence: int, spent: Mapping[int, tuple[Balance, ...]]) -> bool:
+    async def move_mark(self, sequence: int, spent: Mapping[int, tuple[Balance, ...]] | None) -> bool:
+        spent = spent or {}
         if self._first_epoch != self._stream.epoch:
             raise Fenced
         if self._stream.is_full:

@@ -1,15 +1,19 @@
 """Processes that need not import anything any more: each is forked from one that has.
 
 A child has the descriptors, the variables, the folder and the arguments that it is given, a session of its own, and
-ends as an interpreter ends. Only how its modules came into its memory is not as it is for a person.
+ends as an interpreter ends. What it starts of its own kind is forked from it likewise, by the same call as ever, with
+its own pid and parent. Only how their modules came into their memory is not as it is for a person; for a child that is
+born afresh, which begins with an interpreter of its own, even that.
 
 Run by the tests as `python -P -m tests.nursery CONTROL MODULE...`.
 """
 
 import atexit
+import ctypes
 import gc
 import io
 import json
+import logging
 import os
 import runpy
 import select
@@ -17,15 +21,18 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
 LIMIT = 1 << 17
+INTERPRETER = (sys.executable, "-P", "-m")
+SET_DUMPABLE = 4
 
 
 class Child:
@@ -94,9 +101,11 @@ class Nursery:
         stderr: int,
         folder: Path = ROOT,
         variables: Mapping[str, str] | None = None,
+        is_afresh: bool = False,
     ) -> Child:
         """Run a module as `python -m` does."""
         order = {
+            "is_afresh": is_afresh,
             "module": module,
             "arguments": list(arguments),
             "folder": str(folder),
@@ -162,20 +171,90 @@ def _become(order: dict[str, Any], descriptors: list[int]) -> str:
     for descriptor in descriptors:
         os.close(descriptor)
     os.chdir(order["folder"])
+    module: str = order["module"]
+    if order["is_afresh"]:
+        os.execve(sys.executable, [*INTERPRETER, module, *order["arguments"]], order["variables"])
+    _begin(order["variables"], order["arguments"])
+    vars(subprocess)["Popen"] = Kin
+    return module
+
+
+def _begin(variables: Mapping[str, str], arguments: Sequence[str]) -> None:
     os.environ.clear()
-    os.environ.update(order["variables"])
+    os.environ.update(variables)
     # The streams as an interpreter makes them.
     sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)), "utf-8")
     sys.stdout = _stream(1, "strict", is_buffered=not os.isatty(1))
     sys.stderr = _stream(2, "backslashreplace", is_buffered=False)
-    sys.argv[1:] = order["arguments"]
-    module: str = order["module"]
-    return module
+    sys.argv[1:] = arguments
 
 
 def _stream(number: int, errors: str, *, is_buffered: bool) -> io.TextIOWrapper:
     raw = io.FileIO(number, "w", closefd=False)
     return io.TextIOWrapper(io.BufferedWriter(raw), "utf-8", errors, line_buffering=not is_buffered)
+
+
+class Kin(subprocess.Popen[Any]):
+    """What is started on this interpreter goes on where others load it."""
+
+    def __init__(self, args: Any, *more: Any, **options: Any) -> None:
+        if tuple(args[: len(INTERPRETER)]) == INTERPRETER:
+            module, *arguments = args[len(INTERPRETER) :]
+            variables = dict(os.environ) if options.get("env") is None else options["env"]
+            options["preexec_fn"] = partial(_go_on, module, arguments, variables, options.get("pass_fds", ()))
+            # What has not left us yet is not to be said twice.
+            sys.stdout.flush()
+        super().__init__(args, *more, **options)
+
+
+def _go_on(module: str, arguments: Sequence[str], variables: Mapping[str, str], descriptors: Iterable[int]) -> None:
+    """Be the process that was to be: nothing of who started it is left but what is in memory. Does not return."""
+    status = 1
+    try:
+        signal.set_wakeup_fd(-1)
+        for number in signal.valid_signals():
+            if callable(signal.getsignal(number)):
+                signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        # Whoever seals itself is sealed by its own doing.
+        ctypes.CDLL(None).prctl(SET_DUMPABLE, 1, 0, 0, 0)
+        # As the last of these is closed, whoever started us takes us for begun.
+        kept = sorted({2, *descriptors})
+        for low, high in pairwise((*kept, os.sysconf("SC_OPEN_MAX"))):
+            os.closerange(low + 1, high)
+        logging.getLogger().handlers.clear()
+        _begin(variables, arguments)
+        # Run by its name, as a module that was imported cannot be.
+        sys.modules.pop(module, None)
+        status = _run(module)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        # What is below us on the stack is not ours to unwind.
+        _leave(status)
+
+
+def _run(module: str) -> int:
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
+
+
+def _end(statuses: Iterable[int]) -> None:
+    for status in statuses:
+        _leave(status)
+
+
+def _leave(status: int) -> None:
+    """End without taking apart what was never ours alone: each page that is touched for it would be copied first."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 if __name__ == "__main__":
@@ -184,4 +263,8 @@ if __name__ == "__main__":
     gc.freeze()
     with socket.socket(fileno=int(sys.argv[1])) as ordered:
         chosen = _serve(ordered)
-    runpy.run_module(chosen, run_name="__main__", alter_sys=True)
+    statuses: list[int] = []
+    # Asked first, it is done last: after threads, and after whatever the module asks for at its end.
+    atexit.register(_end, statuses)
+    statuses.append(_run(chosen))
+    sys.exit(statuses[0])

@@ -84,9 +84,10 @@ class Intake:
             case Heard() | Passed():
                 if isinstance(read, Heard):
                     self._at("fetched")
-                if not _is_command(read) and self._memory.read(read.channel) is None:
-                    # What comes from here on is never lost, whatever is settled elsewhere before it.
-                    self._memory.move(read.channel, int(read.id) - 1, is_private=_is_private(read))
+                if _is_private(read) and not _is_command(read) and self._memory.read(read.channel) is None:
+                    # No session tells of private channels, so that it is noted at once that there is one. A guild's is
+                    # told of, and what was missed there may be unread as yet.
+                    self._memory.move(read.channel, int(read.id) - 1, is_private=True)
                 self._queue(read.channel, read)
             case Pressed():
                 # A press answers at once, whatever the channel waits for.

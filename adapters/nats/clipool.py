@@ -1,7 +1,8 @@
 """The CliPool's workers over NATS: who lives, what they are told, and their events without a gap.
 
-A turn's events arrive numbered. What was lost on the way is asked for again; a worker is given up only when its
-heartbeat shows a new instance, when it is silent, or when nobody answers on a connection that is not young.
+A turn's events arrive numbered. What was lost on the way is asked for again; a worker is given up only when it says
+that it does not know the turn, when its heartbeat shows a new instance, when it is silent, or when nobody answers on a
+connection that is not young.
 """
 
 import asyncio
@@ -133,9 +134,8 @@ class NatsRun:
             return None
         kept = heartbeat.turns.get(self.assignment.turn)
         if kept is None or kept.attempt < self.assignment.attempt:
-            if now - self.since > GRACE:
-                self.lose("the worker does not know the turn")
-            return None
+            # However late it is read, it may have been sent before the command came; what is answered comes after it.
+            return self.next_event if now - self.since > GRACE else None
         self._behind = self._behind + 1 if kept.events > self.next_event else 0
         return self.next_event if self._behind > 1 else None
 
@@ -196,9 +196,9 @@ class NatsCliPool:
             (subjects.heartbeats(subjects.CLIPOOL), self._on_heartbeat),
             (self._transport.inbox("*", "commands.*.*"), self._on_reply),
         ):
-            refused = await listen(self._transport, subject, handler)
-            if refused is not None:
-                raise RuntimeError(f"the hub cannot listen to {subject}: {refused.detail}")
+            begun = await listen(self._transport, subject, handler)
+            if isinstance(begun, Err):
+                raise RuntimeError(f"the hub cannot listen to {subject}: {begun.detail}")
         await self._greet()
         self._tick()
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from adapters.nats.listening import listen
 from adapters.nats.readiness import BEAT, SILENCE, departed
 from factory_contracts import subjects
 from factory_contracts.envelope import Malformed
@@ -57,6 +58,7 @@ class NatsHubs:
         self._answering: asyncio.Task[None] | None = None
         self._beaten = self._loop.time()
         self._leaves = False
+        self._told = b""
 
     async def join(self) -> None:
         """Say that this hub is there, and hear who else is."""
@@ -64,11 +66,11 @@ class NatsHubs:
             (subjects.heartbeats(subjects.HUB), self._on_heartbeat),
             *(((subjects.departures(), self._on_departure),) if self._user is not None else ()),
         ):
-            subscribed = await self._transport.subscribe(subject, handler)
-            if isinstance(subscribed, Err) and subject != subjects.departures():
-                raise RuntimeError(f"the hub cannot hear other hubs: {subscribed.detail}")
-            if isinstance(subscribed, Err):
-                logger.info("the server does not tell whose connection ends (%s); silence does", subscribed.detail)
+            begun = await listen(self._transport, subject, handler)
+            if isinstance(begun, Err) and subject != subjects.departures():
+                raise RuntimeError(f"the hub cannot hear other hubs: {begun.detail}")
+            if isinstance(begun, Err):
+                logger.info("the server does not tell whose connection ends (%s); silence does", begun.detail)
         self._beating = asyncio.create_task(self._beat(), name="heartbeat")
         await asyncio.sleep(GREETED)
 
@@ -117,7 +119,8 @@ class NatsHubs:
     async def tell(self) -> None:
         """Say now how this hub is."""
         said = self._say().model_copy(update={"leaves": self._leaves or None})
-        await self._transport.publish(subjects.heartbeat(subjects.HUB, subjects.HUB), HUB_HEARTBEAT.encode(said))
+        self._told = HUB_HEARTBEAT.encode(said)
+        await self._transport.publish(subjects.heartbeat(subjects.HUB, subjects.HUB), self._told)
 
     async def leave(self) -> None:
         """Say that this hub takes nothing more, and then no more."""
@@ -144,6 +147,9 @@ class NatsHubs:
             await asyncio.sleep(BEAT)
 
     def _on_heartbeat(self, delivery: Delivery) -> None:
+        # What this hub says of itself comes back to it.
+        if delivery.data == self._told:
+            return
         try:
             said = HUB_HEARTBEAT.decode(delivery.data)
         except Malformed as error:

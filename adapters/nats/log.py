@@ -208,17 +208,18 @@ class JetStreamLog:
         newest = await self._reigns()
         return min(newest[part].since for part in parts)
 
-    async def move_mark(self, sequence: int, spent: Mapping[int, tuple[Balance, ...]]) -> bool:
-        """Say that a new hub need not read below this sequence, and what was spent until there; false if unheard."""
+    async def move_mark(self, sequence: int, spent: Mapping[int, tuple[Balance, ...]] | None) -> bool:
+        """Say that a new hub need not read below this sequence, and what was spent until there, unless others keep the
+        accounts; false if unheard."""
         if not self._epochs:
             raise Fenced
         home = min(self._epochs)
         fence = self._fence(home)
-        entries = _balances(sequence, spent, fence)
+        entries = _balances(sequence, spent or {}, fence)
         # By its epoch it is known whether this speaks for a partition: what was taken since, or lost, is not meant.
         payload = MARK.encode(MarkMoved(sequence=sequence, epochs=tuple(self._epochs.values())))
         entries.append(Entry(subjects.mark(home), payload, expect=fence, rollup=True))
-        if self._has_reckoned:
+        if self._has_reckoned and spent is not None:
             entries.append(_reckoning(sequence, fence))
         result = await self._transport.append(entries, timeout=APPEND_TIMEOUT)
         if isinstance(result, Ok):

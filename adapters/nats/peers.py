@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from adapters.nats.hubs import NatsHubs
+from adapters.nats.listening import listen
 from factory_contracts import subjects
 from factory_contracts.envelope import Malformed
 from factory_contracts.peers import HEARD, PEER_ASKED, Heard, PeerAsked
@@ -33,9 +34,9 @@ class NatsPeers:
     async def open(self, answer: Answer) -> None:
         """Answer what others ask from now on."""
         self._answer = answer
-        subscribed = await self._transport.subscribe(subjects.peer(self._hub), self._on_delivery)
-        if isinstance(subscribed, Err):
-            raise RuntimeError(f"the hub cannot hear other hubs: {subscribed.detail}")
+        begun = await listen(self._transport, subjects.peer(self._hub), self._on_delivery)
+        if isinstance(begun, Err):
+            raise RuntimeError(f"the hub cannot hear other hubs: {begun.detail}")
 
     async def ask(self, partition: int, asked: PeerAsked) -> Heard | None:
         """What the hub of a partition says; None where there is none, or it does not answer."""

@@ -3,11 +3,10 @@
 import asyncio
 from collections.abc import Collection, Mapping
 
+from adapters.nats.listening import listen
 from factory_contracts import subjects
 from factory_nats.result import Err, Result
 from factory_nats.transport import Handler, Subscription, Transport
-
-RETRY = 0.1
 
 
 class Places:
@@ -44,8 +43,7 @@ class Places:
         return list(await asyncio.gather(*listening))
 
     async def _listen(self, subject: str, handler: Handler) -> Subscription:
-        while isinstance(subscribed := await self._transport.subscribe(subject, handler), Err):
-            if subscribed.reason not in ("disconnected", "timeout"):
-                raise RuntimeError(f"the hub cannot listen to {subject}: {subscribed.detail}")
-            await asyncio.sleep(RETRY)
-        return subscribed.value
+        begun = await listen(self._transport, subject, handler)
+        if isinstance(begun, Err):
+            raise RuntimeError(f"the hub cannot listen to {subject}: {begun.detail}")
+        return begun.value

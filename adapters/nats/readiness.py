@@ -45,14 +45,14 @@ class NatsReadiness:
 
     async def listen(self) -> None:
         """Hear the heartbeats of whoever reigns."""
-        refused = await listen(self._transport, subjects.heartbeats(subjects.HUB), self._on_heartbeat)
-        if refused is not None:
-            raise RuntimeError(f"the hub cannot hear other hubs: {refused.detail}")
+        begun = await listen(self._transport, subjects.heartbeats(subjects.HUB), self._on_heartbeat)
+        if isinstance(begun, Err):
+            raise RuntimeError(f"the hub cannot hear other hubs: {begun.detail}")
         if self._user is None:
             return
-        subscribed = await self._transport.subscribe(subjects.departures(), self._on_departure)
-        if isinstance(subscribed, Err):
-            logger.info("the server does not tell whose connection ends (%s); silence has to do", subscribed.detail)
+        begun = await listen(self._transport, subjects.departures(), self._on_departure)
+        if isinstance(begun, Err):
+            logger.info("the server does not tell whose connection ends (%s); silence has to do", begun.detail)
 
     async def wait_for_end(self, owner: str) -> None:
         """Return once the hub that reigns is gone, or was not heard for two seconds on a living connection."""

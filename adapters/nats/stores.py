@@ -29,9 +29,9 @@ class CapabilityStores:
     async def open(self) -> None:
         """Hear the workers from now on."""
         for subject in subjects.plane("heartbeat"):
-            refused = await listen(self._transport, subject, self._hear)
-            if refused is not None:
-                logger.error("workers of other capabilities cannot be heard: %s", refused.detail)
+            begun = await listen(self._transport, subject, self._hear)
+            if isinstance(begun, Err):
+                logger.error("workers of other capabilities cannot be heard: %s", begun.detail)
 
     async def close(self) -> None:
         """Leave what is not made to the next hub."""

@@ -15,7 +15,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bench.peers.server import serve
 from bench.peers.task import ANSWER, Ask
 from bench.sampler import Sampler
 
@@ -25,6 +24,9 @@ Do = Callable[[dict[str, Any]], Awaitable[object]]
 @asynccontextmanager
 async def server() -> AsyncIterator[Do]:
     """The side that is asked."""
+    # Who has an environment of its own does not have what the server stands on.
+    from bench.peers.server import serve
+
     async with serve() as (url, counted):
 
         async def do(what: dict[str, Any]) -> object:

@@ -318,8 +318,9 @@ def _heard(state: Asking | Using) -> Iterator[Heard]:
 
 
 def _begin(given: Begin) -> Step:
-    tools = given.request.tools
-    ground = replace(given.ground, is_tainted=given.ground.is_tainted or any(tool.is_strange for tool in tools))
+    ground = given.ground
+    if not ground.is_tainted and any(tool.is_strange for tool in given.request.tools):
+        ground = replace(ground, is_tainted=True)
     course = Course(given, given.request.messages, (given.request.model, *given.fallbacks), ground)
     if given.ordered is None:
         return _ask(course)
@@ -336,8 +337,11 @@ def _ask(course: Course, *, retries: int = 0, delay: float = 0.0, is_continuing:
             ground=_steered(course),
             steers=(),
         )
+    request = course.given.request
+    # The first call is as it was given.
+    if course.calls:
+        request = replace(request, model=course.models[0], messages=course.messages)
     course = replace(course, calls=course.calls + 1)
-    request = replace(course.given.request, model=course.models[0], messages=course.messages)
     return Asking(course, retries=retries, is_continuing=is_continuing), (AskModel(request, delay),)
 
 
@@ -693,9 +697,8 @@ def _fail(course: Course, reason: str, words: str = "Sorry, I could not finish t
 
 
 def _end(course: Course, outcome: Outcome, words: str = "", reason: str = "") -> Step:
-    end = End(outcome, reason, course.joined, is_tainted=course.ground.is_tainted)
-    if outcome == "complete":
-        end = replace(end, attachments=course.attachments, choices=course.choices)
+    brought = (course.attachments, course.choices) if outcome == "complete" else ((), ())
+    end = End(outcome, reason, course.joined, *brought, is_tainted=course.ground.is_tainted)
     return Over(course.messages), (Say(words), end) if words else (end,)
 
 

@@ -258,13 +258,28 @@ async def test_a_silent_worker_loses_its_attempts_and_is_not_picked() -> None:
     await stage.close()
 
 
-async def test_a_worker_that_does_not_name_the_turn_has_lost_it_but_not_at_once() -> None:
-    stage, _ = await a_stage()
+async def test_a_worker_that_does_not_name_the_turn_is_asked_for_it_and_loses_it_when_it_does_not_know_it() -> None:
+    stage, worker = await a_stage()
     began = asyncio.get_running_loop().time()
     run = await stage.pool.run(stage.assignment())
+    await until(lambda: bool(worker.commands(Resume)))
+    asked = asyncio.get_running_loop().time()
 
+    await worker.reply(-1, Unknown(turn="t"))
+
+    assert asked - began > GRACE
     assert await why(run) == "the worker does not know the turn"
-    assert asyncio.get_running_loop().time() - began > GRACE
+    await stage.close()
+
+
+async def test_heartbeats_that_were_sent_before_the_command_came_cost_no_attempt() -> None:
+    stage, worker = await a_stage()
+    run = await stage.pool.run(stage.assignment())
+    await until(lambda: len(worker.commands(Resume)) > 2)
+
+    await worker.tell("t", 0, said("a"))
+
+    assert texts(await run.next()) == ["a"]
     await stage.close()
 
 

@@ -51,6 +51,22 @@ async def test_everybody_knows_of_everybody_as_soon_as_the_last_has_joined() -> 
     await end(*found)
 
 
+async def test_who_joins_while_the_bus_is_away_has_joined_when_it_is_back() -> None:
+    bus = FakeBus()
+    (here,) = await members(bus, "here")
+    late = Member(bus, "late")
+    bus.stop()
+    joining = asyncio.create_task(late.hubs.join())
+    await pass_time(30)
+
+    bus.start()
+    await joining
+    await pass_time(1)
+
+    assert sorted(here.hubs.living) == sorted(late.hubs.living) == ["here", "late"]
+    await end(here, late)
+
+
 async def test_who_leaves_and_whose_connection_ends_is_gone_at_once() -> None:
     bus = FakeBus()
     server = bus.join("server")

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from adapters.nats.listening import listen
-from factory_nats.result import Err
+from factory_nats.result import Err, Ok
 from factory_nats.testing import FakeBus
 from factory_nats.transport import Delivery
 from tests.fakes import idle, pass_time
@@ -24,7 +24,7 @@ async def test_who_begins_to_listen_while_the_bus_is_away_listens_when_it_is_bac
     await pass_time(30)
 
     bus.start()
-    assert await listening is None
+    assert isinstance(await listening, Ok)
     await speaker.publish("news", b"here")
     await idle()
 

@@ -227,6 +227,18 @@ async def test_a_mark_speaks_for_the_partitions_that_its_hub_has_and_for_no_othe
     assert await third.mark() == 500
 
 
+async def test_a_mark_of_one_of_several_hubs_passes_by_no_money_that_is_not_told_of() -> None:
+    bus = FakeBus()
+    first, _ = await sharing(bus, "first", range(32))
+    second, _ = await sharing(bus, "second", range(32, 64))
+    assert await second.reckoned() == 1
+    assert await first.reckon(9, {3: (balance("0.1"),)})
+
+    assert await second.move_mark(700, None)
+
+    assert await first.reckoned() == 9
+
+
 async def test_a_mark_of_a_hub_that_lost_a_partition_says_nothing_of_it() -> None:
     bus = FakeBus()
     first, _ = await sharing(bus, "first", range(64))

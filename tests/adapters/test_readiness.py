@@ -133,3 +133,25 @@ async def test_a_standby_takes_over_at_once_when_the_server_tells_that_the_owner
 
     assert waiting.done()
     await owner.close()
+
+
+async def test_a_standby_that_began_while_the_bus_was_away_takes_over_at_once_too() -> None:
+    bus = FakeBus()
+    server = bus.join("server")
+    owner = NatsReadiness(bus.join("hub"), "owner", lambda: None)
+    readiness = NatsReadiness(bus.join("hub"), "standby", lambda: None, user="the hubs' key")
+    beginning = asyncio.create_task(readiness.listen())
+    await asyncio.sleep(0)
+    bus.stop()
+    await pass_time(5)
+
+    bus.start()
+    await beginning
+    await owner.announce(1)
+    waiting = asyncio.create_task(readiness.wait_for_end("owner"))
+    await pass_time(1)
+    await server.publish(subjects.departures(), departure("the hubs' key", "owner"))
+    await pass_time(0)
+
+    assert waiting.done()
+    await owner.close()

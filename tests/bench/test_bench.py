@@ -1,18 +1,23 @@
 """The measurements measure, and say what they claim to say; how fast anything is, is no test's business."""
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from time import process_time
+from time import perf_counter, process_time
 from typing import Any
 
 import pytest
 
 from bench.figures import Report, bootstrap
+from bench.lag import Lag
+from bench.lossy import without_fence, without_seal
 from bench.sampler import Sampler
+from factory_contracts import subjects
 from factory_contracts.messages import Usage
+from factory_nats.transport import Entry
 
 ROOT = Path(__file__).parents[2]
 
@@ -75,6 +80,80 @@ def test_a_wish_is_held_against_a_bare_request_and_workers_die() -> None:
     figures, gates = names(report, "figures"), names(report, "gates")
     assert {"CPU ratio, 1 in flight", "ours latency, 8 in flight", "killed: served elsewhere, p99"} <= set(figures)
     assert {"A/A: the same against the same", "frozen: served elsewhere, worst (ms)"} <= set(gates)
+
+
+def test_scopes_stream_beside_each_other_and_beside_a_flood_through_one_hub_and_two() -> None:
+    report = measure("scopes")
+
+    gates = {gate["name"]: gate for gate in report["gates"]}
+    assert gates["turns that are lost or open, one hub"]["passed"]
+    assert gates["turns that are lost or open, two hubs"]["passed"]
+    assert gates["partitions of hub 1 of 2"]["value"] == gates["partitions of hub 2 of 2"]["value"] == 32
+    assert gates["messages of the flood that nobody answered"]["passed"]
+    assert {"hubs' CPU, two hubs / one, 8 scopes", "CPU of the whole chain, two hubs / one, 8 scopes"} <= set(gates)
+    assert "hub's loop lag p99 (ms), 4 scopes of 50 tokens a second" in gates
+    (flood,) = [note for note in report["notes"] if note.startswith("of the flood's messages")]
+    assert " 0 refused" not in flood
+
+
+def test_a_promise_has_a_price_of_cpu_and_of_time() -> None:
+    report = measure("promises", "--cell", "0", "--cell", "4")
+
+    figures = names(report, "figures")
+    assert {"CPU, on the disk before it is accepted, 2 scopes", "first word, no budget is passed, 2 scopes"} <= set(
+        figures
+    )
+    assert report["gates"] == []
+
+
+def test_a_hub_is_started_before_many_scopes_and_few() -> None:
+    report = measure("scale")
+
+    figures, gates = names(report, "figures"), names(report, "gates")
+    assert {"hub's start, 40 scopes", "first word in an old conversation, p99, 10 scopes"} <= set(figures)
+    assert {"hub's start, 40 scopes / 10", "hub's memory, 40 scopes / 10"} <= set(gates)
+
+
+def test_a_turn_is_held_against_a_framework_where_that_can_be_had() -> None:
+    report = measure("bus")
+
+    assert "ours / floor, 2 scopes, no delay" in names(report, "figures")
+    assert names(report, "gates") == ["peers that were measured"]
+
+
+def entry(subject: str, fence: str) -> Entry:
+    return Entry(subject, b"{}", expect=(fence, 7))
+
+
+def test_without_a_fence_a_record_names_no_epoch_and_epochs_still_follow_each_other() -> None:
+    scope, epoch, seal = subjects.turns("bench", "bot", "chat"), subjects.epoch(3), subjects.seal(3)
+
+    assert without_fence(entry(scope, epoch)).expect is None
+    assert without_fence(entry(epoch, epoch)) == entry(epoch, epoch)
+    assert without_fence(entry(seal, seal)) == entry(seal, seal)
+
+
+def test_without_seals_all_else_is_stored() -> None:
+    scope, epoch, seal = subjects.turns("bench", "bot", "chat"), subjects.epoch(3), subjects.seal(3)
+
+    assert without_seal(entry(seal, seal)) is None
+    assert without_seal(entry(scope, epoch)) == entry(scope, epoch)
+
+
+async def test_a_loop_that_is_held_up_is_late() -> None:
+    lag = Lag()
+
+    lag.begin()
+    await asyncio.sleep(0)
+    until = perf_counter() + 0.05
+    while perf_counter() < until:
+        pass
+    await asyncio.sleep(0)
+    while not (lags := lag.lags):
+        await asyncio.sleep(0)
+    await lag.end()
+
+    assert max(lags) > 0.02
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
-"""`python -m tests.chaos --kills N --turns M --seed S`: kill -9 a whole system over and over, and judge what it did."""
+"""`python -m tests.chaos --kills N --turns M --seed S`: kill -9 a whole system over and over, and judge what it did.
+
+SIGTERM ends it early: what there was until then is judged.
+"""
 
 import argparse
 import asyncio

@@ -6,6 +6,7 @@ an answer must be follows from its question.
 
 import json
 import re
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -153,13 +154,13 @@ def deeds(run: Path) -> Deeds:
     return Deeds(kills, freezes, troubles)
 
 
-async def read_log(url: str, user: str, seed: str) -> tuple[Entry, ...]:
-    """The whole log, page by page."""
+async def read_log(url: str, user: str, seed: str, after: int = 0) -> tuple[Entry, ...]:
+    """The log after a sequence, page by page."""
     client = await nats.connect(url, nkeys_seed_str=seed, inbox_prefix=f"_INBOX_{user}")
     try:
         found: list[Entry] = []
         while True:
-            page = await _page(client, found[-1].sequence + 1 if found else 1)
+            page = await _page(client, (found[-1].sequence if found else after) + 1)
             found += page
             if len(page) < PAGE:
                 return tuple(found)
@@ -460,9 +461,9 @@ def _measure(cases: Mapping[Place, Case], done: Deeds, verdict: Verdict) -> None
     """How long it took after each kill until an answer was complete again, and each answer since its question."""
     shown = sorted(case.shown_at for case in cases.values() if case.shown_at is not None)
     for deed in done.kills:
-        after = next((at for at in shown if at > deed["at"]), None)
-        if after is not None:
-            verdict.recoveries.append(after - deed["at"])
+        after = bisect_right(shown, deed["at"])
+        if after < len(shown):
+            verdict.recoveries.append(shown[after] - deed["at"])
     verdict.latencies = [case.shown_at - case.asked_at for case in cases.values() if case.shown_at is not None]
 
 

@@ -54,8 +54,13 @@ PRODUCT = (
     "uvloop",
 )
 TICK = 0.02
+# A conversation answers one question at a time, a second or two each: the more is asked, the more of them there are.
 SCOPES = 8
+SECONDS_A_TURN = 1.5
 MOST_OPEN = 40
+SECONDS_OPEN = 2.0
+# Fewer than there are conversations, so that some are evicted and come back.
+POOLED = 3 / 8
 # How far asking and killing may run ahead of each other, as a share of the run.
 AHEAD = 0.1
 POINT_PATIENCE = 8.0
@@ -169,6 +174,7 @@ class Run:
     struck: int = 0
     planned: int = 0
     wanted: Kind | None = None
+    is_short: bool = False
     pids: dict[str, int] = field(default_factory=dict)
     _expected: dict[str, tuple[str, float]] = field(default_factory=dict)
     _earlier: Counter[str] = field(default_factory=Counter)
@@ -190,9 +196,11 @@ class Run:
         platform = self._new_platform()
         system = System(self, server, Fuses(self.folder), Ledger(self.folder / DEEDS), disk)
         ways = await system.lay_links() if "link" in self.surroundings else {}
-        bus = Bus(server.url, secrets, self.platform, await platform.open(self.folder), ways)
+        pools = round(self.scopes * len(BOTS) * POOLED)
+        bus = Bus(server.url, secrets, self.platform, await platform.open(self.folder), ways, pools)
         bus.write(self.folder)
         began = time.monotonic()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.hurry)
         try:
             async with asyncio.TaskGroup() as group:
                 system.start(group)
@@ -218,6 +226,15 @@ class Run:
         verdict.figures |= self.exits
         verdict.faults += self.faults + self._defects() + platform.faults()
         return verdict
+
+    def hurry(self) -> None:
+        """Ask and kill no more: what there was until now is judged."""
+        self.is_short = True
+
+    @property
+    def scopes(self) -> int:
+        """How many conversations each bot has."""
+        return max(SCOPES, round(self.turns / self.seconds * SECONDS_A_TURN))
 
     @property
     def is_stuck(self) -> bool:
@@ -256,19 +273,21 @@ class Run:
         """People ask, at the pace that makes the turns last as long as the kills, and on until the last kill."""
         dice = random.Random(self.seed + 1)
         began = time.monotonic()
-        scopes = [(bot, scope) for bot in BOTS for scope in platform.scopes(bot, SCOPES)]
+        scopes = [(bot, scope) for bot in BOTS for scope in platform.scopes(bot, self.scopes)]
+        weights = [3 if number % SCOPES == 0 else 1 for number in range(len(scopes))]
+        most_open = max(MOST_OPEN, round(self.turns / self.seconds * SECONDS_OPEN))
         while self.asked < self.turns or self.struck < self.planned:
-            if self.is_stuck:
+            if self.is_stuck or self.is_short:
                 break
             ahead = self.asked / self.turns - self.struck / max(1, self.planned) > AHEAD
             due = began + self.asked * self.seconds / self.turns
-            if time.monotonic() < due or len(self._expected) >= MOST_OPEN:
+            if time.monotonic() < due or len(self._expected) >= most_open:
                 await asyncio.sleep(TICK)
                 continue
             if ahead:
                 # Some must go on asking, or the next point would never be reached.
                 await asyncio.sleep(0.5)
-            bot, scope = dice.choices(scopes, [3 if number % SCOPES == 0 else 1 for number in range(len(scopes))])[0]
+            bot, scope = dice.choices(scopes, weights)[0]
             for _ in range(dice.choice((1, 1, 2, 4))):
                 self._ask_one(platform, dice, bot, scope)
 
@@ -302,6 +321,9 @@ class Run:
         while blows:
             if self.is_stuck:
                 self.faults.append(f"a conversation was stuck for {STUCK:.0f} s")
+                break
+            if self.is_short:
+                self.faults.append(f"was told to end after {self.struck} of {self.planned} blows")
                 break
             if self.struck / self.planned > self.asked / self.turns + AHEAD:
                 await asyncio.sleep(TICK)
@@ -347,9 +369,11 @@ class Run:
                     await platform.changed.wait()
         if self._expected or platform.untaken():
             self.faults.append(f"not drained: {len(self._expected)} unanswered, {platform.untaken()} not taken")
+        log: list[checker.Entry] = []
         deadline = time.monotonic() + CLOSING
         while time.monotonic() < deadline:
-            if not checker.open_turns(await checker.read_log(bus.url, AUDITOR, bus.seeds[AUDITOR])):
+            log += await checker.read_log(bus.url, AUDITOR, bus.seeds[AUDITOR], log[-1].sequence if log else 0)
+            if not checker.open_turns(log):
                 return
             await asyncio.sleep(0.5)
 

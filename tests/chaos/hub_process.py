@@ -17,8 +17,6 @@ from hub.kernel.routing import Binding, Bindings
 from tests.chaos import fuse, script
 from tests.chaos.surroundings import BOTS, HIGH_WATER, Bus
 
-# Fewer than there are conversations, so that some are evicted and come back.
-POOLS = 6
 MUCH = 1_000_000
 
 
@@ -50,7 +48,7 @@ def main(run: Path, slot: str, is_standby: bool, shares: bool) -> int:
             )
             for bot in BOTS
         ),
-        max_pools=POOLS,
+        max_pools=bus.pools,
         standby=is_standby,
         shares=shares,
         high_water=FileHighWater(run / HIGH_WATER),

@@ -31,5 +31,6 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
     """Every line so far."""
     if not path.exists():
         return
-    for line in path.read_bytes().splitlines():
-        yield json.loads(line)
+    with path.open("rb") as lines:
+        for line in lines:
+            yield json.loads(line)

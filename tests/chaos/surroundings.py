@@ -32,13 +32,14 @@ _AUDIT = subjects.Permissions(publish=("$JS.API.DIRECT.GET.>",), place="streams"
 
 @dataclass(frozen=True, slots=True)
 class Bus:
-    """Where the bus is, every identity's secret, and where the platform is."""
+    """Where the bus is, every identity's secret, where the platform is, and how many pools a hub may hold."""
 
     url: str
     seeds: dict[str, str]
     platform: str = SLATE
     platform_at: str = ""
     ways: dict[str, str] = field(default_factory=dict)
+    pools: int = 6
 
     def url_of(self, slot: str) -> str:
         """Where a process of this name finds the bus."""

@@ -6,49 +6,61 @@ import pty
 import select
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 from tests.nursery import Child, nursery
 
 T = TypeVar("T")
 
-Popen = subprocess.Popen[str]
-
 PATIENCE = 30.0
-COMMAND = (sys.executable, "-P", "-m", "factory_cli")
-# What the commands load, each when it needs it.
+# The commands, and what each loads when it needs it.
 MODULES = (
-    "typer.rich_utils",
-    "rich.panel",
-    "rich.table",
-    "factory_cli.main",
+    "adapters.agents.__main__",
+    "adapters.cli.__main__",
+    "adapters.cli.bot",
+    "adapters.cli.once",
+    "adapters.high_water",
+    "adapters.models.scripted",
     "factory_cli.access",
+    "factory_cli.accounts",
     "factory_cli.agents",
+    "factory_cli.asking",
+    "factory_cli.backup",
+    "factory_cli.bus",
+    "factory_cli.copies",
     "factory_cli.diagnosis",
     "factory_cli.engines",
-    "factory_cli.history",
-    "factory_cli.copies",
+    "factory_cli.enrolment",
+    "factory_cli.fleet",
     "factory_cli.forking",
-    "factory_cli.accounts",
+    "factory_cli.history",
+    "factory_cli.integrity",
+    "factory_cli.introduction",
+    "factory_cli.keeping",
+    "factory_cli.main",
     "factory_cli.offering",
+    "factory_cli.pairing",
     "factory_cli.policy",
+    "factory_cli.processes",
     "factory_cli.serving",
     "factory_cli.supervisor",
     "factory_cli.talk",
-    "factory_cli.enrolment",
     "factory_cli.trial",
     "factory_cli.turns",
     "factory_cli.usage",
-    "adapters.models.scripted",
-    "adapters.cli.__main__",
-    "adapters.cli.once",
+    "factory_cli.workers",
+    "hub.composition",
+    "rich.panel",
+    "rich.table",
+    "typer.rich_utils",
+    "uvloop",
     "workers.clipool.composition",
 )
 
@@ -81,17 +93,65 @@ def kill(*pids: int) -> None:
 
 
 @dataclass
+class Process:
+    """A command under way, and the pipes to it."""
+
+    child: Child
+    stdin: TextIO
+    stdout: TextIO
+    stderr: TextIO
+
+    @property
+    def pid(self) -> int:
+        """Who it is."""
+        return self.child.pid
+
+    def poll(self) -> int | None:
+        """How it ended, if it has."""
+        return self.child.poll()
+
+    def wait(self, seconds: float) -> int:
+        """How it ended, once it has."""
+        return self.child.wait(seconds)
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        self.send_signal(signal.SIGTERM)
+
+    def send_signal(self, number: int) -> None:
+        """Nothing happens to who has ended."""
+        self.child.send_signal(number)
+
+    def communicate(self) -> tuple[str, str]:
+        """Say nothing more; all that it says until it ends, on both sides."""
+        self.stdin.close()
+        with ThreadPoolExecutor() as readers:
+            talk = readers.submit(self.stderr.read)
+            return self.stdout.read(), talk.result()
+
+    def end(self) -> None:
+        """Kill it, and let go of it."""
+        self.child.end()
+        for stream in (self.stdin, self.stdout, self.stderr):
+            stream.close()
+
+
+@dataclass
 class Factory:
     """One home, and whatever was started on it."""
 
     home: Path
     folder: Path
     variables: dict[str, str]
-    started: list[Popen] = field(default_factory=list)
+    modules: tuple[str, ...] = MODULES
+    # Whether every process begins with an interpreter of its own; else what it loads is in memory already.
+    is_afresh: bool = False
+    started: list[Process] = field(default_factory=list)
+    seated: list[Child] = field(default_factory=list)
     terminals: list[int] = field(default_factory=list)
 
     def run(self, *arguments: str, text: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end; what it loads is in memory already."""
+        """Run a command to its end."""
         with TemporaryFile() as stdin, TemporaryFile() as stdout, TemporaryFile() as stderr:
             stdin.write(text.encode())
             stdin.seek(0)
@@ -108,9 +168,13 @@ class Factory:
                 ["factory", *arguments], status, stdout.read().decode(), stderr.read().decode()
             )
 
+    def run_afresh(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end as a shell would: it and all that it starts have interpreters of their own."""
+        return replace(self, is_afresh=True).run(*arguments)
+
     def bear(self, *arguments: str, stdin: int, stdout: int, stderr: int, **variables: str) -> Child:
-        """Start a command whose end the test decides; what it loads is in memory already."""
-        return nursery(*MODULES).bear(
+        """Start a command whose end the test decides."""
+        return nursery(*self.modules).bear(
             "factory_cli",
             arguments,
             stdin=stdin,
@@ -118,52 +182,27 @@ class Factory:
             stderr=stderr,
             folder=self.folder,
             variables={**self.variables, **variables},
+            is_afresh=self.is_afresh,
         )
 
-    def run_afresh(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end as a shell would, its interpreter too."""
-        return subprocess.run(
-            [*COMMAND, *arguments],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            cwd=self.folder,
-            env=self.variables,
-            timeout=PATIENCE * 2,
-        )
-
-    def start(self, *arguments: str, **variables: str) -> Popen:
+    def start(self, *arguments: str, **variables: str) -> Process:
         """Start a command whose end the test decides; it reads from a pipe that stays open."""
-        process = subprocess.Popen(
-            [*COMMAND, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=self.folder,
-            env={**self.variables, **variables},
-            start_new_session=True,
-        )
+        (stdin, writing), (reading, stdout), (hearing, stderr) = (os.pipe() for _ in range(3))
+        child = self.bear(*arguments, stdin=stdin, stdout=stdout, stderr=stderr, **variables)
+        for theirs in (stdin, stdout, stderr):
+            os.close(theirs)
+        process = Process(child, os.fdopen(writing, "w"), os.fdopen(reading), os.fdopen(hearing))
         self.started.append(process)
         return process
 
-    def start_in_terminal(self, *arguments: str) -> Popen:
+    def start_in_terminal(self, *arguments: str) -> Child:
         """Start a command that a person sits before, who says nothing."""
         ours, theirs = pty.openpty()
         self.terminals.append(ours)
-        process = subprocess.Popen(
-            [*COMMAND, *arguments],
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            text=True,
-            cwd=self.folder,
-            env=self.variables,
-            start_new_session=True,
-        )
+        child = self.bear(*arguments, stdin=theirs, stdout=theirs, stderr=theirs)
         os.close(theirs)
-        self.started.append(process)
-        return process
+        self.seated.append(child)
+        return child
 
     def state(self) -> dict[str, Any]:
         """What the supervisor last said of itself; empty while it has said nothing."""
@@ -181,7 +220,7 @@ class Factory:
         pids = {"supervisor": state["pid"], **{name: child["pid"] for name, child in state["children"].items()}}
         return pids if all(pid and is_alive(pid) for pid in pids.values()) else {}
 
-    def up(self, *arguments: str, **variables: str) -> Popen:
+    def up(self, *arguments: str, **variables: str) -> Process:
         """`factory up`, once all of it runs."""
         process = self.start("up", *arguments, **variables)
         until(lambda: self.running() if self.state().get("pid") == process.pid else {}, "a running system")
@@ -189,14 +228,12 @@ class Factory:
 
     def end(self) -> None:
         """Leave nothing behind."""
-        for process in self.started:
-            kill(process.pid)
-            process.wait(PATIENCE)
-            for stream in (process.stdin, process.stdout, process.stderr):
-                if stream is not None:
-                    stream.close()
-        for terminal in self.terminals:
-            os.close(terminal)
+        while self.started:
+            self.started.pop().end()
+        while self.seated:
+            self.seated.pop().end()
+        while self.terminals:
+            os.close(self.terminals.pop())
         state = self.state()
         if state:
             kill(state["pid"], *(child["pid"] for child in state["children"].values() if child["pid"]))

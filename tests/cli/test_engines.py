@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.installation import Factory, is_alive, kill, until
+from tests.cli.installation import PATIENCE, Factory, is_alive, kill, until
 
 EXAMPLE = Path(__file__).parents[2] / "examples/digest.py"
 SCRIPT = """
@@ -181,8 +181,8 @@ class Stages:
 
     def end(self) -> tuple[int, str]:
         """Its exit code, and what it put out."""
-        stdout, stderr = self.running.communicate(timeout=60)
-        return self.running.returncode, stdout or stderr
+        stdout, stderr = self.running.communicate()
+        return self.running.wait(PATIENCE), stdout or stderr
 
 
 def test_a_worker_that_is_killed_between_steps_leaves_those_behind_it_done(reader: Factory) -> None:

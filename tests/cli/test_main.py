@@ -84,7 +84,7 @@ def test_a_shell_sees_what_these_tests_see(factory: Factory, command: tuple[str,
 
 
 def test_help_costs_no_more_than_a_glance(factory: Factory) -> None:
-    loaded = "import sys, factory_cli.main; print(*sorted(sys.modules))"
+    loaded = "import sys; from factory_cli.main import *; made_of(COMMANDS); print(*sorted(sys.modules))"
 
     done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, env=factory.variables)
 
@@ -407,12 +407,11 @@ def test_ctrl_c_ends_a_question_with_its_own_status(factory: Factory) -> None:
     script = factory.folder / "slow.toml"
     script.write_text('[[reply]]\nmatch = "."\nsteps = [{ burst = 100000, text = "word ", pace_ms = 20 }]\n')
     asking = factory.start("chat", "-p", "hello", FACTORY_SCRIPT=str(script))
-    assert asking.stdin is not None and asking.stdout is not None
     asking.stdin.close()
     assert asking.stdout.read(5) == "word "
 
     asking.send_signal(signal.SIGINT)
-    said, talk = asking.stdout.read(), asking.stderr.read() if asking.stderr is not None else ""
+    said, talk = asking.stdout.read(), asking.stderr.read()
 
     assert asking.wait(10) == 130
     assert "Traceback" not in said + talk

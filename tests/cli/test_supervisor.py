@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.cli import discord_api, telegram_api
-from tests.cli.installation import PATIENCE, Factory, is_alive, kill, until
+from tests.cli.installation import MODULES, PATIENCE, Factory, is_alive, kill, until
 
 
 def answer(done: "subprocess.CompletedProcess[str]") -> str:
@@ -20,10 +20,11 @@ def answer(done: "subprocess.CompletedProcess[str]") -> str:
 
 
 def test_a_chat_starts_what_it_needs_and_the_last_one_to_leave_ends_it(factory: Factory) -> None:
+    factory.is_afresh = True
     first = factory.start("chat")
     pids = until(factory.running, "a running system")
 
-    said = answer(factory.run_afresh("chat", "-p", "hello"))
+    said = answer(factory.run("chat", "-p", "hello"))
     still = factory.running()
     kill(first.pid)
 
@@ -65,6 +66,7 @@ def again(factory: Factory, name: str, starts: int) -> dict[str, Any]:
 
 
 def test_everything_killed_at_once_is_no_hindrance_and_nothing_is_forgotten(factory: Factory) -> None:
+    factory.is_afresh = True
     up = factory.up()
     answer(factory.run("chat", "--session", "kept", "-p", "remember the heron"))
 
@@ -201,7 +203,7 @@ def test_up_joins_what_a_chat_has_started_and_keeps_it(factory: Factory) -> None
     chat = factory.start("chat")
     pids = until(factory.running, "a running system")
     up = factory.start("up")
-    until(lambda: "already running" in (up.stderr.readline() if up.stderr else ""), "up to join")
+    until(lambda: "already running" in up.stderr.readline(), "up to join")
 
     kill(chat.pid)
     assert "hello" in answer(factory.run("chat", "-p", "hello"))
@@ -261,6 +263,8 @@ def test_one_child_serves_all_bots_of_a_platform_and_no_other_process_knows_a_to
     factory: Factory, platform: str, variable: str, token: str, other: str
 ) -> None:
     with_bots(factory, platform, "main", "helper")
+    # What the kernel tells of a process is what it began with.
+    factory.is_afresh = True
 
     factory.up(**nowhere(platform), **{variable: token, f"{variable}_HELPER": other})
     pids = factory.running()
@@ -279,6 +283,8 @@ def test_of_two_spokes_of_a_home_one_speaks_and_the_other_when_it_is_killed(fact
     with_bots(factory, "telegram", "main")
     with (factory.home / "factory.toml").open("a") as file:
         file.write("[telegram]\nspokes = 2\n")
+    # What takes longest to load of all.
+    factory.modules = (*MODULES, "adapters.telegram.__main__")
 
     def speakers() -> list[int]:
         told = (factory.home / "log" / "hub.log").read_text()

@@ -30,10 +30,19 @@ class Stage:
         self.channel = server.channel(self.guild)
         self.memory = Memory(None)
         self.taken: list[str] = []
+        self._client, self._clock = client, clock
+        self.intake = self._intake()
+
+    def _intake(self) -> Intake:
         me = Me("777", "main", frozenset((str(self.channel.id),)))
-        self.intake = Intake(
-            client, self.memory, lambda event: normalize(event, me), self._take, self._act, clock=clock
+        return Intake(
+            self._client, self.memory, lambda event: normalize(event, me), self._take, self._act, clock=self._clock
         )
+
+    async def restart(self) -> None:
+        """Another life of the bot, with what was remembered."""
+        await self.intake.close()
+        self.intake = self._intake()
 
     async def _take(self, heard: Heard) -> None:
         self.taken.append(heard.message.text)
@@ -166,3 +175,19 @@ async def test_a_channel_nothing_is_known_of_is_read_although_later_words_of_ano
         await until(lambda: stage.read() == missed)
 
         assert stage.taken == ["missed"]
+
+
+async def test_what_was_missed_is_read_by_the_next_life_when_one_ended_over_what_came_meanwhile() -> None:
+    async with staged() as stage:
+        stage.begin(0)
+        missed = stage.say("missed")
+        await stage.restart()
+        stage.begin(missed)
+        now = stage.say("now")
+        stage.tell(now, "now")
+
+        await stage.restart()
+        stage.begin(now)
+        await until(lambda: stage.read() == now)
+
+        assert stage.taken == ["missed", "now"]

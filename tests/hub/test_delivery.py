@@ -155,6 +155,19 @@ async def test_a_receipt_repeated_is_written_once(world: World) -> None:
     assert world.kinds().count("shown") == 1
 
 
+async def test_a_receipt_of_a_conversation_that_another_hub_has_taken_meanwhile_stops_no_others(world: World) -> None:
+    await world.exchange("hello", scope="taken")
+    await world.exchange("hello", scope="kept")
+    world.pools.lose(key_of("taken").partition)
+
+    await world.deliveries.flush()
+
+    assert world.kinds("kept")[-1] == "shown"
+    assert "shown" not in world.kinds("taken")
+    assert world.deliveries.unwritten() == ()
+    assert world.is_fenced.is_set()
+
+
 async def test_a_machine_that_slept_for_days_tries_again_before_it_gives_up(world: World) -> None:
     world.screen.is_there = False
     turn = await world.accepted("Hello?")

@@ -6,8 +6,12 @@ import asyncio
 
 import pytest
 
+from adapters.nats.log import JetStreamLog
 from factory_contracts.messages import Claim, Hello, Leased, Noted, StandBy, Submit, ToSpoke, Welcome
-from hub.leases import SILENCE
+from factory_nats.testing import FakeBus
+from hub.kernel.ports import Fenced
+from hub.leases import PARTITION, SILENCE, Leases
+from tests.fakes import FakePresence
 from tests.hub.world import BOT, PLATFORM, World
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")
@@ -173,3 +177,67 @@ async def test_who_claims_nothing_is_asked_for_nothing(world: World) -> None:
     await generation(world, "a")
 
     assert isinstance(await world.hello(), Welcome)
+
+
+class Sharer:
+    """The part of a hub that shares which gives leases."""
+
+    def __init__(self, bus: FakeBus, name: str) -> None:
+        self.presence = FakePresence()
+        self.log = JetStreamLog(bus.join("hub"), name)
+        self.leases = Leases(self.log, self.presence, lambda: 0.0)
+
+    async def generation(self, instance: str) -> int:
+        answer = await self.leases.claim(claim(instance), f"inbox of {instance}")
+        assert isinstance(answer, Leased), answer
+        return answer.generation
+
+    async def later(self, generation: int) -> int | None:
+        hello = Hello(platform=PLATFORM, bot_id=BOT, scope_id="*", generation=generation)
+        return await self.leases.later(hello)
+
+
+async def test_of_hubs_that_share_one_gives_leases_and_the_others_know_of_them() -> None:
+    bus = FakeBus()
+    giver, other = Sharer(bus, "giver"), Sharer(bus, "other")
+    await giver.log.create()
+    assert await giver.log.take((PARTITION,), 0.0) and await other.log.take((PARTITION + 1,), 0.0)
+    first = await giver.generation("a")
+    assert await other.later(first) is None
+    with pytest.raises(Fenced):
+        await other.generation("b")
+    giver.presence.gone.add("inbox of a")
+
+    second = await giver.generation("b")
+
+    assert await other.later(first) == second
+    assert await other.later(second) is None
+
+
+async def test_a_lease_outlives_the_hub_that_gave_it_and_no_other_is_given_while_it_holds() -> None:
+    bus = FakeBus()
+    giver, heir = Sharer(bus, "giver"), Sharer(bus, "heir")
+    await giver.log.create()
+    assert await giver.log.take((PARTITION,), 0.0)
+    generation = await giver.generation("a")
+
+    assert await heir.log.take((PARTITION,), 0.0)
+
+    assert await heir.leases.claim(claim("b"), "inbox of b") == StandBy(generation=generation)
+    assert await heir.generation("a") == generation
+
+
+async def test_a_hub_that_gives_the_leases_again_knows_what_another_gave_meanwhile() -> None:
+    bus = FakeBus()
+    first, second = Sharer(bus, "first"), Sharer(bus, "second")
+    await first.log.create()
+    assert await first.log.take((PARTITION,), 0.0)
+    early = await first.generation("a")
+    assert await second.log.take((PARTITION,), 0.0)
+    await second.leases.claim(claim("a", leaves=True), "inbox of a")
+    late = await second.generation("b")
+
+    await first.log.verify()
+    assert await first.log.take((PARTITION,), 0.0)
+
+    assert await first.later(early) == late

@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 
 from factory_contracts.messages import Accepted, Refused
+from hub.kernel.ports import Fenced
 from tests.fakes import idle, until
 from tests.hub.world import World, key_of
 
@@ -144,6 +145,19 @@ async def test_many_new_conversations_at_once_stay_within_what_is_allowed(small:
     await asyncio.gather(*(small.hello(f"scope {number}") for number in range(20)))
 
     assert len(small.pools) <= 2
+
+
+async def test_a_conversation_that_is_lost_while_it_is_read_is_not_served(world: World) -> None:
+    world.screen.sends_finals = False
+    await world.exchange("hello", "hi")
+    key = world.pool().key
+    world.pools.lose(key.partition)
+    world.outbox.listeners.append(lambda event: world.pools.lose(key.partition))
+
+    with pytest.raises(Fenced):
+        await world.pools.get(key)
+
+    assert world.pools.peek(key) is None
 
 
 async def test_a_long_conversation_is_compacted_and_goes_on_as_before(world: World) -> None:

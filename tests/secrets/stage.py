@@ -7,7 +7,7 @@ import sys
 from base64 import b64encode
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from subprocess import CompletedProcess
 from urllib.parse import quote
@@ -162,7 +162,8 @@ async def staged(factory: Factory, folder: Path) -> AsyncIterator[Stage]:
             done = await asyncio.to_thread(factory.run, "init", "telegram", "--json")
             assert done.returncode == 0, done.stderr
             stage = Stage(factory, telegram, discord, folder / "bus", json.loads(done.stdout)["code"])
-            up = await asyncio.to_thread(factory.up)
+            # What the kernel tells of a process is what it began with.
+            up = await asyncio.to_thread(replace(factory, is_afresh=True).up)
             await telegram.until(lambda: bot.mail.webhook is not None, PATIENCE)
             assert bot.mail.webhook is not None
             # In the place of the proxy that would pass it on.

@@ -6,19 +6,21 @@ be follows from its question.
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from decimal import Decimal
 from hashlib import sha256
 from itertools import pairwise
 from urllib.parse import unquote
 from zlib import crc32
 
 from factory_contracts import subjects
-from tests.sim.house import Evidence, House, Record
+from tests.sim.house import MOST, PURSE, Evidence, House, Record
 from tests.sim.loop import Process
 from tests.sim.platform import BOT, PLATFORM, Bubble, Said
 from tests.sim.script import Word, answers, calls
 
 EPOCHS = subjects.epoch(0).removesuffix("0")
 SEALS = subjects.seal(0).removesuffix("0")
+MARKS = subjects.mark(0).removesuffix("0")
 OPENING = 60
 # For so long a worker that was out of reach may be taken for one that is gone.
 SILENCE = 5.0
@@ -35,6 +37,7 @@ class Case:
     said: Said
     expected: tuple[str, ...] = ()
     was_stopped: bool = False
+    was_too_dear: bool = False
     turn: str = ""
     bubbles: list[Bubble] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
@@ -77,9 +80,11 @@ class Case:
 
     def is_answer(self, record: Record) -> bool:
         """Whether the log answers what was said."""
-        text, outcome = record.body["text"], record.body["outcome"]
+        text, outcome = str(record.body["text"]), record.body["outcome"]
         if self.was_stopped and outcome == "stopped":
             return any(whole.startswith(text) for whole in self.expected)
+        if self.was_too_dear:
+            return outcome == "failed" and text == self.expected[0]
         return outcome == "complete" and text in self.expected
 
     @property
@@ -102,6 +107,7 @@ def judge(house: House) -> list[str]:
         _judge_attempts(case, evidence, faults)
     _judge_order(cases, faults)
     _judge_fence(evidence.log, faults)
+    _judge_money(evidence.log, house.cap, faults)
     _judge_seals(evidence.log, faults)
     return faults
 
@@ -145,6 +151,10 @@ def _expect(cases: list[Case], stops: list[Said]) -> None:
         scope = case.said.scope
         case.expected = answers(case.said.question, earlier[scope])
         earlier[scope] = 0 if case.is_word else earlier[scope] + 1
+    for case in cases:
+        for record in case.of("answered"):
+            if is_too_dear(record):
+                case.was_too_dear, case.expected = True, (str(record.body["text"]), *case.expected)
     for stop in stops:
         for case in cases:
             is_before = case.said.scope == stop.scope and case.said.update < stop.update
@@ -215,7 +225,7 @@ def _judge_work(case: Case, faults: list[str]) -> None:
     needed = calls(case.said.question)
     if case.starts and len(case.callers) > needed * len(case.starts):
         faults.append(f"{case}: {len(case.callers)} model calls in {len(case.starts)} attempts")
-    if case.of("answered") and len(case.callers) < needed and not case.was_stopped:
+    if case.of("answered") and len(case.callers) < needed and not case.was_stopped and not case.was_too_dear:
         faults.append(f"{case}: answered with {len(case.callers)} model calls")
     for worker, times in Counter(process for _, process in case.callers).items():
         mine = sum(1 for record in case.starts if record.body["start"]["worker"] == worker.name.partition(".")[0])
@@ -265,22 +275,59 @@ def _judge_order(cases: list[Case], faults: list[str]) -> None:
 def _judge_fence(log: list[Record], faults: list[str]) -> None:
     """Every record names the reign that was the last when it was stored, and every seal the one before it."""
     owners: dict[int, int] = {}
-    seals: dict[str, int] = {}
+    chains: dict[str, int] = {}
     for record in log:
-        if record.kind == "seal":
-            if record.fence != (record.subject, seals.get(record.subject, 0)):
-                faults.append(f"seal {record.sequence} names {record.fence}, not {seals.get(record.subject, 0)}")
-            seals[record.subject] = record.sequence
+        if record.kind in ("seal", "purse"):
+            if record.fence != (record.subject, chains.get(record.subject, 0)):
+                last = chains.get(record.subject, 0)
+                faults.append(f"{record.kind} {record.sequence} names {record.fence}, not {last}")
+            chains[record.subject] = record.sequence
             continue
         if record.subject.startswith(EPOCHS):
             owners[int(record.subject.removeprefix(EPOCHS))] = record.sequence
             continue
-        # A chain of seals is fenced by itself.
-        if record.subject.startswith(SEALS):
-            continue
-        part = _partition(record) if record.subject.startswith(SCOPES) else 0
+        part = _fenced_by(record)
         if record.fence != (f"{EPOCHS}{part}", owners.get(part)):
             faults.append(f"record {record.sequence} ({record.kind}) names {record.fence}, not {owners.get(part)}")
+
+
+def _fenced_by(record: Record) -> int:
+    """The partition whose reign a record must name; what is of no partition, any that its writer has."""
+    if record.subject.startswith(SCOPES):
+        return _partition(record)
+    if record.subject.startswith(MARKS):
+        return int(record.subject.removeprefix(MARKS))
+    return int(record.fence[0].removeprefix(EPOCHS)) if record.fence is not None else 0
+
+
+def is_too_dear(record: Record) -> bool:
+    """Whether somebody was told that the purse is empty."""
+    is_no = record.kind == "answered" and record.body["outcome"] == "failed"
+    return is_no and str(record.body["text"]).startswith(f"The budget “{PURSE}”")
+
+
+def _judge_money(log: list[Record], cap: Decimal | None, faults: list[str]) -> None:
+    """What is reserved and what was spent is never more than there is, whichever hubs gave it away."""
+    held: dict[tuple[str, int, str], Decimal] = {}
+    ended: set[str] = set()
+    for record in log:
+        body = record.body
+        if cap is not None and is_too_dear(record) and sum(held.values()) + MOST <= cap:
+            faults.append(
+                f"{record.kind} {record.sequence}: is too dear, with {sum(held.values())} of {cap} given away"
+            )
+        if record.kind in TERMINAL:
+            ended.add(str(body["turn"]))
+        # Who asked for money while the turn was stopped calls nobody with it.
+        if cap is None or record.kind not in ("reserved", "settled") or body["turn"] in ended:
+            continue
+        call = body["turn"], body["attempt"], body["call"]
+        if record.kind == "reserved":
+            held.setdefault(call, Decimal(body["amount"]))
+        elif body.get("amount") is not None:
+            held[call] = Decimal(body["amount"])
+        if sum(held.values()) > cap:
+            faults.append(f"{record.kind} {record.sequence}: {sum(held.values())} are given away of {cap}")
 
 
 def _judge_seals(log: list[Record], faults: list[str]) -> None:

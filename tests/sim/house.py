@@ -11,7 +11,7 @@ import random
 import re
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
 from hashlib import sha256
@@ -30,6 +30,7 @@ from factory_nats.transport import Entry, Transport
 from hub.composition import SUPERSEDED, HubSettings, reign
 from hub.kernel.access import BotPolicy
 from hub.kernel.agent import Agent
+from hub.kernel.budget import Budget
 from hub.kernel.events import Called, Finished, ModelEvent
 from hub.kernel.events import Said as ModelSaid
 from hub.kernel.ports import Equipped, ModelRequest, Occasion, Spoken, ToolResult, ToolSpec
@@ -47,6 +48,14 @@ MUCH = 1_000_000
 POOLS = 2
 # So many houses have models that cost something.
 PRICED = 0.3
+# In so many the hubs share the conversations, and in so many of these a purse that is not enough for all that is asked.
+SHARED = 0.2
+CAPPED = 0.4
+# And so many were told to share while a hub that reigns alone still lives, or the other way round.
+CHANGED = 0.25
+LIVES_BEFORE = 2
+PURSE, CAP = "purse", Decimal("0.15")
+MOST, COST = Decimal("0.02"), Decimal("0.01")
 PACE_MS = 250
 EPOCH_TIME = 1_700_000_000.0
 RESTART = (0.05, 1.0)
@@ -133,6 +142,9 @@ class House:
         self.bus.tap = self._tap
         self.bus.on_stored = self._stored
         self.platform = Platform(dice, self.note)
+        self.shares = dice.random() < SHARED
+        self.changes = self.shares and dice.random() < CHANGED
+        self.cap = CAP if self.shares and dice.random() < CAPPED else None
         self.is_over = False
         self.slots = {
             name: Slot(name, work)
@@ -143,12 +155,13 @@ class House:
                 (SPOKE, self._spoke),
             )
         }
-        self.slots[HUBS[1]].is_standby = True
+        self.slots[HUBS[1]].is_standby = not self.shares
         self._folder = folder
         self._digest = sha256()
         self._trace = trace
         self._names = 0
-        self._prices = FakePrices(Decimal("0.02"), Decimal("0.01")) if dice.random() < PRICED else FakePrices()
+        is_priced = dice.random() < PRICED or self.cap is not None
+        self._prices = FakePrices(MOST, COST) if is_priced else FakePrices()
         self._agent = Agent(
             name="scribe", model="scripted", tools=(script.TOOL,), approvals=Approvals(external="tainted")
         )
@@ -167,7 +180,9 @@ class House:
                     everyone_owns=True,
                 ),
             ),
+            budgets=(Budget(PURSE, self.cap, period="ever"),) if self.cap is not None else (),
             max_pools=POOLS,
+            shares=self.shares,
         )
 
     @property
@@ -219,12 +234,14 @@ class House:
         noted.end = self.loop.time()
 
     def reigning(self) -> Slot:
-        """The hub that has the newest epoch, or one that lives."""
+        """The hub that has the newest epoch, or one that lives; any of those that share."""
         living = [self.slots[name] for name in HUBS if self.slots[name].process is not None]
+        if self.shares:
+            return self.slots[self.dice.choice(HUBS)]
         for record in reversed(self.evidence.log):
             if record.kind == "epoch":
                 for slot in living:
-                    if slot.process is not None and slot.process.name == record.body["hub"]:
+                    if slot.process is not None and _hub_of(slot.process) == record.body["hub"]:
                         return slot
                 break
         return living[0] if living else self.slots[HUBS[0]]
@@ -280,18 +297,10 @@ class House:
         async def as_eraser() -> Result[Transport]:
             return Ok(await self._join(slot, subjects.ERASER))
 
-        settings = self._settings
-        if slot.is_standby:
-            settings = HubSettings(
-                nats_url="",
-                identity=settings.identity,
-                bindings=settings.bindings,
-                policies=settings.policies,
-                max_pools=settings.max_pools,
-                standby=True,
-            )
+        is_alone = not self.shares or (self.changes and slot.lives <= LIVES_BEFORE and self.dice.random() < 0.5)
+        settings = replace(self._settings, standby=slot.is_standby and is_alone, shares=not is_alone)
         clock = partial(self._clock, process)
-        code = await reign(settings, transport, as_eraser, process.name, slot.stop, asyncio.Event(), clock=clock)
+        code = await reign(settings, transport, as_eraser, _hub_of(process), slot.stop, asyncio.Event(), clock=clock)
         await transport.close()
         return code
 
@@ -388,6 +397,11 @@ class House:
 
 _PROMISE = re.compile(rb'"kind":"(accepted|final|forget)"')
 _LOG = subjects.plane("turns")[0].partition("*")[0].partition(">")[0]
+
+
+def _hub_of(process: Process) -> str:
+    """What a hub is called on the bus."""
+    return process.name.replace(".", "-")
 
 
 async def _serve(spoke: Spoke, intake: "Intake") -> None:

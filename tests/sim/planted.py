@@ -17,8 +17,10 @@ from factory_contracts.work import Recorded, RecordReply, RecordRequest, Request
 from factory_nats.result import Err, Ok, Result
 from factory_nats.transport import Entry, Transport
 from hub.delivery import Deliveries
+from hub.kernel.ports import Logged
+from hub.kernel.routing import RoutingKey
 from hub.kernel.session import OpenTurn, Session
-from hub.pool import Pool
+from hub.pool import Pool, Pools
 from tests.sim import house
 from tests.sim.house import Intake, Slate
 from tests.sim.platform import Said, Unheard
@@ -76,8 +78,8 @@ class _Hopeful(_Other):
 
 def _log_over(other: Callable[[Transport], Any]) -> type[JetStreamLog]:
     class Log(JetStreamLog):
-        def __init__(self, transport: Transport, hub: str, *, at: Callable[[str], None] = lambda point: None) -> None:
-            super().__init__(other(transport), hub, at=at)
+        def __init__(self, transport: Transport, *rest: Any, **more: Any) -> None:
+            super().__init__(other(transport), *rest, **more)
 
     return Log
 
@@ -85,8 +87,22 @@ def _log_over(other: Callable[[Transport], Any]) -> type[JetStreamLog]:
 class _HastyMark(JetStreamLog):
     """Lets the next hub begin after turns that are still open."""
 
-    async def move_mark(self, sequence: int, spent: Mapping[int, tuple[Balance, ...]]) -> bool:
+    async def move_mark(self, sequence: int, spent: Mapping[int, tuple[Balance, ...]] | None) -> bool:
         return await super().move_mark(self.sequence + 1, spent)
+
+
+class _FreeHanded(JetStreamLog):
+    """Gives money away whatever others gave meanwhile."""
+
+    async def reserve(self, key: RoutingKey, record: Record, after: int) -> Logged | None:
+        return await super().reserve(key, record, await self.purse())
+
+
+class _BlindMark(JetStreamLog):
+    """Lets the next hub begin after money that nobody has told of."""
+
+    async def move_mark(self, sequence: int, spent: Mapping[int, tuple[Balance, ...]] | None) -> bool:
+        return await super().move_mark(sequence, spent or {})
 
 
 _submit, _record = Pool.submit, Pool.record
@@ -200,6 +216,21 @@ def _unchecked() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _shared(log: type[JetStreamLog], capped: float = 1.0) -> Iterator[None]:
+    """In all houses hubs share, and in all have too little money."""
+    in_all = replaced(house, "SHARED", 1.0), replaced(house, "CAPPED", capped)
+    with in_all[0], in_all[1], replaced(hub.composition, "JetStreamLog", log):
+        yield
+
+
+@contextmanager
+def _clinging() -> Iterator[None]:
+    """A hub goes on with what it had in a partition that another has taken."""
+    with _shared(JetStreamLog, 0.0), replaced(Pools, "lose", lambda pools, part: None):
+        yield
+
+
 @dataclass(frozen=True, slots=True)
 class Plant:
     """A fault, and what is to happen more often than usual so that it comes to light."""
@@ -223,5 +254,8 @@ PLANTED: Mapping[str, Plant] = {
     "stale worker goes on": Plant(_unchecked, ("freeze worker",) * 4),
     "stale hub speaks": Plant(lambda: replaced(hub.composition, "NatsOutbox", _outspoken), ("stale hub",) * 3),
     "effect before its record": Plant(lambda: replaced(house, "Worker", _Unasked)),
+    "keeps what was taken": Plant(_clinging, ("freeze hub",) * 2),
+    "money not compared": Plant(lambda: _shared(_FreeHanded)),
+    "mark passes by money": Plant(lambda: _shared(_BlindMark), ("kill hub",) * 2),
     "send instead of edit": Plant(lambda: replaced(house, "Slate", _SendsAgain), ("platform is unheard",) * 3),
 }

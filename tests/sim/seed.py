@@ -107,8 +107,8 @@ def run(seed: int, *, also: Sequence[str] = (), trace: bool = False) -> Outcome:
 async def _live(house: House, blows: list[Blow], crashes: Crashes) -> None:
     dice = house.dice
     # A hub that stands still is of no great interest where nobody takes over.
-    has_standby = any(blow.what in ("freeze hub", "stale hub") for blow in blows) or dice.random() < STANDBY
-    hubs = HUBS if has_standby else HUBS[:1]
+    has_two = house.shares or any(blow.what in ("freeze hub", "stale hub") for blow in blows) or dice.random() < STANDBY
+    hubs = HUBS if has_two else HUBS[:1]
     house.open([*hubs, *WORKERS, SPOKE])
     house.bus.weather.full = dice.choice((0.0, 0.05))
     async with asyncio.TaskGroup() as group:
@@ -133,7 +133,9 @@ async def _ask(house: House, turns: int, scopes: int) -> None:
         scope = number % scopes if number < 2 * scopes else min(dice.randrange(scopes), dice.randrange(scopes))
         name, words = f"q{number}", " ".join(dice.sample(script.WORDS, 3))
         kind = dice.choices(script.KINDS, script.WEIGHTS)[0]
-        question = Question(name, "stream" if scope == stops and kind in ("memory", "tool") else kind, words)
+        # Nor where an answer may be too dear.
+        is_vague = scope == stops or house.cap is not None
+        question = Question(name, "stream" if is_vague and kind in ("memory", "tool") else kind, words)
         if scope == stops and dice.random() < STOPS:
             question = Word(name, "short", words, command="/stop")
         elif scope != stops and dice.random() < NEW:

@@ -264,7 +264,7 @@ class Errand:
             own_tools=agent.own_tools,
             permission_mode=agent.permission_mode or "",
         )
-        trusted = tuple(unlabelled(line.text) for line in lines if line.trusted)
+        ground, trusted = self._ground, tuple(unlabelled(line.text) for line in lines if line.trusted)
         prefix = f"{self._within}." if self._within else ""
         return harness.Begin(
             request=request,
@@ -278,7 +278,7 @@ class Errand:
             ),
             is_dry=agent.is_dry,
             approvals=agent.approvals,
-            ground=replace(self._ground, trusted=self._ground.trusted + trusted),
+            ground=replace(ground, trusted=ground.trusted + trusted) if trusted else ground,
             ordered=self._ordered,
         )
 
@@ -665,7 +665,7 @@ class Errand:
 
     def _shown(self, end: End) -> End:
         """The end with nothing but what may be shown of what goes with the answer."""
-        if self._links is None:
+        if self._links is None or not (end.choices or end.attachments):
             return end
         choices = tuple(self._without_links(choice)[:MAX_CHOICE] for choice in end.choices)
         files = tuple(file.model_copy(update={"name": self._without_links(file.name)}) for file in end.attachments)

@@ -3,4 +3,4 @@
 from factory_cli.main import app
 
 if __name__ == "__main__":
-    app(prog_name="factory")
+    app()

@@ -1,42 +1,78 @@
 """The `factory` command.
 
-Whatever takes long to load is imported where it is used, so that help and the start of a chat do not wait for it.
+Whatever takes long to load is imported where it is used, so that help and the start of a chat do not wait for it. Of
+the commands themselves the one that is asked for is loaded; help, or a word that is none of them, asks for all.
 """
 
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
-from factory_cli import (
-    agents,
-    asking,
-    backup,
-    bus,
-    diagnosis,
-    engines,
-    fleet,
-    integrity,
-    introduction,
-    policy,
-    processes,
-    serving,
-    talk,
-    turns,
-    usage,
-    workers,
-)
-
 # No room for a sentence of its own, nor for a second box: all of this must fit a screen.
 _MAIN = "A chat platform for language-model agents. Begin with: factory chat"
 
-app = typer.Typer(
-    name="factory",
-    no_args_is_help=True,
-    add_completion=False,
-    add_help_option=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Where a command is, which is called like its function; a group is its module's `app`."""
+
+    module: str
+    short_help: str | None = None
+    is_group: bool = False
+    is_hidden: bool = False
+
+
+COMMANDS = {
+    "chat": Command("talk", "Talk with an agent here. Starts everything that is needed."),
+    "up": Command("talk"),
+    "init": Command("introduction"),
+    "status": Command("diagnosis"),
+    "doctor": Command("diagnosis"),
+    "run": Command("engines", "Run an engine, on words or on a file."),
+    "backup": Command("backup", "All that a home keeps, into one file; `restore` brings it back."),
+    "restore": Command("backup", is_hidden=True),
+    "usage": Command("usage"),
+    "workers": Command("fleet"),
+    "ask": Command("asking"),
+    # What the supervisor, containers and units start; `docs/operating.md` tells of them.
+    "hub": Command("processes", is_hidden=True),
+    "worker": Command("workers"),
+    "adapter": Command("processes", "The spoke of one platform.", is_hidden=True),
+    "engine": Command("engines", is_group=True),
+    "agent": Command("agents", is_group=True),
+    "turns": Command("turns", is_group=True),
+    "log": Command("integrity", is_group=True),
+    "policy": Command("policy", is_group=True),
+    "tools": Command("serving", is_group=True),
+    "nats": Command("bus", is_group=True),
+}
+
+
+def made_of(names: Iterable[str]) -> typer.Typer:
+    """The command as it is made of these alone."""
+    app = typer.Typer(
+        name="factory",
+        no_args_is_help=True,
+        add_completion=False,
+        add_help_option=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_main)
+    for name in names:
+        command = COMMANDS[name]
+        module = import_module(f"factory_cli.{command.module}")
+        if command.is_group:
+            app.add_typer(module.app, name=name, rich_help_panel=_MAIN)
+        else:
+            panel = None if command.is_hidden else _MAIN
+            add = app.command(name, short_help=command.short_help, hidden=command.is_hidden, rich_help_panel=panel)
+            add(getattr(module, name))
+    return app
 
 
 def _show_help(context: typer.Context, is_wanted: bool) -> None:
@@ -45,7 +81,6 @@ def _show_help(context: typer.Context, is_wanted: bool) -> None:
         raise typer.Exit()
 
 
-@app.callback()
 def _main(
     # Hidden, for a box with nothing but this in it would be three lines.
     is_help: Annotated[bool, typer.Option("--help", "-h", is_eager=True, hidden=True, callback=_show_help)] = False,
@@ -53,27 +88,7 @@ def _main(
     pass
 
 
-app.command(rich_help_panel=_MAIN, short_help="Talk with an agent here. Starts everything that is needed.")(talk.chat)
-app.command(rich_help_panel=_MAIN)(talk.up)
-app.command(rich_help_panel=_MAIN)(introduction.init)
-app.command(rich_help_panel=_MAIN)(diagnosis.status)
-app.command(rich_help_panel=_MAIN)(diagnosis.doctor)
-app.command(rich_help_panel=_MAIN, short_help="Run an engine, on words or on a file.")(engines.run)
-app.add_typer(engines.app, name="engine", rich_help_panel=_MAIN)
-app.add_typer(agents.app, name="agent", rich_help_panel=_MAIN)
-app.add_typer(turns.app, name="turns", rich_help_panel=_MAIN)
-app.add_typer(integrity.app, name="log", rich_help_panel=_MAIN)
-app.command(rich_help_panel=_MAIN, short_help="All that a home keeps, into one file; `restore` brings it back.")(
-    backup.backup
-)
-app.command(hidden=True)(backup.restore)
-app.command(rich_help_panel=_MAIN)(usage.usage)
-app.add_typer(policy.app, name="policy", rich_help_panel=_MAIN)
-app.add_typer(serving.app, name="tools", rich_help_panel=_MAIN)
-app.command(rich_help_panel=_MAIN)(fleet.workers)
-app.command(rich_help_panel=_MAIN)(asking.ask)
-# What the supervisor, containers and units start; `docs/operating.md` tells of them.
-app.command(hidden=True)(processes.hub)
-app.command(rich_help_panel=_MAIN)(workers.worker)
-app.command(hidden=True, short_help="The spoke of one platform.")(processes.adapter)
-app.add_typer(bus.app, name="nats", rich_help_panel=_MAIN)
+def app() -> None:
+    """Do what the command line asks for."""
+    asked = [word for word in sys.argv[1:2] if word in COMMANDS]
+    made_of(asked or COMMANDS)(prog_name="factory")
