@@ -3,10 +3,10 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from adapters.nats.blobs import patiently
 from adapters.nats.heartbeats import Heartbeats
@@ -14,16 +14,20 @@ from factory_contracts import subjects
 from factory_contracts.capability import (
     CAPABILITY_REPLY,
     CAPABILITY_REQUEST,
+    PARCELS,
+    CapabilityAnswers,
     CapabilityCancel,
     CapabilityDescription,
     CapabilityDone,
     CapabilityInquiry,
+    CapabilityOutcome,
     CapabilityProgress,
     CapabilityRefused,
-    CapabilityReply,
     CapabilityRequest,
+    CapabilityWish,
     Kept,
     KeptFile,
+    written_parcel,
 )
 from factory_contracts.envelope import FIRST_VERSION, SCHEMA_VERSION, Malformed
 from factory_contracts.lifecycle import HEARTBEAT
@@ -63,8 +67,7 @@ _OPEN = frozenset(("timeout", "lost", "malformed"))
 Hear = Callable[[CapabilityProgress], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(NamedTuple):
     """What is wanted of whoever serves a capability, within `deadline` seconds; the same turn and call are the same."""
 
     turn: str
@@ -75,8 +78,7 @@ class Wish:
     id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Fulfilled:
+class Fulfilled(NamedTuple):
     """What came of a wish: words, files with their bytes, and files that lie elsewhere."""
 
     text: str
@@ -92,7 +94,9 @@ class Fleet:
         self._loop = asyncio.get_running_loop()
         self._transport = transport
         self._registry = WorkerRegistry(silence=SILENCE)
-        self._pool = WorkerPoolClient(transport, self._registry, subject=partial(subjects.request, capability))
+        self._pool: WorkerPoolClient[CapabilityOutcome] = WorkerPoolClient(
+            transport, self._registry, subject=partial(subjects.request, capability), parcels=_Parcels()
+        )
         self._heartbeats = Heartbeats(HEARTBEAT.decode)
         self._descriptions: dict[str, CapabilityDescription] = {}
         self._shape = ""
@@ -165,12 +169,12 @@ class Fleet:
             if problem is None:
                 answer = await self._pool.request(exchange)
                 if isinstance(answer, Ok):
-                    reply = exchange.read(answer.value.data)
-                    if isinstance(reply, CapabilityDone):
-                        return await self._gathered(reply)
-                    if isinstance(reply, CapabilityRefused | Err):
+                    reply = answer.value.answer
+                    if isinstance(reply, CapabilityRefused):
                         return reply
-                    return Err("malformed", "the worker says how it is asked, and not what came of it")
+                    if reply.large is None and reply.files is None and reply.kept_files is None:
+                        return Fulfilled(reply.text, (), reply.attachments)
+                    return await self._gathered(reply)
                 problem = answer
             now = self._now()
             if problem.reason in _OPEN:
@@ -186,8 +190,6 @@ class Fleet:
     async def _gathered(self, done: CapabilityDone) -> Fulfilled | Err:
         """With what was too large for the message."""
         text = done.text
-        if done.large is None and done.files is None and done.kept_files is None:
-            return Fulfilled(text, (), done.attachments)
         files = [(file.name, file.data) for file in done.files or ()]
         for kept in (done.large, *(done.kept_files or ())):
             if kept is None:
@@ -248,7 +250,7 @@ class Fleet:
         return self._loop.time()
 
 
-class _Exchange(Request):
+class _Exchange(Request[CapabilityOutcome]):
     """One wish on its way to whoever fulfils it."""
 
     def __init__(
@@ -272,7 +274,6 @@ class _Exchange(Request):
         self._kept = kept
         self._hear = hear
         self._now = now
-        self._read: tuple[bytes, CapabilityReply | Err] = b"", Err("malformed", "nothing was said")
 
     def write(self, instance: str) -> bytes:
         """The wish as one life of a worker is told it."""
@@ -291,42 +292,76 @@ class _Exchange(Request):
         )
         return CAPABILITY_REQUEST.encode(asked)
 
+    def part(self) -> bytes:
+        """The wish among others; what goes into the store, and what is to be heard of on the way, travels alone."""
+        if self._kept is not None or self._hear is not None:
+            return b""
+        wish = self._wish
+        among = CapabilityWish(
+            turn=wish.turn,
+            call=wish.call,
+            text=wish.text,
+            arguments=wish.arguments,
+            deadline=max(MOMENT, self.until - self._now()),
+            id=wish.id,
+        )
+        return among.__pydantic_serializer__.to_json(among, exclude_none=True)
+
     def cancel(self) -> bytes:
         """That nobody waits for it any more."""
         return CAPABILITY_REQUEST.encode(CapabilityCancel(id=self.id))
 
-    def read(self, data: bytes) -> CapabilityReply | Err:
-        """What a worker says."""
-        if self._read[0] is not data:
-            try:
-                self._read = data, CAPABILITY_REPLY.decode(data)
-            except Malformed as error:
-                self._read = data, Err("malformed", str(error))
-        return self._read[1]
+    def read(self, data: bytes) -> CapabilityOutcome | Err:
+        """What came of it, as a worker says."""
+        try:
+            said = CAPABILITY_REPLY.decode(data)
+        except Malformed as error:
+            return Err("malformed", str(error))
+        if isinstance(said, CapabilityDone | CapabilityRefused):
+            return said
+        return Err("malformed", "the worker speaks of something else")
 
-    def judge(self, data: bytes) -> Err | None:
+    def judge(self, answer: CapabilityOutcome) -> Err | None:
         """What is wrong with it, if anything is."""
-        said = self.read(data)
         # What nearly always comes.
-        if type(said) is CapabilityDone:
+        if type(answer) is CapabilityDone:
             return None
-        match said:
+        match answer:
             case CapabilityRefused(reason="busy" | "newer version" | "gone" as reason):
                 return Err(reason, "the worker does not take it")
             case CapabilityRefused(reason="cancelled") if self.is_repeatable:
                 return Err("gone", "the worker was told that nobody waits")
             case CapabilityRefused(reason="failed" | "late" | "cancelled"):
                 return Err("refused", "the worker failed at it")
-            case CapabilityRefused():
-                return None
-            case Err() as wrong:
-                return wrong
             case _:
-                return Err("malformed", "the worker speaks of something else")
+                return None
 
     def _is_followed(self, data: bytes) -> bool:
-        said = self.read(data)
-        if isinstance(said, CapabilityProgress) and self._hear is not None:
-            self._hear(said)
-            return True
+        with suppress(Malformed):
+            said = CAPABILITY_REPLY.decode(data)
+            if isinstance(said, CapabilityProgress) and self._hear is not None:
+                self._hear(said)
+                return True
         return False
+
+
+class _Parcels:
+    """Several wishes in one message, and what came of them."""
+
+    understands = PARCELS
+
+    def write(self, parts: Sequence[bytes], instance: str) -> bytes:
+        """The wishes as one life of a worker is told them."""
+        return written_parcel(instance, SCHEMA_VERSION, parts)
+
+    def read(self, data: bytes, parts: int) -> Iterable[tuple[int, CapabilityOutcome]] | Err:
+        """What came of some of them; who refuses the whole parcel refuses each."""
+        try:
+            said = CAPABILITY_REPLY.decode(data)
+        except Malformed as error:
+            return Err("malformed", str(error))
+        if isinstance(said, CapabilityAnswers) and max(said.parts) < parts:
+            return zip(said.parts, said.replies, strict=True)
+        if isinstance(said, CapabilityRefused):
+            return [(number, said) for number in range(parts)]
+        return Err("malformed", "the worker speaks of something else")

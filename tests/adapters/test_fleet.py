@@ -15,11 +15,14 @@ from factory_contracts.capability import (
     CAPABILITY_REPLY,
     CAPABILITY_REQUEST,
     MOST_FILE_BYTES,
+    CapabilityAsked,
     CapabilityDone,
+    CapabilityParcel,
     CapabilityProgress,
     CapabilityRefused,
     CapabilityRequest,
 )
+from factory_contracts.envelope import SCHEMA_VERSION
 from factory_contracts.lifecycle import HEARTBEAT, Heartbeat
 from factory_contracts.messages import MAX_TEXT
 from factory_contracts.records import Effect
@@ -155,7 +158,7 @@ async def test_a_worker_is_told_for_whom_it_works_and_for_how_long() -> None:
     assert isinstance(request, CapabilityRequest)
     assert (request.turn, request.call, request.text, request.details) == ("t", "c", "hey", {"times": 2})
     assert (request.deadline, request.instance) == (DEADLINE, "i1")
-    assert (request.schema_version, request.understands, request.wants_progress) == (1, None, None)
+    assert (request.schema_version, request.understands, request.wants_progress) == (1, SCHEMA_VERSION, None)
 
 
 async def test_the_same_wish_is_done_once_however_often_it_is_asked() -> None:
@@ -567,3 +570,229 @@ async def test_a_heartbeat_that_names_another_than_who_sends_it_changes_nothing(
         await idle()
 
         assert asked.opinions() == ()
+
+
+async def overheard(bus: FakeBus, *names: str) -> list[tuple[str, CapabilityAsked]]:
+    """What workers are asked from now on, but for knocks."""
+    heard: list[tuple[str, CapabilityAsked]] = []
+
+    def note(delivery: Delivery) -> None:
+        if delivery.data:
+            heard.append((delivery.subject.rpartition(".")[2], CAPABILITY_REQUEST.decode(delivery.data)))
+
+    witness = bus.join("witness")
+    for name in names:
+        await witness.subscribe(subjects.request(NAME, name), note)
+    return heard
+
+
+def together(
+    fleet: Fleet, count: int, *, effect: Effect = "read", deadline: float = DEADLINE
+) -> asyncio.Future[list[Fulfilled | CapabilityRefused | Err]]:
+    wishes = (wish(f"w{number}", call=str(number), deadline=deadline) for number in range(count))
+    return asyncio.gather(*(ask(fleet, one, effect) for one in wishes))
+
+
+async def test_what_one_worker_is_asked_at_once_travels_together() -> None:
+    bus, speaker = FakeBus(), Speaker()
+    async with fleet(bus) as asked, worker(bus, "w1", speaker, at_once=200):
+        heard = await overheard(bus, "w1")
+        answers = await together(asked, 100)
+
+    assert answers == [Fulfilled(f"W{number}") for number in range(100)]
+    assert [len(said.wishes) if isinstance(said, CapabilityParcel) else 1 for _, said in heard] == [1, 64, 35]
+
+
+async def test_a_thousand_wishes_with_repeated_ids_are_each_done_once() -> None:
+    bus, one, other = FakeBus(), Speaker(), Speaker()
+    async with fleet(bus) as asked, worker(bus, "w1", one, at_once=64), worker(bus, "w2", other, at_once=64):
+        calls = [f"c{number % 100}" for number in range(1000)]
+        answers = await asyncio.gather(*(said(ask(asked, wish(call, call=call), "write")) for call in calls))
+
+    assert answers == [call.upper() for call in calls]
+    assert sorted(one.asked + other.asked) == sorted(set(calls))
+
+
+async def test_an_older_worker_beside_a_new_one_gets_no_parcels() -> None:
+    bus, speaker = FakeBus(), Speaker()
+    old = member(bus, "old")
+
+    async def answer(delivery: Delivery) -> None:
+        await old.publish(delivery.reply, CAPABILITY_REPLY.encode(CapabilityDone(text="old")))
+
+    answering: list[asyncio.Task[None]] = []
+    await old.subscribe(
+        subjects.request(NAME, "old"),
+        lambda one: answering.append(asyncio.ensure_future(answer(one))) if one.data else None,
+    )
+    async with fleet(bus) as asked, worker(bus, "w1", speaker, at_once=20):
+        await old.publish(
+            subjects.heartbeat(NAME, "old"),
+            HEARTBEAT.encode(Heartbeat(worker="old", instance="i", at_once=20, running=0)),
+        )
+        await idle()
+        heard = await overheard(bus, "w1", "old")
+        answers = await together(asked, 20)
+
+    texts = [answer.text for answer in answers if isinstance(answer, Fulfilled)]
+    assert len(texts) == 20 and {"old", "W1"} <= set(texts)
+    assert {name for name, said in heard if isinstance(said, CapabilityParcel)} == {"w1"}
+
+
+async def test_what_wants_to_hear_how_far_it_is_or_is_large_travels_alone() -> None:
+    bus = FakeBus()
+    async with fleet(bus) as asked, worker(bus, "w1", Speaker(), at_once=20):
+        heard = await overheard(bus, "w1")
+        long = wish("x" * 9_000, call="long")
+        await asyncio.gather(
+            ask(asked, wish(call="first")),
+            ask(asked, wish(call="heard"), hear=lambda progress: None),
+            ask(asked, long),
+            ask(asked, wish(call="a")),
+            ask(asked, wish(call="b")),
+        )
+
+    assert [one.call for _, one in heard if isinstance(one, CapabilityRequest)] == ["first", "heard", "long"]
+    assert [[one.call for one in said.wishes] for _, said in heard if isinstance(said, CapabilityParcel)] == [
+        ["a", "b"]
+    ]
+
+
+async def test_who_is_called_off_leaves_the_others_of_its_parcel() -> None:
+    bus, sleeper = FakeBus(), Sleeper()
+    async with fleet(bus) as asked, worker(bus, "w1", sleeper, at_once=9):
+        asking = [asyncio.create_task(ask(asked, wish(str(number), call=str(number)))) for number in range(4)]
+        await idle()
+        asking[2].cancel()
+        await idle()
+
+        assert asking[2].cancelled()
+        assert (len(sleeper.asked), sleeper.ended) == (4, 1)
+        assert not any(one.done() for one in (asking[0], asking[1], asking[3]))
+        for one in asking:
+            one.cancel()
+        await idle()
+        assert sleeper.ended == 4
+
+
+async def test_who_is_called_off_before_its_parcel_left_is_not_asked_for() -> None:
+    bus, speaker = FakeBus(), Speaker()
+    async with fleet(bus) as asked, worker(bus, "w1", speaker, at_once=9):
+        asking = [asyncio.create_task(ask(asked, wish(str(number), call=str(number)))) for number in range(3)]
+        asyncio.get_running_loop().call_soon(asking[1].cancel)
+        await idle()
+
+        assert sorted(speaker.asked) == ["0", "2"]
+
+
+async def test_each_wish_of_a_parcel_has_its_own_time() -> None:
+    bus, sleeper = FakeBus(), Sleeper()
+    async with fleet(bus) as asked, worker(bus, "w1", sleeper, at_once=9):
+        await overheard(bus, "w1")
+        asking = [
+            asyncio.create_task(ask(asked, wish(call=str(number), deadline=deadline), "write"))
+            for number, deadline in enumerate((60.0, 1.0, 60.0))
+        ]
+        await idle()
+        await pass_time(1.5)
+
+        assert [one.done() for one in asking] == [False, True, False]
+        late = asking[1].result()
+        assert isinstance(late, CapabilityRefused | Err) and late.reason in ("late", "timeout")
+        for one in asking:
+            one.cancel()
+        await idle()
+
+
+@pytest.mark.parametrize("effect", ["read", "write"])
+async def test_a_worker_that_begins_a_new_life_with_a_parcel_half_answered_leaves_open_the_rest(effect: Effect) -> None:
+    bus, other = FakeBus(), Speaker()
+
+    async def half(words: Words) -> object:
+        return await Sleeper()(words) if int(words.text.removeprefix("w")) % 2 else words.text.upper()
+
+    async with fleet(bus) as asked, worker(bus, "w1", half, effect=effect, at_once=9):
+        asking = together(asked, 6, effect=effect)
+        await idle()
+        async with worker(bus, "w2", other, effect=effect, at_once=9):
+            await beat(bus, "w1", instance="i2")
+            answers = await asking
+
+    assert answers[::2] == [Fulfilled("W0"), Fulfilled("W2"), Fulfilled("W4")]
+    if effect == "read":
+        assert answers[1::2] == [Fulfilled("W1"), Fulfilled("W3"), Fulfilled("W5")]
+    else:
+        assert [one.reason for one in answers[1::2] if isinstance(one, Err)] == ["lost"] * 3
+        assert other.asked == []
+
+
+DONE = b'{"schema_version":1,"kind":"done","text":"x","attachments":[]}'
+
+
+def answers_of(parts: str, count: int) -> bytes:
+    return b'{"schema_version":2,"kind":"answers","parts":[%b],"replies":[%b]}' % (
+        parts.encode(),
+        b",".join([DONE] * count),
+    )
+
+
+@pytest.mark.parametrize(
+    ("told", "reasons"),
+    [
+        ([b"\xff garbage"], ["malformed"] * 3),
+        ([answers_of("0,1,7", 3)], ["malformed"] * 3),
+        ([answers_of("0,1", 1)], ["malformed"] * 3),
+        ([answers_of("1", 1), b"{}"], ["malformed", "", "malformed"]),
+        ([answers_of("2,2,2", 3), answers_of("2,0", 2), answers_of("1", 1)], ["", "", ""]),
+        ([answers_of("0,1", 2)], ["", "", "timeout"]),
+        ([CAPABILITY_REPLY.encode(CapabilityRefused(reason="malformed", words="no"))], ["malformed"] * 3),
+    ],
+)
+async def test_a_worker_that_answers_a_parcel_in_disorder_is_believed_where_it_makes_sense(
+    told: list[bytes], reasons: list[str]
+) -> None:
+    bus = FakeBus()
+    mad = member(bus, "w1")
+    sending: list[asyncio.Task[object]] = []
+
+    def take(delivery: Delivery) -> None:
+        if delivery.data and isinstance(CAPABILITY_REQUEST.decode(delivery.data), CapabilityParcel):
+            for one in told:
+                sending.append(asyncio.ensure_future(mad.publish(delivery.reply, one)))
+
+    await mad.subscribe(subjects.request(NAME, "w1"), take)
+    async with fleet(bus) as asked:
+        sign = Heartbeat(worker="w1", instance="i1", running=0, at_once=20, understands=SCHEMA_VERSION)
+        await mad.publish(subjects.heartbeat(NAME, "w1"), HEARTBEAT.encode(sign))
+        await idle()
+        first = asyncio.create_task(ask(asked, wish(call="first", deadline=1.0), "write"))
+        asking = together(asked, 3, effect="write", deadline=1.0)
+        await idle()
+        await pass_time(1.1)
+        answers = await asking
+        await first
+
+    assert [one.reason if isinstance(one, Err | CapabilityRefused) else "" for one in answers] == reasons
+
+
+async def test_a_parcel_that_was_lost_with_the_connection_is_asked_for_again_and_done_once() -> None:
+    bus, speaker = FakeBus(), Speaker()
+    gate = asyncio.Event()
+
+    async def wait(words: Words) -> object:
+        await gate.wait()
+        return await speaker(words)
+
+    async with fleet(bus) as asked, worker(bus, "w1", wait, effect="write", at_once=9) as transport:
+        asking = together(asked, 6, effect="write")
+        await idle()
+        transport.drop()
+        gate.set()
+        await pass_time(0.2)
+        transport.restore()
+        await beat(bus, "w1")
+        await pass_time(2.0)
+        answers = await asking
+
+    assert answers == [Fulfilled(f"W{number}") for number in range(6)]
+    assert sorted(speaker.asked) == [f"w{number}" for number in range(6)]

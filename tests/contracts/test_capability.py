@@ -77,7 +77,10 @@ def test_what_is_no_base64_is_no_file(content: str) -> None:
         '{"schema_version":1,"kind":"refused"}',
         '{"schema_version":1,"kind":"refused","reason":"tired"}',
         '{"schema_version":1,"kind":"ok","text":"x"}',
-        '{"schema_version":2,"kind":"done","text":"x"}',
+        '{"schema_version":9,"kind":"done","text":"x"}',
+        '{"schema_version":1,"kind":"answers","parts":[0],"replies":[{"schema_version":1,"kind":"done","text":"x"}]}',
+        '{"schema_version":2,"kind":"answers","parts":[0,1],"replies":[{"schema_version":1,"kind":"done","text":"x"}]}',
+        '{"schema_version":2,"kind":"answers","parts":[],"replies":[]}',
         '{"kind":"done","text":"x"}',
     ],
 )

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
 from factory_contracts.envelope import (
+    FIRST_VERSION,
     MAX_BYTES,
     MAX_DEPTH,
     SCHEMA_VERSION,
@@ -86,7 +87,7 @@ BROKEN = [
     b'{"schema_version":1.0}',
     b'{"schema_version":"1"}',
     b'{"schema_version":0}',
-    b'{"schema_version":2}',
+    b'{"schema_version":%d}' % (SCHEMA_VERSION + 1),
     b'{"schema_version":' + b"9" * 5000 + b"}",
     b'{"text":"no version"}',
     b'{"schema_version":1,"stranger":1}',
@@ -153,14 +154,14 @@ def test_broken_bytes_are_malformed_and_nothing_else(raw: bytes) -> None:
 @pytest.mark.parametrize("name", SAMPLES)
 def test_every_contract_refuses_a_stranger_a_double_a_missing_version_and_a_newer_one(name: str) -> None:
     raw = SAMPLES[name].write()
-    version = b'"schema_version":1'
+    version = b'"schema_version":%d' % SAMPLES[name].value.schema_version
     assert raw.startswith(b"{" + version)
 
     for broken in (
         raw.replace(version, version + b',"stranger":1', 1),
         raw.replace(version, version + b"," + version, 1),
         raw.replace(version + b",", b"", 1) if len(raw) > 20 else b"{}",
-        raw.replace(version, b'"schema_version":2', 1),
+        raw.replace(version, b'"schema_version":%d' % (SCHEMA_VERSION + 1), 1),
         raw.replace(version, b'"schema_version":true', 1),
     ):
         with pytest.raises(Malformed):
@@ -245,9 +246,10 @@ def test_a_refusal_quotes_nothing_of_the_payload() -> None:
 
 
 def test_a_newer_version_is_named_as_such_whatever_else_is_new() -> None:
-    raw = submit().model_dump_json().replace('"schema_version":1,"', '"schema_version":2,"news":[],"', 1)
+    newer = f'"schema_version":{SCHEMA_VERSION + 1},"news":[],"'
+    raw = submit().model_dump_json().replace('"schema_version":1,"', newer, 1)
 
-    with pytest.raises(Malformed, match="a newer version than 1"):
+    with pytest.raises(Malformed, match=f"a newer version than {SCHEMA_VERSION}"):
         FROM_SPOKE.decode(raw.replace('"kind":"message"', '"kind":"novelty"').encode())
 
 
@@ -305,7 +307,7 @@ def test_what_was_read_is_written_again() -> None:
 @pytest.mark.parametrize(
     ("value", "version"),
     [
-        (Grown(text="x"), SCHEMA_VERSION),
+        (Grown(text="x"), FIRST_VERSION),
         (Grown(louder=0), SCHEMA_VERSION + 1),
         (Grown(louder=1, loudest=2), SCHEMA_VERSION + 2),
     ],
@@ -331,7 +333,7 @@ def test_what_may_be_missed_is_not_said_to_who_does_not_understand_it_and_everyt
     wire: Wire[Grown] = Wire(Grown)
     old, new = SCHEMA_VERSION, SCHEMA_VERSION + 1
 
-    assert json.loads(wire.encode(Grown(text="hi", merrier=1), old)) == {"schema_version": old, "text": "hi"}
+    assert json.loads(wire.encode(Grown(text="hi", merrier=1), old)) == {"schema_version": FIRST_VERSION, "text": "hi"}
     assert json.loads(wire.encode(Grown(text="hi", merrier=1), new)) == {
         "schema_version": new,
         "text": "hi",

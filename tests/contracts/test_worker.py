@@ -214,7 +214,7 @@ def test_what_is_asked_is_told_apart() -> None:
         (b"", "malformed"),
         (b'{"schema_version":1}', "malformed"),
         (b'{"schema_version":1,"turn":"t","call":"c","text":"","deadline":1.0,"new":1}', "malformed"),
-        (b'{"schema_version":2,"turn":"t","call":"c","text":"","deadline":1.0,"new":1}', "newer version"),
+        (b'{"schema_version":9,"turn":"t","call":"c","text":"","deadline":1.0,"new":1}', "newer version"),
     ],
 )
 def test_what_cannot_be_understood_is_refused(data: bytes, reason: str) -> None:

@@ -35,7 +35,7 @@ def request(number: int, *, is_new: bool) -> CapabilityRequest:
     return CapabilityRequest.model_validate({**said, "deadline": DEADLINE, "understands": SCHEMA_VERSION})
 
 
-class Asking(Request):
+class Asking(Request[str]):
     """A request, and what is to be made of an answer."""
 
     def __init__(self, wanted: CapabilityRequest) -> None:
@@ -47,10 +47,10 @@ class Asking(Request):
         """The request for one life of a worker."""
         return CAPABILITY_REQUEST.encode(self._wanted.model_copy(update={"instance": instance}))
 
-    def judge(self, data: bytes) -> Err | None:
-        """A refusal is a reason to ask another."""
+    def read(self, data: bytes) -> str | Err:
+        """What was said; a refusal is a reason to ask another."""
         reply = json.loads(CAPABILITY_REPLY.encode(CAPABILITY_REPLY.decode(data)))
-        return None if reply["kind"] == "done" else Err("refused", reply.get("words", ""))
+        return str(reply["text"]) if reply["kind"] == "done" else Err("busy", reply.get("words", ""))
 
 
 def read(delivery: Delivery) -> Sign:
@@ -59,13 +59,13 @@ def read(delivery: Delivery) -> Sign:
     return Sign(said.worker, said.instance, said.running or 0, said.at_once or 0, understands=said.understands)
 
 
-async def ask(pool: WorkerPoolClient, room: asyncio.Semaphore, wanted: CapabilityRequest) -> list[str]:
+async def ask(pool: WorkerPoolClient[str], room: asyncio.Semaphore, wanted: CapabilityRequest) -> list[str]:
     """The worker and what it said, or why nobody did."""
     async with room:
         answer = await pool.request(Asking(wanted))
     if isinstance(answer, Err):
         return ["", answer.reason]
-    return [answer.value.worker, json.loads(answer.value.data).get("text", "")]
+    return [answer.value.worker, answer.value.answer]
 
 
 async def ask_one(transport: Transport, worker: str, wanted: CapabilityRequest) -> list[str]:
@@ -81,7 +81,9 @@ async def main(url: str, keys: Path, names: list[str], rounds: int) -> None:
     """Ask, and print everything."""
     joined = await connect(url, Identity("clipool", (keys / "clipool.nk").read_text()))
     assert isinstance(joined, Ok)
-    pool = WorkerPoolClient(joined.value, WorkerRegistry(), subject=partial(subjects.request, CAPABILITY))
+    pool: WorkerPoolClient[str] = WorkerPoolClient(
+        joined.value, WorkerRegistry(), subject=partial(subjects.request, CAPABILITY)
+    )
     await pool.listen(subjects.heartbeats(CAPABILITY), read)
     while len(pool.opinions()) < len(names):
         await pool.change(DEADLINE)

@@ -168,8 +168,8 @@ def _tree(folder: Path, version: int) -> str:
     shutil.copytree(CONTRACTS / "src" / "factory_contracts", package)
     _replace(package / "envelope.py", f"SCHEMA_VERSION = {SCHEMA_VERSION}", f"SCHEMA_VERSION = {version}")
     capability = package / "capability.py"
-    later = f"from factory_contracts.envelope import Envelope, Part, Since, Wire\nSINCE = {SCHEMA_VERSION}\n"
-    _replace(capability, "from factory_contracts.envelope import Envelope, Part, Wire\n", later)
+    earlier = "from factory_contracts.envelope import SCHEMA_VERSION, Envelope, Part, Wire\n"
+    _replace(capability, earlier, f"{earlier.replace('Wire', 'Since, Wire')}SINCE = {SCHEMA_VERSION}\n")
     if version > SCHEMA_VERSION:
         field = "    wants_progress: bool | None = None\n"
         _replace(capability, field, f"{field}    accent: Annotated[str | None, Since(SINCE + 1)] = None\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Literal
@@ -28,7 +28,7 @@ LIFE = "life-1"
 class Errand:
     """An errand whose words tell what is to happen."""
 
-    kind: Literal["wish", "cancel", "describe", "refused"]
+    kind: Literal["wish", "parcel", "cancel", "describe", "refused"]
     id: str = ""
     deadline: float = 60.0
     instance: str = ""
@@ -36,6 +36,7 @@ class Errand:
     wants_progress: bool = False
     refusal: bytes = b"refused"
     words: str = ""
+    parts: tuple[Errand, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +69,18 @@ class Worker:
         return Places()
 
     def understand(self, data: bytes) -> Errand:
-        return Errand(**json.loads(data))
+        said = json.loads(data)
+        if isinstance(said, list):
+            return Errand("parcel", parts=tuple(Errand(**one) for one in said))
+        return Errand(**said)
 
     async def work(self, errand: Errand, given: bytes | None, desk: Desk) -> bytes:
         self.given.append(given)
         self.done.append(errand.id)
         return await self.function(errand, desk)
+
+    def gather(self, parts: Sequence[int], replies: Sequence[bytes]) -> bytes:
+        return json.dumps([[part, reply.decode()] for part, reply in zip(parts, replies, strict=True)]).encode()
 
     def describe(self) -> bytes:
         return b"described"
@@ -94,6 +101,10 @@ def wish(words: str = "hey", *, id: str = "a", **more: object) -> bytes:
     return json.dumps({"kind": "wish", "id": id, "words": words, **more}).encode()
 
 
+def parcel(*wishes: bytes) -> bytes:
+    return b"[" + b",".join(wishes) + b"]"
+
+
 def cancel(id: str = "a") -> bytes:
     return json.dumps({"kind": "cancel", "id": id}).encode()
 
@@ -110,6 +121,21 @@ class Scene:
         answer = await self.asker.request("work.request", data, timeout=timeout, responder="w1")
         assert isinstance(answer, Ok), answer
         return answer.value
+
+    async def ask_together(self, *wishes: bytes, told: list[list[list[object]]] | None = None) -> dict[object, object]:
+        """What came of each, when all have come; `told` notes each message."""
+        came: dict[object, object] = {}
+
+        def take(data: bytes) -> bool:
+            message = json.loads(data)
+            if told is not None:
+                told.append(message)
+            came.update(message)
+            return len(came) < len(wishes)
+
+        answer = await self.asker.request("work.request", parcel(*wishes), timeout=5.0, responder="w1", more=take)
+        assert isinstance(answer, Ok), answer
+        return came
 
 
 @asynccontextmanager
@@ -443,3 +469,79 @@ async def _beats(asker: FakeTransport, count: int) -> list[tuple[str, str, int, 
     async with asyncio.timeout(5):
         await enough.wait()
     return heard
+
+
+async def test_what_travels_together_is_done_and_answered_together() -> None:
+    told: list[list[list[object]]] = []
+    async with scene(Worker()) as it:
+        came = await it.ask_together(wish("hey", id="a"), wish("you", id="b"), wish("hey", id="a"), told=told)
+
+        assert came == {0: "HEY", 1: "YOU", 2: "HEY"}
+        assert len(told) == 1
+        assert it.worker.done == ["a", "b"]
+
+
+async def test_who_is_done_first_is_not_held_up_by_the_others() -> None:
+    gate = Gate()
+    told: list[list[list[object]]] = []
+
+    async def work(errand: Errand, desk: Desk) -> bytes:
+        return await (gate if errand.words == "slow" else echo)(errand, desk)
+
+    async with scene(Worker(work)) as it:
+        asking = asyncio.create_task(it.ask_together(wish("slow", id="a"), wish("fast", id="b"), told=told))
+        while not told:
+            await asyncio.sleep(0)
+        gate.open.set()
+
+        assert await asking == {0: "slow", 1: "FAST"}
+        assert told == [[[1, "FAST"]], [[0, "slow"]]]
+
+
+async def test_each_wish_of_a_parcel_may_be_refused_or_called_off_by_itself() -> None:
+    gate = Gate()
+    async with scene(Worker(gate, at_once=2)) as it:
+        wishes = (wish("x", id="gone", instance="life-0"), *(wish("x", id=id) for id in "abc"))
+        asking = asyncio.create_task(it.ask_together(*wishes))
+        await gate.came.wait()
+        await it.asker.publish("work.request", cancel("a"))
+        while "a" not in gate.ended:
+            await asyncio.sleep(0)
+        gate.open.set()
+
+        assert await asking == {0: "gone", 1: "cancelled", 2: "x", 3: "busy"}
+
+
+async def test_a_wish_that_came_alone_and_in_a_parcel_is_done_once() -> None:
+    gate = Gate()
+    async with scene(Worker(gate)) as it:
+        alone = asyncio.create_task(it.ask(wish("x")))
+        await gate.came.wait()
+        together = asyncio.create_task(it.ask_together(wish("x"), wish("y", id="b")))
+        while len(it.worker.done) < 2:
+            await asyncio.sleep(0)
+        gate.open.set()
+
+        assert (await alone, await together) == (b"x", {0: "x", 1: "y"})
+        assert it.worker.done == ["a", "b"]
+
+
+async def test_what_is_too_large_together_is_told_in_several_messages() -> None:
+    told: list[list[list[object]]] = []
+    wishes = [wish("x" * 90_000, id=str(number)) for number in range(5)]
+    async with scene(Worker(at_once=9)) as it:
+        came = await it.ask_together(*wishes, told=told)
+
+        assert list(came.values()) == ["X" * 90_000] * 5
+        assert [[part for part, _ in message] for message in told] == [[0, 1], [2, 3], [4]]
+
+
+async def test_who_ends_tells_what_came_of_a_parcel_before() -> None:
+    gate = Gate()
+    told: list[list[list[object]]] = []
+    async with scene(Worker(gate)) as it:
+        asking = asyncio.create_task(it.ask_together(wish("x", id="a"), wish("y", id="b"), told=told))
+        await gate.came.wait()
+        gate.open.set()
+
+    assert await asking == {0: "x", 1: "y"}

@@ -38,7 +38,7 @@ VERDICTS: dict[bytes, Reason] = {
 }
 
 
-class Asked(Request):
+class Asked(Request[bytes]):
     """A request whose verdicts stand in the answers."""
 
     def write(self, instance: str) -> bytes:
@@ -47,14 +47,17 @@ class Asked(Request):
     def cancel(self) -> bytes:
         return CANCEL
 
-    def judge(self, data: bytes) -> Err | None:
-        reason = VERDICTS.get(data)
+    def read(self, data: bytes) -> bytes:
+        return data
+
+    def judge(self, answer: bytes) -> Err | None:
+        reason = VERDICTS.get(answer)
         return None if reason is None else Err(reason, "as it says")
 
 
 def asked(
     timeout: float = 5.0, *, id: str = "", patience: float = 5.0, is_repeatable: bool = True, understands: int = 1
-) -> Request:
+) -> Request[bytes]:
     until = asyncio.get_running_loop().time() + timeout
     return Asked(until, id=id, patience=patience, is_repeatable=is_repeatable, understands=understands)
 
@@ -65,7 +68,7 @@ class Pool:
     def __init__(self) -> None:
         self.bus = FakeBus()
         self.transport = self.bus.join("hub")
-        self.client = WorkerPoolClient(
+        self.client: WorkerPoolClient[bytes] = WorkerPoolClient(
             self.transport, WorkerRegistry(), subject=subject, circuit=lambda: CircuitBreaker(failures=2, pause=60)
         )
         self.asked: list[str] = []

@@ -1,6 +1,6 @@
 """The golden check, run by the tests and, in environments of its own, by the oldest and the newest pydantic allowed.
 
-`python tests/wire/golden.py` reads every golden file of this version and writes it again, and fails where a byte
+`python tests/wire/golden.py` reads every golden file of every version and writes it again, and fails where a byte
 differs; `--add` first adds what is missing. A golden file that stands is never written over: bytes like these lie on
 people's disks.
 """
@@ -11,20 +11,24 @@ from pathlib import Path
 
 import pydantic
 
-from factory_contracts.envelope import SCHEMA_VERSION
 from factory_contracts.testing import SAMPLES
 
-FOLDER = Path(__file__).parent / "golden" / f"v{SCHEMA_VERSION}"
+FOLDER = Path(__file__).parent / "golden"
 
 
 def names() -> tuple[str, ...]:
     """Every golden file's name, without its ending."""
-    return tuple(sorted(path.stem for path in FOLDER.glob("*.json")))
+    return tuple(sorted(path.stem for path in FOLDER.glob("v*/*.json")))
 
 
 def golden(name: str) -> bytes:
     """The bytes of one golden file; its last line break is the editor's, not the contract's."""
-    return (FOLDER / f"{name}.json").read_bytes().removesuffix(b"\n")
+    return path(name).read_bytes().removesuffix(b"\n")
+
+
+def path(name: str) -> Path:
+    """Where it lies: with all else that can be read from the same version on."""
+    return FOLDER / f"v{SAMPLES[name].value.schema_version}" / f"{name}.json"
 
 
 def differences() -> Iterator[str]:
@@ -42,7 +46,8 @@ def main() -> int:
     """Print what differs."""
     if "--add" in sys.argv:
         for name in SAMPLES.keys() - set(names()):
-            (FOLDER / f"{name}.json").write_bytes(SAMPLES[name].write() + b"\n")
+            path(name).parent.mkdir(exist_ok=True)
+            path(name).write_bytes(SAMPLES[name].write() + b"\n")
     found = tuple(differences())
     print(f"pydantic {pydantic.VERSION}: {len(names())} golden files", *found, sep="\n")
     return 1 if found else 0

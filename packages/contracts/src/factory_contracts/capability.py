@@ -6,17 +6,21 @@ sees none of this: `factory_contracts.worker` reads and writes it.
 
 import json
 from base64 import b64decode, b64encode
-from typing import Annotated, Any, Literal
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from pydantic_core import from_json
 
-from factory_contracts.envelope import Envelope, Part, Wire
+from factory_contracts.envelope import SCHEMA_VERSION, Envelope, Part, Wire
 from factory_contracts.messages import Attachment, Count, Id, Text, Version
 from factory_contracts.records import Effect
 
 # All files of a reply together: in base64 and beside a long text they fit a message.
 MOST_FILE_BYTES = 400_000
+# Who understands this version takes parcels, and so many wishes in one of them.
+PARCELS = 2
+MOST_WISHES = 64
 
 RefusalReason = Literal["malformed", "busy", "unable", "failed", "late", "newer version", "gone", "cancelled"]
 
@@ -81,6 +85,38 @@ class CapabilityRequest(Envelope):
         return found
 
 
+class CapabilityWish(Part):
+    """One of several wishes that travel together, each of them as if it had come alone."""
+
+    turn: Id
+    call: Id
+    text: Text
+    arguments: Object = "{}"
+    deadline: Patience
+    id: Id | None = None
+
+    @property
+    def key(self) -> str:
+        """What makes two requests the same wish."""
+        return self.id or f"{self.turn}/{self.call}"
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """The arguments by name."""
+        found: dict[str, Any] = json.loads(self.arguments)
+        return found
+
+
+class CapabilityParcel(Envelope):
+    """Several wishes for one life of a worker; their replies may be written in any version up to `understands`."""
+
+    schema_version: int = Field(default=PARCELS, ge=PARCELS, le=SCHEMA_VERSION)
+    kind: Literal["parcel"] = "parcel"
+    instance: Id
+    understands: Version
+    wishes: Annotated[tuple[CapabilityWish, ...], Field(min_length=1, max_length=MOST_WISHES)]
+
+
 class CapabilityCancel(Envelope):
     """Nobody waits for this wish any more."""
 
@@ -143,6 +179,24 @@ class CapabilityRefused(Envelope):
     words: Text = ""
 
 
+CapabilityOutcome = CapabilityDone | CapabilityRefused
+
+
+class CapabilityAnswers(Envelope):
+    """What came of some wishes of a parcel, in which they are counted from 0: the replies in the order of `parts`."""
+
+    schema_version: int = Field(default=PARCELS, ge=PARCELS, le=SCHEMA_VERSION)
+    kind: Literal["answers"] = "answers"
+    parts: Annotated[tuple[Count, ...], Field(min_length=1, max_length=MOST_WISHES)]
+    replies: tuple[Annotated[CapabilityOutcome, Field(discriminator="kind")], ...]
+
+    @model_validator(mode="after")
+    def _are_pairs(self) -> Self:
+        if len(self.parts) != len(self.replies):
+            raise ValueError("not one reply for each part")
+        return self
+
+
 class CapabilityProgress(Envelope):
     """It is being done: how far it is, from 0 to 1, and what is going on."""
 
@@ -165,11 +219,31 @@ class CapabilityDescription(Envelope):
 
 # What has a kind is told apart by it; the wish is what nearly always comes, and has none.
 CapabilityAsked = Annotated[
-    CapabilityRequest | Annotated[CapabilityCancel | CapabilityInquiry, Field(discriminator="kind")],
+    CapabilityRequest | Annotated[CapabilityCancel | CapabilityInquiry | CapabilityParcel, Field(discriminator="kind")],
     Field(union_mode="left_to_right"),
 ]
-CapabilityOutcome = CapabilityDone | CapabilityRefused
-CapabilityReply = Annotated[CapabilityOutcome | CapabilityProgress | CapabilityDescription, Field(discriminator="kind")]
+CapabilityReply = Annotated[
+    CapabilityOutcome | CapabilityAnswers | CapabilityProgress | CapabilityDescription, Field(discriminator="kind")
+]
 
 CAPABILITY_REQUEST: Wire[CapabilityAsked] = Wire(CapabilityAsked)
 CAPABILITY_REPLY: Wire[CapabilityReply] = Wire(CapabilityReply)
+
+
+def written_parcel(instance: str, understands: int, wishes: Iterable[bytes]) -> bytes:
+    """The `CapabilityParcel` of wishes that are written already."""
+    return b'{"schema_version":%d,"kind":"parcel","instance":%b,"understands":%d,"wishes":[%b]}' % (
+        PARCELS,
+        json.dumps(instance, ensure_ascii=False).encode(),
+        understands,
+        b",".join(wishes),
+    )
+
+
+def written_answers(parts: Sequence[int], replies: Iterable[bytes]) -> bytes:
+    """The `CapabilityAnswers` of replies that are written already."""
+    return b'{"schema_version":%d,"kind":"answers","parts":[%b],"replies":[%b]}' % (
+        PARCELS,
+        ",".join(map(str, parts)).encode(),
+        b",".join(replies),
+    )

@@ -9,13 +9,16 @@ from typing import TypeVar
 
 from factory_contracts import capability, lifecycle, messages, peers, records, render, subjects, work
 from factory_contracts.capability import (
+    CapabilityAnswers,
     CapabilityCancel,
     CapabilityDescription,
     CapabilityDone,
     CapabilityInquiry,
+    CapabilityParcel,
     CapabilityProgress,
     CapabilityRefused,
     CapabilityRequest,
+    CapabilityWish,
     Kept,
     KeptFile,
     MadeFile,
@@ -808,6 +811,11 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
         ),
         CapabilityCancel(id="w1"),
         CapabilityInquiry(),
+        CapabilityParcel(
+            instance="i1",
+            understands=2,
+            wishes=(CapabilityWish(turn=TURN, call="c1", text="hey", arguments='{"a":1}', deadline=5.0, id="w1"),),
+        ),
     )
     | _samples(
         "capability-reply",
@@ -820,6 +828,7 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
             kept_files=(KeptFile(name="b.ogg", blob="b2", size=600_000),),
         ),
         CapabilityRefused(reason="busy", words="Later, please."),
+        CapabilityAnswers(parts=(1, 0), replies=(CapabilityDone(text="HEY"), CapabilityRefused(reason="busy"))),
         CapabilityProgress(share=0.5, words="Half of it."),
         CapabilityDescription(
             name="voice.tts",

@@ -16,7 +16,7 @@ A second parameter of type `Report` tells whoever waits how far it is. A functio
 import inspect
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from hashlib import sha256
@@ -33,14 +33,17 @@ from factory_contracts.capability import (
     CapabilityDescription,
     CapabilityDone,
     CapabilityInquiry,
+    CapabilityParcel,
     CapabilityProgress,
     CapabilityRefused,
     CapabilityReply,
     CapabilityRequest,
+    CapabilityWish,
     Kept,
     KeptFile,
     MadeFile,
     RefusalReason,
+    written_answers,
 )
 from factory_contracts.envelope import FIRST_VERSION, SCHEMA_VERSION, Malformed, Newer, version_of
 from factory_contracts.lifecycle import HEARTBEAT, Heartbeat, Memory
@@ -133,14 +136,16 @@ class Places:
 class Errand(NamedTuple):
     """What a worker is asked, as far as whoever serves it must know it; `refusal` answers what cannot be understood."""
 
-    kind: Literal["wish", "cancel", "describe", "refused"]
+    kind: Literal["wish", "parcel", "cancel", "describe", "refused"]
     id: str = ""
     deadline: float = 0.0
     instance: str = ""
     blob: str = ""
     wants_progress: bool = False
-    request: CapabilityRequest | None = None
+    request: CapabilityRequest | CapabilityWish | None = None
+    understands: int = FIRST_VERSION
     refusal: bytes = b""
+    parts: tuple["Errand", ...] = ()
 
 
 class Declaration(Generic[P, R_co]):
@@ -207,6 +212,12 @@ class Declaration(Generic[P, R_co]):
         except Malformed:
             words = "The worker does not understand such a request; nothing was done."
             return Errand("refused", refusal=_written(CapabilityRefused(reason="malformed", words=words)))
+        if isinstance(asked, CapabilityParcel):
+            instance, understands = asked.instance, asked.understands
+            wishes = (
+                Errand("wish", wish.key, wish.deadline, instance, "", False, wish, understands) for wish in asked.wishes
+            )
+            return Errand("parcel", parts=tuple(wishes))
         if isinstance(asked, CapabilityCancel):
             return Errand("cancel", asked.id)
         if isinstance(asked, CapabilityInquiry):
@@ -219,6 +230,7 @@ class Declaration(Generic[P, R_co]):
             "" if asked.large is None else asked.large.blob,
             asked.wants_progress is True,
             asked,
+            asked.understands or FIRST_VERSION,
         )
 
     async def work(self, errand: Errand, given: bytes | None, desk: Desk) -> bytes:
@@ -237,11 +249,14 @@ class Declaration(Generic[P, R_co]):
         # What most say is short.
         is_short = isinstance(made, str) and len(made) <= MAX_TEXT
         reply = CapabilityDone(text=_whole(made)) if is_short else await self._reply(made, desk)
-        understood = request.understands or FIRST_VERSION
-        if version_of(reply) > understood:
-            words = f"It was done, but what came of it cannot be said in version {understood}."
+        if version_of(reply) > errand.understands:
+            words = f"It was done, but what came of it cannot be said in version {errand.understands}."
             reply = CapabilityRefused(reason="failed", words=words)
         return _written(reply)
+
+    def gather(self, parts: Sequence[int], replies: Sequence[bytes]) -> bytes:
+        """Replies to these parts of a parcel, in one message."""
+        return written_answers(parts, replies)
 
     def describe(self) -> bytes:
         """How it is asked."""
@@ -342,7 +357,7 @@ async def _kept(data: bytes, desk: Desk) -> Kept:
     return Kept(blob=await desk.keep(data), size=len(data))
 
 
-def _arguments(request: CapabilityRequest, schema: Mapping[str, Any]) -> str:
+def _arguments(request: CapabilityRequest | CapabilityWish, schema: Mapping[str, Any]) -> str:
     """The arguments; whoever asks in words alone means the `text`, where there is one."""
     if not request.text or "text" not in schema.get("properties", {}):
         return request.arguments

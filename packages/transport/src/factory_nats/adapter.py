@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Final, Self
 
@@ -38,6 +39,7 @@ class NatsAdapterBase(ABC):
         askers: Sequence[str] = (),
     ) -> None:
         self.transport = transport
+        self._loop = asyncio.get_running_loop()
         self._requests = requests
         self._heartbeats = heartbeats
         self._interval = interval
@@ -82,12 +84,18 @@ class NatsAdapterBase(ABC):
         if isinstance(sent, Err):
             logger.warning("an answer was not sent: %s", sent.detail)
 
-    def undertake(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        """Do this beside all else; the end waits for it."""
-        task = asyncio.create_task(work)
+    def undertake(
+        self, work: Coroutine[None, None, None], on_end: Callable[[asyncio.Task[None]], None] | None = None
+    ) -> asyncio.Task[None]:
+        """Do this beside all else; the end waits for it, and for what is undertaken by `on_end`."""
+        task = self._loop.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._tasks.discard if on_end is None else partial(self._note_end, on_end))
         return task
+
+    def _note_end(self, on_end: Callable[[asyncio.Task[None]], None], task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        on_end(task)
 
     async def __aenter__(self) -> Self:
         subscribed = await self.transport.subscribe(self._requests, self.take)

@@ -69,7 +69,8 @@ class _Worker:
 
     @property
     def has_room(self) -> bool:
-        return not self.said.slots or self.busy < self.said.slots
+        said = self.said
+        return not said.is_draining and (not said.slots or said.load + self.given < said.slots)
 
     def faults_at(self, now: float) -> float:
         return 0.0 if not self.faults else self.faults * math.pow(0.5, (now - self.failed_at) / FORGIVEN)
@@ -178,12 +179,12 @@ class WorkerRegistry:
         if len(self._workers) == 1:
             (only,) = self._workers.values()
             name = only.said.worker
-            return (name,) if self.is_alive(name, now) and only.has_room and not only.said.is_draining else ()
+            return (name,) if only.has_room and self.is_alive(name, now) else ()
         usual = self._usual(now)
         ranked = sorted(
             (bool(shape) and worker.said.shape != shape, self._score(worker, usual, now), worker.given_at, name)
             for name, worker in self._workers.items()
-            if self.is_alive(name, now) and worker.has_room and not worker.said.is_draining
+            if worker.has_room and self.is_alive(name, now)
         )
         return tuple(name for *_, name in ranked)
 

@@ -27,21 +27,21 @@ class Repeats:
     def __init__(self, *, most: int = MOST, most_bytes: int = MOST_BYTES) -> None:
         self._most = most
         self._most_bytes = most_bytes
-        self._came: OrderedDict[str, Came] = OrderedDict()
+        self._came: OrderedDict[str, bytes | None] = OrderedDict()
         self._full: OrderedDict[str, int] = OrderedDict()
         self._ends: list[tuple[float, str]] = []
         self._bytes = 0
 
     def keep(self, id: str, data: bytes, until: float) -> None:
         """Remember what came of it until then."""
-        self._came[id] = Came(data)
+        self._came[id] = data
         self._full[id] = len(data)
         self._bytes += len(data)
         heappush(self._ends, (until, id))
         while self._bytes > self._most_bytes:
             oldest, size = self._full.popitem(last=False)
             self._bytes -= size
-            self._came[oldest] = Came(None)
+            self._came[oldest] = None
 
     def make_room(self) -> None:
         """Forget the oldest where there is no room for more: it may be done again."""
@@ -52,7 +52,7 @@ class Repeats:
     def find(self, id: str, now: float) -> Came | None:
         """What came of it, where it was done; None where nobody knows of it."""
         self._forget(now)
-        return self._came.get(id)
+        return Came(self._came[id]) if id in self._came else None
 
     def is_full(self, now: float) -> bool:
         """True when nothing more can be remembered, and so nothing more be done."""

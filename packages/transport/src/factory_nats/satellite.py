@@ -11,12 +11,12 @@ import logging
 import math
 import secrets
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import TracebackType
-from typing import Final, Generic, Literal, Protocol, TypeAlias, TypeVar
+from typing import Final, Generic, Literal, NamedTuple, Protocol, Self, TypeAlias, TypeVar
 
 from factory_nats import blobs
 from factory_nats.adapter import NatsAdapterBase
@@ -36,6 +36,8 @@ KEPT: Final = 300.0
 PROGRESS: Final = 0.1
 # A timer may come a little early.
 TIMER_PRECISION: Final = 0.001
+# What is longer is answered in several messages; the server takes a megabyte.
+MOST_TOGETHER: Final = 200_000
 STORE_PATIENCE: Final = 10.0
 STORE_RETRY: Final = 0.25
 
@@ -45,10 +47,11 @@ T = TypeVar("T")
 
 
 class Errand(Protocol):
-    """What is asked: a "wish" to be done, "cancel" or "describe", or "refused" with the refusal to be sent."""
+    """What is asked: a "wish" to be done, a "parcel" of them, "cancel" or "describe", or "refused" with the refusal to
+    be sent."""
 
     @property
-    def kind(self) -> Literal["wish", "cancel", "describe", "refused"]:
+    def kind(self) -> Literal["wish", "parcel", "cancel", "describe", "refused"]:
         """Which of these it is."""
         ...
 
@@ -80,6 +83,11 @@ class Errand(Protocol):
     @property
     def refusal(self) -> bytes:
         """What to answer to what cannot be understood."""
+        ...
+
+    @property
+    def parts(self) -> Sequence[Self]:
+        """The wishes of a parcel, each to be done as if it had come alone."""
         ...
 
 
@@ -114,6 +122,10 @@ class Wording(Protocol):
 
     def progress(self, words: str, share: float | None) -> bytes:
         """How far it is."""
+        ...
+
+    def gather(self, parts: Sequence[int], replies: Sequence[bytes]) -> bytes:
+        """Replies to these parts of a parcel, counted from 0, in one message."""
         ...
 
     def refuse(self, trouble: Trouble) -> bytes:
@@ -168,13 +180,32 @@ class NotKept(Exception):
 
 
 @dataclass(slots=True, eq=False)
+class _Parcel:
+    """Where a parcel is answered, and what is ready and leaves in the next round."""
+
+    reply: str
+    ready: list[tuple[int, bytes]] = field(default_factory=list)
+
+
+class _Part(NamedTuple):
+    """Where one wish of a parcel is answered."""
+
+    parcel: _Parcel
+    number: int
+
+
+# Where a wish is answered that came alone is a subject.
+_Place: TypeAlias = str | _Part
+
+
+@dataclass(slots=True, eq=False)
 class _Job:
     """A wish that is being worked at, and who waits for it."""
 
     id: str
     until: float
     sign: float
-    replies: list[str]
+    places: list[_Place]
     hear: list[str] = field(default_factory=list)
     waiting: int = 1
     trouble: Trouble = "failed"
@@ -206,7 +237,6 @@ class Satellite(NatsAdapterBase, Generic[E]):
             interval=interval,
             grace=grace,
         )
-        self._loop = asyncio.get_running_loop()
         self._served = served
         self._instance = instance
         self._gpu = gpu or Gpu()
@@ -241,6 +271,10 @@ class Satellite(NatsAdapterBase, Generic[E]):
             return
         elif errand.kind == "wish":
             self._begin(errand, delivery.reply)
+        elif errand.kind == "parcel":
+            parcel = _Parcel(delivery.reply)
+            for number, wish in enumerate(errand.parts):
+                self._begin(wish, _Part(parcel, number))
         else:
             self._say(delivery.reply, self._served.describe() if errand.kind == "describe" else errand.refusal)
 
@@ -254,35 +288,33 @@ class Satellite(NatsAdapterBase, Generic[E]):
 
     # Beginning
 
-    def _begin(self, errand: E, reply: str) -> None:
+    def _begin(self, errand: E, place: _Place) -> None:
         now = self._loop.time()
         if errand.instance not in ("", self._instance):
-            self._refuse(reply, "gone")
+            self._say(place, self._served.refuse("gone"))
             return
         came = self._repeats.find(errand.id, now)
         if came is not None:
-            self._say(reply, self._served.refuse("forgotten") if came.data is None else came.data)
+            self._say(place, self._served.refuse("forgotten") if came.data is None else came.data)
             return
         until = now + min(errand.deadline, self._served.seconds)
         job = self._jobs.get(errand.id)
         if job is None:
             if self._served.is_repeatable:
                 self._repeats.make_room()
-            is_full = self.running >= self._served.at_once or self._repeats.is_full(now)
-            if is_full or self.is_draining:
-                self._refuse(reply, "busy")
+            if self._is_draining or self.running >= self._served.at_once or self._repeats.is_full(now):
+                self._say(place, self._served.refuse("busy"))
                 return
-            self._jobs[errand.id] = job = _Job(errand.id, until, now, [reply])
+            self._jobs[errand.id] = job = _Job(errand.id, until, now, [place])
             self._working.add(job)
             self._look_at(min(until, now + self._served.stall))
-            job.task = self.undertake(self._carry_out(job, errand))
-            job.task.add_done_callback(partial(self._ended, job))
+            job.task = self.undertake(self._carry_out(job, errand), partial(self._ended, job))
         else:
             job.until = max(job.until, until)
             job.waiting += 1
-            job.replies.append(reply)
-        if errand.wants_progress:
-            job.hear.append(reply)
+            job.places.append(place)
+        if errand.wants_progress and isinstance(place, str):
+            job.hear.append(place)
 
     def _cancel(self, id: str) -> None:
         job = self._jobs.get(id)
@@ -350,8 +382,24 @@ class Satellite(NatsAdapterBase, Generic[E]):
             del self._jobs[job.id]
         if not (came_to_nothing and self._served.is_repeatable):
             self._repeats.keep(job.id, data, max(self._loop.time(), job.until) + KEPT)
-        for reply in job.replies:
-            await self.send(reply, data)
+        for place in job.places:
+            if isinstance(place, str):
+                await self.send(place, data)
+            else:
+                self._put_to(place, data)
+
+    def _put_to(self, part: _Part, data: bytes) -> None:
+        """What is ready in one round leaves together."""
+        parcel, number = part
+        if not parcel.ready:
+            self._loop.call_soon(self._post, parcel)
+        parcel.ready.append((number, data))
+
+    def _post(self, parcel: _Parcel) -> None:
+        ready, parcel.ready = parcel.ready, []
+        for together in _bundles(ready):
+            parts, replies = zip(*together, strict=True)
+            self.undertake(self.send(parcel.reply, self._served.gather(parts, replies)))
 
     async def _fetch(self, blob: str) -> bytes | None:
         until = self._loop.time() + STORE_PATIENCE
@@ -412,11 +460,11 @@ class Satellite(NatsAdapterBase, Generic[E]):
 
     # Answering at once
 
-    def _refuse(self, reply: str, trouble: Trouble) -> None:
-        self._say(reply, self._served.refuse(trouble))
-
-    def _say(self, reply: str, data: bytes) -> None:
-        self.undertake(self.send(reply, data))
+    def _say(self, place: _Place, data: bytes) -> None:
+        if isinstance(place, str):
+            self.undertake(self.send(place, data))
+        else:
+            self._put_to(place, data)
 
 
 class Desk:
@@ -440,6 +488,19 @@ class Desk:
     async def aside(self, work: Callable[[], T]) -> T:
         """Do in a thread what would hold everything else up."""
         return await self._satellite.aside(work)
+
+
+def _bundles(ready: Sequence[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
+    """What fits a message together; what is large goes alone."""
+    bundle: list[tuple[int, bytes]] = []
+    size = 0
+    for one in ready:
+        if bundle and size + len(one[1]) > MOST_TOGETHER:
+            yield bundle
+            bundle, size = [], 0
+        bundle.append(one)
+        size += len(one[1])
+    yield bundle
 
 
 async def serve(
