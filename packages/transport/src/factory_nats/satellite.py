@@ -11,10 +11,11 @@ import logging
 import math
 import secrets
 import signal
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
-from functools import partial
 from types import TracebackType
 from typing import Final, Generic, Literal, NamedTuple, Protocol, Self, TypeAlias, TypeVar
 
@@ -199,16 +200,16 @@ _Place: TypeAlias = str | _Part
 
 
 @dataclass(slots=True, eq=False)
-class _Job:
+class _Job(Generic[E]):
     """A wish that is being worked at, and who waits for it."""
 
-    id: str
+    errand: E
     until: float
     sign: float
     places: list[_Place]
     hear: list[str] = field(default_factory=list)
     waiting: int = 1
-    trouble: Trouble = "failed"
+    trouble: Trouble | None = None
     task: asyncio.Task[None] | None = None
     news: bytes = b""
     is_telling: bool = False
@@ -241,8 +242,9 @@ class Satellite(NatsAdapterBase, Generic[E]):
         self._instance = instance
         self._gpu = gpu or Gpu()
         self._repeats = repeats or Repeats()
-        self._jobs: dict[str, _Job] = {}
-        self._working: set[_Job] = set()
+        self._jobs: dict[str, _Job[E]] = {}
+        self._working: set[_Job[E]] = set()
+        self._untouched: deque[_Job[E]] = deque()
         self._threads = ThreadPoolExecutor(max(1, served.at_once), "work")
         self._left_behind = 0
         self._timer: asyncio.Handle | None = None
@@ -305,10 +307,12 @@ class Satellite(NatsAdapterBase, Generic[E]):
             if self._is_draining or self.running >= self._served.at_once or self._repeats.is_full(now):
                 self._say(place, self._served.refuse("busy"))
                 return
-            self._jobs[errand.id] = job = _Job(errand.id, until, now, [place])
+            self._jobs[errand.id] = job = _Job(errand, until, now, [place])
             self._working.add(job)
             self._look_at(min(until, now + self._served.stall))
-            job.task = self.undertake(self._carry_out(job, errand), partial(self._ended, job))
+            self._untouched.append(job)
+            if len(self._untouched) == 1:
+                self.undertake(self._work())
         else:
             job.until = max(job.until, until)
             job.waiting += 1
@@ -348,40 +352,71 @@ class Satellite(NatsAdapterBase, Generic[E]):
             else:
                 self._look_at(min(job.until, job.sign + self._served.stall))
 
-    def _stop(self, job: _Job, trouble: Trouble) -> None:
-        if job.task is not None and not job.is_over:
-            job.trouble = trouble
+    def _stop(self, job: _Job[E], trouble: Trouble) -> None:
+        if job.is_over:
+            return
+        job.trouble = trouble
+        if job.task is not None:
             job.task.cancel()
 
     # Working
 
-    async def _carry_out(self, job: _Job, errand: E) -> None:
-        given: bytes | None = None
-        if errand.blob:
-            given = await self._fetch(errand.blob)
-            if given is None:
-                await self._settle(job, self._served.refuse("not there"))
+    async def _work(self) -> None:
+        """Do one after the other, as long as none of them waits; when one does, each of the others is begun beside it.
+
+        Most that come together are done without waiting, and a task of its own would be half of what each costs.
+        """
+        task, context = asyncio.current_task(), copy_context()
+        assert task is not None
+        if len(self._untouched) > 1:
+            self._loop.call_soon(self._spread)
+        while self._untouched:
+            job = self._untouched.popleft()
+            job.task = task
+            await self._settle(job, *await self._carry_out(job))
+            while task.cancelling():
+                # That one was stopped; the next is not.
+                task.uncancel()
+            if copy_context() != context:
+                # What one has set is not for the next to see.
+                if self._untouched:
+                    self.undertake(self._work())
                 return
-        await self._settle(job, await self._served.work(errand, given, Desk(self, job, self._loop)))
+
+    def _spread(self) -> None:
+        for _ in self._untouched:
+            self.undertake(self._work())
+
+    async def _carry_out(self, job: _Job[E]) -> tuple[bytes, bool]:
+        """What came of it, and whether it came to nothing."""
+        if job.trouble is not None:
+            return self._served.refuse(job.trouble), True
+        given: bytes | None = None
+        try:
+            if job.errand.blob:
+                given = await self._fetch(job.errand.blob)
+                if given is None:
+                    return self._served.refuse("not there"), False
+            return await self._served.work(job.errand, given, Desk(self, job, self._loop)), False
+        except asyncio.CancelledError:
+            # It was stopped, or the end has come: who waits is told.
+            pass
+        except Exception:
+            # Whatever a worker's function raises, the worker goes on.
+            logger.exception("a wish on %s failed", self._requests)
+        return self._served.refuse(job.trouble or "failed"), True
 
     # What came of it
 
-    def _ended(self, job: _Job, task: asyncio.Task[None]) -> None:
-        if job.is_over:
-            return
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
-            logger.error("a wish on %s failed", self._requests, exc_info=error)
-        self.undertake(self._settle(job, self._served.refuse(job.trouble), came_to_nothing=True))
-
-    async def _settle(self, job: _Job, data: bytes, *, came_to_nothing: bool = False) -> None:
+    async def _settle(self, job: _Job[E], data: bytes, came_to_nothing: bool) -> None:
         """Remember what came of it, and tell everybody who waits."""
         job.is_over = True
         self._working.discard(job)
-        if self._jobs.get(job.id) is job:
-            del self._jobs[job.id]
+        id = job.errand.id
+        if self._jobs.get(id) is job:
+            del self._jobs[id]
         if not (came_to_nothing and self._served.is_repeatable):
-            self._repeats.keep(job.id, data, max(self._loop.time(), job.until) + KEPT)
+            self._repeats.keep(id, data, max(self._loop.time(), job.until) + KEPT)
         for place in job.places:
             if isinstance(place, str):
                 await self.send(place, data)
@@ -414,7 +449,7 @@ class Satellite(NatsAdapterBase, Generic[E]):
 
     # What a desk offers
 
-    def note(self, job: _Job, words: str, share: float | None) -> None:
+    def note(self, job: _Job[E], words: str, share: float | None) -> None:
         """It goes on, and whoever wants to know how far it is is told."""
         job.sign = self._loop.time()
         if job.is_over or not job.hear:
@@ -450,7 +485,7 @@ class Satellite(NatsAdapterBase, Generic[E]):
     def _count_home(self) -> None:
         self._left_behind -= 1
 
-    async def _tell(self, job: _Job) -> None:
+    async def _tell(self, job: _Job[E]) -> None:
         while job.news and not job.is_over:
             news, job.news = job.news, b""
             for reply in job.hear:
@@ -470,7 +505,7 @@ class Satellite(NatsAdapterBase, Generic[E]):
 class Desk:
     """What a satellite does for one piece of work while it is under way."""
 
-    def __init__(self, satellite: Satellite[E], job: _Job, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, satellite: Satellite[E], job: _Job[E], loop: asyncio.AbstractEventLoop) -> None:
         self._satellite = satellite
         self._job = job
         self._loop = loop
