@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import TracebackType
 from typing import Final, Generic, Literal, NamedTuple, Protocol, Self, TypeAlias, TypeVar
 
@@ -209,11 +210,18 @@ class _Job(Generic[E]):
     places: list[_Place]
     hear: list[str] = field(default_factory=list)
     waiting: int = 1
-    trouble: Trouble | None = None
+    trouble: Trouble = "failed"
     task: asyncio.Task[None] | None = None
     news: bytes = b""
     is_telling: bool = False
     is_over: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _Hand(Generic[E]):
+    """A task, and what it is at."""
+
+    job: _Job[E] | None = None
 
 
 class Satellite(NatsAdapterBase, Generic[E]):
@@ -312,7 +320,7 @@ class Satellite(NatsAdapterBase, Generic[E]):
             self._look_at(min(until, now + self._served.stall))
             self._untouched.append(job)
             if len(self._untouched) == 1:
-                self.undertake(self._work())
+                self._hire()
         else:
             job.until = max(job.until, until)
             job.waiting += 1
@@ -358,10 +366,21 @@ class Satellite(NatsAdapterBase, Generic[E]):
         job.trouble = trouble
         if job.task is not None:
             job.task.cancel()
+        else:
+            self._untouched.remove(job)
+            self._give_up(job)
 
     # Working
 
-    async def _work(self) -> None:
+    def _hire(self) -> None:
+        hand = _Hand[E]()
+        self.undertake(self._work(hand), partial(self._ended, hand))
+
+    def _spread(self) -> None:
+        for _ in self._untouched:
+            self._hire()
+
+    async def _work(self, hand: _Hand[E]) -> None:
         """Do one after the other, as long as none of them waits; when one does, each of the others is begun beside it.
 
         Most that come together are done without waiting, and a task of its own would be half of what each costs.
@@ -370,45 +389,37 @@ class Satellite(NatsAdapterBase, Generic[E]):
         assert task is not None
         if len(self._untouched) > 1:
             self._loop.call_soon(self._spread)
-        while self._untouched:
-            job = self._untouched.popleft()
+        # What one has set, and that one was stopped, is not for the next to see.
+        while self._untouched and not task.cancelling() and copy_context() == context:
+            hand.job = job = self._untouched.popleft()
             job.task = task
-            await self._settle(job, *await self._carry_out(job))
-            while task.cancelling():
-                # That one was stopped; the next is not.
-                task.uncancel()
-            if copy_context() != context:
-                # What one has set is not for the next to see.
-                if self._untouched:
-                    self.undertake(self._work())
-                return
+            await self._settle(job, await self._outcome(job))
 
-    def _spread(self) -> None:
-        for _ in self._untouched:
-            self.undertake(self._work())
-
-    async def _carry_out(self, job: _Job[E]) -> tuple[bytes, bool]:
-        """What came of it, and whether it came to nothing."""
-        if job.trouble is not None:
-            return self._served.refuse(job.trouble), True
+    async def _outcome(self, job: _Job[E]) -> bytes:
         given: bytes | None = None
-        try:
-            if job.errand.blob:
-                given = await self._fetch(job.errand.blob)
-                if given is None:
-                    return self._served.refuse("not there"), False
-            return await self._served.work(job.errand, given, Desk(self, job, self._loop)), False
-        except asyncio.CancelledError:
-            # It was stopped, or the end has come: who waits is told.
-            pass
-        except Exception:
-            # Whatever a worker's function raises, the worker goes on.
-            logger.exception("a wish on %s failed", self._requests)
-        return self._served.refuse(job.trouble or "failed"), True
+        if job.errand.blob:
+            given = await self._fetch(job.errand.blob)
+            if given is None:
+                return self._served.refuse("not there")
+        return await self._served.work(job.errand, given, Desk(self, job, self._loop))
 
     # What came of it
 
-    async def _settle(self, job: _Job[E], data: bytes, came_to_nothing: bool) -> None:
+    def _ended(self, hand: _Hand[E], task: asyncio.Task[None]) -> None:
+        if self._untouched:
+            self._hire()
+        if hand.job is None or hand.job.is_over:
+            return
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            logger.error("a wish on %s failed", self._requests, exc_info=error)
+        self._give_up(hand.job)
+
+    def _give_up(self, job: _Job[E]) -> None:
+        job.is_over = True
+        self.undertake(self._settle(job, self._served.refuse(job.trouble), came_to_nothing=True))
+
+    async def _settle(self, job: _Job[E], data: bytes, *, came_to_nothing: bool = False) -> None:
         """Remember what came of it, and tell everybody who waits."""
         job.is_over = True
         self._working.discard(job)
