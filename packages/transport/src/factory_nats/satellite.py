@@ -221,6 +221,7 @@ class _Job(Generic[E]):
 class _Hand(Generic[E]):
     """A task, and what it is at."""
 
+    task: asyncio.Task[None] | None = None
     job: _Job[E] | None = None
 
 
@@ -253,6 +254,8 @@ class Satellite(NatsAdapterBase, Generic[E]):
         self._jobs: dict[str, _Job[E]] = {}
         self._working: set[_Job[E]] = set()
         self._untouched: deque[_Job[E]] = deque()
+        self._is_spreading = False
+        self._resting: asyncio.Future[None] | None = None
         self._threads = ThreadPoolExecutor(max(1, served.at_once), "work")
         self._left_behind = 0
         self._timer: asyncio.Handle | None = None
@@ -291,6 +294,7 @@ class Satellite(NatsAdapterBase, Generic[E]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._wake()
         await super().__aexit__(kind, error, trace)
         if self._timer is not None:
             self._timer.cancel()
@@ -319,7 +323,7 @@ class Satellite(NatsAdapterBase, Generic[E]):
             self._working.add(job)
             self._look_at(min(until, now + self._served.stall))
             self._untouched.append(job)
-            if len(self._untouched) == 1:
+            if len(self._untouched) == 1 and not self._wake():
                 self._hire()
         else:
             job.until = max(job.until, until)
@@ -373,10 +377,11 @@ class Satellite(NatsAdapterBase, Generic[E]):
     # Working
 
     def _hire(self) -> None:
-        hand = _Hand[E]()
-        self.undertake(self._work(hand), partial(self._ended, hand))
+        hand: _Hand[E] = _Hand()
+        hand.task = self.undertake(self._work(hand), partial(self._ended, hand))
 
     def _spread(self) -> None:
+        self._is_spreading = False
         for _ in self._untouched:
             self._hire()
 
@@ -385,15 +390,34 @@ class Satellite(NatsAdapterBase, Generic[E]):
 
         Most that come together are done without waiting, and a task of its own would be half of what each costs.
         """
-        task, context = asyncio.current_task(), copy_context()
+        task, context = hand.task, copy_context()
         assert task is not None
-        if len(self._untouched) > 1:
-            self._loop.call_soon(self._spread)
         # What one has set, and that one was stopped, is not for the next to see.
-        while self._untouched and not task.cancelling() and copy_context() == context:
+        while not task.cancelling() and copy_context() == context and (self._untouched or await self._is_needed()):
             hand.job = job = self._untouched.popleft()
             job.task = task
+            if self._untouched and not self._is_spreading:
+                self._is_spreading = True
+                self._loop.call_soon(self._spread)
             await self._settle(job, await self._outcome(job))
+
+    async def _is_needed(self) -> bool:
+        """Whether there is more to do, after a rest: one hand waits for that, any other goes."""
+        if self._resting is not None or self._is_draining:
+            return False
+        self._resting = self._loop.create_future()
+        try:
+            await self._resting
+        finally:
+            self._resting = None
+        return bool(self._untouched)
+
+    def _wake(self) -> bool:
+        """Have the hand that rests look again, if there is one."""
+        if self._resting is None or self._resting.done():
+            return False
+        self._resting.set_result(None)
+        return True
 
     async def _outcome(self, job: _Job[E]) -> bytes:
         given: bytes | None = None
