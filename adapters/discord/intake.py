@@ -107,7 +107,7 @@ class Intake:
     def _begin(self) -> None:
         if self._memory.read(ANYWHERE) is None:
             # Of what was written before the first session nothing was ever meant for us.
-            self._memory.move(ANYWHERE, self._memory.newest or id_at(self._clock()), is_private=False)
+            self._memory.move(ANYWHERE, self._memory.newest or id_at(self._clock()) - 1, is_private=False)
         for channel in self._memory.private():
             self._queue(channel, _Missed(channel, "", self._memory.read(channel) or 0))
 

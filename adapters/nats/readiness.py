@@ -40,6 +40,7 @@ class NatsReadiness:
         self._ended = asyncio.Event()
         self._epoch = 0
         self._has_bucket = False
+        self._serves = False
         self._heard = asyncio.get_running_loop().time()
         self._task: asyncio.Task[None] | None = None
 
@@ -76,10 +77,14 @@ class NatsReadiness:
             if loop.time() - now > pause + BEAT:
                 self._heard = loop.time()
 
-    async def announce(self, epoch: int) -> None:
-        """Begin to say that this hub serves."""
+    def reign(self, epoch: int) -> None:
+        """Begin to say that this hub lives, which whoever stands by must hear however long it takes to begin."""
         self._epoch = epoch
         self._task = asyncio.create_task(self._beat(), name="heartbeat")
+
+    def announce(self) -> None:
+        """Say with the next heartbeat that it serves."""
+        self._serves = True
 
     async def close(self) -> None:
         """Say no more."""
@@ -93,7 +98,7 @@ class NatsReadiness:
         due = loop.time()
         while True:
             await self._transport.publish(subjects.heartbeat(subjects.HUB, subjects.HUB), heartbeat)
-            if loop.time() >= due and await self.put(self._epoch):
+            if self._serves and loop.time() >= due and await self.put(self._epoch):
                 due = loop.time() + READY_EVERY
             await asyncio.sleep(BEAT)
 

@@ -26,7 +26,8 @@ async def standing_by(bus: FakeBus) -> asyncio.Task[None]:
 async def test_a_standby_waits_while_the_owner_lives_and_takes_over_within_three_seconds() -> None:
     bus = FakeBus()
     owner = NatsReadiness(bus.join("owner"), "owner", lambda: None)
-    await owner.announce(1)
+    owner.reign(1)
+    owner.announce()
     waiting = await standing_by(bus)
     await pass_time(30)
     assert not waiting.done()
@@ -38,10 +39,25 @@ async def test_a_standby_waits_while_the_owner_lives_and_takes_over_within_three
     assert 1.5 <= asyncio.get_running_loop().time() - died < 3
 
 
+async def test_a_standby_waits_for_who_took_over_and_does_not_serve_yet() -> None:
+    bus = FakeBus()
+    owner = NatsReadiness(bus.join("owner"), "owner", lambda: None)
+    owner.reign(1)
+    waiting = await standing_by(bus)
+    await pass_time(30)
+
+    assert not waiting.done()
+    assert not isinstance(await bus.join("reader").get(subjects.READY_BUCKET, READY_KEY), Ok)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    await owner.close()
+
+
 async def test_a_standby_does_not_take_its_own_lost_connection_for_silence() -> None:
     bus = FakeBus()
     owner = NatsReadiness(bus.join("owner"), "owner", lambda: None)
-    await owner.announce(1)
+    owner.reign(1)
+    owner.announce()
     waiting = await standing_by(bus)
     await pass_time(5)
     bus.stop()
@@ -59,7 +75,8 @@ async def test_a_standby_does_not_take_its_own_lost_connection_for_silence() -> 
 async def test_a_standby_that_stood_still_does_not_take_that_for_silence() -> None:
     bus = FakeBus()
     owner = NatsReadiness(bus.join("owner"), "owner", lambda: None)
-    await owner.announce(1)
+    owner.reign(1)
+    owner.announce()
     waiting = await standing_by(bus)
     await pass_time(5)
     loop = asyncio.get_running_loop()
@@ -81,7 +98,8 @@ async def test_whoever_hears_a_greater_epoch_leaves_and_whoever_hears_a_smaller_
     second = NatsReadiness(bus.join("second"), "second", lambda: left.append("second"))
     for readiness, epoch in ((first, 1), (second, 65)):
         await readiness.listen()
-        await readiness.announce(epoch)
+        readiness.reign(epoch)
+        readiness.announce()
     await pass_time(1)
 
     assert set(left) == {"first"}
@@ -93,7 +111,8 @@ async def test_the_readiness_value_names_the_owner_and_vanishes_with_it() -> Non
     bus = FakeBus()
     reader = bus.join("reader")
     owner = NatsReadiness(bus.join("owner"), "owner", lambda: None)
-    await owner.announce(7)
+    owner.reign(7)
+    owner.announce()
     await pass_time(1)
     value = await reader.get(subjects.READY_BUCKET, READY_KEY)
     assert isinstance(value, Ok)
@@ -117,7 +136,8 @@ async def test_a_standby_takes_over_at_once_when_the_server_tells_that_the_owner
     bus = FakeBus()
     server = bus.join("server")
     owner = NatsReadiness(bus.join("hub"), "owner", lambda: None)
-    await owner.announce(1)
+    owner.reign(1)
+    owner.announce()
     readiness = NatsReadiness(bus.join("hub"), "standby", lambda: None, user="the hubs' key")
     await readiness.listen()
     waiting = asyncio.create_task(readiness.wait_for_end("owner"))
@@ -147,7 +167,8 @@ async def test_a_standby_that_began_while_the_bus_was_away_takes_over_at_once_to
 
     bus.start()
     await beginning
-    await owner.announce(1)
+    owner.reign(1)
+    owner.announce()
     waiting = asyncio.create_task(readiness.wait_for_end("owner"))
     await pass_time(1)
     await server.publish(subjects.departures(), departure("the hubs' key", "owner"))
