@@ -17,7 +17,7 @@ from adapters.models.scripted import Scripted, parse
 from adapters.spoke import Reply, Spoke
 from factory_contracts import subjects
 from factory_contracts.lifecycle import HEARTBEAT
-from factory_contracts.messages import Accepted, Address, InboundMessage, Said
+from factory_contracts.messages import Address, InboundMessage, Refused, Said
 from factory_nats.result import Ok
 from factory_nats.transport import Delivery, Transport
 from hub.composition import HubSettings, serve
@@ -110,7 +110,8 @@ class Town:
             address=Address(platform=PLATFORM, bot_id=BOT, scope_id=scope, pace_ms=10),
         )
         accepted = await self.spoke.submit(message)
-        assert isinstance(accepted, Accepted), accepted
+        # A spoke that had to ask again, for the hub was slow, is told that it has it already.
+        assert not isinstance(accepted, Refused), accepted
         reply = await self.screens.final(accepted.turn)
         self.slowest = max(self.slowest, time.monotonic() - began)
         self.turns.append(accepted.turn)
