@@ -282,6 +282,7 @@ class JetStreamLog:
                 raise Unwritable
             for stored in await self._stored(key.subject, floor):
                 if stored.data == payload:
+                    self._acked = max(self._acked, stored.sequence)
                     self._tell(key.partition, epoch, key.subject, stored.sequence, payload)
                     return Logged(stored.sequence, record)
             if result.reason == "fenced" and await self.reigns(key.partition):
@@ -490,7 +491,6 @@ class JetStreamLog:
                 case Ok(value=last):
                     for append in appends:
                         self._prove(append.partition, asked)
-                    self._acked = max(self._acked, last)
                     self._resolve(appends, last)
                     return
                 case Err(reason="fenced"):
@@ -514,6 +514,7 @@ class JetStreamLog:
                     return
 
     def _resolve(self, appends: list[_Append], last: int) -> None:
+        self._acked = max(self._acked, last)
         # Whoever was stored first is told first: a scope's session takes its records in the order of the log.
         last -= sum(len(append.entries) for append in appends)
         for append in appends:
