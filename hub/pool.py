@@ -111,6 +111,7 @@ class Pool:
     accepting: dict[str, asyncio.Future[Accepted | Refused]] | None = None
     _opening: dict[tuple[str, int], asyncio.Future[None]] | None = None
     _change: asyncio.Future[None] | None = None
+    _compacting: asyncio.Future[None] | None = None
     _task: asyncio.Task[None] | None = None
 
     @property
@@ -360,6 +361,9 @@ class Pool:
         outcome: Outcome = "complete",
         refusals: tuple[TurnRefused, ...] = (),
     ) -> Accepted | Refused:
+        if self._compacting is not None:
+            # Where its outcome is unknown the view is stored again, and what stood before it by then would be lost.
+            await asyncio.shield(self._compacting)
         at, compacted = self.ports.clock(), self.session.compacted
         start = self._start_now(turn) if answer is None else None
         records: list[Record] = [
@@ -497,12 +501,16 @@ class Pool:
 
     async def _compact(self) -> None:
         id = f"compacted.{self.session.sequence}"
+        self._compacting = asyncio.get_running_loop().create_future()
         try:
-            await self.record(self.session.compaction(id, id, self.ports.clock()))
-        except Unwritable:
+            self._know(await self.append([self.session.compaction(id, id, self.ports.clock())]))
+        except (Full, Unwritable) as error:
             # Without the view nothing is wrong but the time of the next refill.
-            logger.exception("%s cannot be compacted", self.key.to_pool_id())
+            logger.warning("%s cannot be compacted: %s", self.key.to_pool_id(), type(error).__name__)
             self.session.answered_since = 0
+        finally:
+            self._compacting.set_result(None)
+            self._compacting = None
 
     async def _work(self) -> None:
         try:
