@@ -241,6 +241,24 @@ async def test_a_message_is_not_stored_before_the_view_that_does_not_know_of_it(
     assert world.pool().session.received == 51
 
 
+async def test_what_is_said_in_a_copy_while_it_begins_is_stored_after_its_beginning(world: World) -> None:
+    await world.exchange("hello")
+    view = world.pool().session.copy("fork.copy", 0.0)
+    world.stream = stream = LateViews()
+    await world.restart()
+    forking = asyncio.create_task(world.pools.fork(key_of("copy"), view))
+    await until(lambda: stream.is_asked)
+    asking = asyncio.create_task(world.submit(world.message("one more", scope="copy")))
+    await idle()
+
+    stream.may_view.set()
+    answer = await asking
+
+    assert await forking
+    assert isinstance(answer, Accepted)
+    assert world.kinds("copy")[:2] == ["compacted", "received"]
+
+
 async def test_where_there_is_no_room_for_a_view_the_conversation_goes_on_without(world: World) -> None:
     world.stream = stream = LateViews()
     await world.restart()
