@@ -24,12 +24,14 @@ from factory_contracts.capability import (
     CapabilityProgress,
     CapabilityRefused,
     CapabilityRequest,
-    CapabilityWish,
     Kept,
     KeptFile,
+    WishFields,
     written_parcel,
+    written_request,
+    written_wish,
 )
-from factory_contracts.envelope import FIRST_VERSION, SCHEMA_VERSION, Malformed
+from factory_contracts.envelope import SCHEMA_VERSION, Malformed
 from factory_contracts.lifecycle import HEARTBEAT
 from factory_contracts.messages import MAX_TEXT, Attachment
 from factory_contracts.records import Effect
@@ -277,6 +279,8 @@ class _Exchange(Request[CapabilityOutcome]):
 
     def write(self, instance: str) -> bytes:
         """The wish as one life of a worker is told it."""
+        if self._kept is None and self._hear is None:
+            return written_request(instance, SCHEMA_VERSION, self._written())
         wish = self._wish
         asked = CapabilityRequest(
             turn=wish.turn,
@@ -287,7 +291,7 @@ class _Exchange(Request[CapabilityOutcome]):
             id=wish.id,
             large=self._kept,
             instance=instance,
-            understands=SCHEMA_VERSION if SCHEMA_VERSION > FIRST_VERSION else None,
+            understands=SCHEMA_VERSION,
             wants_progress=None if self._hear is None else True,
         )
         return CAPABILITY_REQUEST.encode(asked)
@@ -296,16 +300,20 @@ class _Exchange(Request[CapabilityOutcome]):
         """The wish among others; what goes into the store, and what is to be heard of on the way, travels alone."""
         if self._kept is not None or self._hear is not None:
             return b""
+        return self._written()
+
+    def _written(self) -> bytes:
         wish = self._wish
-        among = CapabilityWish(
+        said = WishFields(
             turn=wish.turn,
             call=wish.call,
             text=wish.text,
             arguments=wish.arguments,
             deadline=max(MOMENT, self.until - self._now()),
-            id=wish.id,
         )
-        return among.__pydantic_serializer__.to_json(among, exclude_none=True)
+        if wish.id is not None:
+            said["id"] = wish.id
+        return written_wish(said)
 
     def cancel(self) -> bytes:
         """That nobody waits for it any more."""

@@ -1,5 +1,7 @@
 """What an agent may ask a worker, and what it may answer."""
 
+from typing import cast
+
 import pytest
 
 from factory_contracts.capability import (
@@ -7,8 +9,15 @@ from factory_contracts.capability import (
     CAPABILITY_REQUEST,
     MOST_FILE_BYTES,
     CapabilityDone,
+    CapabilityParcel,
     CapabilityRequest,
+    CapabilityWish,
     MadeFile,
+    WishFields,
+    written_done,
+    written_parcel,
+    written_request,
+    written_wish,
 )
 from factory_contracts.envelope import Malformed
 from factory_contracts.messages import MAX_TEXT
@@ -106,3 +115,29 @@ def test_the_same_turn_and_call_or_the_same_id_are_the_same_wish() -> None:
 def test_an_agent_names_capabilities_and_nothing_else(bad: str) -> None:
     with pytest.raises(ValueError, match="capability"):
         AgentSpec(name="a", hash="h", model="scripted", namespace="a", workers=(bad,))
+
+
+@pytest.mark.parametrize("id", [None, "own"])
+def test_what_is_joined_of_pieces_is_what_would_be_written_in_one(id: str | None) -> None:
+    text = 'say "é"\n\x00\x7f\u2028'
+    fields = WishFields(turn="t", call="c", text=text, arguments='{"a": 1}', deadline=59.9999)
+    if id is not None:
+        fields["id"] = id
+    written = written_wish(fields)
+
+    request = CapabilityRequest(**fields, instance="é", understands=2)
+    parcel = CapabilityParcel(instance="é", understands=2, wishes=(CapabilityWish(**fields),) * 2)
+    assert written_request("é", 2, written) == CAPABILITY_REQUEST.encode(request)
+    assert written_parcel("é", 2, [written, written]) == CAPABILITY_REQUEST.encode(parcel)
+    assert written_done(text) == CAPABILITY_REPLY.encode(CapabilityDone(text=text))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"turn": ""}, {"call": "c" * 256}, {"text": "x" * (MAX_TEXT + 1)}, {"arguments": "[]"}, {"deadline": 0.0}]
+)
+def test_a_wish_that_is_none_is_not_written(wrong: dict[str, str | float]) -> None:
+    fields = {"turn": "t", "call": "c", "text": "", "arguments": "{}", "deadline": 1.0}
+    assert CapabilityWish.model_validate(fields)
+
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        written_wish(cast(WishFields, fields | wrong))

@@ -1,4 +1,4 @@
-"""An effect: each wish is a line in a book, and takes a moment before it is there."""
+"""An effect: each wish is a line in a book, and takes a moment before it is there, or for ever where it says so."""
 
 import asyncio
 import os
@@ -20,5 +20,5 @@ async def ledger(entry: Entry) -> str:
     """Write it down."""
     with BOOK.open("a") as book:
         book.write(f"{entry.text}\n")
-    await asyncio.sleep(0.01)
+    await (asyncio.Event().wait() if entry.text.startswith("ever") else asyncio.sleep(0.01))
     return f"written: {entry.text}"

@@ -20,6 +20,8 @@ LEDGER = Path(__file__).parent / "ledger.py"
 NAMES = ("w1", "w2", "w3")
 LANES = 12
 DEADLINE = 20.0
+# Longer than it takes to see that somebody is dead, and shorter than one who stands still is waited for.
+SHORT = 5.0
 
 
 @dataclass(slots=True)
@@ -134,6 +136,33 @@ async def test_what_a_dead_worker_was_given_is_told_to_be_unknown_and_done_by_no
     assert not any(isinstance(came, CapabilityRefused) for came in answers)
     assert unknown <= lost_to | (set(wanted) - set(done))
     assert unknown
+
+
+@pytest.mark.parametrize("is_killed", [True, False])
+async def test_a_parcel_that_its_worker_answered_by_half_is_unknown_in_the_other_half(
+    tmp_path: Path, is_killed: bool
+) -> None:
+    quick, ever = [f"quick {number}" for number in range(10)], [f"ever {number}" for number in range(10)]
+    async with yard(tmp_path, "ledger", "w1", "w2") as made, asking(made) as fleet:
+        await made.start("w1", LEDGER, BOOK=str(tmp_path / "w1.book"))
+        await made.all_are_there(fleet, 1)
+
+        def ask(id: str) -> asyncio.Task[Fulfilled | CapabilityRefused | Err]:
+            return asyncio.create_task(fleet.ask(Wish("turn", "call", SHORT, id, id=id), effect="write"))
+
+        asked = {id: ask(id) for pair in zip(ever, quick, strict=True) for id in pair}
+        came = await asyncio.gather(*(asked[id] for id in quick))
+        if is_killed:
+            await made.kill("w1")
+        else:
+            made.freeze("w1")
+        await made.start("w2", LEDGER, BOOK=str(tmp_path / "w2.book"))
+        lost = await asyncio.gather(*(asked[id] for id in ever))
+
+    assert came == [Fulfilled(f"written: {id}") for id in quick]
+    assert {one.reason for one in lost if isinstance(one, Err)} == {"lost" if is_killed else "timeout"}
+    assert not any(isinstance(one, Fulfilled | CapabilityRefused) for one in lost)
+    assert sorted(_books(tmp_path)) == sorted([*quick, *ever])
 
 
 async def _in_lanes(

@@ -147,8 +147,8 @@ async def test_what_cannot_be_said_in_the_askers_version_is_said_by_another(tmp_
     trees = {version: _tree(tmp_path / f"v{version}", version) for version in (first, last)}
     _replace(
         tmp_path / f"v{last}/factory_contracts/worker.py",
-        "CapabilityDone(text=_whole(made))",
-        "CapabilityDone(text=_whole(made), mood='merry')",
+        "return written_done(_whole(made))\n        reply = ",
+        "reply = CapabilityDone(text=_whole(made), mood='merry')\n        else:\n            reply = ",
     )
     tts = Path(__file__).parent / "tts.py"
     async with yard(tmp_path, "voice.tts", "before", "after") as made:
@@ -168,7 +168,7 @@ def _tree(folder: Path, version: int) -> str:
     shutil.copytree(CONTRACTS / "src" / "factory_contracts", package)
     _replace(package / "envelope.py", f"SCHEMA_VERSION = {SCHEMA_VERSION}", f"SCHEMA_VERSION = {version}")
     capability = package / "capability.py"
-    earlier = "from factory_contracts.envelope import SCHEMA_VERSION, Envelope, Part, Wire\n"
+    earlier = "from factory_contracts.envelope import FIRST_VERSION, SCHEMA_VERSION, Envelope, Part, Wire\n"
     _replace(capability, earlier, f"{earlier.replace('Wire', 'Since, Wire')}SINCE = {SCHEMA_VERSION}\n")
     if version > SCHEMA_VERSION:
         field = "    wants_progress: bool | None = None\n"

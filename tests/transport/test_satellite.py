@@ -6,7 +6,8 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -22,6 +23,7 @@ from factory_nats.transport import Delivery
 
 STORE = "store"
 LIFE = "life-1"
+MOOD: ContextVar[str] = ContextVar("mood", default="calm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -545,3 +547,53 @@ async def test_who_ends_tells_what_came_of_a_parcel_before() -> None:
         gate.open.set()
 
     assert await asking == {0: "x", 1: "y"}
+
+
+async def test_of_what_came_together_one_fails_and_the_others_are_done(caplog: pytest.LogCaptureFixture) -> None:
+    async def work(errand: Errand, desk: Desk) -> bytes:
+        if errand.words == "fail":
+            raise OSError("no")
+        return await echo(errand, desk)
+
+    async with scene(Worker(work)) as it:
+        came = await it.ask_together(wish("hey", id="a"), wish("fail", id="b"), wish("you", id="c"))
+
+        assert came == {0: "HEY", 1: "failed", 2: "YOU"}
+    assert "a wish on work.request failed" in caplog.text
+
+
+async def test_what_is_called_off_before_it_was_begun_is_never_begun() -> None:
+    async with scene(Worker()) as it:
+        asking = asyncio.create_task(it.ask_together(wish("hey", id="a"), wish("you", id="b")))
+        await asyncio.sleep(0)
+        await it.asker.publish("work.request", cancel("b"))
+
+        assert await asking == {0: "HEY", 1: "cancelled"}
+        assert it.worker.done == ["a"]
+
+
+async def test_what_one_wish_sets_or_was_stopped_by_is_not_for_the_next_to_see() -> None:
+    seen: list[tuple[str, int]] = []
+    came = asyncio.Event()
+
+    async def work(errand: Errand, desk: Desk) -> bytes:
+        task = asyncio.current_task()
+        assert task is not None
+        seen.append((MOOD.get(), task.cancelling()))
+        MOOD.set("loud")
+        if errand.words == "stubborn":
+            came.set()
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+        return b"done"
+
+    async with scene(Worker(work)) as it:
+        together = await it.ask_together(*(wish("x", id=id) for id in "abc"))
+        asking = asyncio.create_task(it.ask(wish("stubborn", id="d")))
+        await came.wait()
+        await it.asker.publish("work.request", cancel("d"))
+        # The rest comes while the stubborn one is being stopped.
+        rest = await it.ask_together(wish("x", id="e"), wish("x", id="f"))
+
+        assert (together, await asking, rest) == (dict.fromkeys(range(3), "done"), b"done", {0: "done", 1: "done"})
+        assert seen == [("calm", 0)] * 6

@@ -7,12 +7,14 @@ sees none of this: `factory_contracts.worker` reads and writes it.
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, Literal, Self
+from functools import cache
+from typing import Annotated, Any, Literal, NotRequired, Self
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
-from pydantic_core import from_json
+from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, model_validator, with_config
+from pydantic_core import from_json, to_json
+from typing_extensions import TypedDict
 
-from factory_contracts.envelope import SCHEMA_VERSION, Envelope, Part, Wire
+from factory_contracts.envelope import FIRST_VERSION, SCHEMA_VERSION, Envelope, Part, Wire
 from factory_contracts.messages import Attachment, Count, Id, Text, Version
 from factory_contracts.records import Effect
 
@@ -217,9 +219,9 @@ class CapabilityDescription(Envelope):
     seconds: Patience
 
 
-# What has a kind is told apart by it; the wish is what nearly always comes, and has none.
+# What has a kind is told apart by it, and that is seen sooner than that something is no wish: a wish has none.
 CapabilityAsked = Annotated[
-    CapabilityRequest | Annotated[CapabilityCancel | CapabilityInquiry | CapabilityParcel, Field(discriminator="kind")],
+    Annotated[CapabilityCancel | CapabilityInquiry | CapabilityParcel, Field(discriminator="kind")] | CapabilityRequest,
     Field(union_mode="left_to_right"),
 ]
 CapabilityReply = Annotated[
@@ -230,11 +232,44 @@ CAPABILITY_REQUEST: Wire[CapabilityAsked] = Wire(CapabilityAsked)
 CAPABILITY_REPLY: Wire[CapabilityReply] = Wire(CapabilityReply)
 
 
+@with_config(extra="forbid", strict=True, allow_inf_nan=False)
+class WishFields(TypedDict):
+    """What a `CapabilityWish` says, for who writes many of them: it is checked as strictly, and made no value of."""
+
+    turn: Id
+    call: Id
+    text: Text
+    arguments: Object
+    deadline: Patience
+    id: NotRequired[Id]
+
+
+@cache
+def _wishes() -> TypeAdapter[WishFields]:
+    return TypeAdapter(WishFields)
+
+
+def written_wish(wish: WishFields) -> bytes:
+    """The `CapabilityWish` of these fields. Raises `ValidationError` where there can be no such wish."""
+    wishes = _wishes()
+    return wishes.serializer.to_json(wishes.validator.validate_python(wish))
+
+
+def written_request(instance: str, understands: int, wish: bytes) -> bytes:
+    """The `CapabilityRequest` of a wish that is written already."""
+    return b'{"schema_version":%d,%b,"instance":%b,"understands":%d}' % (
+        FIRST_VERSION,
+        wish[1:-1],
+        to_json(instance),
+        understands,
+    )
+
+
 def written_parcel(instance: str, understands: int, wishes: Iterable[bytes]) -> bytes:
     """The `CapabilityParcel` of wishes that are written already."""
     return b'{"schema_version":%d,"kind":"parcel","instance":%b,"understands":%d,"wishes":[%b]}' % (
         PARCELS,
-        json.dumps(instance, ensure_ascii=False).encode(),
+        to_json(instance),
         understands,
         b",".join(wishes),
     )
@@ -247,3 +282,8 @@ def written_answers(parts: Sequence[int], replies: Iterable[bytes]) -> bytes:
         ",".join(map(str, parts)).encode(),
         b",".join(replies),
     )
+
+
+def written_done(text: str) -> bytes:
+    """The `CapabilityDone` of a text that is no longer than a `Text` may be, and nothing besides."""
+    return b'{"schema_version":%d,"kind":"done","text":%b,"attachments":[]}' % (FIRST_VERSION, to_json(text))

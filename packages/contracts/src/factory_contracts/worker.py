@@ -44,6 +44,7 @@ from factory_contracts.capability import (
     MadeFile,
     RefusalReason,
     written_answers,
+    written_done,
 )
 from factory_contracts.envelope import FIRST_VERSION, SCHEMA_VERSION, Malformed, Newer, version_of
 from factory_contracts.lifecycle import HEARTBEAT, Heartbeat, Memory
@@ -175,6 +176,7 @@ class Declaration(Generic[P, R_co]):
         self.stall = stall if self._reports else math.inf
         self._waits = inspect.iscoroutinefunction(function)
         self._input: TypeAdapter[object] = TypeAdapter(hints[parameters[0]])
+        self._read = self._input.validator.validate_json
         self._output_type = hints.get("return", object)
         self._schema = self._input.json_schema()
         if self._schema.get("type") != "object":
@@ -238,7 +240,7 @@ class Declaration(Generic[P, R_co]):
         request = errand.request
         assert request is not None
         try:
-            asked = self._input.validate_json(_arguments(request, self._schema) if given is None else given)
+            asked = self._read(_arguments(request, self._schema) if given is None else given)
         except ValidationError as error:
             return _written(CapabilityRefused(reason="malformed", words=_complaint(error)))
         given_to = (asked, desk.report) if self._reports else (asked,)
@@ -246,9 +248,10 @@ class Declaration(Generic[P, R_co]):
             made = await self._call(*given_to)
         else:
             made = await desk.aside(partial(self._call, *given_to))
-        # What most say is short.
-        is_short = isinstance(made, str) and len(made) <= MAX_TEXT
-        reply = CapabilityDone(text=_whole(made)) if is_short else await self._reply(made, desk)
+        if isinstance(made, str) and len(made) <= MAX_TEXT:
+            # What nearly always comes.
+            return written_done(_whole(made))
+        reply = await self._reply(made, desk)
         if version_of(reply) > errand.understands:
             words = f"It was done, but what came of it cannot be said in version {errand.understands}."
             reply = CapabilityRefused(reason="failed", words=words)

@@ -11,8 +11,10 @@ import logging
 import math
 import secrets
 import signal
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import TracebackType
@@ -199,10 +201,10 @@ _Place: TypeAlias = str | _Part
 
 
 @dataclass(slots=True, eq=False)
-class _Job:
+class _Job(Generic[E]):
     """A wish that is being worked at, and who waits for it."""
 
-    id: str
+    errand: E
     until: float
     sign: float
     places: list[_Place]
@@ -213,6 +215,14 @@ class _Job:
     news: bytes = b""
     is_telling: bool = False
     is_over: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _Hand(Generic[E]):
+    """A task, and what it is at."""
+
+    task: asyncio.Task[None] | None = None
+    job: _Job[E] | None = None
 
 
 class Satellite(NatsAdapterBase, Generic[E]):
@@ -241,8 +251,11 @@ class Satellite(NatsAdapterBase, Generic[E]):
         self._instance = instance
         self._gpu = gpu or Gpu()
         self._repeats = repeats or Repeats()
-        self._jobs: dict[str, _Job] = {}
-        self._working: set[_Job] = set()
+        self._jobs: dict[str, _Job[E]] = {}
+        self._working: set[_Job[E]] = set()
+        self._untouched: deque[_Job[E]] = deque()
+        self._is_spreading = False
+        self._resting: asyncio.Future[None] | None = None
         self._threads = ThreadPoolExecutor(max(1, served.at_once), "work")
         self._left_behind = 0
         self._timer: asyncio.Handle | None = None
@@ -281,6 +294,7 @@ class Satellite(NatsAdapterBase, Generic[E]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._wake()
         await super().__aexit__(kind, error, trace)
         if self._timer is not None:
             self._timer.cancel()
@@ -305,10 +319,12 @@ class Satellite(NatsAdapterBase, Generic[E]):
             if self._is_draining or self.running >= self._served.at_once or self._repeats.is_full(now):
                 self._say(place, self._served.refuse("busy"))
                 return
-            self._jobs[errand.id] = job = _Job(errand.id, until, now, [place])
+            self._jobs[errand.id] = job = _Job(errand, until, now, [place])
             self._working.add(job)
             self._look_at(min(until, now + self._served.stall))
-            job.task = self.undertake(self._carry_out(job, errand), partial(self._ended, job))
+            self._untouched.append(job)
+            if len(self._untouched) == 1 and not self._wake():
+                self._hire()
         else:
             job.until = max(job.until, until)
             job.waiting += 1
@@ -348,40 +364,94 @@ class Satellite(NatsAdapterBase, Generic[E]):
             else:
                 self._look_at(min(job.until, job.sign + self._served.stall))
 
-    def _stop(self, job: _Job, trouble: Trouble) -> None:
-        if job.task is not None and not job.is_over:
-            job.trouble = trouble
+    def _stop(self, job: _Job[E], trouble: Trouble) -> None:
+        if job.is_over:
+            return
+        job.trouble = trouble
+        if job.task is not None:
             job.task.cancel()
+        else:
+            self._untouched.remove(job)
+            self._give_up(job)
 
     # Working
 
-    async def _carry_out(self, job: _Job, errand: E) -> None:
+    def _hire(self) -> None:
+        hand: _Hand[E] = _Hand()
+        hand.task = self.undertake(self._work(hand), partial(self._ended, hand))
+
+    def _spread(self) -> None:
+        self._is_spreading = False
+        for _ in self._untouched:
+            self._hire()
+
+    async def _work(self, hand: _Hand[E]) -> None:
+        """Do one after the other, as long as none of them waits; when one does, each of the others is begun beside it.
+
+        Most that come together are done without waiting, and a task of its own would be half of what each costs.
+        """
+        task, context = hand.task, copy_context()
+        assert task is not None
+        # What one has set, and that one was stopped, is not for the next to see.
+        while not task.cancelling() and copy_context() == context and (self._untouched or await self._is_needed()):
+            hand.job = job = self._untouched.popleft()
+            job.task = task
+            if self._untouched and not self._is_spreading:
+                self._is_spreading = True
+                self._loop.call_soon(self._spread)
+            await self._settle(job, await self._outcome(job))
+
+    async def _is_needed(self) -> bool:
+        """Whether there is more to do, after a rest: one hand waits for that, any other goes."""
+        if self._resting is not None or self._is_draining:
+            return False
+        self._resting = self._loop.create_future()
+        try:
+            await self._resting
+        finally:
+            self._resting = None
+        return bool(self._untouched)
+
+    def _wake(self) -> bool:
+        """Have the hand that rests look again, if there is one."""
+        if self._resting is None or self._resting.done():
+            return False
+        self._resting.set_result(None)
+        return True
+
+    async def _outcome(self, job: _Job[E]) -> bytes:
         given: bytes | None = None
-        if errand.blob:
-            given = await self._fetch(errand.blob)
+        if job.errand.blob:
+            given = await self._fetch(job.errand.blob)
             if given is None:
-                await self._settle(job, self._served.refuse("not there"))
-                return
-        await self._settle(job, await self._served.work(errand, given, Desk(self, job, self._loop)))
+                return self._served.refuse("not there")
+        return await self._served.work(job.errand, given, Desk(self, job, self._loop))
 
     # What came of it
 
-    def _ended(self, job: _Job, task: asyncio.Task[None]) -> None:
-        if job.is_over:
+    def _ended(self, hand: _Hand[E], task: asyncio.Task[None]) -> None:
+        if self._untouched:
+            self._hire()
+        if hand.job is None or hand.job.is_over:
             return
         error = None if task.cancelled() else task.exception()
         if error is not None:
             logger.error("a wish on %s failed", self._requests, exc_info=error)
+        self._give_up(hand.job)
+
+    def _give_up(self, job: _Job[E]) -> None:
+        job.is_over = True
         self.undertake(self._settle(job, self._served.refuse(job.trouble), came_to_nothing=True))
 
-    async def _settle(self, job: _Job, data: bytes, *, came_to_nothing: bool = False) -> None:
+    async def _settle(self, job: _Job[E], data: bytes, *, came_to_nothing: bool = False) -> None:
         """Remember what came of it, and tell everybody who waits."""
         job.is_over = True
         self._working.discard(job)
-        if self._jobs.get(job.id) is job:
-            del self._jobs[job.id]
+        id = job.errand.id
+        if self._jobs.get(id) is job:
+            del self._jobs[id]
         if not (came_to_nothing and self._served.is_repeatable):
-            self._repeats.keep(job.id, data, max(self._loop.time(), job.until) + KEPT)
+            self._repeats.keep(id, data, max(self._loop.time(), job.until) + KEPT)
         for place in job.places:
             if isinstance(place, str):
                 await self.send(place, data)
@@ -414,7 +484,7 @@ class Satellite(NatsAdapterBase, Generic[E]):
 
     # What a desk offers
 
-    def note(self, job: _Job, words: str, share: float | None) -> None:
+    def note(self, job: _Job[E], words: str, share: float | None) -> None:
         """It goes on, and whoever wants to know how far it is is told."""
         job.sign = self._loop.time()
         if job.is_over or not job.hear:
@@ -450,7 +520,7 @@ class Satellite(NatsAdapterBase, Generic[E]):
     def _count_home(self) -> None:
         self._left_behind -= 1
 
-    async def _tell(self, job: _Job) -> None:
+    async def _tell(self, job: _Job[E]) -> None:
         while job.news and not job.is_over:
             news, job.news = job.news, b""
             for reply in job.hear:
@@ -470,7 +540,7 @@ class Satellite(NatsAdapterBase, Generic[E]):
 class Desk:
     """What a satellite does for one piece of work while it is under way."""
 
-    def __init__(self, satellite: Satellite[E], job: _Job, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, satellite: Satellite[E], job: _Job[E], loop: asyncio.AbstractEventLoop) -> None:
         self._satellite = satellite
         self._job = job
         self._loop = loop

@@ -166,12 +166,12 @@ class _Waiting(ABC):
 class _Alone(_Waiting):
     """A request that has a message to itself, whose time the transport watches."""
 
-    def __init__(self, given: _Given, is_repeatable: bool) -> None:
+    def __init__(self, given: _Given, is_repeatable: bool, loop: asyncio.AbstractEventLoop) -> None:
         self.given = given
         self.is_repeatable = is_repeatable
         self.until = math.inf
         self.problem: Err | None = None
-        self._task = asyncio.current_task()
+        self._task = asyncio.current_task(loop)
         self._cancelling = 0 if self._task is None else self._task.cancelling()
 
     def give_up(self, problem: Err) -> None:
@@ -472,7 +472,7 @@ class WorkerPoolClient(Generic[A]):
 
     async def _ask_alone(self, asked: Request[A], given: _Given, timeout: float) -> A | Err:
         subject = self._subject(given.worker)
-        waiting = _Alone(given, asked.is_repeatable)
+        waiting = _Alone(given, asked.is_repeatable, self._loop)
         self._begin_waiting(waiting)
         is_over = False
         try:
