@@ -141,20 +141,25 @@ async def reign(
         if not settings.shares:
             fenced.set()
 
+    def lose(part: int) -> None:
+        seals.lose(part)
+        leave()
+
     readiness = NatsReadiness(transport, name, leave, user=user)
     seals = Seals(
         transport,
         settings.high_water,
         lambda: log.sequence,
         clock,
-        catch_up=(lambda: people.follow()) if settings.shares else None,
+        catch_up=lambda: people.follow(),
+        unread=lambda: realm.reading,
     )
     log = JetStreamLog(
         transport,
         name,
         at=at,
         witness=seals.note,
-        on_lost=lambda part: realm.lose(part) if settings.shares else leave(),
+        on_lost=lambda part: (realm.lose if settings.shares else lose)(part),
     )
 
     def state() -> HubHeartbeat:

@@ -137,8 +137,10 @@ class SharedMoney(Money):
 
     async def restore(self) -> None:
         """Know what was spent under earlier hubs and by others."""
+        # Asked first: the balances that are read afterwards hold at least what was spent up to there.
+        reckoned = await self._log.reckoned()
         self._shared.restore(await self._log.spent())
-        self._shared.skip(await self._log.reckoned())
+        self._shared.skip(reckoned)
         await self.follow()
 
     async def follow(self) -> None:
@@ -178,9 +180,11 @@ class SharedMoney(Money):
         """Keep short what a new hub has to read, for as long as this is not called off."""
         while True:
             await asyncio.sleep(RECKON_EVERY)
+            # Asked first: a purse that is read afterwards tells of all that turns reserved which are over by then.
+            mark = await self._log.mark()
             if await self._log.purse() == self._opened and not self._shared.holds_any:
                 # Nobody spends anything, so nobody need read all that is said.
-                self._shared.skip(await self._log.mark())
+                self._shared.skip(mark)
             else:
                 await self.follow()
             below = self._shared.oldest(self._shared.read + 1)

@@ -7,6 +7,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -111,6 +112,7 @@ class Pool:
     accepting: dict[str, asyncio.Future[Accepted | Refused]] | None = None
     _opening: dict[tuple[str, int], asyncio.Future[None]] | None = None
     _change: asyncio.Future[None] | None = None
+    _view: asyncio.Future[None] | None = None
     _task: asyncio.Task[None] | None = None
 
     @property
@@ -250,6 +252,26 @@ class Pool:
         finally:
             self.pending -= 1
 
+    async def begin(self, view: Compacted) -> None:
+        """Persist a view of another conversation, with which this one begins."""
+        with self._viewing():
+            await self.record(view)
+
+    async def viewed(self) -> None:
+        """Return when no view is being persisted, for what is said meanwhile must stand after it."""
+        while self._view is not None:
+            await asyncio.shield(self._view)
+
+    @contextmanager
+    def _viewing(self) -> Iterator[None]:
+        """Where its outcome is unknown a view is stored again, and what stood before it by then would be lost."""
+        view = self._view = asyncio.get_running_loop().create_future()
+        try:
+            yield
+        finally:
+            self._view = None
+            view.set_result(None)
+
     async def change(self, seconds: float) -> None:
         """Return when the log says more of this conversation, or after so long."""
         if self._change is None:
@@ -360,6 +382,7 @@ class Pool:
         outcome: Outcome = "complete",
         refusals: tuple[TurnRefused, ...] = (),
     ) -> Accepted | Refused:
+        await self.viewed()
         at, compacted = self.ports.clock(), self.session.compacted
         start = self._start_now(turn) if answer is None else None
         records: list[Record] = [
@@ -498,10 +521,11 @@ class Pool:
     async def _compact(self) -> None:
         id = f"compacted.{self.session.sequence}"
         try:
-            await self.record(self.session.compaction(id, id, self.ports.clock()))
-        except Unwritable:
+            with self._viewing():
+                self._know(await self.append([self.session.compaction(id, id, self.ports.clock())]))
+        except (Full, Unwritable) as error:
             # Without the view nothing is wrong but the time of the next refill.
-            logger.exception("%s cannot be compacted", self.key.to_pool_id())
+            logger.warning("%s cannot be compacted: %s", self.key.to_pool_id(), type(error).__name__)
             self.session.answered_since = 0
 
     async def _work(self) -> None:
@@ -574,11 +598,12 @@ class Pools:
     async def fork(self, key: RoutingKey, view: Compacted) -> bool:
         """Begin a conversation with a view of another; false where there is one already."""
         pool = await self.get(key)
+        await pool.viewed()
         session = pool.session
         if session.compacted or session.received or pool.accepting:
             # A hub that died after it had written the view is asked to write it again.
             return session.forked == view.id
-        await pool.record(view)
+        await pool.begin(view)
         return True
 
     def lose(self, part: int) -> None:

@@ -163,20 +163,20 @@ class Realm:
         return self.workers, self.people_door
 
     async def _take(self, due: frozenset[int]) -> None:
+        # Whoever is called off before the end has not read everything.
         self.reading = due
-        try:
-            if not await self.log.take(due, self.clock()):
-                return
-            await self.hubs.tell()
-            await self.people.follow()
-            await self.workers.open(due)
-            await self.money.follow()
-            if 0 in due:
-                # Acts are sealed with the first partition.
-                await self.log.acts()
-            await recover(self.log, self.pools, self.money.ledger, self.forgetting, due)
-        finally:
+        if not await self.log.take(due, self.clock()):
             self.reading = frozenset()
+            return
+        await self.hubs.tell()
+        await self.people.follow()
+        await self.workers.open(due)
+        await self.money.follow()
+        if 0 in due:
+            # Acts are sealed with the first partition.
+            await self.log.acts()
+        await recover(self.log, self.pools, self.money.ledger, self.forgetting, due)
+        self.reading = frozenset()
         await self.people_door.open(due)
         for part in due - frozenset(self.log.owned):
             self.lose(part)

@@ -9,12 +9,17 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from factory_nats.server import EmbeddedServer
 
 # Hundreds of processes import the same modules: what the first one compiles is kept, whatever the shell would have.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# Properties are judged by what they find, never by how busy the machine was; examples are others in each run.
+settings.register_profile("brief", max_examples=50, deadline=None)
+settings.load_profile("brief")
 
 HERE = Path(__file__).parent
 # A file is run by one process: whichever takes longest comes first, so that none is waited for at the end.

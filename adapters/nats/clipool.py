@@ -210,6 +210,8 @@ class NatsCliPool:
         """Another hub hears what is said in this partition."""
         self._places.leave(part)
         self._runs = {turn: run for turn, run in self._runs.items() if run.assignment.key.partition != part}
+        # What was unknown here may be open where the partition is now, also where that is here once more.
+        self._closed = {to: turns for to, turns in self._closed.items() if to[1] != part}
 
     async def _greet(self) -> None:
         """Tell all workers who reigns, and how much they may say."""

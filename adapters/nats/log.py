@@ -39,7 +39,7 @@ from hub.kernel.ports import Fenced, Full, Logged, Unwritable, unforgotten
 from hub.kernel.routing import RoutingKey
 
 T = TypeVar("T")
-# Is told of everything that is stored for good: its partition, subject, sequence and bytes.
+# Is told of everything that is stored for good where this hub reigns: its partition, subject, sequence and bytes.
 Witness = Callable[[int, str, int, bytes], None]
 
 logger = logging.getLogger(__name__)
@@ -169,10 +169,11 @@ class JetStreamLog:
 
     async def verify(self) -> None:
         """Look which partitions are still this hub's, and give up the others."""
-        asked = asyncio.get_running_loop().time()
+        # What is taken while the log answers is newer than the answer.
+        asked, held = asyncio.get_running_loop().time(), dict(self._epochs)
         found = await self._newest_epochs()
         newest = {int(stored.subject.rpartition(".")[2]): stored.sequence for stored in found}
-        for part, epoch in tuple(self._epochs.items()):
+        for part, epoch in held.items():
             if newest.get(part) == epoch:
                 self._prove(part, asked)
             elif self._epochs.get(part) == epoch:
@@ -180,7 +181,8 @@ class JetStreamLog:
 
     async def reigns(self, partition: int) -> bool:
         """Whether the newest epoch of the partition is this hub's."""
-        newest, own = await self._last_epoch(partition), self.epoch(partition)
+        own = self.epoch(partition)
+        newest = await self._last_epoch(partition)
         if own and newest != own and own == self.epoch(partition):
             self._lose(partition)
         return own != 0 and newest == own
@@ -271,7 +273,7 @@ class JetStreamLog:
             result = await self._transport.append(entries, timeout=APPEND_TIMEOUT)
             if isinstance(result, Ok):
                 self._acked = max(self._acked, result.value)
-                self._witness(key.partition, key.subject, result.value - 1, payload)
+                self._tell(key.partition, epoch, key.subject, result.value - 1, payload)
                 return Logged(result.value - 1, record)
             if result.reason == "no space":
                 raise Full
@@ -280,7 +282,8 @@ class JetStreamLog:
                 raise Unwritable
             for stored in await self._stored(key.subject, floor):
                 if stored.data == payload:
-                    self._witness(key.partition, key.subject, stored.sequence, payload)
+                    self._acked = max(self._acked, stored.sequence)
+                    self._tell(key.partition, epoch, key.subject, stored.sequence, payload)
                     return Logged(stored.sequence, record)
             if result.reason == "fenced" and await self.reigns(key.partition):
                 return None
@@ -305,8 +308,8 @@ class JetStreamLog:
         `Malformed` where any of it cannot be read."""
         found = await self._stored(subjects.plane("access")[0], after + 1)
         # They are sealed with the first partition, by whoever reigns there.
-        for stored in found if self.epoch(0) else ():
-            self._witness(0, stored.subject, stored.sequence, stored.data)
+        for stored in found:
+            self._tell(0, self.epoch(0), stored.subject, stored.sequence, stored.data)
         return tuple((one.sequence, ACT.decode(one.data)) for one in found)
 
     async def lease(self, platform: str, bot_id: str) -> tuple[int, LeaseGiven] | None:
@@ -347,8 +350,8 @@ class JetStreamLog:
         while self._epochs:
             match await self._transport.append(entries, timeout=APPEND_TIMEOUT):
                 case Ok(value=sequence):
-                    if self.epoch(0):
-                        self._witness(0, subjects.access(), sequence, entries[0].payload)
+                    self._acked = max(self._acked, sequence)
+                    self._tell(0, self.epoch(0), subjects.access(), sequence, entries[0].payload)
                     return True
                 case Err(reason="fenced"):
                     return False
@@ -408,7 +411,7 @@ class JetStreamLog:
                 key = RoutingKey(*tokens)
                 found.append((key, logged))
                 if key.partition in parts:
-                    self._witness(key.partition, stored.subject, stored.sequence, stored.data)
+                    self._tell(key.partition, self.epoch(key.partition), stored.subject, stored.sequence, stored.data)
             self._acked = max(self._acked, stored.sequence)
         return tuple(found)
 
@@ -488,7 +491,6 @@ class JetStreamLog:
                 case Ok(value=last):
                     for append in appends:
                         self._prove(append.partition, asked)
-                    self._acked = max(self._acked, last)
                     self._resolve(appends, last)
                     return
                 case Err(reason="fenced"):
@@ -512,11 +514,12 @@ class JetStreamLog:
                     return
 
     def _resolve(self, appends: list[_Append], last: int) -> None:
+        self._acked = max(self._acked, last)
         # Whoever was stored first is told first: a scope's session takes its records in the order of the log.
         last -= sum(len(append.entries) for append in appends)
         for append in appends:
             for sequence, entry in enumerate(append.entries, last + 1):
-                self._witness(append.partition, entry.subject, sequence, entry.payload)
+                self._tell(append.partition, append.epoch, entry.subject, sequence, entry.payload)
             last += len(append.entries)
             if not append.done.done():
                 append.done.set_result(last)
@@ -571,6 +574,11 @@ class JetStreamLog:
 
     async def _newest_epochs(self) -> tuple[Stored, ...]:
         return await _until_answered(lambda: self._transport.newest(subjects.STREAM, subjects.plane("epochs")[0]))
+
+    def _tell(self, part: int, epoch: int, subject: str, sequence: int, payload: bytes) -> None:
+        """Something is stored for good. Of what was stored in a reign that is over, the next one reads and tells."""
+        if epoch and epoch == self.epoch(part):
+            self._witness(part, subject, sequence, payload)
 
     def _prove(self, part: int, at: float) -> None:
         """At that time this hub reigned over the partition."""

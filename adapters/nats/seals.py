@@ -3,9 +3,10 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from itertools import islice
 
 from factory_contracts import subjects
 from factory_contracts.envelope import Malformed
@@ -36,19 +37,23 @@ class Seals:
         clock: Callable[[], float] = time.time,
         *,
         catch_up: Callable[[], Awaitable[object]] | None = None,
+        unread: Callable[[], Collection[int]] = tuple,
     ) -> None:
         """`reached` is the sequence up to which nothing is stored that the log's writer does not know of.
 
-        Where several hubs write, `catch_up` notes what others stored in what is ours to seal.
+        `catch_up` notes what others stored in what is ours to seal. Of the partitions in `unread` it is not known yet
+        what the hub before this one left unsealed.
         """
         self._transport = transport
         self._high_water = high_water
         self._reached = reached
         self._clock = clock
         self._catch_up = catch_up
+        self._unread = unread
         self._unsealed: dict[int, tuple[int, str, str]] = {}
         self._heads: dict[int, Head] = {}
-        self._fresh: set[int] = set()
+        # How far the chains reached when they were looked up: what stands below others have sealed.
+        self._found: dict[int, int] = {}
         self._ticks = 0
         self._ending = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -61,7 +66,7 @@ class Seals:
     def lose(self, part: int) -> None:
         """Another hub writes in a partition, and seals there what is not sealed yet."""
         self._unsealed = {at: one for at, one in self._unsealed.items() if one[0] != part}
-        self._fresh.discard(part)
+        self._found.pop(part, None)
 
     def unsealed(self) -> tuple[int, ...]:
         """Where the records stand that a new hub must read, for they are not sealed yet."""
@@ -98,18 +103,14 @@ class Seals:
         """Seal all that is known to be stored."""
         while self._unsealed:
             # Taken first: what is stored while we wait is not told of by this seal.
-            through, now = self._reached(), self._clock()
+            reached, now = self._reached(), self._clock()
             if self._catch_up is not None:
                 await self._catch_up()
-            chosen: dict[int, list[int]] = {}
-            for sequence in sorted(self._unsealed)[:RECORDS_AT_ONCE]:
-                if self._catch_up is None or sequence <= through:
-                    chosen.setdefault(self._unsealed[sequence][0], []).append(sequence)
-            if not chosen:
+            if not await self._look_up():
                 return
-            if len(self._unsealed) > RECORDS_AT_ONCE:
-                through = min(through, max(sequences[-1] for sequences in chosen.values()))
-            if not await self._write(chosen, through, now):
+            # From the choice to the append nothing is awaited: a partition could be lost, and taken anew.
+            chosen = self._choose(reached)
+            if not chosen or not await self._write(chosen, now):
                 return
         self._ticks = 0
 
@@ -123,26 +124,28 @@ class Seals:
             if is_due or self._ending.is_set():
                 await self.seal()
 
-    async def _write(self, chosen: dict[int, list[int]], through: int, now: float) -> bool:
-        for part in [part for part in chosen if part not in self._fresh]:
+    async def _look_up(self) -> bool:
+        """Learn where the chains end; false where the log does not answer now."""
+        parts = {part for part, _, _ in self._unsealed.values()}
+        for part in sorted(parts - self._found.keys() - set(self._unread())):
             if not await self._look(part):
                 return False
-            # The hub before us may have sealed some of it.
-            known = self._heads.get(part, Head()).through
-            for sequence in [sequence for sequence in chosen[part] if sequence <= known]:
-                chosen[part].remove(sequence)
-                self._unsealed.pop(sequence, None)
-            if not chosen[part]:
-                del chosen[part]
-        if not chosen:
-            return True
-        # A partition may have been lost while its chain was looked up.
-        chosen = {part: sequences for part, sequences in chosen.items() if self._unsealed.keys() >= set(sequences)}
-        if not chosen:
-            return True
-        # What another hub stored since it took a partition, this one knows nothing of and says nothing of.
-        ends = {part: through if self._catch_up is None else sequences[-1] for part, sequences in chosen.items()}
-        seals = {part: self._made(part, sequences, ends[part], now) for part, sequences in chosen.items()}
+        return True
+
+    def _choose(self, reached: int) -> dict[int, list[int]]:
+        """What is told of next. A seal leaves nothing out that stands before its last record."""
+        chosen: dict[int, list[int]] = {}
+        ready = self._found.keys() - set(self._unread())
+        for sequence, (part, _, _) in tuple(self._unsealed.items()):
+            if part in ready and sequence <= self._found[part]:
+                del self._unsealed[sequence]
+        known = (at for at in sorted(self._unsealed) if at <= reached and self._unsealed[at][0] in ready)
+        for sequence in islice(known, RECORDS_AT_ONCE):
+            chosen.setdefault(self._unsealed[sequence][0], []).append(sequence)
+        return chosen
+
+    async def _write(self, chosen: dict[int, list[int]], now: float) -> bool:
+        seals = {part: self._made(part, sequences, now) for part, sequences in chosen.items()}
         entries = [
             Entry(subjects.seal(part), SEAL.encode(seal), expect=(subjects.seal(part), self._head(part).sequence))
             for part, seal in seals.items()
@@ -150,7 +153,8 @@ class Seals:
         stored = await self._transport.append(entries)
         if isinstance(stored, Err):
             # Whether it is there, and whose it is, is looked up before the next.
-            self._fresh -= chosen.keys()
+            for part in chosen:
+                self._found.pop(part, None)
             logger.info("what was stored is sealed later: %s", stored.detail)
             return False
         first = stored.value - len(entries) + 1
@@ -165,7 +169,7 @@ class Seals:
     def _head(self, part: int) -> Head:
         return self._heads.get(part, Head())
 
-    def _made(self, part: int, sequences: Sequence[int], through: int, now: float) -> Seal:
+    def _made(self, part: int, sequences: Sequence[int], now: float) -> Seal:
         told: dict[str, list[tuple[int, str]]] = {}
         for sequence in sequences:
             _, subject, imprinted = self._unsealed[sequence]
@@ -174,13 +178,13 @@ class Seals:
         return Seal(
             number=head.number + 1,
             before=head.digest,
-            through=max(through, head.through),
+            # What another hub stored since it took the partition, this one knows nothing of and says nothing of.
+            through=max(sequences[-1], head.through),
             at=now,
             sealed=tuple(SealedRecords(subject=subject, records=tuple(one)) for subject, one in told.items()),
         )
 
     async def _look(self, part: int) -> bool:
-        """Learn where a chain ends; false where the log does not answer now."""
         last = await self._transport.last(subjects.STREAM, subjects.seal(part))
         if isinstance(last, Err):
             return False
@@ -189,7 +193,7 @@ class Seals:
             self._heads[part] = Head()
         elif last.value.sequence != known.sequence:
             self._heads[part] = _after(known, last.value)
-        self._fresh.add(part)
+        self._found[part] = self._head(part).through
         return True
 
     async def _lacks(self, part: int, head: Head) -> str:
@@ -210,7 +214,8 @@ class Seals:
 
     async def _note_heads(self) -> None:
         try:
-            noted = await self._high_water.read() or {} if self._catch_up is not None else {}
+            # Another hub may have noted more beside this one.
+            noted = await self._high_water.read() or {}
             ahead = {part: head for part, head in noted.items() if head.number > self._head(part).number}
             await self._high_water.note({**self._heads, **ahead})
         except OSError as error:

@@ -201,9 +201,10 @@ class Inspection:
         self.sealed += 1
         chain.first = chain.first or at
         found = chain.loose.pop(at, None)
-        self._strays.pop((subject, told), None)
+        # What a seal left out and a later one tells of was stored by a hub, and is there.
+        is_late = self._strays.pop((subject, told), None) == at
         # A seal whose acknowledgement was lost is written again.
-        is_known = (subject, told) in self._sealed
+        is_known = is_late or (subject, told) in self._sealed
         self._sealed[subject, told] = None
         if found is None and not is_known:
             self._missing.append((subject, at))

@@ -568,6 +568,20 @@ async def test_a_kept_turn_is_forgotten_only_when_the_hub_knows_that_it_is_close
     await stage.close()
 
 
+async def test_what_was_closed_here_is_not_told_any_more_once_another_hub_has_the_partition() -> None:
+    stage, worker = await a_stage()
+    other = KEY.partition + 1
+    stage.pool.forget("w1", "lost", KEY.partition)
+    stage.pool.forget("w1", "own", other)
+
+    stage.pool.leave(KEY.partition)
+    await until(lambda: bool(worker.heard))
+    await pass_time(2)
+
+    assert [turns_of(command) for command, _ in worker.heard] == [("own",)]
+    await stage.close()
+
+
 async def test_the_worker_with_the_fewest_turns_is_picked_and_a_draining_one_is_not() -> None:
     stage, worker = await a_stage()
     await stage.worker("w2")

@@ -8,12 +8,27 @@ from collections.abc import Collection
 import pytest
 
 from adapters.nats.log import PROOF_LASTS, JetStreamLog
-from factory_nats.testing import FakeBus
+from factory_nats.result import Result
+from factory_nats.testing import FakeBus, FakeTransport
+from factory_nats.transport import Stored
 from hub.kernel.ports import Fenced
 from tests.conformance.test_log import HERE, THERE, answered, balance, received
 from tests.fakes import idle, pass_time
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")
+
+
+class Late(FakeTransport):
+    """One of whose answers may come late."""
+
+    hold: asyncio.Event | None = None
+
+    async def newest(self, stream: str, subject: str) -> Result[tuple[Stored, ...]]:
+        found = await super().newest(stream, subject)
+        hold, self.hold = self.hold, None
+        if hold is not None:
+            await hold.wait()
+        return found
 
 
 async def reigning(bus: FakeBus, name: str = "hub") -> JetStreamLog:
@@ -44,6 +59,24 @@ async def test_of_a_batch_whose_answer_was_lost_everybody_learns_his_own_sequenc
 
     found = {one.record.turn: one.sequence for key in (HERE, THERE) for one in await log.history(key)}
     assert found == {one.record.turn: one.sequence for (one,) in stored}
+
+
+async def test_what_is_taken_while_the_log_is_asked_whose_it_was_is_not_given_up() -> None:
+    lost: list[int] = []
+    late = Late(FakeBus(), "hub", "late", None, None, None, None, None)
+    log = JetStreamLog(late, "hub", on_lost=lost.append)
+    await log.create()
+    assert await log.take({HERE.partition}, 0.0)
+    late.hold = hold = asyncio.Event()
+    looking = asyncio.create_task(log.verify())
+    await idle()
+    assert await log.take({THERE.partition}, 0.0)
+
+    hold.set()
+    await looking
+
+    assert lost == []
+    assert set(log.owned) == {HERE.partition, THERE.partition}
 
 
 async def test_an_append_waits_for_a_bus_that_is_away() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from adapters.nats.log import JetStreamLog
@@ -12,7 +14,7 @@ from factory_nats.result import Ok
 from factory_nats.testing import FakeBus
 from hub.kernel.seals import Heads, Inspection
 from tests.conformance.test_log import HERE, THERE, answered, received
-from tests.fakes import pass_time
+from tests.fakes import idle, pass_time
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")
 
@@ -38,8 +40,9 @@ class House:
 
     def __init__(self, bus: FakeBus, paper: Paper, name: str) -> None:
         transport = bus.join(name)
-        self.seals = Seals(transport, paper, lambda: self.log.sequence, lambda: 0.0)
-        self.log = JetStreamLog(transport, name, witness=self.seals.note)
+        self.reading: set[int] = set()
+        self.seals = Seals(transport, paper, lambda: self.log.sequence, lambda: 0.0, unread=lambda: self.reading)
+        self.log = JetStreamLog(transport, name, witness=self.seals.note, on_lost=self.seals.lose)
 
 
 async def reigning(bus: FakeBus, paper: Paper, name: str = "hub") -> House:
@@ -122,6 +125,66 @@ async def test_a_hub_that_is_followed_while_it_seals_breaks_no_chain() -> None:
     inspection = await inspected(bus, paper)
     assert inspection.faults() == ()
     assert inspection.unsealed == 0
+
+
+async def test_what_is_stored_before_a_new_hub_has_read_what_was_left_is_sealed_after_that() -> None:
+    bus, paper = FakeBus(), Paper()
+    first = await reigning(bus, paper, "first")
+    await first.log.append(HERE, [received("a")])
+    second = House(bus, paper, "second")
+    second.reading = {HERE.partition}
+    assert await second.log.take({HERE.partition}, 0.0)
+    await second.log.append(HERE, [answered("a")])
+    await second.seals.seal()
+    assert (await inspected(bus, paper)).sealed == 0
+
+    await second.log.since(1, {HERE.partition})
+    second.reading = set()
+    await second.seals.seal()
+
+    inspection = await inspected(bus, paper)
+    assert inspection.faults() == ()
+    assert (inspection.sealed, inspection.unsealed) == (2, 0)
+
+
+async def test_of_what_is_found_to_be_stored_where_another_hub_reigns_by_now_that_one_tells() -> None:
+    bus, paper = FakeBus(), Paper()
+    first = await reigning(bus, paper, "first")
+    await first.log.append(HERE, [received("a")])
+    bus.lose_answers()
+    answering = asyncio.create_task(first.log.append(HERE, [answered("a")]))
+    await idle()
+    second = House(bus, paper, "second")
+    assert await second.log.take({HERE.partition}, 0.0)
+    await first.log.verify()
+    await asyncio.gather(answering, return_exceptions=True)
+
+    await first.seals.seal()
+    assert (await inspected(bus, paper)).sealed == 0
+    await second.log.since(1, {HERE.partition})
+    await second.seals.seal()
+
+    inspection = await inspected(bus, paper)
+    assert inspection.faults() == ()
+    assert (inspection.sealed, inspection.unsealed) == (2, 0)
+
+
+async def test_a_seal_says_nothing_of_what_another_hub_stored_after_it_took_the_partition() -> None:
+    bus, paper = FakeBus(), Paper()
+    first = await reigning(bus, paper, "first")
+    await first.log.append(HERE, [received("a")])
+    second = House(bus, paper, "second")
+    assert await second.log.take({HERE.partition}, 0.0)
+    await second.log.append(HERE, [answered("a")])
+    await first.log.append(THERE, [received("b", THERE)])
+
+    await first.seals.seal()
+    await second.log.since(1, {HERE.partition})
+    await second.seals.seal()
+
+    inspection = await inspected(bus, paper)
+    assert inspection.faults() == ()
+    assert (inspection.sealed, inspection.unsealed) == (3, 0)
 
 
 async def test_a_log_that_lost_its_end_is_told_of_before_it_is_taken_over() -> None:

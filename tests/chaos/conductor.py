@@ -564,7 +564,8 @@ class System:
     def _kill_server(self, point: str) -> None:
         if (pid := self._server.pid) is not None:
             self._deeds.write(deed="kill", point=point, slot="nats", pid=pid, at=time.time())
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     async def _freeze(self, slot: Slot) -> None:
         pid = slot.pid

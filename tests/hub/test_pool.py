@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 import pytest_asyncio
 
 from factory_contracts.messages import Accepted, Refused
+from factory_contracts.records import Record
 from hub.kernel.ports import Fenced
-from tests.fakes import idle, until
+from hub.kernel.routing import RoutingKey
+from tests.fakes import FakeStream, idle, until
 from tests.hub.world import World, key_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")
+
+
+class LateViews(FakeStream):
+    """A disk on which a compacted view is stored when the test lets it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_asked = False
+        self.may_view = asyncio.Event()
+
+    async def store(self, epoch: int, key: RoutingKey, records: Sequence[Record]) -> int:
+        if any(record.kind == "compacted" for record in records):
+            self.is_asked = True
+            await self.may_view.wait()
+        return await super().store(epoch, key, records)
 
 
 @pytest_asyncio.fixture(loop_scope="function")
@@ -203,3 +220,56 @@ async def test_a_message_accepted_while_its_conversation_is_compacted_stays_know
     assert isinstance(answer, Accepted)
     assert (await world.known(message)).turn == answer.turn
     assert world.pool().session.received == 51
+
+
+async def test_a_message_is_not_stored_before_the_view_that_does_not_know_of_it(world: World) -> None:
+    world.stream = stream = LateViews()
+    await world.restart()
+    for number in range(50):
+        await world.exchange(f"question {number}", f"answer {number}")
+    await until(lambda: stream.is_asked)
+    message = world.message("one more")
+    asking = asyncio.create_task(world.submit(message))
+    await idle()
+
+    stream.may_view.set()
+    answer = await asking
+    await world.restart()
+
+    assert isinstance(answer, Accepted)
+    assert (await world.known(message)).turn == answer.turn
+    assert world.pool().session.received == 51
+
+
+async def test_what_is_said_in_a_copy_while_it_begins_is_stored_after_its_beginning(world: World) -> None:
+    await world.exchange("hello")
+    view = world.pool().session.copy("fork.copy", 0.0)
+    world.stream = stream = LateViews()
+    await world.restart()
+    forking = asyncio.create_task(world.pools.fork(key_of("copy"), view))
+    await until(lambda: stream.is_asked)
+    asking = asyncio.create_task(world.submit(world.message("one more", scope="copy")))
+    await idle()
+
+    stream.may_view.set()
+    answer = await asking
+
+    assert await forking
+    assert isinstance(answer, Accepted)
+    assert world.kinds("copy")[:2] == ["compacted", "received"]
+
+
+async def test_where_there_is_no_room_for_a_view_the_conversation_goes_on_without(world: World) -> None:
+    world.stream = stream = LateViews()
+    await world.restart()
+    for number in range(50):
+        await world.exchange(f"question {number}", f"answer {number}")
+    await until(lambda: stream.is_asked)
+    stream.is_full = True
+    stream.may_view.set()
+    await idle()
+    stream.is_full = False
+
+    await world.exchange("one more")
+
+    assert "compacted" not in world.kinds()

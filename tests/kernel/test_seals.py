@@ -98,6 +98,18 @@ def altered(sequence: int) -> Callable[[list[Message]], list[Message]]:
     return alter
 
 
+def test_what_one_seal_left_out_and_the_next_tells_of_was_neither_added_nor_is_it_missing() -> None:
+    store = stored()
+    store.put(received("t4"), is_told=False)
+    late = store.messages[-1]
+    store.put(answered("t4"))
+    store.seal()
+
+    store.seal(late)
+
+    assert inspected(store.messages, store.heads).faults() == ()
+
+
 def test_a_log_as_it_was_stored_is_whole() -> None:
     store = stored()
     store.put(received("t4"))
