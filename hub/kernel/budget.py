@@ -376,6 +376,9 @@ class SharedLedger(Ledger):
         if sequence <= self.read:
             return
         if sequence not in self._known:
+            if isinstance(record, MoneyReserved) and record.turn not in self._over:
+                # A turn whose beginning was not read here is open, as far as is known: what it holds must count.
+                self._turns.setdefault(record.turn, _Begun(sequence, key.to_pool_id()))
             super().apply(sequence, key, record)
         self._known.discard(sequence)
         self.read = sequence

@@ -774,3 +774,15 @@ def test_what_need_not_be_read_is_of_turns_that_are_over() -> None:
     assert sums(ledger) == [("0.40", "0")]
     ledger.follow(8, HERE, received("of those"))
     assert ledger.oldest(99) == 99
+
+
+def test_what_another_hub_holds_for_a_turn_whose_beginning_was_not_read_counts_until_it_is_over() -> None:
+    ledger = SharedLedger((DOLLAR,))
+    ledger.skip(67)
+
+    ledger.follow(119, HERE, reserved("t"))
+    assert sums(ledger) == [("0", "0.40")]
+    ledger.follow(120, HERE, answered("t"))
+
+    assert sums(ledger) == [("0.40", "0")]
+    assert ledger.oldest(99) == 99

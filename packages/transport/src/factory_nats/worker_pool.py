@@ -311,6 +311,11 @@ class WorkerPoolClient(Generic[A]):
         again = self._given.get(asked.id)
         while (left := asked.until - (now := self._now())) > 0:
             if again is not None and not await self._is_back(again, asked):
+                moved = self._given.get(asked.id)
+                if moved is not None and moved != again:
+                    # Who asked for the same learnt that it never came there, and has given it to another.
+                    again = moved
+                    continue
                 problem = Err("lost", f"worker {again.worker}, which was given this, is gone")
                 if not asked.is_repeatable:
                     break
