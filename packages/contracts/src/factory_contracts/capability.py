@@ -56,7 +56,29 @@ class Kept(Part):
     size: Count
 
 
-class CapabilityRequest(Envelope):
+class CapabilityWish(Part):
+    """What is wanted, whether it travels alone or with others, each of which is as if it had come alone."""
+
+    turn: Id
+    call: Id
+    text: Text
+    arguments: Object = "{}"
+    deadline: Patience
+    id: Id | None = None
+
+    @property
+    def key(self) -> str:
+        """What makes two requests the same wish."""
+        return self.id or f"{self.turn}/{self.call}"
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """The arguments by name."""
+        found: dict[str, Any] = json.loads(self.arguments)
+        return found
+
+
+class CapabilityRequest(CapabilityWish, Envelope):
     """What is wanted: in words, and where the worker knows names for details, as a JSON object.
 
     The same turn and call, or the same `id`, are the same wish, which is never to be done twice; after `deadline`
@@ -64,49 +86,10 @@ class CapabilityRequest(Envelope):
     worker that is meant, `understands` the highest version in which the reply may be written.
     """
 
-    turn: Id
-    call: Id
-    text: Text
-    arguments: Object = "{}"
-    deadline: Patience
-    id: Id | None = None
     large: Kept | None = None
     instance: Id | None = None
     understands: Version | None = None
     wants_progress: bool | None = None
-
-    @property
-    def key(self) -> str:
-        """What makes two requests the same wish."""
-        return self.id or f"{self.turn}/{self.call}"
-
-    @property
-    def details(self) -> dict[str, Any]:
-        """The arguments by name."""
-        found: dict[str, Any] = json.loads(self.arguments)
-        return found
-
-
-class CapabilityWish(Part):
-    """One of several wishes that travel together, each of them as if it had come alone."""
-
-    turn: Id
-    call: Id
-    text: Text
-    arguments: Object = "{}"
-    deadline: Patience
-    id: Id | None = None
-
-    @property
-    def key(self) -> str:
-        """What makes two requests the same wish."""
-        return self.id or f"{self.turn}/{self.call}"
-
-    @property
-    def details(self) -> dict[str, Any]:
-        """The arguments by name."""
-        found: dict[str, Any] = json.loads(self.arguments)
-        return found
 
 
 class CapabilityParcel(Envelope):
