@@ -37,7 +37,6 @@ from factory_contracts.capability import (
     CapabilityProgress,
     CapabilityRefused,
     CapabilityReply,
-    CapabilityRequest,
     CapabilityWish,
     Kept,
     KeptFile,
@@ -143,7 +142,7 @@ class Errand(NamedTuple):
     instance: str = ""
     blob: str = ""
     wants_progress: bool = False
-    request: CapabilityRequest | CapabilityWish | None = None
+    request: CapabilityWish | None = None
     understands: int = FIRST_VERSION
     refusal: bytes = b""
     parts: tuple["Errand", ...] = ()
@@ -360,7 +359,7 @@ async def _kept(data: bytes, desk: Desk) -> Kept:
     return Kept(blob=await desk.keep(data), size=len(data))
 
 
-def _arguments(request: CapabilityRequest | CapabilityWish, schema: Mapping[str, Any]) -> str:
+def _arguments(request: CapabilityWish, schema: Mapping[str, Any]) -> str:
     """The arguments; whoever asks in words alone means the `text`, where there is one."""
     if not request.text or "text" not in schema.get("properties", {}):
         return request.arguments
