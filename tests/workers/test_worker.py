@@ -502,6 +502,18 @@ async def test_a_worker_that_is_told_to_end_finishes_what_it_began_and_takes_on_
     await bus.hub.until(lambda: bus.hub.heartbeats[-1].instance != bus.hub.heartbeats[0].instance)
 
 
+async def test_a_worker_that_is_told_to_end_before_it_could_listen_ends(fake_bus: FakeBus) -> None:
+    until = asyncio.Event()
+    transport = fake_bus.join(WORKER)
+    transport.drop()
+    serving = asyncio.create_task(Worker(transport, kit('{ say = "done" }'), lives()).serve(until))
+    await asyncio.sleep(0)
+
+    until.set()
+
+    await asyncio.wait_for(serving, 10)
+
+
 async def test_the_named_points_are_passed_in_order(bus: Bus) -> None:
     points = Points()
     steps = '{ say = ["a", "b"], pace_ms = 5 }, { call = "ring" }, { say = "c" }'

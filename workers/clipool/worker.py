@@ -78,13 +78,11 @@ class Worker:
         async with self._group as group:
             outlet = group.create_task(self._outlet.run(), name="outlet")
             try:
-                await self._listen(subjects.clipool_command(self.name), self._on_command)
-                await self._listen(subjects.clipool_hello(), self._on_hello)
-                beating = group.create_task(self._beat(), name="heartbeat")
-                logger.info("worker %s serves as instance %s", self.name, self._instance)
+                # A bus that is away keeps nobody from being told to end.
+                being = group.create_task(self._be_there(), name="heartbeat")
                 await until.wait()
                 await self._drain()
-                beating.cancel()
+                being.cancel()
             finally:
                 outlet.cancel()
                 for turn in self._turns.values():
@@ -151,7 +149,10 @@ class Worker:
                 raise RuntimeError(f"worker {self.name} cannot listen to {subject}: {listening.detail}")
             await asyncio.sleep(LISTEN_PAUSE)
 
-    async def _beat(self) -> None:
+    async def _be_there(self) -> None:
+        await self._listen(subjects.clipool_command(self.name), self._on_command)
+        await self._listen(subjects.clipool_hello(), self._on_hello)
+        logger.info("worker %s serves as instance %s", self.name, self._instance)
         while True:
             self.tick(self._loop.time())
             await asyncio.sleep(BEAT)

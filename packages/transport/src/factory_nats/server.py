@@ -24,6 +24,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -550,7 +551,7 @@ class EmbeddedServer:
             stderr=asyncio.subprocess.DEVNULL,
             pass_fds=(lock,),
             start_new_session=True,
-            preexec_fn=_die_with_parent if self._dies_with_parent and _LIBC is not None else None,
+            preexec_fn=partial(_die_with, os.getpid()) if self._dies_with_parent and _LIBC is not None else None,
         )
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{self._process.pid}\n".encode(), 0)
@@ -585,7 +586,9 @@ class EmbeddedServer:
                 await writer.wait_closed()
 
 
-def _die_with_parent() -> None:
+def _die_with(parent: int) -> None:
     # The signal comes when the thread that spawned ends: servers are started from the main thread.
     if _LIBC is not None:
         _LIBC.prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGTERM)
+    if os.getppid() != parent:
+        os._exit(1)
