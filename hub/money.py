@@ -187,7 +187,7 @@ class SharedMoney(Money):
                 self._shared.skip(mark)
             else:
                 await self.follow()
-            below = self._shared.oldest(self._shared.read + 1)
+            below = self._shared.oldest
             if not self._log.epoch(0):
                 # Whoever keeps the balances has them up to there; what is later may have to be told yet.
                 below = min(below, await self._log.reckoned())

@@ -236,10 +236,6 @@ class Ledger:
         """Whether any call waits to be settled."""
         return bool(self._held)
 
-    def oldest(self, otherwise: int) -> int:
-        """Where the oldest turn begins that may still spend; where none may, as said."""
-        return min((begun.at for begun in self._turns.values()), default=otherwise)
-
     def end(self, below: int) -> None:
         """All turns that begin below this sequence are over."""
         for turn in [turn for turn, begun in self._turns.items() if begun.at < below]:
@@ -376,12 +372,15 @@ class SharedLedger(Ledger):
         if sequence <= self.read:
             return
         if sequence not in self._known:
-            if isinstance(record, MoneyReserved) and record.turn not in self._over:
-                # A turn whose beginning was not read here is open, as far as is known: what it holds must count.
-                self._turns.setdefault(record.turn, _Begun(sequence, key.to_pool_id()))
             super().apply(sequence, key, record)
         self._known.discard(sequence)
         self.read = sequence
+
+    @property
+    def oldest(self) -> int:
+        """Below this no turn begins that may still spend, whoever runs it."""
+        # Of this hub's own turns those are known that begin later; of others' what was not read yet may be older.
+        return min((self.read + 1, *(begun.at for begun in self._turns.values())))
 
     def skip(self, below: int) -> None:
         """What stands below this sequence need not be read: it is of turns that are over, and holds no money."""

@@ -61,8 +61,10 @@ def turn() -> tuple[Record, ...]:
 class Books:
     """A log on which another hub writes while this one waits for an answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: int = 0) -> None:
         self.meanwhile: Callable[[], None] = lambda: None
+        # The epoch of the partition whose hub keeps the balances.
+        self.kept = kept
         self._records: list[Record] = []
         self._purse = 0
         self._marked = 1
@@ -76,6 +78,10 @@ class Books:
         self._purse = len(self._records)
         self._marked = self._purse + 1
 
+    def begin(self) -> None:
+        """The other hub has a turn that waits for its first call."""
+        self._records.append(turn()[0])
+
     def close(self) -> None:
         """It writes the balances as well."""
         self.spend()
@@ -86,7 +92,7 @@ class Books:
         self._spent = {shard: (self._marked, said) for shard, said in ledger.close(self._marked, 0.0).items()}
 
     def epoch(self, partition: int) -> int:
-        return 0
+        return self.kept
 
     async def purse(self) -> int:
         return self._purse
@@ -107,7 +113,8 @@ class Books:
         return found
 
     async def reckon(self, sequence: int, spent: Mapping[int, tuple[Balance, ...]]) -> bool:
-        return False
+        self._reckoned = sequence
+        return True
 
     async def reserve(self, key: RoutingKey, record: Record, after: int) -> Logged | None:
         return None
@@ -138,3 +145,17 @@ async def test_balances_that_another_hub_wrote_while_they_were_read_are_not_skip
     await SharedMoney(books, ledger, lambda: 0.0).restore()
 
     assert spent(ledger) == SPENT
+
+
+async def test_whoever_keeps_the_balances_passes_no_turn_of_another_hub_for_the_sake_of_its_own() -> None:
+    books, ledger = Books(kept=1), SharedLedger((PURSE,))
+    money = SharedMoney(books, ledger, lambda: 0.0)
+    await money.restore()
+    books.begin()
+    ledger.apply(7, KEY, turn()[0].model_copy(update={"turn": "own"}))
+
+    reckoning = asyncio.create_task(money.reckon())
+    await pass_time(RECKON_EVERY)
+    reckoning.cancel()
+
+    assert await books.reckoned() == 1

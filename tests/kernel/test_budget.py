@@ -767,22 +767,23 @@ def test_what_need_not_be_read_is_of_turns_that_are_over() -> None:
         ledger.follow(sequence, HERE, record)
 
     ledger.skip(2)
-    assert (ledger.oldest(99), ledger.read) == (1, 3)
+    assert (ledger.oldest, ledger.read) == (1, 3)
     ledger.skip(9)
 
-    assert (ledger.oldest(99), ledger.read) == (99, 8)
+    assert (ledger.oldest, ledger.read) == (9, 8)
     assert sums(ledger) == [("0.40", "0")]
     ledger.follow(8, HERE, received("of those"))
-    assert ledger.oldest(99) == 99
+    assert ledger.oldest == 9
 
 
-def test_what_another_hub_holds_for_a_turn_whose_beginning_was_not_read_counts_until_it_is_over() -> None:
+def test_what_was_not_read_yet_may_be_of_a_turn_that_is_older_than_all_of_this_hub() -> None:
     ledger = SharedLedger((DOLLAR,))
-    ledger.skip(67)
+    ledger.skip(23)
 
-    ledger.follow(119, HERE, reserved("t"))
-    assert sums(ledger) == [("0", "0.40")]
-    ledger.follow(120, HERE, answered("t"))
+    ledger.apply(72, HERE, received("own"))
+    assert ledger.oldest == 23
+    ledger.follow(66, HERE, received("another's"))
+    assert ledger.oldest == 66
+    ledger.follow(70, HERE, answered("another's"))
 
-    assert sums(ledger) == [("0.40", "0")]
-    assert ledger.oldest(99) == 99
+    assert ledger.oldest == 71
