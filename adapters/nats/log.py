@@ -7,7 +7,8 @@ is asked for beyond that is gathered, and one batch, with one sync to disk, serv
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -255,12 +256,8 @@ class JetStreamLog:
 
     async def reserve(self, key: RoutingKey, record: Record, after: int) -> Logged | None:
         """Persist the record, unless another hub reserved money after that sequence. Raises as `append` does."""
-        self._commits = commit = self._commits + 1
-        floor = self._floors[commit] = self._acked + 1
-        try:
+        with self._under_way({key.partition: self.epoch(key.partition)}) as floor:
             return await self._reserve(key, record, after, floor)
-        finally:
-            del self._floors[commit]
 
     async def _reserve(self, key: RoutingKey, record: Record, after: int, floor: int) -> Logged | None:
         epoch, payload = self.epoch(key.partition), RECORD.encode(record)
@@ -469,12 +466,24 @@ class JetStreamLog:
 
     async def _commit(self, appends: list[_Append]) -> None:
         """Store these appends; on an unknown outcome look which of them are there, and store the rest."""
-        self._commits = commit = self._commits + 1
-        floor = self._floors[commit] = self._acked + 1
-        try:
+        with self._under_way({append.partition: append.epoch for append in appends}) as floor:
             await self._commit_from(floor, appends)
+
+    @contextmanager
+    def _under_way(self, reigns: Mapping[int, int]) -> Iterator[int]:
+        """From where on something may be stored that is not known here; `sequence` stays below it."""
+        self._commits = commit = self._commits + 1
+        self._floors[commit] = self._acked + 1
+        is_unknown = False
+        try:
+            yield self._floors[commit]
+        except asyncio.CancelledError:
+            # Nobody looks any more what is stored. What was lost meanwhile is another hub's to look at.
+            is_unknown = any(self.epoch(part) == epoch for part, epoch in reigns.items())
+            raise
         finally:
-            del self._floors[commit]
+            if not is_unknown:
+                del self._floors[commit]
 
     async def _commit_from(self, floor: int, appends: list[_Append]) -> None:
         while appends:

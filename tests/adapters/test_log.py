@@ -131,6 +131,37 @@ async def test_a_caller_that_goes_away_takes_no_others_append_with_it() -> None:
     assert not appends[1].cancelled()
 
 
+async def test_what_nobody_looks_for_any_more_is_never_said_to_be_known() -> None:
+    bus = FakeBus()
+    log = await reigning(bus)
+    before = log.sequence
+    bus.lose_answers()
+    appending = asyncio.create_task(log.append(HERE, [received("a")]))
+    await idle()
+
+    appending.cancel()
+    await asyncio.gather(appending, return_exceptions=True)
+    ((stored,), _) = await log.history(HERE), await log.append(THERE, [received("b", THERE)])
+
+    assert before <= log.sequence < stored.sequence
+
+
+async def test_what_another_hub_looks_for_holds_up_nobody() -> None:
+    bus = FakeBus()
+    log, other = await reigning(bus), JetStreamLog(bus.join("other"), "other")
+    bus.lose_answers()
+    appending = asyncio.create_task(log.append(HERE, [received("a")]))
+    await idle()
+    assert await other.take({HERE.partition}, 0.0)
+    await log.verify()
+
+    appending.cancel()
+    await asyncio.gather(appending, return_exceptions=True)
+    (stored,) = await log.append(THERE, [received("b", THERE)])
+
+    assert log.sequence == stored.sequence
+
+
 async def test_a_mark_whose_answer_was_lost_is_unheard_and_can_be_moved_again() -> None:
     bus = FakeBus()
     log = await reigning(bus)
