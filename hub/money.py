@@ -133,6 +133,7 @@ class SharedMoney(Money):
         self._opened = 0
         self._opening = asyncio.Lock()
         self._following = asyncio.Lock()
+        self._epoch = 0
         self._spent: dict[int, tuple[Balance, ...]] = {}
 
     async def restore(self) -> None:
@@ -187,12 +188,16 @@ class SharedMoney(Money):
                 self._shared.skip(mark)
             else:
                 await self.follow()
-            below = self._shared.oldest
-            if not self._log.epoch(0):
+            below, epoch = self._shared.oldest, self._log.epoch(0)
+            is_new, self._epoch = epoch != self._epoch, epoch
+            if not epoch:
                 # Whoever keeps the balances has them up to there; what is later may have to be told yet.
                 below = min(below, await self._log.reckoned())
                 self._shared.close(below, self._clock())
                 continue
             self._spent.update(self._shared.close(below, self._clock()))
+            if is_new:
+                # What was unheard in an earlier reign may have been told since, or not.
+                self._spent = self._shared.balances()
             if await self._log.reckon(below, self._spent):
                 self._spent.clear()

@@ -9,7 +9,7 @@ each of them once, whatever else was under way then.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_DOWN, ROUND_UP, Decimal
@@ -33,6 +33,8 @@ from factory_contracts.records import (
 from hub.kernel.routing import PoolId, RoutingKey
 
 SHARDS = 64
+EVERY_SHARD = range(SHARDS)
+NOWHERE = 0
 TURNS_REMEMBERED = 10_000
 NOTHING = Decimal(0)
 
@@ -116,7 +118,7 @@ class Ledger:
         self._attempts: dict[str, int] = {}
         self._calls: dict[str, set[CallId]] = {}
         self._over: OrderedDict[str, int] = OrderedDict()
-        self._emptied: dict[PoolId, str] = {}
+        self._emptied: dict[PoolId, tuple[str, int]] = {}
         self._through: dict[int, int] = {}
         self._entries: list[tuple[_Begun, Account, Decimal]] = []
         self._base: dict[Account, Decimal] = {}
@@ -191,13 +193,11 @@ class Ledger:
                     self._assume(turn, before=start.attempt)
             case TurnAnswered(turn=turn) | TurnRefused(turn=turn) | TurnSuperseded(turn=turn):
                 self._assume(turn)
-                self._drop(turn)
-                self._over.setdefault(turn, sequence)
-                if len(self._over) > TURNS_REMEMBERED:
-                    self._over.popitem(last=False)
+                self._close(turn, sequence)
             case Forgotten(turn=turn, spent=spent):
-                if self._emptied.get(key.to_pool_id()) != turn:
-                    self._emptied[key.to_pool_id()] = turn
+                emptied_by, emptied_at = self._emptied.get(key.to_pool_id(), ("", 0))
+                if turn != emptied_by and sequence > emptied_at:
+                    self._emptied[key.to_pool_id()] = turn, sequence
                     self._forget(key.to_pool_id(), spent)
             case _:
                 pass
@@ -262,16 +262,17 @@ class Ledger:
             self._base[account] = self._base.get(account, NOTHING) + amount
         self._prune(now)
         changed = {_shard(account) for _, account, _ in closed}
-        for shard in changed:
-            self._through[shard] = sequence
-        return {
-            shard: tuple(
-                Balance(budget=budget, who=who, window=window, spent=spent)
-                for (budget, who, window), spent in self._base.items()
-                if _shard((budget, who, window)) == shard
-            )
-            for shard in changed
-        }
+        self._through.update(dict.fromkeys(changed, sequence))
+        return self.balances(changed)
+
+    def balances(self, shards: Collection[int] = EVERY_SHARD) -> dict[int, tuple[Balance, ...]]:
+        """The balances of these shards, as they were closed last."""
+        found: dict[int, list[Balance]] = {shard: [] for shard in shards}
+        for account, spent in self._base.items():
+            if (shard := _shard(account)) in found:
+                budget, who, window = account
+                found[shard].append(Balance(budget=budget, who=who, window=window, spent=spent))
+        return {shard: tuple(balances) for shard, balances in found.items()}
 
     def _prune(self, now: float) -> None:
         """Forget windows that are over, but not so soon that a call which began in one is not settled yet."""
@@ -308,13 +309,20 @@ class Ledger:
         for turn in [turn for turn, begun in self._turns.items() if begun.scope == scope]:
             for call in self._calls.get(turn, ()):
                 self._take(call)
-            self._drop(turn)
+            self._close(turn, NOWHERE)
         for begun, account, amount in self._entries:
             if begun.scope == scope:
                 self._spent[account] = self._spent.get(account, NOTHING) - amount
         self._entries = [entry for entry in self._entries if entry[0].scope != scope]
         for one in spent:
             self._count(_Begun(one.began, scope), (one.budget, one.who, one.window), one.spent)
+
+    def _close(self, turn: str, sequence: int) -> None:
+        # What was followed from its beginning to its end begins nowhere again, whatever copies come late.
+        self._over[turn] = NOWHERE if turn in self._turns else self._over.get(turn, sequence)
+        self._drop(turn)
+        if len(self._over) > TURNS_REMEMBERED:
+            self._over.popitem(last=False)
 
     def _drop(self, turn: str) -> None:
         self._turns.pop(turn, None)
@@ -353,28 +361,22 @@ class Ledger:
 class SharedLedger(Ledger):
     """All accounts where several hubs write the log: what this hub wrote it knows at once, the rest when it reads on.
 
-    `read` is up to where it has read. Each record counts once, whichever way it became known.
+    `read` is up to where it has read.
     """
 
     def __init__(self, budgets: Sequence[Budget] = ()) -> None:
         super().__init__(budgets)
         self.read = 0
-        self._known: set[int] = set()
 
     def apply(self, sequence: int, key: RoutingKey, record: Record) -> None:
         """Take one record that this hub wrote, or found when it took over."""
-        if sequence > self.read and sequence not in self._known:
-            self._known.add(sequence)
+        if sequence > self.read:
             super().apply(sequence, key, record)
 
     def follow(self, sequence: int, key: RoutingKey, record: Record) -> None:
         """Take the next record of the log."""
-        if sequence <= self.read:
-            return
-        if sequence not in self._known:
-            super().apply(sequence, key, record)
-        self._known.discard(sequence)
-        self.read = sequence
+        self.apply(sequence, key, record)
+        self.read = max(self.read, sequence)
 
     @property
     def oldest(self) -> int:
@@ -387,7 +389,6 @@ class SharedLedger(Ledger):
         if below > self.read + 1:
             self.end(below)
             self.read = below - 1
-            self._known = {sequence for sequence in self._known if sequence >= below}
 
 
 def _call(record: MoneyReserved) -> CallId:

@@ -31,20 +31,20 @@ PURSE = Budget("purse", Decimal(1), period="ever")
 SPENT = Decimal("0.10")
 
 
-def turn() -> tuple[Record, ...]:
+def turn(name: str = "t") -> tuple[Record, ...]:
     """A turn that is over, and what it spent."""
     address = Address(platform="paper", bot_id="desk", scope_id="chat")
     return (
         TurnReceived(
-            id=record_id("t", "received"),
-            turn="t",
+            id=record_id(name, "received"),
+            turn=name,
             at=0.0,
             message=InboundMessage(message_id="m", user_id="ann", text="hello", address=address),
             trust="public",
         ),
         MoneyReserved(
-            id=record_id("t", "reserved", 1, "m1"),
-            turn="t",
+            id=record_id(name, "reserved", 1, "m1"),
+            turn=name,
             at=0.0,
             attempt=1,
             call="m1",
@@ -53,8 +53,8 @@ def turn() -> tuple[Record, ...]:
             model="oracle:delphi",
             amount=Decimal("0.40"),
         ),
-        MoneySettled(id=record_id("t", "settled", 1, "m1"), turn="t", at=0.0, attempt=1, call="m1", amount=SPENT),
-        TurnAnswered(id=record_id("t", "answered"), turn="t", at=0.0, text="Fine.", outcome="complete"),
+        MoneySettled(id=record_id(name, "settled", 1, "m1"), turn=name, at=0.0, attempt=1, call="m1", amount=SPENT),
+        TurnAnswered(id=record_id(name, "answered"), turn=name, at=0.0, text="Fine.", outcome="complete"),
     )
 
 
@@ -70,11 +70,12 @@ class Books:
         self._marked = 1
         self._reckoned = 1
         self._spent: dict[int, tuple[int, tuple[Balance, ...]]] = {}
+        self.is_deaf = False
 
     def spend(self) -> None:
         """The other hub answers a turn, and nothing is open any more."""
         self.meanwhile = lambda: None
-        self._records.extend(turn())
+        self._records.extend(turn(f"t{len(self._records)}"))
         self._purse = len(self._records)
         self._marked = self._purse + 1
 
@@ -113,7 +114,10 @@ class Books:
         return found
 
     async def reckon(self, sequence: int, spent: Mapping[int, tuple[Balance, ...]]) -> bool:
+        if self.is_deaf:
+            return False
         self._reckoned = sequence
+        self._spent.update({shard: (sequence, balances) for shard, balances in spent.items()})
         return True
 
     async def reserve(self, key: RoutingKey, record: Record, after: int) -> Logged | None:
@@ -159,3 +163,26 @@ async def test_whoever_keeps_the_balances_passes_no_turn_of_another_hub_for_the_
     reckoning.cancel()
 
     assert await books.reckoned() == 1
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+async def test_balances_that_were_unheard_are_never_told_over_newer_ones(is_told: bool) -> None:
+    books, ledger = Books(kept=1), SharedLedger((PURSE,))
+    money = SharedMoney(books, ledger, lambda: 0.0)
+    await money.restore()
+    reckoning = asyncio.create_task(money.reckon())
+    books.spend()
+    books.is_deaf = True
+    await pass_time(RECKON_EVERY)
+    # Another hub keeps the balances for a while; it may end before it has told anything.
+    books.kept = 0
+    (books.close if is_told else books.spend)()
+    await pass_time(RECKON_EVERY)
+    books.kept, books.is_deaf = 7, False
+    await pass_time(RECKON_EVERY)
+    reckoning.cancel()
+
+    following = SharedLedger((PURSE,))
+    await SharedMoney(books, following, lambda: 0.0).restore()
+
+    assert spent(following) == spent(ledger) == 2 * SPENT

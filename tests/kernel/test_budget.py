@@ -760,6 +760,38 @@ def test_where_several_write_each_record_counts_once_whichever_way_it_became_kno
     assert ledger.read == len(records)
 
 
+def test_a_copy_of_its_beginning_that_is_read_later_opens_no_turn_that_is_over() -> None:
+    ledger = SharedLedger((DOLLAR,))
+    log: dict[int, Record] = {1: received("t"), 2: received("t"), 3: reserved("t"), 4: settled("t"), 5: answered("t")}
+    for sequence in (1, 3, 4, 5):
+        ledger.apply(sequence, HERE, log[sequence])
+
+    for sequence, record in log.items():
+        ledger.follow(sequence, HERE, record)
+
+    assert ledger.oldest == 6
+    assert sums(ledger) == [("0.10", "0")]
+
+
+def test_what_was_emptied_twice_is_not_emptied_by_the_first_again_when_that_is_read() -> None:
+    ledger = SharedLedger((DOLLAR,))
+    log: dict[int, Record] = {
+        1: received("t"),
+        2: reserved("t"),
+        3: forgotten(turn="f"),
+        4: forgotten(turn="g"),
+        5: received("u"),
+    }
+    later: dict[int, Record] = {6: reserved("u"), 7: settled("u"), 8: answered("u")}
+    for sequence, record in {**log, **later}.items():
+        ledger.apply(sequence, HERE, record)
+
+    for sequence, record in {**log, **later}.items():
+        ledger.follow(sequence, HERE, record)
+
+    assert sums(ledger) == [("0.10", "0")]
+
+
 def test_what_need_not_be_read_is_of_turns_that_are_over() -> None:
     ledger = SharedLedger((DOLLAR,))
     records: tuple[Record, ...] = (received("t"), received("u"), reserved("u"))
