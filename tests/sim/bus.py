@@ -233,9 +233,12 @@ class SimBus:
                 served.add((one.subject, one.group))
         return is_heard
 
-    def forget_routes(self) -> None:
-        """Somebody listens who did not, or the other way round."""
-        self._routes.clear()
+    def forget_routes(self, subject: str = ">") -> None:
+        """Somebody listens there who did not, or the other way round."""
+        if is_literal(subject):
+            self._routes.pop(subject, None)
+        else:
+            self._routes.clear()
 
     def _listeners(self, subject: str) -> tuple[tuple["SimTransport", "_SimSubscription"], ...]:
         found = self._routes.get(subject)
@@ -352,7 +355,7 @@ class SimTransport:
         """Nobody listens there any more."""
         if subscription in self.subscriptions:
             self.subscriptions.remove(subscription)
-            self._bus.forget_routes()
+            self._bus.forget_routes(subscription.subject)
 
     async def publish(
         self, subject: str, payload: bytes, *, reply: str = "", headers: Mapping[str, str] | None = None
@@ -562,7 +565,7 @@ class SimTransport:
 
     def _listen(self, subscription: _SimSubscription) -> Result[None]:
         self.subscriptions.append(subscription)
-        self._bus.forget_routes()
+        self._bus.forget_routes(subscription.subject)
         return Ok(None)
 
     def _hand(self, subscription: _SimSubscription, delivery: Delivery) -> None:
