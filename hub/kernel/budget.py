@@ -193,7 +193,7 @@ class Ledger:
                     self._assume(turn, before=start.attempt)
             case TurnAnswered(turn=turn) | TurnRefused(turn=turn) | TurnSuperseded(turn=turn):
                 self._assume(turn)
-                self._close(turn, sequence)
+                self._finish(turn, sequence)
             case Forgotten(turn=turn, spent=spent):
                 emptied_by, emptied_at = self._emptied.get(key.to_pool_id(), ("", 0))
                 if turn != emptied_by and sequence > emptied_at:
@@ -309,7 +309,7 @@ class Ledger:
         for turn in [turn for turn, begun in self._turns.items() if begun.scope == scope]:
             for call in self._calls.get(turn, ()):
                 self._take(call)
-            self._close(turn, NOWHERE)
+            self._finish(turn, NOWHERE)
         for begun, account, amount in self._entries:
             if begun.scope == scope:
                 self._spent[account] = self._spent.get(account, NOTHING) - amount
@@ -317,7 +317,7 @@ class Ledger:
         for one in spent:
             self._count(_Begun(one.began, scope), (one.budget, one.who, one.window), one.spent)
 
-    def _close(self, turn: str, sequence: int) -> None:
+    def _finish(self, turn: str, sequence: int) -> None:
         # What was followed from its beginning to its end begins nowhere again, whatever copies come late.
         self._over[turn] = NOWHERE if turn in self._turns else self._over.get(turn, sequence)
         self._drop(turn)
