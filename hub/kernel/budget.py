@@ -34,7 +34,6 @@ from hub.kernel.routing import PoolId, RoutingKey
 
 SHARDS = 64
 EVERY_SHARD = range(SHARDS)
-NOWHERE = 0
 TURNS_REMEMBERED = 10_000
 NOTHING = Decimal(0)
 
@@ -106,6 +105,15 @@ class _Hold:
     began: _Begun | None = None
 
 
+@dataclass(slots=True)
+class _Over:
+    """A turn that ended at a sequence; where it began is known of one that was followed from there, and its calls."""
+
+    at: int
+    began: _Begun | None = None
+    calls: Collection[CallId] = ()
+
+
 class Ledger:
     """All accounts of all budgets."""
 
@@ -117,7 +125,7 @@ class Ledger:
         self._turns: dict[str, _Begun] = {}
         self._attempts: dict[str, int] = {}
         self._calls: dict[str, set[CallId]] = {}
-        self._over: OrderedDict[str, int] = OrderedDict()
+        self._over: OrderedDict[str, _Over] = OrderedDict()
         self._emptied: dict[PoolId, tuple[str, int]] = {}
         self._through: dict[int, int] = {}
         self._entries: list[tuple[_Begun, Account, Decimal]] = []
@@ -177,10 +185,12 @@ class Ledger:
         """Take one record of the log; one that is known already changes nothing."""
         match record:
             case TurnReceived(turn=turn):
-                if sequence < self._over.get(turn, sequence + 1):
+                # What was followed from its beginning to its end begins nowhere again, whatever copies come late.
+                over = self._over.get(turn)
+                if over is None or (over.began is None and sequence < over.at):
                     self._turns.setdefault(turn, _Begun(sequence, key.to_pool_id()))
             case MoneyReserved():
-                self._reserved(key, record)
+                self._reserved(sequence, key, record)
             case MoneySettled():
                 call = (record.turn, record.attempt, record.call)
                 hold = self._held.get(call)
@@ -291,11 +301,16 @@ class Ledger:
         }
         return [(budget.name, who[budget.per], _window(budget.period, wanted.at)) for budget in self.budgets]
 
-    def _reserved(self, key: RoutingKey, record: MoneyReserved) -> None:
-        """What is held for it counts from now on, unless its turn is over: then nobody made the call."""
+    def _reserved(self, sequence: int, key: RoutingKey, record: MoneyReserved) -> None:
+        """What is held for it counts from now on; in full and at once where it is known that its turn ended later."""
         call, began = _call(record), self._turns.get(record.turn)
         if began is None:
             self.release(record)
+            over = self._over.get(record.turn)
+            if over is not None and over.began is not None and sequence < over.at and call not in over.calls:
+                over.calls = {*over.calls, call}
+                amount = record.amount or NOTHING
+                self._spend(over.began, _Hold(tuple(self._accounts(key, record)), amount), amount)
             return
         self.hold(key, record)
         hold = self._held.get(call)
@@ -309,7 +324,7 @@ class Ledger:
         for turn in [turn for turn, begun in self._turns.items() if begun.scope == scope]:
             for call in self._calls.get(turn, ()):
                 self._take(call)
-            self._finish(turn, NOWHERE)
+            self._finish(turn, 0)
         for begun, account, amount in self._entries:
             if begun.scope == scope:
                 self._spent[account] = self._spent.get(account, NOTHING) - amount
@@ -318,8 +333,11 @@ class Ledger:
             self._count(_Begun(one.began, scope), (one.budget, one.who, one.window), one.spent)
 
     def _finish(self, turn: str, sequence: int) -> None:
-        # What was followed from its beginning to its end begins nowhere again, whatever copies come late.
-        self._over[turn] = NOWHERE if turn in self._turns else self._over.get(turn, sequence)
+        began = self._turns.get(turn)
+        if began is not None:
+            # What is held and not on the log yet may still turn out to stand before this.
+            self._over[turn] = _Over(sequence, began, self._calls.get(turn, set()) - self._held.keys())
+        self._over.setdefault(turn, _Over(sequence))
         self._drop(turn)
         if len(self._over) > TURNS_REMEMBERED:
             self._over.popitem(last=False)

@@ -773,6 +773,23 @@ def test_a_copy_of_its_beginning_that_is_read_later_opens_no_turn_that_is_over()
     assert sums(ledger) == [("0.10", "0")]
 
 
+def test_a_reservation_that_is_known_to_be_stored_only_after_its_turn_is_over_counts_in_full() -> None:
+    ledger = SharedLedger((DOLLAR,))
+    log: dict[int, Record] = {1: received("t"), 2: reserved("t"), 3: answered("t"), 4: answered("t")}
+    late = reserved("t")
+    ledger.apply(1, HERE, log[1])
+    ledger.hold(HERE, late)
+    for sequence in (3, 4, 2):
+        ledger.apply(sequence, HERE, log[sequence])
+    assert sums(ledger) == [("0.40", "0")]
+
+    for sequence, record in log.items():
+        ledger.follow(sequence, HERE, record)
+    ledger.apply(5, HERE, late)
+
+    assert sums(ledger) == [("0.40", "0")]
+
+
 def test_what_was_emptied_twice_is_not_emptied_by_the_first_again_when_that_is_read() -> None:
     ledger = SharedLedger((DOLLAR,))
     log: dict[int, Record] = {
