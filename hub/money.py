@@ -46,6 +46,10 @@ class MoneyLog(Protocol):
         """The sequence from which what was spent must be read."""
         ...
 
+    async def begin_reckoning(self) -> int:
+        """The same, from now on whatever marks pass by."""
+        ...
+
     async def reckon(self, sequence: int, spent: Mapping[int, tuple[Balance, ...]]) -> bool:
         """Say that nobody need read below this sequence for what was spent until there; false if unheard."""
         ...
@@ -139,7 +143,7 @@ class SharedMoney(Money):
     async def restore(self) -> None:
         """Know what was spent under earlier hubs and by others."""
         # Asked first: the balances that are read afterwards hold at least what was spent up to there.
-        reckoned = await self._log.reckoned()
+        reckoned = await self._log.begin_reckoning()
         self._shared.restore(await self._log.spent())
         self._shared.skip(reckoned)
         await self.follow()

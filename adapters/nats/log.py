@@ -238,6 +238,18 @@ class JetStreamLog:
         self._has_reckoned = last is not None
         return await self.mark() if last is None else MARK.decode(last.data).sequence
 
+    async def begin_reckoning(self) -> int:
+        """The same where several hubs keep accounts: from now on marks pass by what was spent."""
+        while True:
+            # The mark is asked for while nobody who shares can have moved it: only then may this be the first.
+            last = await _until_answered(lambda: self._transport.last(subjects.STREAM, subjects.reckoned()))
+            if last is not None:
+                return MARK.decode(last.data).sequence
+            payload = MARK.encode(MarkMoved(sequence=await self.mark()))
+            first = Entry(subjects.reckoned(), payload, expect=(subjects.reckoned(), 0))
+            if isinstance(await self._transport.append([first], timeout=APPEND_TIMEOUT), Err):
+                await asyncio.sleep(RETRY)
+
     async def reckon(self, sequence: int, spent: Mapping[int, tuple[Balance, ...]]) -> bool:
         """Say that nobody need read below this sequence for what was spent until there; false if unheard."""
         fence = self._fence(0)

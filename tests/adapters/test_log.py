@@ -303,6 +303,29 @@ async def test_a_mark_of_one_of_several_hubs_passes_by_no_money_that_is_not_told
     assert await first.reckoned() == 9
 
 
+async def test_who_keeps_accounts_with_others_begins_where_the_mark_stood_when_the_first_of_them_came() -> None:
+    bus = FakeBus()
+    alone = await reigning(bus, "alone")
+    assert await alone.move_mark(40, {})
+    first, _ = await sharing(bus, "first", range(32))
+    assert await first.begin_reckoning() == 40
+    second, _ = await sharing(bus, "second", range(32, 64))
+    await asyncio.gather(first.move_mark(700, None), second.move_mark(700, None))
+
+    assert await second.begin_reckoning() == 40
+
+
+async def test_of_two_who_keep_accounts_at_once_one_says_where_they_begin() -> None:
+    bus = FakeBus()
+    hubs = [JetStreamLog(bus.join(name), name) for name in ("first", "second")]
+    await hubs[0].create()
+    bus.lose_answers()
+
+    begun = await asyncio.gather(*(hub.begin_reckoning() for hub in hubs))
+
+    assert begun == [1, 1]
+
+
 async def test_a_mark_of_a_hub_that_lost_a_partition_says_nothing_of_it() -> None:
     bus = FakeBus()
     first, _ = await sharing(bus, "first", range(64))

@@ -105,6 +105,9 @@ class Books:
         self.meanwhile()
         return self._marked
 
+    async def begin_reckoning(self) -> int:
+        return await self.reckoned()
+
     async def reckoned(self) -> int:
         return self._reckoned
 

@@ -20,6 +20,7 @@ from tests.sim.script import Word, answers, calls
 
 EPOCHS = subjects.epoch(0).removesuffix("0")
 SEALS = subjects.seal(0).removesuffix("0")
+RECKONED = "factory.turns._reckoned"
 MARKS = subjects.mark(0).removesuffix("0")
 OPENING = 60
 # For so long a worker that was out of reach may be taken for one that is gone.
@@ -282,6 +283,10 @@ def _judge_fence(log: list[Record], faults: list[str]) -> None:
                 last = chains.get(record.subject, 0)
                 faults.append(f"{record.kind} {record.sequence} names {record.fence}, not {last}")
             chains[record.subject] = record.sequence
+            continue
+        if record.fence == (RECKONED, 0) == (record.subject, chains.get(RECKONED, 0)):
+            # Whoever keeps accounts first does so before it reigns anywhere.
+            chains[RECKONED] = record.sequence
             continue
         if record.subject.startswith(EPOCHS):
             owners[int(record.subject.removeprefix(EPOCHS))] = record.sequence
