@@ -226,7 +226,8 @@ class Hub:
                 return NotRecorded(words=refusal)
             case ToolStarted() | ToolDone() | StepDone():
                 await pool.record(record)
-                return Recorded()
+                # Where the next attempt's beginning was on its way already, this one does not count any more.
+                return Recorded() if _counts(pool, worker, asked) else NotRecorded()
             case MoneyReserved():
                 call = (record.turn, record.attempt, record.call)
                 if call not in self._reserving and self.ports.ledger.knows(*call):
@@ -257,7 +258,7 @@ class Hub:
             case None:
                 return None
             case is_reserved:
-                return Recorded() if is_reserved else NotRecorded()
+                return Recorded() if is_reserved and _counts(pool, worker, asked) else NotRecorded()
 
     def is_open(self, scope: str, turn: str) -> bool:
         """Whether a turn that a worker keeps may still be asked for."""

@@ -8,9 +8,10 @@ import pytest
 
 from factory_contracts.messages import Accepted
 from factory_contracts.records import ToolDone, ToolStarted, TurnAnswered, TurnStarted, record_id
-from factory_contracts.work import KnownCall, ToolEvent
+from factory_contracts.work import KnownCall, NotRecorded, ToolEvent
 from hub.turn import LOSSES, MODEL_STARTS
 from tests.fakes import idle, pass_time, until
+from tests.hub.hands import begins
 from tests.hub.world import World, key_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")
@@ -154,6 +155,23 @@ async def test_calls_that_had_begun_are_told_to_the_next_attempt_done_or_not(wor
         KnownCall(call="done", outcome="ok"),
         KnownCall(call="unknown", outcome="unknown"),
     )
+
+
+async def test_a_call_that_is_stored_after_the_next_attempt_began_may_not_be_made(world: World) -> None:
+    world.workers.join("w2")
+    turn = await world.accepted("hello")
+    first = await world.begun(turn)
+    world.stream.hold()
+    world.workers.kill("w1")
+    await pass_time(1)
+
+    asking = asyncio.create_task(world.hub.record("w1", begins(first)))
+    await idle()
+    world.stream.release()
+
+    assert await asking == NotRecorded()
+    assert [kind for kind in world.kinds() if "started" in kind] == ["started", "tool started"]
+    assert (await world.begun(turn, times=2)).known_calls == ()
 
 
 async def test_model_starts_are_capped_and_the_person_gets_an_apology(world: World) -> None:
