@@ -98,6 +98,7 @@ class SimBus:
         self._transports: list[SimTransport] = []
         self._connections = count(1)
         self._routes: dict[str, tuple[tuple[SimTransport, _SimSubscription], ...]] = {}
+        self._heads: dict[Sequence[str], tuple[tuple[SimTransport, _SimSubscription], ...]] = {}
         self.waiting: dict[str, SimTransport] = {}
         self._writing: deque[Work] = deque()
         self._written_at = 0.0
@@ -235,6 +236,7 @@ class SimBus:
 
     def forget_routes(self, subject: str = ">") -> None:
         """Somebody listens there who did not, or the other way round."""
+        self._heads.clear()
         if is_literal(subject):
             self._routes.pop(subject, None)
         else:
@@ -243,14 +245,16 @@ class SimBus:
     def _listeners(self, subject: str) -> tuple[tuple["SimTransport", "_SimSubscription"], ...]:
         found = self._routes.get(subject)
         if found is None:
-            head = subject.partition(".")[0]
-            found = tuple(
-                (transport, one)
-                for transport in self._transports
-                for one in transport.subscriptions
-                if one.head in (head, "*", ">") and _covers(one.subject, subject)
-            )
-            self._routes[subject] = found
+            head = _head(subject)
+            near = self._heads.get(head)
+            if near is None:
+                near = self._heads[head] = tuple(
+                    (transport, one)
+                    for transport in self._transports
+                    for one in transport.subscriptions
+                    if all(mine in (theirs, "*", ">") for mine, theirs in zip(one.head, head, strict=False))
+                )
+            found = self._routes[subject] = tuple(pair for pair in near if _covers(pair[1].subject, subject))
         return found
 
 
@@ -258,7 +262,7 @@ class _SimSubscription:
     def __init__(self, subject: str, handler: Handler, of: "SimTransport", group: str) -> None:
         self.subject = subject
         self.group = group
-        self.head = subject.partition(".")[0]
+        self.head = _head(subject)
         self.handler = handler
         self._of = of
 
@@ -603,6 +607,10 @@ class SimTransport:
 def _settle(future: asyncio.Future[Result[T]], result: Result[T]) -> None:
     if not future.done():
         future.set_result(result)
+
+
+def _head(subject: str) -> tuple[str, ...]:
+    return tuple(subject.split(".", 2)[:2])
 
 
 @lru_cache(maxsize=65_536)
