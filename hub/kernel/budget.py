@@ -165,8 +165,11 @@ class Ledger:
             self._on_hold[account] = self._on_hold.get(account, NOTHING) + hold.amount
 
     def release(self, wanted: MoneyReserved) -> None:
-        """The record did not come to be."""
+        """The record did not come to be, unless another hub made it, which has the conversation now."""
         call = _call(wanted)
+        hold = self._held.get(call)
+        if hold is not None and hold.began is not None:
+            return
         self._take(call)
         calls = self._calls.get(wanted.turn, set())
         calls.discard(call)

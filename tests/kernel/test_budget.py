@@ -790,6 +790,17 @@ def test_a_reservation_that_is_known_to_be_stored_only_after_its_turn_is_over_co
     assert sums(ledger) == [("0.40", "0")]
 
 
+def test_a_hub_that_may_not_reserve_any_more_gives_back_nothing_of_the_one_that_did() -> None:
+    ledger = SharedLedger((DOLLAR,))
+    ledger.follow(1, HERE, received("t"))
+    ledger.hold(HERE, reserved("t"))
+    ledger.follow(2, HERE, reserved("t"))
+
+    ledger.release(reserved("t"))
+
+    assert sums(ledger) == [("0", "0.40")]
+
+
 def test_what_was_emptied_twice_is_not_emptied_by_the_first_again_when_that_is_read() -> None:
     ledger = SharedLedger((DOLLAR,))
     log: dict[int, Record] = {
