@@ -20,7 +20,7 @@ from tests.sim.script import Word, answers, calls
 
 EPOCHS = subjects.epoch(0).removesuffix("0")
 SEALS = subjects.seal(0).removesuffix("0")
-RECKONED = "factory.turns._reckoned"
+RECKONED = subjects.reckoned()
 MARKS = subjects.mark(0).removesuffix("0")
 OPENING = 60
 # For so long a worker that was out of reach may be taken for one that is gone.
