@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,8 @@ from factory_contracts.messages import Usage
 from factory_nats.transport import Entry
 
 ROOT = Path(__file__).parents[2]
+# Each begins a whole chain of processes, and nothing that a person uses depends on any.
+AT_ONCE = 2
 
 
 def measure(*arguments: str) -> dict[str, Any]:
@@ -46,9 +49,7 @@ def names(report: dict[str, Any], part: str) -> list[str]:
     return [row["name"] for row in report[part]]
 
 
-def test_a_turn_is_held_against_a_floor_that_is_held_against_a_bare_pair() -> None:
-    report = measure("turn")
-
+def a_turn_is_held_against_a_floor_that_is_held_against_a_bare_pair(report: dict[str, Any]) -> None:
     gates = {gate["name"]: gate for gate in report["gates"]}
     assert gates["floor / bare pair, 2 scopes, no delay"]["value"] < 1.5
     assert gates["appends waited for, 1 scope, no delay"]["passed"]
@@ -60,31 +61,23 @@ def test_a_turn_is_held_against_a_floor_that_is_held_against_a_bare_pair() -> No
     assert "event loop (both sides)" in report["setting"]
 
 
-def test_pools_are_weighed_and_refilled_from_a_real_log() -> None:
-    report = measure("pools")
-
+def pools_are_weighed_and_refilled_from_a_real_log(report: dict[str, Any]) -> None:
     figures = names(report, "figures")
     assert {"refill p50, 30 scopes", "refill p99, one scope of 120 turns"} <= set(figures)
     assert {"memory per idle scope, rss", "memory per idle scope, traced"} <= set(figures)
 
 
-def test_a_start_is_timed_to_the_prompt() -> None:
-    report = measure("start")
-
+def a_start_is_timed_to_the_prompt(report: dict[str, Any]) -> None:
     assert {"prompt, fresh home", "prompt, warm", "prompt, joining"} <= set(names(report, "figures"))
 
 
-def test_a_wish_is_held_against_a_bare_request_and_workers_die() -> None:
-    report = measure("fleet")
-
+def a_wish_is_held_against_a_bare_request_and_workers_die(report: dict[str, Any]) -> None:
     figures, gates = names(report, "figures"), names(report, "gates")
     assert {"CPU ratio, 1 in flight", "ours latency, 8 in flight", "killed: served elsewhere, p99"} <= set(figures)
     assert {"A/A: the same against the same", "frozen: served elsewhere, worst (ms)"} <= set(gates)
 
 
-def test_scopes_stream_beside_each_other_and_beside_a_flood_through_one_hub_and_two() -> None:
-    report = measure("scopes")
-
+def scopes_stream_beside_each_other_and_beside_a_flood_through_one_hub_and_two(report: dict[str, Any]) -> None:
     gates = {gate["name"]: gate for gate in report["gates"]}
     assert gates["turns that are lost or open, one hub"]["passed"]
     assert gates["turns that are lost or open, two hubs"]["passed"]
@@ -96,28 +89,54 @@ def test_scopes_stream_beside_each_other_and_beside_a_flood_through_one_hub_and_
     assert " 0 refused" not in flood
 
 
-def test_a_promise_has_a_price_of_cpu_and_of_time() -> None:
-    report = measure("promises", "--cell", "0")
-
+def a_promise_has_a_price_of_cpu_and_of_time(report: dict[str, Any]) -> None:
     figures = names(report, "figures")
     words = "on the disk before it is accepted, 2 scopes"
     assert {f"CPU, {words}", f"first word, {words}"} <= set(figures)
     assert report["gates"] == []
 
 
-def test_a_hub_is_started_before_many_scopes_and_few() -> None:
-    report = measure("scale")
-
+def a_hub_is_started_before_many_scopes_and_few(report: dict[str, Any]) -> None:
     figures, gates = names(report, "figures"), names(report, "gates")
     assert {"hub's start, 40 scopes", "first word in an old conversation, p99, 10 scopes"} <= set(figures)
     assert {"hub's start, 40 scopes / 10", "hub's memory, 40 scopes / 10"} <= set(gates)
 
 
-def test_a_turn_is_held_against_a_framework_where_that_can_be_had() -> None:
-    report = measure("bus")
-
+def a_turn_is_held_against_a_framework_where_that_can_be_had(report: dict[str, Any]) -> None:
     assert "ours / floor, 2 scopes, no delay" in names(report, "figures")
     assert names(report, "gates") == ["peers that were measured"]
+
+
+def a_small_run_measures_the_bare_sdk_and_ours(report: dict[str, Any]) -> None:
+    figures = {figure["name"]: figure for figure in report["figures"]}
+    for name in ("50 deltas, 1 at once", "a tool, then 50 deltas, 2 at once"):
+        assert figures[f"ours: CPU / bare SDK, {name}"]["value"] > 0
+        assert figures[f"ours, each delta told: overhead, {name}"]["n"] == 2
+    assert set(names(report, "gates")) == {"A/A: the bare SDK against itself", "peers that were measured"}
+    assert "openai" in report["setting"]
+
+
+MEASURED = {
+    "turn": a_turn_is_held_against_a_floor_that_is_held_against_a_bare_pair,
+    "pools": pools_are_weighed_and_refilled_from_a_real_log,
+    "start": a_start_is_timed_to_the_prompt,
+    "fleet": a_wish_is_held_against_a_bare_request_and_workers_die,
+    "scopes": scopes_stream_beside_each_other_and_beside_a_flood_through_one_hub_and_two,
+    "promises --cell 0": a_promise_has_a_price_of_cpu_and_of_time,
+    "scale": a_hub_is_started_before_many_scopes_and_few,
+    "bus": a_turn_is_held_against_a_framework_where_that_can_be_had,
+    "harness": a_small_run_measures_the_bare_sdk_and_ours,
+}
+
+
+@pytest.mark.timeout(240)
+def test_some_of_the_measurements_measure_others_in_each_run(capsys: pytest.CaptureFixture[str]) -> None:
+    chosen = random.SystemRandom().sample(sorted(MEASURED), AT_ONCE)
+    with capsys.disabled():
+        print("", *(f"python -m bench {words} --smoke" for words in chosen), sep="\n", flush=True)
+
+    for words in chosen:
+        MEASURED[words](measure(*words.split()))
 
 
 def entry(subject: str, fence: str) -> Entry:
