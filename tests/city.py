@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-from asyncio.subprocess import Process
+import os
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -21,9 +20,11 @@ from factory_nats.server import EmbeddedServer, User
 from factory_nats.transport import Delivery, Transport
 from tests import reign
 from tests.fakes import until
+from tests.nursery import Child, nursery
 from tests.reign import BOT, PLATFORM
 from workers.clipool.composition import ClipoolSettings, compose, run
 
+ENDS_WITHIN = 20.0
 SCRIPT = """
 [[reply]]
 match = "slowly"
@@ -94,19 +95,14 @@ class City:
         self._stack.push_async_callback(joined.value.close)
         return joined.value
 
-    async def hub(self, *options: str) -> Process:
-        log = self._stack.enter_context((self._folder / f"hub-{len(self._logs)}.log").open("wb"))
-        self._logs.append(Path(log.name))
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.reign", self.server.url, "--as", str(self._keys), *options), stderr=log
-        )
-
-        async def end() -> None:
-            if process.returncode is None:
-                process.kill()
-            await process.wait()
-
-        self._stack.push_async_callback(end)
+    def hub(self, *options: str) -> Child:
+        with open(os.devnull, "rb") as nothing, (self._folder / f"hub-{len(self._logs)}.log").open("wb") as log:
+            self._logs.append(Path(log.name))
+            arguments = [self.server.url, "--as", str(self._keys), *options]
+            here = nursery("hub.composition")
+            stdin, out = nothing.fileno(), log.fileno()
+            process = here.bear("tests.reign", arguments, stdin=stdin, stdout=out, stderr=out)
+        self._stack.callback(process.end)
         return process
 
     async def worker(self) -> None:
@@ -155,11 +151,11 @@ class City:
         """Return when so many stood by."""
         await until(lambda: sum("standing by" in log.read_text() for log in self._logs) >= hubs, seconds=20)
 
-    async def after(self, owner: Process, turn: str) -> float:
+    async def after(self, owner: Child, turn: str) -> float:
         """How long after the end of a hub the answer went on, by another one; less than nothing where all was said."""
         loop = asyncio.get_running_loop()
         began = loop.time()
-        await owner.wait()
+        await asyncio.to_thread(owner.wait, ENDS_WITHIN)
         stood = self.wall.stands[turn]
         await until(lambda: len(self.wall.stands[turn]) > len(stood) or turn in self.wall.finals, seconds=20)
         return self.wall.turned[turn] - began

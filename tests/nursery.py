@@ -21,6 +21,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache, partial
@@ -44,6 +45,7 @@ class Child:
         self.pid = int(said)
         self._descriptor = descriptors[0]
         self.returncode: int | None = None
+        self._reading = threading.Lock()
 
     def poll(self) -> int | None:
         """How it ended, if it has."""
@@ -71,10 +73,12 @@ class Child:
         os.close(self._descriptor)
 
     def _read(self, flags: int = 0) -> None:
-        if self.returncode is None:
-            said = self._channel.recv(64, flags)
-            assert said, "the nursery has died"
-            self.returncode = int(said)
+        # Threads may wait for the same end, which is said once.
+        with self._reading:
+            if self.returncode is None:
+                said = self._channel.recv(64, flags)
+                assert said, "the nursery has died"
+                self.returncode = int(said)
 
 
 class Nursery:

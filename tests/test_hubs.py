@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from factory_contracts.messages import Accepted, AlreadyAccepted, Refused
-from tests.city import City
+from tests.city import ENDS_WITHIN, City
 from tests.fakes import until
 
 SCOPES = tuple(f"chat {number}" for number in range(12))
@@ -24,7 +24,7 @@ async def city(tmp_path: Path) -> AsyncIterator[City]:
 
 
 async def test_two_hubs_share_evenly_and_each_answers_in_its_half(city: City) -> None:
-    hubs = [await city.hub("--shares"), await city.hub("--shares")]
+    hubs = [city.hub("--shares"), city.hub("--shares")]
     await city.worker()
     spoke = await city.spoke()
     await city.shared(32, 32)
@@ -34,21 +34,21 @@ async def test_two_hubs_share_evenly_and_each_answers_in_its_half(city: City) ->
     for turn, scope in zip(turns, SCOPES, strict=True):
         assert (await city.answered(turn)).text == f"You said: hello {scope}"
     assert len(city.wall.sent) == len(SCOPES)
-    assert [hub.returncode for hub in hubs] == [None, None]
+    assert [hub.poll() for hub in hubs] == [None, None]
 
 
 async def test_nobody_notices_that_a_hub_comes_and_that_one_is_told_to_end(city: City) -> None:
-    first = await city.hub("--shares")
+    first = city.hub("--shares")
     await city.worker()
     spoke = await city.spoke()
     await city.shared(64)
     turns = [await city.say(spoke, "speak slowly", scope) for scope in SCOPES]
     await until(lambda: len(city.wall.sent) == len(SCOPES))
 
-    await city.hub("--shares")
+    city.hub("--shares")
     await city.shared(32, 32)
     first.send_signal(signal.SIGTERM)
-    assert await first.wait() == 0
+    assert await asyncio.to_thread(first.wait, ENDS_WITHIN) == 0
     await city.shared(64)
 
     for turn in turns:
@@ -58,14 +58,14 @@ async def test_nobody_notices_that_a_hub_comes_and_that_one_is_told_to_end(city:
 
 
 async def test_when_one_of_three_hubs_is_killed_the_others_go_on_with_its_answers_at_once(city: City) -> None:
-    hubs = [await city.hub("--shares") for _ in range(3)]
+    hubs = [city.hub("--shares") for _ in range(3)]
     await city.worker()
     spoke = await city.spoke()
     await city.shared(21, 21, 22)
     turns = [await city.say(spoke, "speak slowly", scope) for scope in SCOPES]
     await until(lambda: len(city.wall.sent) == len(SCOPES))
 
-    hubs[0].kill()
+    hubs[0].send_signal(signal.SIGKILL)
     gaps = await asyncio.gather(*(city.after(hubs[0], turn) for turn in turns))
 
     assert max(gaps) < 1.5
@@ -76,7 +76,7 @@ async def test_when_one_of_three_hubs_is_killed_the_others_go_on_with_its_answer
 
 
 async def test_a_hub_that_stood_still_past_its_silence_says_nothing_twice_and_takes_its_share_again(city: City) -> None:
-    hubs = [await city.hub("--shares") for _ in range(2)]
+    hubs = [city.hub("--shares") for _ in range(2)]
     await city.worker()
     spoke = await city.spoke()
     await city.shared(32, 32)
@@ -94,12 +94,12 @@ async def test_a_hub_that_stood_still_past_its_silence_says_nothing_twice_and_ta
     for turn in again:
         assert (await city.answered(turn)).text == "You said: hello"
     assert len(city.wall.sent) == 2 * len(SCOPES)
-    assert [hub.returncode for hub in hubs] == [None, None]
+    assert [hub.poll() for hub in hubs] == [None, None]
 
 
 async def test_who_is_blocked_is_blocked_everywhere_once_that_is_said(city: City) -> None:
     for _ in range(3):
-        await city.hub("--shares")
+        city.hub("--shares")
     await city.worker()
     spoke = await city.spoke()
     await city.shared(21, 21, 22)
@@ -115,7 +115,7 @@ async def test_who_is_blocked_is_blocked_everywhere_once_that_is_said(city: City
 
 async def test_a_conversation_begins_with_what_was_said_in_another_whichever_hub_has_it(city: City) -> None:
     for _ in range(2):
-        await city.hub("--shares")
+        city.hub("--shares")
     await city.worker()
     spoke = await city.spoke()
     await city.shared(32, 32)
@@ -134,7 +134,7 @@ async def test_a_conversation_begins_with_what_was_said_in_another_whichever_hub
 
 async def test_accounts_are_linked_whichever_hub_each_of_them_speaks_to(city: City) -> None:
     for _ in range(2):
-        await city.hub("--shares")
+        city.hub("--shares")
     await city.worker()
     spoke = await city.spoke()
     await city.shared(32, 32)
@@ -151,7 +151,7 @@ async def test_accounts_are_linked_whichever_hub_each_of_them_speaks_to(city: Ci
 
 async def test_a_spoke_that_comes_anew_is_shown_what_every_hub_has_for_it(city: City) -> None:
     for _ in range(2):
-        await city.hub("--shares")
+        city.hub("--shares")
     await city.worker()
     spoke = await city.spoke()
     await city.shared(32, 32)

@@ -22,15 +22,15 @@ async def city(tmp_path: Path) -> AsyncIterator[City]:
 
 
 async def test_the_next_word_comes_at_once_when_the_hub_is_killed_and_another_stands_by(city: City) -> None:
-    owner = await city.hub()
+    owner = city.hub()
     await city.worker()
     spoke = await city.spoke()
-    await city.hub("--standby")
+    city.hub("--standby")
     await city.standing_by()
     turn = await city.say(spoke, "speak slowly")
     await until(lambda: len(city.wall.stands.get(turn, "")) > 30)
 
-    owner.kill()
+    owner.send_signal(signal.SIGKILL)
     took = await city.after(owner, turn)
 
     assert took < AT_ONCE
@@ -40,10 +40,10 @@ async def test_the_next_word_comes_at_once_when_the_hub_is_killed_and_another_st
 
 
 async def test_a_hub_that_is_told_to_end_hands_over_to_the_one_that_stands_by(city: City) -> None:
-    owner = await city.hub()
+    owner = city.hub()
     await city.worker()
     spoke = await city.spoke()
-    await city.hub("--standby")
+    city.hub("--standby")
     await city.standing_by()
     turn = await city.say(spoke, "speak slowly")
     await until(lambda: len(city.wall.stands.get(turn, "")) > 30)
@@ -52,21 +52,21 @@ async def test_a_hub_that_is_told_to_end_hands_over_to_the_one_that_stands_by(ci
     took = await city.after(owner, turn)
 
     assert took < AT_ONCE
-    assert owner.returncode == 0
+    assert owner.poll() == 0
     assert (await city.answered(turn)).text == "word " * 80
     assert city.model_calls() == 1
 
 
 async def test_of_two_that_stand_by_one_takes_over_and_the_other_stands_by_on(city: City) -> None:
-    owner = await city.hub()
+    owner = city.hub()
     await city.worker()
     spoke = await city.spoke()
-    others = [await city.hub("--standby"), await city.hub("--standby")]
+    others = [city.hub("--standby"), city.hub("--standby")]
     await city.standing_by(2)
     await city.answered(await city.say(spoke, "hello"))
 
-    owner.kill()
+    owner.send_signal(signal.SIGKILL)
     for number in range(5):
         await city.answered(await city.say(spoke, f"hello {number}"))
 
-    assert [other.returncode for other in others] == [None, None]
+    assert [other.poll() for other in others] == [None, None]
