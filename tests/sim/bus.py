@@ -102,7 +102,7 @@ class SimBus:
         self.waiting: dict[str, SimTransport] = {}
         self._writing: deque[Work] = deque()
         self._written_at = 0.0
-        self._turned_away: list[Sequence[Entry]] = []
+        self.turned_away: list[Sequence[Entry]] = []
 
     def join(
         self,
@@ -200,10 +200,10 @@ class SimBus:
 
     def _write(self, entries: Sequence[Entry], then: Callable[[Result[int]], None]) -> None:
         # What comes twice comes one behind the other: there is no room for the second either, whenever that is said.
-        is_late_double = any(one is entries for one in self._turned_away)
+        is_late_double = any(one is entries for one in self.turned_away)
         stored = Err("no space", "it came before") if is_late_double else self._storage.store(entries)
         if isinstance(stored, Err) and stored.reason == "no space":
-            self._turned_away.append(entries)
+            self.turned_away.append(entries)
         if isinstance(stored, Ok):
             self.on_stored(entries, stored.value)
             for entry in entries:

@@ -4,6 +4,7 @@ It knows of the product nothing but the names of subjects and records: the log i
 be follows from its question.
 """
 
+import json
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -106,7 +107,8 @@ def judge(house: House) -> list[str]:
         _judge_screen(case, evidence, faults)
         _judge_work(case, faults)
         _judge_attempts(case, evidence, faults)
-    _judge_order(cases, faults)
+    refused_once = _refused(house)
+    _judge_order([case for case in cases if case.turn not in refused_once], faults)
     _judge_fence(evidence.log, faults)
     _judge_money(evidence.log, house.cap, faults)
     _judge_seals(evidence.log, faults)
@@ -252,6 +254,12 @@ def _judge_attempts(case: Case, evidence: Evidence, faults: list[str]) -> None:
         ):
             why = after.body["start"].get("why")
             faults.append(f"{case}: doubled, was begun again though {worker} lived on within reach: {why}")
+
+
+def _refused(house: House) -> set[str]:
+    """The turns that there was once no room for: who is told so may say it again, after what came meanwhile."""
+    payloads = (json.loads(entry.payload) for entries in house.bus.turned_away for entry in entries)
+    return {payload["turn"] for payload in payloads if payload.get("kind") == "received"}
 
 
 def _judge_order(cases: list[Case], faults: list[str]) -> None:
