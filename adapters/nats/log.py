@@ -234,7 +234,7 @@ class JetStreamLog:
 
     async def reckoned(self) -> int:
         """The sequence from which a new hub reads what was spent."""
-        last = await _until_answered(lambda: self._transport.last(subjects.STREAM, subjects.reckoned()))
+        last = await self._last_reckoning()
         self._has_reckoned = last is not None
         return await self.mark() if last is None else MARK.decode(last.data).sequence
 
@@ -242,7 +242,7 @@ class JetStreamLog:
         """The same where several hubs keep accounts: from now on marks pass by what was spent."""
         while True:
             # The mark is asked for while nobody who shares can have moved it: only then may this be the first.
-            last = await _until_answered(lambda: self._transport.last(subjects.STREAM, subjects.reckoned()))
+            last = await self._last_reckoning()
             if last is not None:
                 return MARK.decode(last.data).sequence
             payload = MARK.encode(MarkMoved(sequence=await self.mark()))
@@ -574,6 +574,9 @@ class JetStreamLog:
 
     async def _page(self, subject: str, start: int) -> Result[tuple[Stored, ...]]:
         return await self._transport.read(subjects.STREAM, subject, start=start, limit=PAGE)
+
+    async def _last_reckoning(self) -> Stored | None:
+        return await _until_answered(lambda: self._transport.last(subjects.STREAM, subjects.reckoned()))
 
     async def _last_epoch(self, part: int) -> int:
         """The sequence of a partition's newest epoch record, 0 where there is none."""

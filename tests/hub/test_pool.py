@@ -222,12 +222,18 @@ async def test_a_message_accepted_while_its_conversation_is_compacted_stays_know
     assert world.pool().session.received == 51
 
 
-async def test_a_message_is_not_stored_before_the_view_that_does_not_know_of_it(world: World) -> None:
+async def about_to_view(world: World) -> LateViews:
+    """A conversation that is long enough, whose view is asked for and not stored."""
     world.stream = stream = LateViews()
     await world.restart()
     for number in range(50):
         await world.exchange(f"question {number}", f"answer {number}")
     await until(lambda: stream.is_asked)
+    return stream
+
+
+async def test_a_message_is_not_stored_before_the_view_that_does_not_know_of_it(world: World) -> None:
+    stream = await about_to_view(world)
     message = world.message("one more")
     asking = asyncio.create_task(world.submit(message))
     await idle()
@@ -260,11 +266,7 @@ async def test_what_is_said_in_a_copy_while_it_begins_is_stored_after_its_beginn
 
 
 async def test_where_there_is_no_room_for_a_view_the_conversation_goes_on_without(world: World) -> None:
-    world.stream = stream = LateViews()
-    await world.restart()
-    for number in range(50):
-        await world.exchange(f"question {number}", f"answer {number}")
-    await until(lambda: stream.is_asked)
+    stream = await about_to_view(world)
     stream.is_full = True
     stream.may_view.set()
     await idle()
