@@ -4,14 +4,18 @@ What is stored is the business of the bus in memory that passed the same conform
 Each connection is two lines, to the server and back, on which nothing overtakes as long as the weather is fair.
 """
 
+from __future__ import annotations
+
 import asyncio
 import random
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context, copy_context
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import count
+from operator import attrgetter
 from typing import TypeVar
 
 from factory_nats import jetstream, wire
@@ -29,6 +33,7 @@ USUAL = 0.002
 MAX_PAYLOAD = 1 << 20
 
 _GONE = Err("disconnected", "there is no connection to the server")
+_DONE = Ok(None)
 
 
 @dataclass(slots=True)
@@ -46,9 +51,10 @@ class Weather:
 class _Line:
     """One direction of a connection."""
 
-    def __init__(self, bus: "SimBus", context: Context) -> None:
+    def __init__(self, bus: SimBus, context: Context) -> None:
         self._bus = bus
         self._context = context
+        self._loop = asyncio.get_running_loop()
         self._waiting: deque[Work] = deque()
 
     def carry(self, work: Work, *, is_sure: bool = False) -> None:
@@ -71,7 +77,7 @@ class _Line:
     def _send(self, work: Work) -> None:
         self._waiting.append(work)
         seconds = (USUAL + self._bus.weather.late) * self._bus.dice.random()
-        asyncio.get_running_loop().call_later(seconds, self._hand_over, context=self._context)
+        self._loop.call_later(seconds, self._hand_over, context=self._context)
 
     def cut(self) -> None:
         """What is on the way is lost."""
@@ -97,8 +103,9 @@ class SimBus:
         self._storage = FakeBus(max_payload=MAX_PAYLOAD)
         self._transports: list[SimTransport] = []
         self._connections = count(1)
-        self._routes: dict[str, tuple[tuple[SimTransport, _SimSubscription], ...]] = {}
-        self._heads: dict[Sequence[str], tuple[tuple[SimTransport, _SimSubscription], ...]] = {}
+        self._subscribed: dict[str, list[_SimSubscription]] = {}
+        self._wide: dict[str, list[_SimSubscription]] = {}
+        self._routes: dict[str, tuple[_SimSubscription, ...]] = {}
         self.waiting: dict[str, SimTransport] = {}
         self._writing: deque[Work] = deque()
         self._written_at = 0.0
@@ -112,13 +119,12 @@ class SimBus:
         subscribe: Sequence[str] | None = None,
         on_disconnect: Work | None = None,
         on_reconnect: Work | None = None,
-    ) -> "SimTransport":
+    ) -> SimTransport:
         """A connection of whoever asks; permissions as a server's user has them."""
-        self.forget_routes()
         transport = SimTransport(
             self,
             identity,
-            f"c{next(self._connections)}",
+            next(self._connections),
             publish,
             None if subscribe is None else (*subscribe, f"{inbox_prefix(identity)}.>"),
             on_disconnect,
@@ -142,11 +148,12 @@ class SimBus:
         for transport in self._transports:
             transport.restore()
 
-    def part(self, transport: "SimTransport") -> None:
+    def part(self, transport: SimTransport) -> None:
         """A connection is over, for its process is."""
         if transport in self._transports:
             self._transports.remove(transport)
-            self.forget_routes()
+            for one in transport.subscriptions:
+                self.forget(one)
 
     def fill(self, is_full: bool) -> None:
         """There is no room on the disk any more, or again."""
@@ -155,6 +162,10 @@ class SimBus:
     def note(self, what: str) -> None:
         """Something happened that has no subject."""
         self.tap(what, "", b"")
+
+    def is_crowded(self) -> bool:
+        """Whether who sends must wait for room, which is nearly never."""
+        return self.weather.full > 0 and self.dice.random() < self.weather.full
 
     def stored(self, name: str) -> list[Stored]:
         """All that lies in a stream."""
@@ -200,7 +211,7 @@ class SimBus:
 
     def _write(self, entries: Sequence[Entry], then: Callable[[Result[int]], None]) -> None:
         # What comes twice comes one behind the other: there is no room for the second either, whenever that is said.
-        is_late_double = any(one is entries for one in self.turned_away)
+        is_late_double = bool(self.turned_away) and any(one is entries for one in self.turned_away)
         stored = Err("no space", "it came before") if is_late_double else self._storage.store(entries)
         if isinstance(stored, Err) and stored.reason == "no space":
             self.turned_away.append(entries)
@@ -226,49 +237,58 @@ class SimBus:
             return asker.take(delivery)
         is_heard = False
         served: set[tuple[str, str]] = set()
-        for transport, one in self._listeners(delivery.subject):
+        for one in self._listeners(delivery.subject):
             if one.group and (one.subject, one.group) in served:
                 continue
-            if transport.give(one, delivery):
+            if one.of.give(one, delivery):
                 is_heard = True
                 served.add((one.subject, one.group))
         return is_heard
 
-    def forget_routes(self, subject: str = ">") -> None:
-        """Somebody listens there who did not, or the other way round."""
-        self._heads.clear()
+    def listen(self, one: _SimSubscription) -> None:
+        """Somebody listens from now on, unless their connection is over."""
+        if one.of in self._transports:
+            self._same(one.subject).setdefault(one.subject, []).append(one)
+            self._forget_routes(one.subject)
+
+    def forget(self, one: _SimSubscription) -> None:
+        """Somebody listens no more."""
+        same = self._same(one.subject).get(one.subject, [])
+        if one in same:
+            same.remove(one)
+            self._forget_routes(one.subject)
+
+    def _same(self, subject: str) -> dict[str, list[_SimSubscription]]:
+        return self._subscribed if is_literal(subject) else self._wide
+
+    def _forget_routes(self, subject: str) -> None:
         if is_literal(subject):
             self._routes.pop(subject, None)
         else:
             self._routes.clear()
 
-    def _listeners(self, subject: str) -> tuple[tuple["SimTransport", "_SimSubscription"], ...]:
+    def _listeners(self, subject: str) -> tuple[_SimSubscription, ...]:
         found = self._routes.get(subject)
         if found is None:
-            head = _head(subject)
-            near = self._heads.get(head)
-            if near is None:
-                near = self._heads[head] = tuple(
-                    (transport, one)
-                    for transport in self._transports
-                    for one in transport.subscriptions
-                    if all(mine in (theirs, "*", ">") for mine, theirs in zip(one.head, head, strict=False))
-                )
-            found = self._routes[subject] = tuple(pair for pair in near if _covers(pair[1].subject, subject))
+            heard = [*self._subscribed.get(subject, ())]
+            for pattern, ones in self._wide.items():
+                if ones and _covers(pattern, subject):
+                    heard += ones
+            found = self._routes[subject] = tuple(sorted(heard, key=_PLACE))
         return found
 
 
 class _SimSubscription:
-    def __init__(self, subject: str, handler: Handler, of: "SimTransport", group: str) -> None:
+    def __init__(self, subject: str, handler: Handler, of: SimTransport, group: str) -> None:
         self.subject = subject
         self.group = group
-        self.head = _head(subject)
         self.handler = handler
-        self._of = of
+        self.of = of
+        self.place = (of.number, 0)
 
     async def unsubscribe(self) -> Result[None]:
-        self._of.end(self)
-        return Ok(None)
+        self.of.end(self)
+        return _DONE
 
 
 class SimTransport:
@@ -278,7 +298,7 @@ class SimTransport:
         self,
         bus: SimBus,
         identity: str,
-        connection: str,
+        number: int,
         may_publish: Sequence[str] | None,
         may_subscribe: Sequence[str] | None,
         on_disconnect: Work | None,
@@ -286,21 +306,23 @@ class SimTransport:
     ) -> None:
         self._bus = bus
         self._identity = identity
-        self._connection = connection
+        self.number = number
+        self._connection = f"c{number}"
         self._may_publish = may_publish
         self._may_subscribe = may_subscribe
         self._on_disconnect = on_disconnect
         self._on_reconnect = on_reconnect
+        self._loop = asyncio.get_running_loop()
         self._context = copy_context()
         self._up = _Line(bus, bus.context)
         self._down = _Line(bus, self._context)
         self.subscriptions: list[_SimSubscription] = []
         self._waiting: dict[str, tuple[asyncio.Future[Result[bytes]], More | None]] = {}
-        self._asking: dict[asyncio.Future[Result[None]], None] = {}
+        self._asking: dict[Callable[[Err], None], None] = {}
         self._found_forbidden: set[str] = set()
         self._asked = 0
         self._is_closed = False
-        self._since: float | None = asyncio.get_running_loop().time() if bus.is_up else None
+        self._since: float | None = self._loop.time() if bus.is_up else None
 
     @property
     def identity(self) -> str:
@@ -331,14 +353,14 @@ class SimTransport:
         lost = Err("disconnected", "the connection to the server was lost")
         for future, _ in waiting.values():
             _settle(future, lost)
-        for asked in asking:
-            _settle(asked, lost)
+        for fail in asking:
+            fail(lost)
         self._tell(self._on_disconnect)
 
     def restore(self) -> None:
         """This connection is back, with all that was subscribed."""
         if self._since is None and not self._is_closed:
-            self._since = asyncio.get_running_loop().time()
+            self._since = self._loop.time()
             self._tell(self._on_reconnect)
 
     def take(self, delivery: Delivery) -> bool:
@@ -359,7 +381,7 @@ class SimTransport:
         """Nobody listens there any more."""
         if subscription in self.subscriptions:
             self.subscriptions.remove(subscription)
-            self._bus.forget_routes(subscription.subject)
+            self._bus.forget(subscription)
 
     async def publish(
         self, subject: str, payload: bytes, *, reply: str = "", headers: Mapping[str, str] | None = None
@@ -371,12 +393,14 @@ class SimTransport:
             if refusal.reason == "forbidden" and subject not in self._found_forbidden:
                 # The real one hears of a missing right only later: the first message is lost in silence.
                 self._found_forbidden.add(subject)
-                return Ok(None)
+                return _DONE
             return refusal
-        await self._room()
+        if self._bus.is_crowded():
+            await asyncio.sleep(0)
         self._up.carry(partial(self._bus.carry, Delivery(subject, payload, reply, headers)))
-        await self._room()
-        return Ok(None)
+        if self._bus.is_crowded():
+            await asyncio.sleep(0)
+        return _DONE
 
     async def request(
         self, subject: str, payload: bytes, *, timeout: float, responder: str = SERVER, more: More | None = None
@@ -388,12 +412,11 @@ class SimTransport:
             return refusal
         self._asked += 1
         reply = self.inbox(responder, f"_.{self._asked}")
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Result[bytes]] = loop.create_future()
+        future: asyncio.Future[Result[bytes]] = self._loop.create_future()
         self._waiting[reply] = future, more
         self._bus.waiting[reply] = self
         late: Err = Err("timeout", f"no answer from {subject} in {timeout} s")
-        timer = loop.call_later(timeout, _settle, future, late)
+        timer = self._loop.call_later(timeout, _settle, future, late)
         try:
             self._up.carry(partial(self._bus.carry, Delivery(subject, payload, reply)))
             answer = await future
@@ -420,7 +443,7 @@ class SimTransport:
         return Ok(subscription)
 
     async def barrier(self) -> Result[None]:
-        return await self._ask(lambda: Ok(None), API_TIMEOUT, is_sure=True)
+        return await self._ask(lambda: _DONE, API_TIMEOUT, is_sure=True)
 
     async def ensure_stream(self, config: StreamConfig) -> Result[None]:
         refusal = self._refusal(f"$JS.API.STREAM.CREATE.{config.name}", b"", "")
@@ -436,21 +459,14 @@ class SimTransport:
             if refusal is not None:
                 return refusal
         entries = tuple(entries)
-        stored: list[Result[int]] = []
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Result[None]] = loop.create_future()
+        future: asyncio.Future[Result[int]] = self._loop.create_future()
 
         def note(result: Result[int]) -> None:
-            def tell() -> None:
-                stored.append(result)
-                _settle(future, Ok(None))
+            self._down.carry(partial(_settle, future, result))
 
-            self._down.carry(tell)
-
-        done = await self._await(
+        return await self._await(
             future, lambda: self._bus.write(entries, note), f"no answer from {entries[-1].subject}", timeout
         )
-        return done if isinstance(done, Err) else stored[0]
 
     async def last(self, stream: str, subject: str) -> Result[Stored | None]:
         if not is_filter(subject):
@@ -458,8 +474,8 @@ class SimTransport:
         target = f"$JS.API.DIRECT.GET.{stream}" + (f".{subject}" if is_literal(subject) else "")
 
         def read() -> Result[Stored | None]:
-            found = reversed(self._bus.stored(stream))
-            return Ok(next((one for one in found if _covers(subject, one.subject)), None))
+            found = _under(subject, self._bus.stored(stream))
+            return Ok(found[-1] if found else None)
 
         return await self._read(stream, target, read)
 
@@ -468,9 +484,9 @@ class SimTransport:
             return Err("malformed", f"no subject to read: {subject[:100]!r}")
 
         def read() -> Result[tuple[Stored, ...]]:
-            found = [one for one in self._bus.stored(stream) if one.sequence >= start]
-            wanted = [one for one in found if _covers(subject, one.subject)]
-            return Ok(tuple(wanted[: max(0, limit)]))
+            found = self._bus.stored(stream)
+            later = found[bisect_left(found, start, key=_SEQUENCE) :]
+            return Ok(tuple(_under(subject, later)[: max(0, limit)]))
 
         return await self._read(stream, f"$JS.API.DIRECT.GET.{stream}", read)
 
@@ -479,8 +495,8 @@ class SimTransport:
             return Err("malformed", f"no subject to read: {subject[:100]!r}")
 
         def read() -> Result[tuple[Stored, ...]]:
-            newest = {one.subject: one for one in self._bus.stored(stream) if _covers(subject, one.subject)}
-            return Ok(tuple(sorted(newest.values(), key=lambda one: one.sequence)))
+            newest = {one.subject: one for one in _under(subject, self._bus.stored(stream))}
+            return Ok(tuple(sorted(newest.values(), key=_SEQUENCE)))
 
         return await self._read(stream, f"$JS.API.DIRECT.GET.{stream}", read)
 
@@ -523,11 +539,6 @@ class SimTransport:
         self.subscriptions.clear()
         self._bus.part(self)
 
-    async def _room(self) -> None:
-        """Sending waits where there is no room, which nearly never is."""
-        if self._bus.weather.full and self._bus.dice.random() < self._bus.weather.full:
-            await asyncio.sleep(0)
-
     async def _read(self, stream: str, target: str, read: Callable[[], Result[T]]) -> Result[T]:
         refusal = self._refusal(target, b"", "")
         if refusal is not None:
@@ -539,38 +550,31 @@ class SimTransport:
         """Have the server do this, and hear what came of it."""
         if self._since is None:
             return _GONE
-        answers: list[Result[T]] = []
-        future: asyncio.Future[Result[None]] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Result[T]] = self._loop.create_future()
 
         def serve() -> None:
-            result = work()
+            self._down.carry(partial(_settle, future, work()), is_sure=is_sure)
 
-            def tell() -> None:
-                answers.append(result)
-                _settle(future, Ok(None))
-
-            self._down.carry(tell, is_sure=is_sure)
-
-        done = await self._await(future, serve, "the server says nothing", timeout, is_sure=is_sure)
-        return done if isinstance(done, Err) else answers[0]
+        return await self._await(future, serve, "the server says nothing", timeout, is_sure=is_sure)
 
     async def _await(
-        self, future: asyncio.Future[Result[None]], work: Work, words: str, timeout: float, *, is_sure: bool = False
-    ) -> Result[None]:
-        late: Err = Err("timeout", f"{words} in {timeout} s")
-        timer = asyncio.get_running_loop().call_later(timeout, _settle, future, late)
-        self._asking[future] = None
+        self, future: asyncio.Future[Result[T]], work: Work, words: str, timeout: float, *, is_sure: bool = False
+    ) -> Result[T]:
+        fail: Callable[[Err], None] = partial(_settle, future)
+        timer = self._loop.call_later(timeout, fail, Err("timeout", f"{words} in {timeout} s"))
+        self._asking[fail] = None
         try:
             self._up.carry(work, is_sure=is_sure)
             return await future
         finally:
             timer.cancel()
-            self._asking.pop(future, None)
+            self._asking.pop(fail, None)
 
     def _listen(self, subscription: _SimSubscription) -> Result[None]:
+        subscription.place = self.number, len(self.subscriptions) and self.subscriptions[-1].place[1] + 1
         self.subscriptions.append(subscription)
-        self._bus.forget_routes(subscription.subject)
-        return Ok(None)
+        self._bus.listen(subscription)
+        return _DONE
 
     def _hand(self, subscription: _SimSubscription, delivery: Delivery) -> None:
         if subscription in self.subscriptions:
@@ -590,7 +594,7 @@ class SimTransport:
 
     def _tell(self, whom: Work | None) -> None:
         if whom is not None:
-            asyncio.get_running_loop().call_soon(whom, context=self._context)
+            self._loop.call_soon(whom, context=self._context)
 
     def _refusal(self, subject: str, payload: bytes, reply: str) -> Err | None:
         if not is_literal(subject) or (reply and not is_literal(reply)):
@@ -609,8 +613,14 @@ def _settle(future: asyncio.Future[Result[T]], result: Result[T]) -> None:
         future.set_result(result)
 
 
-def _head(subject: str) -> tuple[str, ...]:
-    return tuple(subject.split(".", 2)[:2])
+_PLACE = attrgetter("place")
+_SEQUENCE = attrgetter("sequence")
+
+
+def _under(pattern: str, stored: Sequence[Stored]) -> list[Stored]:
+    """What is stored under a subject or several; there are far fewer subjects than messages."""
+    wanted = {subject for subject in {one.subject for one in stored} if _covers(pattern, subject)}
+    return [one for one in stored if one.subject in wanted]
 
 
 @lru_cache(maxsize=65_536)

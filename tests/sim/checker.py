@@ -8,6 +8,7 @@ import json
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import lru_cache
 from hashlib import sha256
 from itertools import pairwise
 from urllib.parse import unquote
@@ -307,7 +308,7 @@ def _judge_fence(log: list[Record], faults: list[str]) -> None:
 def _fenced_by(record: Record) -> int:
     """The partition whose reign a record must name; what is of no partition, any that its writer has."""
     if record.subject.startswith(SCOPES):
-        return _partition(record)
+        return _partition(record.subject)
     if record.subject.startswith(MARKS):
         return int(record.subject.removeprefix(MARKS))
     return int(record.fence[0].removeprefix(EPOCHS)) if record.fence is not None else 0
@@ -365,12 +366,13 @@ def _judge_seals(log: list[Record], faults: list[str]) -> None:
                     faults.append(f"seal {record.sequence} tells of {at}, which is no record of {one['subject']}")
     bodies = {stored[at].data for at in told if at in stored}
     for record in log:
-        seal = chains.get(f"{SEALS}{_partition(record)}") if record.subject.startswith(SCOPES) else None
+        seal = chains.get(f"{SEALS}{_partition(record.subject)}") if record.subject.startswith(SCOPES) else None
         # A late copy of a record is told by that one's seal.
         is_reached = seal is not None and record.sequence <= seal.body["through"]
         if is_reached and record.sequence not in told and record.data not in bodies:
             faults.append(f"no seal tells of record {record.sequence} ({record.kind})")
 
 
-def _partition(record: Record) -> int:
-    return crc32(unquote(record.subject.rsplit(".", 1)[1]).encode()) % subjects.PARTITIONS
+@lru_cache(maxsize=64)
+def _partition(subject: str) -> int:
+    return crc32(unquote(subject.rsplit(".", 1)[1]).encode()) % subjects.PARTITIONS

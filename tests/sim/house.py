@@ -9,15 +9,15 @@ import json
 import math
 import random
 import re
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from functools import partial
+from functools import lru_cache, partial
 from hashlib import sha256
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from adapters.spoke import NotNow, Reply, Spoke
 from factory_contracts import subjects
@@ -70,21 +70,16 @@ WORKERS = ("clipool", "clipool-two")
 SPOKE = f"{PLATFORM}-{BOT}"
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One message of the log, read without the product."""
+class Record(NamedTuple):
+    """One message of the log, read without the product; `kind` is what it says."""
 
     at: float
     sequence: int
     subject: str
     fence: tuple[str, int] | None
-    body: dict[str, Any]
-    data: bytes = b""
-
-    @property
-    def kind(self) -> str:
-        """What it says."""
-        return str(self.body["kind"])
+    kind: str
+    body: Mapping[str, Any]
+    data: bytes
 
 
 @dataclass(slots=True)
@@ -254,7 +249,7 @@ class House:
     async def _keep(self, slot: Slot) -> None:
         while not self.is_over:
             slot.lives += 1
-            process = slot.process = Process(f"{slot.name}.{slot.lives}")
+            process = slot.process = Process(f"{slot.name}.{slot.lives}", is_watched=slot.name in HUBS)
             ended = slot.ended = self.loop.create_future()
             slot.transports, slot.stop = [], asyncio.Event()
             self.note(f"start {process}")
@@ -364,19 +359,20 @@ class House:
         for sequence, entry in enumerate(entries, last - len(entries) + 1):
             if not entry.subject.startswith(_LOG):
                 continue
-            record = Record(
-                self.loop.time(), sequence, entry.subject, entry.expect, json.loads(entry.payload), entry.payload
+            body = _read(entry.payload)
+            kind = str(body["kind"])
+            self.evidence.log.append(
+                Record(self.loop.time(), sequence, entry.subject, entry.expect, kind, body, entry.payload)
             )
-            self.evidence.log.append(record)
-            match record.kind:
+            match kind:
                 case "epoch":
                     self.evidence.epochs[int(entry.subject.rpartition(".")[2])] = sequence
                 case "received":
-                    self.evidence.received.add(record.body["turn"])
+                    self.evidence.received.add(body["turn"])
                 case "answered" | "refused":
-                    self.evidence.answered.add(record.body["turn"])
+                    self.evidence.answered.add(body["turn"])
                 case "shown" | "undeliverable" | "superseded":
-                    self.evidence.settled.add(record.body["turn"])
+                    self.evidence.settled.add(body["turn"])
 
     def _check(self, payload: bytes) -> None:
         """What is promised on the bus must be on the log by then."""
@@ -397,6 +393,13 @@ class House:
 
 _PROMISE = re.compile(rb'"kind":"(accepted|final|forget)"')
 _LOG = subjects.plane("turns")[0].partition("*")[0].partition(">")[0]
+
+
+@lru_cache(maxsize=64)
+def _read(payload: bytes) -> Mapping[str, Any]:
+    """A record as JSON; a hub that begins writes the same for each partition."""
+    body: Mapping[str, Any] = json.loads(payload)
+    return body
 
 
 def _hub_of(process: Process) -> str:

@@ -5,11 +5,12 @@ were asked for, as in any event loop; between processes every order is legal, an
 """
 
 import asyncio
-import heapq
 import random
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from contextvars import Context, ContextVar, copy_context
+from functools import lru_cache
+from heapq import heappop, heappush
 from itertools import count
 from types import CoroutineType
 from typing import Any, TypeVar, TypeVarTuple, Unpack
@@ -66,8 +67,9 @@ class _Timer(asyncio.TimerHandle):
 class Process:
     """Callbacks that belong together, and the clock on the wall where they run."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, is_watched: bool = False) -> None:
         self.name = name
+        self.is_watched = is_watched
         self.is_dead = False
         self.is_frozen = False
         self.jumped = 0.0
@@ -98,7 +100,8 @@ class Stuck(Exception):
 
 
 class Loop(asyncio.BaseEventLoop):
-    """Runs until what it was given is done. `watch` is shown every task of a process that has just been suspended."""
+    """Runs until what it was given is done. `watch` is shown every task that has just been suspended, where it is
+    wanted to be."""
 
     def __init__(self, dice: random.Random, most: int = 2_000_000) -> None:
         self._is_running = False
@@ -128,8 +131,7 @@ class Loop(asyncio.BaseEventLoop):
     def call_soon(
         self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
-        within = copy_context() if context is None else context
-        call = _Call(callback, args, within)
+        call = _Call(callback, args, copy_context() if context is None else context)
         self._put(call)
         return call
 
@@ -141,16 +143,12 @@ class Loop(asyncio.BaseEventLoop):
     def call_later(
         self, delay: float, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
-        return self.call_at(self._now + delay, callback, *args, context=context)
+        return self._later(self._now + delay, callback, args, context)
 
     def call_at(
         self, when: float, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
-        within = copy_context() if context is None else context
-        timer = _Timer(when, callback, args, within)
-        due = max(when, self._now) + LATE * self._dice()
-        heapq.heappush(self._timers, (due, next(self._numbers), timer))
-        return timer
+        return self._later(when, callback, args, context)
 
     def create_task(
         self,
@@ -212,7 +210,7 @@ class Loop(asyncio.BaseEventLoop):
             asyncio._set_running_loop(None)
 
     def _run(self) -> None:
-        busy, dice, world = self._busy, self._dice, self.world
+        busy, dice = self._busy, self._dice
         while not self._is_stopping:
             if not busy:
                 if self._wait():
@@ -235,16 +233,25 @@ class Loop(asyncio.BaseEventLoop):
                 raise
             except BaseException as error:
                 self.call_exception_handler({"message": f"a callback of {process} failed", "exception": error})
-            if self.watch is not None and process is not world and not process.is_dead:
+            if process.is_watched and not process.is_dead and self.watch is not None:
                 task = getattr(call.callback, "__self__", None)
                 if isinstance(task, _Task) and not task.done():
                     self.watch(process, task)
 
+    def _later(
+        self, when: float, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None
+    ) -> _Timer:
+        timer = _Timer(when, callback, args, copy_context() if context is None else context)
+        due = (when if when > self._now else self._now) + LATE * self._dice()
+        heappush(self._timers, (due, next(self._numbers), timer))
+        return timer
+
     def _put(self, call: _Call | _Timer) -> None:
-        process = call.within.get(WITHIN, None) or self.world
-        if not process.ready and not process.is_dead and not process.is_frozen:
+        process = call.within.get(WITHIN) or self.world
+        ready = process.ready
+        if not ready and not process.is_dead and not process.is_frozen:
             self._busy.append(process)
-        process.ready.append(call)
+        ready.append(call)
 
     def _rest(self, process: Process) -> None:
         if process in self._busy:
@@ -253,16 +260,13 @@ class Loop(asyncio.BaseEventLoop):
     def _wait(self) -> bool:
         """Jump to the next timer; false where there is none."""
         timers = self._timers
-        while timers and timers[0][2].is_off:
-            heapq.heappop(timers)
-        if not timers:
-            return False
-        self._now = timers[0][0]
-        while timers and timers[0][0] <= self._now:
-            timer = heapq.heappop(timers)[2]
+        while timers:
+            due, _, timer = heappop(timers)
             if not timer.is_off:
+                self._now = due
                 self._put(timer)
-        return True
+                return True
+        return False
 
 
 async def _end_all() -> None:
@@ -282,8 +286,14 @@ def suspended_at(task: asyncio.Task[Any], folder: str) -> tuple[Place, ...]:
     places: list[Place] = []
     at: object = task.get_coro()
     while isinstance(at, CoroutineType):
-        frame = at.cr_frame
-        if frame is not None and frame.f_code.co_filename.startswith(folder):
-            places.append((frame.f_code.co_filename[len(folder) :], frame.f_lineno))
+        # A frame is made when it is asked for: only where it is wanted.
+        path = _under(folder, at.cr_code.co_filename)
+        if path and (frame := at.cr_frame) is not None:
+            places.append((path, frame.f_lineno))
         at = at.cr_await
     return tuple(places)
+
+
+@lru_cache(maxsize=1024)
+def _under(folder: str, path: str) -> str:
+    return path.removeprefix(folder) if path.startswith(folder) else ""
