@@ -89,6 +89,33 @@ class _Line:
             self._waiting.popleft()()
 
 
+class _Branch:
+    """Who listens to what, by the tokens of subjects: those who listen here, and those who listen below."""
+
+    def __init__(self) -> None:
+        self.here: list[_SimSubscription] = []
+        self.below: dict[str, _Branch] = {}
+
+    def at(self, subject: str) -> list[_SimSubscription]:
+        """Those who listen to just this."""
+        branch = self
+        for token in subject.split("."):
+            branch = branch.below.setdefault(token, _Branch())
+        return branch.here
+
+    def heard(self, tokens: Sequence[str], at: int = 0) -> list[_SimSubscription]:
+        """Those to whom this goes, wildcards and all."""
+        if at == len(tokens):
+            return self.here
+        found: list[_SimSubscription] = []
+        for token in (tokens[at], "*"):
+            if token in self.below:
+                found += self.below[token].heard(tokens, at + 1)
+        if ">" in self.below:
+            found += self.below[">"].here
+        return found
+
+
 class SimBus:
     """The server: who listens to what, what is stored, and how the weather is. `tap` sees all that is carried."""
 
@@ -103,8 +130,7 @@ class SimBus:
         self._storage = FakeBus(max_payload=MAX_PAYLOAD)
         self._transports: list[SimTransport] = []
         self._connections = count(1)
-        self._subscribed: dict[str, list[_SimSubscription]] = {}
-        self._wide: dict[str, list[_SimSubscription]] = {}
+        self._subscribed = _Branch()
         self._routes: dict[str, tuple[_SimSubscription, ...]] = {}
         self.waiting: dict[str, SimTransport] = {}
         self._writing: deque[Work] = deque()
@@ -167,10 +193,17 @@ class SimBus:
         """Whether who sends must wait for room, which is nearly never."""
         return self.weather.full > 0 and self.dice.random() < self.weather.full
 
-    def stored(self, name: str) -> list[Stored]:
-        """All that lies in a stream."""
+    def stored(self, name: str, pattern: str, start: int = 1) -> list[Stored]:
+        """What lies in a stream under a subject or several, from a sequence on."""
         found = self._storage.stream(name)
-        return [] if found is None else found.messages
+        if found is None:
+            return []
+        later = found.messages[bisect_left(found.messages, start, key=_SEQUENCE) :]
+        if is_literal(pattern):
+            return [one for one in later if one.subject == pattern]
+        # There are far fewer subjects than messages.
+        wanted = {subject for subject in found.last if _covers(pattern, subject)}
+        return [one for one in later if one.subject in wanted]
 
     def expire(self, name: str) -> bool:
         """Whether the stream is there, once what is too old is gone."""
@@ -248,32 +281,20 @@ class SimBus:
     def listen(self, one: _SimSubscription) -> None:
         """Somebody listens from now on, unless their connection is over."""
         if one.of in self._transports:
-            self._same(one.subject).setdefault(one.subject, []).append(one)
-            self._forget_routes(one.subject)
+            self._subscribed.at(one.subject).append(one)
+            self._routes.clear()
 
     def forget(self, one: _SimSubscription) -> None:
         """Somebody listens no more."""
-        same = self._same(one.subject).get(one.subject, [])
+        same = self._subscribed.at(one.subject)
         if one in same:
             same.remove(one)
-            self._forget_routes(one.subject)
-
-    def _same(self, subject: str) -> dict[str, list[_SimSubscription]]:
-        return self._subscribed if is_literal(subject) else self._wide
-
-    def _forget_routes(self, subject: str) -> None:
-        if is_literal(subject):
-            self._routes.pop(subject, None)
-        else:
             self._routes.clear()
 
     def _listeners(self, subject: str) -> tuple[_SimSubscription, ...]:
         found = self._routes.get(subject)
         if found is None:
-            heard = [*self._subscribed.get(subject, ())]
-            for pattern, ones in self._wide.items():
-                if ones and _covers(pattern, subject):
-                    heard += ones
+            heard = self._subscribed.heard(subject.split("."))
             found = self._routes[subject] = tuple(sorted(heard, key=_PLACE))
         return found
 
@@ -415,8 +436,11 @@ class SimTransport:
         future: asyncio.Future[Result[bytes]] = self._loop.create_future()
         self._waiting[reply] = future, more
         self._bus.waiting[reply] = self
-        late: Err = Err("timeout", f"no answer from {subject} in {timeout} s")
-        timer = self._loop.call_later(timeout, _settle, future, late)
+
+        def fail() -> None:
+            _settle(future, Err("timeout", f"no answer from {subject} in {timeout} s"))
+
+        timer = self._loop.call_later(timeout, fail)
         try:
             self._up.carry(partial(self._bus.carry, Delivery(subject, payload, reply)))
             answer = await future
@@ -474,7 +498,7 @@ class SimTransport:
         target = f"$JS.API.DIRECT.GET.{stream}" + (f".{subject}" if is_literal(subject) else "")
 
         def read() -> Result[Stored | None]:
-            found = _under(subject, self._bus.stored(stream))
+            found = self._bus.stored(stream, subject)
             return Ok(found[-1] if found else None)
 
         return await self._read(stream, target, read)
@@ -484,9 +508,8 @@ class SimTransport:
             return Err("malformed", f"no subject to read: {subject[:100]!r}")
 
         def read() -> Result[tuple[Stored, ...]]:
-            found = self._bus.stored(stream)
-            later = found[bisect_left(found, start, key=_SEQUENCE) :]
-            return Ok(tuple(_under(subject, later)[: max(0, limit)]))
+            found = self._bus.stored(stream, subject, start)
+            return Ok(tuple(found[: max(0, limit)]))
 
         return await self._read(stream, f"$JS.API.DIRECT.GET.{stream}", read)
 
@@ -495,7 +518,7 @@ class SimTransport:
             return Err("malformed", f"no subject to read: {subject[:100]!r}")
 
         def read() -> Result[tuple[Stored, ...]]:
-            newest = {one.subject: one for one in _under(subject, self._bus.stored(stream))}
+            newest = {one.subject: one for one in self._bus.stored(stream, subject)}
             return Ok(tuple(sorted(newest.values(), key=_SEQUENCE)))
 
         return await self._read(stream, f"$JS.API.DIRECT.GET.{stream}", read)
@@ -503,9 +526,8 @@ class SimTransport:
     async def subjects(self, stream: str, filter: str) -> Result[Mapping[str, int]]:
         def read() -> Result[Mapping[str, int]]:
             counts: dict[str, int] = {}
-            for one in self._bus.stored(stream):
-                if matches(filter, one.subject):
-                    counts[one.subject] = counts.get(one.subject, 0) + 1
+            for one in self._bus.stored(stream, filter):
+                counts[one.subject] = counts.get(one.subject, 0) + 1
             return Ok(counts)
 
         found = await self._read(stream, f"$JS.API.STREAM.INFO.{stream}", read)
@@ -543,8 +565,11 @@ class SimTransport:
         refusal = self._refusal(target, b"", "")
         if refusal is not None:
             return refusal
-        nobody = Err("no responders", f"nobody answers {target}")
-        return await self._ask(lambda: read() if self._bus.expire(stream) else nobody, API_TIMEOUT)
+
+        def serve() -> Result[T]:
+            return read() if self._bus.expire(stream) else Err("no responders", f"nobody answers {target}")
+
+        return await self._ask(serve, API_TIMEOUT)
 
     async def _ask(self, work: Callable[[], Result[T]], timeout: float, *, is_sure: bool = False) -> Result[T]:
         """Have the server do this, and hear what came of it."""
@@ -561,7 +586,7 @@ class SimTransport:
         self, future: asyncio.Future[Result[T]], work: Work, words: str, timeout: float, *, is_sure: bool = False
     ) -> Result[T]:
         fail: Callable[[Err], None] = partial(_settle, future)
-        timer = self._loop.call_later(timeout, fail, Err("timeout", f"{words} in {timeout} s"))
+        timer = self._loop.call_later(timeout, lambda: fail(Err("timeout", f"{words} in {timeout} s")))
         self._asking[fail] = None
         try:
             self._up.carry(work, is_sure=is_sure)
@@ -615,12 +640,6 @@ def _settle(future: asyncio.Future[Result[T]], result: Result[T]) -> None:
 
 _PLACE = attrgetter("place")
 _SEQUENCE = attrgetter("sequence")
-
-
-def _under(pattern: str, stored: Sequence[Stored]) -> list[Stored]:
-    """What is stored under a subject or several; there are far fewer subjects than messages."""
-    wanted = {subject for subject in {one.subject for one in stored} if _covers(pattern, subject)}
-    return [one for one in stored if one.subject in wanted]
 
 
 @lru_cache(maxsize=65_536)

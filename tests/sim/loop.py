@@ -27,38 +27,36 @@ Place = tuple[str, int]
 class _Call(asyncio.Handle):
     """What is to be called; asyncio's own takes several times as long to make."""
 
-    __slots__ = ("args", "callback", "is_off", "within")
+    __slots__ = ("args", "callback", "within")
 
     def __init__(self, callback: Callable[..., object], args: tuple[Any, ...], within: Context) -> None:
-        self.callback = callback
+        self.callback: Callable[..., object] | None = callback
         self.args = args
         self.within = within
-        self.is_off = False
 
     def cancel(self) -> None:
-        self.is_off = True
+        self.callback = None
 
     def cancelled(self) -> bool:
-        return self.is_off
+        return self.callback is None
 
 
 class _Timer(asyncio.TimerHandle):
     """The same at a time."""
 
-    __slots__ = ("args", "at", "callback", "is_off", "within")
+    __slots__ = ("args", "at", "callback", "within")
 
     def __init__(self, at: float, callback: Callable[..., object], args: tuple[Any, ...], within: Context) -> None:
         self.at = at
-        self.callback = callback
+        self.callback: Callable[..., object] | None = callback
         self.args = args
         self.within = within
-        self.is_off = False
 
     def cancel(self) -> None:
-        self.is_off = True
+        self.callback = None
 
     def cancelled(self) -> bool:
-        return self.is_off
+        return self.callback is None
 
     def when(self) -> float:
         return self.at
@@ -131,8 +129,12 @@ class Loop(asyncio.BaseEventLoop):
     def call_soon(
         self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
-        call = _Call(callback, args, copy_context() if context is None else context)
-        self._put(call)
+        within = copy_context() if context is None else context
+        call = _Call(callback, args, within)
+        process = within.get(WITHIN, None) or self.world
+        if not process.ready and not process.is_dead and not process.is_frozen:
+            self._busy.append(process)
+        process.ready.append(call)
         return call
 
     def call_soon_threadsafe(
@@ -210,31 +212,42 @@ class Loop(asyncio.BaseEventLoop):
             asyncio._set_running_loop(None)
 
     def _run(self) -> None:
-        busy, dice = self._busy, self._dice
+        busy, timers, dice = self._busy, self._timers, self._dice
         while not self._is_stopping:
-            if not busy:
-                if self._wait():
+            call: _Call | _Timer
+            if busy:
+                index = int(dice() * len(busy)) if len(busy) > 1 else 0
+                process = busy[index]
+                call = process.ready.popleft()
+                if not process.ready:
+                    busy[index] = busy[-1]
+                    busy.pop()
+            elif timers:
+                # Nobody has anything to do before this one.
+                due, _, call = heappop(timers)
+                if call.callback is None:
                     continue
+                self._now = due
+                process = call.within.get(WITHIN, None) or self.world
+                if process.is_dead or process.is_frozen:
+                    process.ready.append(call)
+                    continue
+            else:
                 return
-            index = int(dice() * len(busy)) if len(busy) > 1 else 0
-            process = busy[index]
-            call = process.ready.popleft()
-            if not process.ready:
-                busy[index] = busy[-1]
-                busy.pop()
-            if call.is_off:
+            callback = call.callback
+            if callback is None:
                 continue
             self.steps += 1
             if self.steps > self._most:
                 raise Stuck(f"{self.steps} steps, at {self._now:.3f} s, of {process}")
             try:
-                call.within.run(call.callback, *call.args)
+                call.within.run(callback, *call.args)
             except (SystemExit, KeyboardInterrupt):
                 raise
             except BaseException as error:
                 self.call_exception_handler({"message": f"a callback of {process} failed", "exception": error})
             if process.is_watched and not process.is_dead and self.watch is not None:
-                task = getattr(call.callback, "__self__", None)
+                task = getattr(callback, "__self__", None)
                 if isinstance(task, _Task) and not task.done():
                     self.watch(process, task)
 
@@ -246,27 +259,9 @@ class Loop(asyncio.BaseEventLoop):
         heappush(self._timers, (due, next(self._numbers), timer))
         return timer
 
-    def _put(self, call: _Call | _Timer) -> None:
-        process = call.within.get(WITHIN) or self.world
-        ready = process.ready
-        if not ready and not process.is_dead and not process.is_frozen:
-            self._busy.append(process)
-        ready.append(call)
-
     def _rest(self, process: Process) -> None:
         if process in self._busy:
             self._busy.remove(process)
-
-    def _wait(self) -> bool:
-        """Jump to the next timer; false where there is none."""
-        timers = self._timers
-        while timers:
-            due, _, timer = heappop(timers)
-            if not timer.is_off:
-                self._now = due
-                self._put(timer)
-                return True
-        return False
 
 
 async def _end_all() -> None:
