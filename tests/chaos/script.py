@@ -4,6 +4,7 @@ Every answer derives from its question, so that a checker knows each one without
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 Kind = Literal["short", "stream", "long", "tool", "memory"]
@@ -92,5 +93,6 @@ def _reply(kind: Kind, *steps: str) -> str:
     return f'[[reply]]\nmatch = "^(?:\\\\w+: )?(q\\\\d+) {kind} "\nsteps = [\n{listed}]\n'
 
 
+@cache
 def _numbers(count: int) -> str:
     return "".join(f" {number}" for number in range(1, count + 1))

@@ -19,6 +19,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydantic_core import from_json
+
 from adapters.spoke import NotNow, Reply, Spoke
 from factory_contracts import subjects
 from factory_contracts.messages import Address, InboundMessage, Refused
@@ -344,8 +346,7 @@ class House:
     # What happens
 
     def _tap(self, what: str, subject: str, payload: bytes) -> None:
-        self._digest.update(f"{self.loop.time():.6f} {what} {subject} ".encode())
-        self._digest.update(payload)
+        self._digest.update(f"{self.loop.time():.6f} {what} {subject} ".encode() + payload)
         if what == "carried" and _PROMISE.search(payload, 0, 100):
             self._check(payload)
         if self._trace:
@@ -376,7 +377,7 @@ class House:
 
     def _check(self, payload: bytes) -> None:
         """What is promised on the bus must be on the log by then."""
-        evidence, said = self.evidence, json.loads(payload)
+        evidence, said = self.evidence, from_json(payload)
         match said["kind"]:
             case "accepted":
                 missing = {said["turn"]} - evidence.received
@@ -398,7 +399,7 @@ _LOG = subjects.plane("turns")[0].partition("*")[0].partition(">")[0]
 @lru_cache(maxsize=64)
 def _read(payload: bytes) -> Mapping[str, Any]:
     """A record as JSON; a hub that begins writes the same for each partition."""
-    body: Mapping[str, Any] = json.loads(payload)
+    body: Mapping[str, Any] = from_json(payload)
     return body
 
 

@@ -38,6 +38,7 @@ class FakeBus:
         self.is_full = False
         self._transports: list[FakeTransport] = []
         self._streams: dict[str, _Stream] = {}
+        self._takers: dict[str, _Stream] = {}
         self._lost_answers = 0
         self._names = 0
 
@@ -104,6 +105,7 @@ class FakeBus:
                 overlap(mine, theirs) for mine in config.subjects for theirs in other.config.subjects
             ):
                 return Err("refused", "subjects overlap with an existing stream (10065)")
+        self._takers.clear()
         found = self._streams.get(config.name)
         if found is None:
             self._streams[config.name] = _Stream(config)
@@ -136,10 +138,13 @@ class FakeBus:
         return Ok(found.sequence)
 
     def _stream_for(self, subject: str) -> _Stream | None:
-        for stream in self._streams.values():
-            if any(matches(pattern, subject) for pattern in stream.config.subjects):
-                return stream
-        return None
+        found = self._takers.get(subject)
+        if found is None:
+            for stream in self._streams.values():
+                if any(matches(pattern, subject) for pattern in stream.config.subjects):
+                    found = self._takers[subject] = stream
+                    break
+        return found
 
     def _exceeds(self, stream: _Stream, entries: Sequence[Entry]) -> bool:
         limit = stream.config.max_bytes
