@@ -85,8 +85,6 @@ def _until_found(first: int, planted: str) -> int:
 
 def _many(seeds: range, jobs: int, is_verbose: bool) -> int:
     began, sum, known = time.monotonic(), Sum(), awaits()
-    # What is imported by now stays, and need not be looked through again and again.
-    gc.freeze()
     for outcome in _outcomes(seeds, jobs):
         sum.add(outcome)
         if outcome.faults:
@@ -120,8 +118,9 @@ def _live(planted: str | None, seed: int, trace: bool = False) -> Outcome:
     plant = PLANTED[planted] if planted is not None else None
     with plant.grow() if plant is not None else nullcontext():
         outcome = run(seed, also=plant.provoked_by if plant is not None else (), trace=trace)
-    # Little is found at once, and what it takes is still at hand for the next seed.
+    # What is imported, and built at the first use, stays and need not be looked through after each seed.
     gc.collect()
+    gc.freeze()
     return outcome
 
 

@@ -89,9 +89,11 @@ def _watch(house: House, crashes: Crashes) -> None:
     def look(process: Process, task: asyncio.Task[Any]) -> None:
         places = suspended_at(task, HUB)
         crashes.passed.update(places)
+        if crashes.is_over:
+            return
         waited = house.loop.time() - crashes.from_then
         # Where nobody comes to the place, any other must do.
-        if crashes.is_over or waited < 0 or (crashes.target not in places and waited < TARGETED_FOR):
+        if waited < 0 or (crashes.target not in places and waited < TARGETED_FOR):
             return
         crashes.hits -= 1
         if crashes.hits <= 0 and places:
