@@ -130,6 +130,7 @@ class SimBus:
         self._storage = FakeBus(max_payload=MAX_PAYLOAD)
         self._transports: list[SimTransport] = []
         self._connections = count(1)
+        self._listened = count(1)
         self._subscribed = _Branch()
         self._routes: dict[str, tuple[_SimSubscription, ...]] = {}
         self.waiting: dict[str, SimTransport] = {}
@@ -244,7 +245,7 @@ class SimBus:
 
     def _write(self, entries: Sequence[Entry], then: Callable[[Result[int]], None]) -> None:
         # What comes twice comes one behind the other: there is no room for the second either, whenever that is said.
-        is_late_double = bool(self.turned_away) and any(one is entries for one in self.turned_away)
+        is_late_double = any(one is entries for one in self.turned_away)
         stored = Err("no space", "it came before") if is_late_double else self._storage.store(entries)
         if isinstance(stored, Err) and stored.reason == "no space":
             self.turned_away.append(entries)
@@ -281,6 +282,7 @@ class SimBus:
     def listen(self, one: _SimSubscription) -> None:
         """Somebody listens from now on, unless their connection is over."""
         if one.of in self._transports:
+            one.place = one.of.number, next(self._listened)
             self._subscribed.at(one.subject).append(one)
             self._routes.clear()
 
@@ -305,7 +307,7 @@ class _SimSubscription:
         self.group = group
         self.handler = handler
         self.of = of
-        self.place = (of.number, 0)
+        self.place = of.number, 0
 
     async def unsubscribe(self) -> Result[None]:
         self.of.end(self)
@@ -558,8 +560,8 @@ class SimTransport:
         self._on_disconnect = None
         self.drop()
         self._is_closed = True
-        self.subscriptions.clear()
         self._bus.part(self)
+        self.subscriptions.clear()
 
     async def _read(self, stream: str, target: str, read: Callable[[], Result[T]]) -> Result[T]:
         refusal = self._refusal(target, b"", "")
@@ -596,7 +598,6 @@ class SimTransport:
             self._asking.pop(fail, None)
 
     def _listen(self, subscription: _SimSubscription) -> Result[None]:
-        subscription.place = self.number, len(self.subscriptions) and self.subscriptions[-1].place[1] + 1
         self.subscriptions.append(subscription)
         self._bus.listen(subscription)
         return _DONE
