@@ -150,11 +150,14 @@ class JetStreamLog:
             # The answer to an earlier try was lost.
             self._epochs.update({part: before[part].epoch for part in ordered})
             return True
-        entries = []
-        for part in ordered:
-            begun = EpochBegun(hub=self._hub, at=now, since=before[part].since)
-            expect = subjects.epoch(part), before[part].epoch
-            entries.append(Entry(subjects.epoch(part), EPOCH.encode(begun), expect=expect))
+        begun = {
+            since: EPOCH.encode(EpochBegun(hub=self._hub, at=now, since=since))
+            for since in {before[part].since for part in ordered}
+        }
+        entries = [
+            Entry(subjects.epoch(part), begun[before[part].since], expect=(subjects.epoch(part), before[part].epoch))
+            for part in ordered
+        ]
         asked = asyncio.get_running_loop().time()
         taken = await self._transport.append(entries, timeout=APPEND_TIMEOUT)
         if isinstance(taken, Err):
@@ -590,8 +593,11 @@ class JetStreamLog:
         before = max((mark.sequence for mark in marks if mark.epochs is None), default=1)
         below = {epoch: mark.sequence for mark in marks for epoch in mark.epochs or ()}
         newest = [_Reign(since=before)] * subjects.PARTITIONS
-        for stored in await self._newest_epochs():
-            begun = EPOCH.decode(stored.data)
+        found = await self._newest_epochs()
+        # Those that one hub took at once mostly say the same.
+        said = {data: EPOCH.decode(data) for data in {stored.data for stored in found}}
+        for stored in found:
+            begun = said[stored.data]
             since = max(begun.since or before, below.get(stored.sequence, 1))
             newest[int(stored.subject.rpartition(".")[2])] = _Reign(stored.sequence, begun.hub, since)
         return newest

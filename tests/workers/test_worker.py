@@ -1,6 +1,7 @@
 """What a CliPool worker promises the hub, on a bus in memory and on a real one."""
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -36,7 +37,10 @@ from factory_nats.transport import Delivery
 from hub.kernel.ports import ToolFailed
 from tests.workers.conftest import Bus
 from tests.workers.stage import SCOPE, WORKER, Bell, Points, end, kit, lives, run, text, working
+from workers.clipool.errand import Errand
 from workers.clipool.kit import Kit
+from workers.clipool.steps import Steps
+from workers.clipool.turn import Turn
 from workers.clipool.worker import Worker
 
 STALL = "{ stall = true }"
@@ -126,6 +130,25 @@ async def test_events_are_sent_again_from_where_the_hub_asks(bus: Bus) -> None:
 
     (again,) = bus.hub.events
     assert (again.first, again.events, again.done) == (2, events[2:], len(events))
+
+
+async def test_what_a_turn_was_made_from_is_let_go_of_without_a_search_for_garbage(bus: Bus) -> None:
+    bell = Bell()
+    steps = '{ call = "look" }, { say = "see https://a.example/b" }'
+    async with at_work(bus, kit(steps, tools={"look": ("read", bell)})):
+        gc.collect()
+        gc.disable()
+        try:
+            # From what is tainted on, links are held back.
+            await bus.hub.tell(run(tools=["look"]).model_copy(update={"tainted": True}))
+            await bus.hub.until_over()
+            await bus.hub.tell(forget())
+            await bus.hub.until(lambda: bus.hub.replies == [Done()])
+            left = [one for one in gc.get_objects() if isinstance(one, Turn | Steps | Errand)]
+        finally:
+            gc.enable()
+
+    assert left == []
 
 
 async def test_a_hub_that_missed_only_the_end_is_told_that_there_is_no_more(bus: Bus) -> None:

@@ -202,6 +202,8 @@ class Errand:
             if error is not None:
                 logger.error("turn %s met a fault of ours", self._run.turn, exc_info=error)
                 self.feed(Failed(type(error).__name__))
+        # These refer to the errand, which would be found only by a search through everything.
+        self._links, self._tools = None, {}
 
     def feed(self, event: harness.Event) -> None:
         """Tell the harness, and do at once what takes no time."""

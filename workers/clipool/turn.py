@@ -4,7 +4,7 @@ import asyncio
 import logging
 from asyncio import Task, TimerHandle
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Protocol
 
@@ -13,7 +13,7 @@ from factory_contracts.messages import Attachment, Usage
 from factory_contracts.trace import ModelStep, Step
 from factory_contracts.work import ApprovalWanted, Recorded, RecordReply, Requested, Run, Steer, ToolEvent
 from hub.kernel import harness
-from hub.kernel.engine import CHAT, Begin
+from hub.kernel.engine import CHAT, Begin, Event
 from hub.kernel.foreign import unlabelled
 from hub.kernel.harness import End, Show
 from hub.kernel.ports import Media, Spoken
@@ -56,23 +56,31 @@ class Desk(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What an attempt is carried out by."""
+
+    steps: Steps
+    drive: Drive
+
+
 class Turn:
     """Everything about one attempt, from its command until it is forgotten."""
 
     __slots__ = (
         "_cursor",
         "_desk",
-        "_drive",
         "_due",
         "_held",
         "_is_stirred",
         "_kit",
         "_loop",
+        "_reference",
         "_said",
-        "_steps",
         "_tape",
         "_timer",
         "_usage",
+        "_work",
         "limit",
         "run",
         "task",
@@ -86,9 +94,9 @@ class Turn:
         self.limit = Limit(run.agent.limits.max_seconds)
         self._tape = Tape(run.turn, run.attempt, instance)
         self._kit = kit
-        reference = sha256(f"{run.turn}.{run.attempt}".encode()).hexdigest()[:8]
-        self._steps = Steps(run, run.agent, kit, self, reference)
-        self._drive = Drive(self._steps)
+        self._reference = sha256(f"{run.turn}.{run.attempt}".encode()).hexdigest()[:8]
+        steps = Steps(run, run.agent, kit, self, self._reference)
+        self._work: _Work | None = _Work(steps, Drive(steps))
         self._usage = Usage()
         # Whoever speaks is answered aloud as well.
         self._said: list[str] | None = [] if run.lines and is_spoken(run.lines[-1]) else None
@@ -99,7 +107,7 @@ class Turn:
         self._timer: TimerHandle | None = None
         if run.engine is None and run.aloud is None:
             # What is said before the turn is carried out finds somebody who hears it.
-            self._drive.feed(Begin(CHAT, reference, is_tainted=bool(run.tainted)))
+            self._feed(Begin(CHAT, self._reference, is_tainted=bool(run.tainted)))
 
     @property
     def is_over(self) -> bool:
@@ -118,35 +126,47 @@ class Turn:
 
     async def carry_out(self) -> None:
         """From the first step to the end."""
+        work = self._work
         if self.run.aloud is not None:
             await self._read_aloud(self.run.aloud)
-            return
+        elif work is not None:
+            await self._carry_out(work)
+        # What is over is kept for what it said. All that it was made from refers to itself, and would wait here for a
+        # search that walks through everything.
+        self._work = None
+        self.run = self.run.model_copy(update={"lines": ()})
+
+    async def _carry_out(self, work: _Work) -> None:
         if self.run.engine is None:
-            await self._drive.carry_out()
+            await work.drive.carry_out()
         else:
-            await self._run_engine(self.run.engine)
+            await self._run_engine(self.run.engine, work)
         if self._held is not None:
             self._let_go(await self._speak(aloud("".join(self._said or ()))))
 
     def stop(self) -> None:
         """The person has heard enough."""
         self._let_go(None)
-        self._drive.feed(harness.Stop())
+        self._feed(harness.Stop())
 
     def run_out(self) -> None:
         """The turn has taken as long as it may."""
         self._let_go(None)
-        self._drive.feed(harness.TimeUp())
+        self._feed(harness.TimeUp())
 
     def steer(self, command: Steer) -> None:
         """The person adds something."""
         line = command.line
         trusted = unlabelled(line.text) if line.trusted else ""
-        self._drive.steer(harness.Steer(command.joining, Spoken(line.role, line.text), bool(command.tainted), trusted))
+        if self._work is not None:
+            said = Spoken(line.role, line.text)
+            self._work.drive.steer(harness.Steer(command.joining, said, bool(command.tainted), trusted))
 
     def close(self) -> None:
         """Leave off: nothing more is done or told."""
-        self._drive.close()
+        work, self._work = self._work, None
+        if work is not None:
+            work.drive.close()
         self._held = None
         self._is_stirred = False
         if self._timer is not None:
@@ -156,7 +176,8 @@ class Turn:
 
     def tell_from(self, start: int) -> bool:
         """Tell everything from this event on once more; false when there is nothing yet."""
-        if not self._drive.has_heard and not self._tape.has_after(start):
+        has_heard = self._work is not None and self._work.drive.has_heard
+        if not has_heard and not self._tape.has_after(start):
             return False
         self._cursor = min(self._cursor, start)
         self._stir_now()
@@ -164,7 +185,8 @@ class Turn:
 
     def take(self) -> list[bytes]:
         """What is to be published now."""
-        self._drive.hear()
+        if self._work is not None:
+            self._work.drive.hear()
         self._is_stirred = False
         self._due = self._loop.time() + self.run.pace_ms / 1000
         payloads = self._tape.tell(self._cursor, self._desk.understood)
@@ -218,16 +240,20 @@ class Turn:
         if end is not None:
             self._end(end if voice is None else replace(end, attachments=(*end.attachments, voice)))
 
-    async def _run_engine(self, name: str) -> None:
+    def _feed(self, event: Event) -> None:
+        if self._work is not None:
+            self._work.drive.feed(event)
+
+    async def _run_engine(self, name: str, work: _Work) -> None:
         """An engine of several steps, which is given what its name was followed by."""
         engines = self._kit.engines
         found = await guarded(engines.find(name)) if engines is not None else None
-        given = await self._given() if isinstance(found, Engine) else None
+        given = await self._given(work) if isinstance(found, Engine) else None
         # Who stopped it meanwhile has had its end.
         if self._tape.is_over:
             return
         if isinstance(found, Engine) and given is not None:
-            await begun(self._drive, self._steps, found, given)
+            await begun(work.drive, work.steps, found, given)
             return
         reason = NO_INPUT
         if isinstance(found, Exception):
@@ -239,12 +265,12 @@ class Turn:
         self.say(reason)
         self.end(End("failed", reason))
 
-    async def _given(self) -> str | None:
+    async def _given(self, work: _Work) -> str | None:
         """What the engine is to work on: words, or else the text of a file; None where that is gone."""
         line = self.run.lines[-1]
         if line.text or not line.attachments:
             if line.trusted:
-                self._steps.trust(unlabelled(line.text))
+                work.steps.trust(unlabelled(line.text))
             return line.text
         blobs = self._kit.blobs
         data = await blobs.get(self.run.scope, line.attachments[0]) if blobs is not None else None
@@ -272,7 +298,7 @@ class Turn:
             self._end(End("complete" if voice else "failed", attachments=(voice,) if voice else ()))
 
     def _end(self, end: End) -> None:
-        reference = self._steps.reference if end.reason else None
+        reference = self._reference if end.reason else None
         if reference is not None:
             logger.error("turn %s failed, reference %s: %s", self.run.turn, reference, end.reason)
         self._tape.end(
