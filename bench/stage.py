@@ -16,6 +16,7 @@ from typing import Any
 
 from factory_cli.config import Bot, Configuration, Worker
 from factory_cli.membership import members
+from factory_contracts import subjects
 from factory_nats.connect import Identity, connect, generate_seed, public_key
 from factory_nats.identity import Account
 from factory_nats.result import Err
@@ -203,7 +204,7 @@ async def stage(
     users += [User(FLOOR, public_key(seeds[FLOOR]))]
     users += [User(name, public_key(seeds[name]), account=account) for name, account in OBSERVERS.items()]
     binary = _seldom_syncing(folder) if syncs_each_second else None
-    async with EmbeddedServer(folder / "nats", users=users, binary=binary) as server:
+    async with EmbeddedServer(folder / "nats", users=users, binary=binary, streams=[subjects.STREAM]) as server:
         made = Stage(folder, server, seeds, python)
         try:
             yield made

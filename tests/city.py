@@ -73,7 +73,7 @@ class City:
         users: tuple[User, ...] = tuple(
             user for member in _MEMBERS.values() for user in member.users(lambda key: public_key(self._seeds[key]))
         )
-        self.server = EmbeddedServer(folder / "nats", users=users)
+        self.server = EmbeddedServer(folder / "nats", users=users, streams=[subjects.STREAM])
         self.wall = Wall()
         self.calls = folder / "calls.jsonl"
         self._keys = folder / "hub.json"

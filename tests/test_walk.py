@@ -82,7 +82,7 @@ class Town:
     """Everything that runs, and how it is started and ended."""
 
     def __init__(self, folder: Path) -> None:
-        self.server = EmbeddedServer(folder / "nats")
+        self.server = EmbeddedServer(folder / "nats", streams=[subjects.STREAM])
         self.paper = Paper()
         self.calls = folder / "calls.jsonl"
         self._script = folder / "script.toml"

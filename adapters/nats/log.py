@@ -1,7 +1,8 @@
 """The log over JetStream: every append fenced by this hub's epoch, many appends one commit.
 
-A few appends at a time travel singly, because an atomic batch costs the server as much as about sixteen of them. What
-is asked for beyond that is gathered, and one batch, with one sync to disk, serves many scopes.
+A few appends at a time travel singly, because an atomic batch costs the server as much as about three of them, and as
+twelve where it is prepared on the disk. What is asked for beyond that is gathered, and one batch, with one sync to
+disk, serves many scopes.
 """
 
 import asyncio
@@ -45,7 +46,7 @@ Witness = Callable[[int, str, int, bytes], None]
 
 logger = logging.getLogger(__name__)
 
-SINGLES = 16
+SINGLES = 6
 BATCH_ENTRIES = 200
 BATCH_BYTES = 4_000_000
 PAGE = 1_000

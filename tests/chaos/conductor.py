@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from adapters.high_water import FileHighWater
+from factory_contracts import subjects
 from factory_nats.result import Err
 from factory_nats.server import EmbeddedServer
 from tests.chaos import checker, fuse, script
@@ -182,7 +183,7 @@ class Run:
     async def run(self) -> checker.Verdict:
         """From the first process to the verdict."""
         secrets = seeds(self.platform)
-        server = EmbeddedServer(self.folder / "nats", users=users(self.platform, secrets))
+        server = EmbeddedServer(self.folder / "nats", users=users(self.platform, secrets), streams=[subjects.STREAM])
         disk = None
         if {"disk", "power"} & set(self.surroundings):
             disk = Disk(self.folder / "disk.img", server.directory / "js", MEGABYTES)

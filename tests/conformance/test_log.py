@@ -109,7 +109,7 @@ class BusDisk:
 
 class RealDisk:
     def __init__(self, folder: Path) -> None:
-        self.server = EmbeddedServer(folder)
+        self.server = EmbeddedServer(folder, streams=[subjects.STREAM])
         self._joined: list[Transport] = []
 
     async def open(self) -> OwnedLog:

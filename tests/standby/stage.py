@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
+from factory_contracts import subjects
 from factory_nats.server import EmbeddedServer
 from tests.chaos import checker, script
 from tests.chaos.conductor import SPOKES, Forked
@@ -172,7 +173,9 @@ async def staged(folder: Path, platform: str, *, is_apart: bool = False, are_our
     (folder / SCRIPT).write_text(script.toml())
     secrets = seeds(platform)
     async with AsyncExitStack() as stack:
-        server = await stack.enter_async_context(EmbeddedServer(folder / "nats", users=users(platform, secrets)))
+        server = await stack.enter_async_context(
+            EmbeddedServer(folder / "nats", users=users(platform, secrets), streams=[subjects.STREAM])
+        )
         bus = Bus(server.url, secrets, platform)
         stage = Stage(folder, platform, bus, Fuses(folder), Ledger(folder / DEEDS), is_apart)
         world = Telegram if platform == TELEGRAM else Discord

@@ -125,7 +125,7 @@ async def _unpack(where: Home, reader: archive.Reader) -> tuple[Inspection, tupl
     reader.unpack(where.path)
     seed = generate_seed()
     # Nobody else may be there meanwhile, and at the next start nobody knows this one.
-    server = EmbeddedServer(where.nats, users=(User("restorer", public_key(seed)),))
+    server = EmbeddedServer(where.nats, users=(User("restorer", public_key(seed)),), streams=[subjects.STREAM])
     started = await server.start()
     try:
         joined = started if isinstance(started, Err) else await connect(server.url, Identity("restorer", seed))

@@ -9,6 +9,7 @@ from factory_cli import config, locks
 from factory_cli.document import BadConfiguration
 from factory_cli.home import Home
 from factory_cli.membership import users
+from factory_contracts import subjects
 from factory_nats.server import EmbeddedServer
 
 LOCK = "bus.lock"
@@ -19,7 +20,7 @@ logger = logging.getLogger("factory_cli.keeping")
 
 def keep(where: Home, configuration: config.Configuration, port: int) -> EmbeddedServer:
     """The server of this home, which this process runs from now on, and which is told of every change of keys."""
-    server = EmbeddedServer(where.nats, users=users(where, configuration), port=port)
+    server = EmbeddedServer(where.nats, users=users(where, configuration), port=port, streams=[subjects.STREAM])
 
     loop = asyncio.get_running_loop()
 

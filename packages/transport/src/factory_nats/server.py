@@ -32,6 +32,7 @@ from typing import Final, Self
 from factory_nats.identity import User
 from factory_nats.result import Err, Ok, Result
 from factory_nats.rights import USER_INFO
+from factory_nats.staging import Staging
 from factory_nats.subject import inbox_prefix, is_filter, is_name, overlap
 
 __all__ = [
@@ -49,12 +50,15 @@ logger = logging.getLogger(__name__)
 
 LOOPBACK: Final = "127.0.0.1"
 READY_TIMEOUT: Final = 20.0
+READY_LOOK: Final = 0.005
 STOP_TIMEOUT: Final = 5.0
 
 # The names of accounts stand in the paths of what is stored, so that they cannot be changed any more.
 STREAMS: Final = "APP"
 BUS: Final = "BUS"
 SYSTEM: Final = "SYS"
+# What the server itself calls the only one, where none is named.
+NO_ACCOUNT: Final = "$G"
 
 # Who is outside is a stranger, and must not take the places of our own processes.
 MOST_FROM_OUTSIDE: Final = 16
@@ -325,6 +329,7 @@ def held_by(directory: Path) -> int | None:
 class EmbeddedServer:
     """One nats-server on one directory and one port, the same port every time it is started again.
 
+    Batches of the `streams` that are named are prepared in memory, where there is a place for that.
     Raises `ValueError` when it is made with a user or subject that cannot be written down.
     """
 
@@ -340,6 +345,7 @@ class EmbeddedServer:
         max_file_bytes: int | None = None,
         binary: Path | None = None,
         dies_with_parent: bool = True,
+        streams: Sequence[str] = (),
     ) -> None:
         self.directory = directory
         self.host = host
@@ -354,6 +360,9 @@ class EmbeddedServer:
         self._max_file_bytes = max_file_bytes
         self._binary = binary
         self._dies_with_parent = dies_with_parent
+        account = STREAMS if users or system_users else NO_ACCOUNT
+        stored = directory / STORE / "jetstream" / account / "streams"
+        self._staging = Staging([stored / stream for stream in streams])
         self._lock: int | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._server_name = f"embedded-{secrets.token_hex(4)}"
@@ -384,6 +393,7 @@ class EmbeddedServer:
             self._is_ready = False
             users = self._users
             write_config(self.config_path, self._config())
+            self._staging.open()
             started = await self._spawn(binary, taken.value)
             self._is_ready = isinstance(started, Ok)
             if self._users is not users:
@@ -427,6 +437,8 @@ class EmbeddedServer:
                     process.kill()
                 await process.wait()
         self._process = None
+        if self._lock is not None:
+            self._staging.close()
         self._release_lock()
 
     async def wait(self) -> int:
@@ -563,9 +575,11 @@ class EmbeddedServer:
         while loop.time() < deadline:
             if process.returncode is not None:
                 return Err("refused", f"nats-server ended with status {process.returncode}: {self.last_words()}")
+            self._staging.lay()
             if await self._answers():
+                self._staging.clear()
                 return Ok(None)
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(READY_LOOK)
         return Err("timeout", f"nats-server did not answer at {self.url} in {READY_TIMEOUT} s")
 
     async def _answers(self) -> bool:
