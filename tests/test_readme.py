@@ -32,6 +32,9 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
+    # To compile everything that is installed takes longer than all else here, and most of it is used once at most.
+    project = (folder / "pyproject.toml").read_text()
+    (folder / "pyproject.toml").write_text(project.replace("compile-bytecode = true", "compile-bytecode = false"))
     return folder
 
 

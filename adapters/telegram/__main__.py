@@ -7,8 +7,6 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
 
-from aiogram.methods import DeleteWebhook, SetWebhook, TelegramMethod
-
 from adapters.chat.patience import until_done
 from adapters.chat.trouble import Barred, Rejected, Unauthorized
 from adapters.lease import Lease
@@ -17,6 +15,7 @@ from adapters.telegram.bot import Bot, standard_pace
 from adapters.telegram.client import ASKED_FOR, Client, Conflict
 from adapters.telegram.intake import Settled
 from adapters.telegram.normalize import PLATFORM, Me
+from adapters.telegram.sdk import DeleteWebhook, SetWebhook, TelegramMethod
 from adapters.telegram.settings import BotSettings, TelegramSettings
 from adapters.telegram.webhook import listening
 from factory_nats.connect import connect

@@ -6,16 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from aiogram.methods import (
-    AnswerCallbackQuery,
-    EditMessageReplyMarkup,
-    SendChatAction,
-    SendMessage,
-    SetMessageReaction,
-    TelegramMethod,
-)
-from aiogram.types import InlineKeyboardButton, InlineKeyboardMarkup, ReactionTypeEmoji, ReplyParameters
-
 from adapters.chat.aside import Aside
 from adapters.chat.busy import Busy
 from adapters.chat.buttons import chosen, press, presser
@@ -33,6 +23,18 @@ from adapters.telegram.intake import Intake, Polling, Settled
 from adapters.telegram.menu import register
 from adapters.telegram.normalize import PLATFORM, File, Halted, Heard, Me, Moved, Normalized, Pressed, normalize
 from adapters.telegram.screen import NO_PREVIEW, Screen, place
+from adapters.telegram.sdk import (
+    AnswerCallbackQuery,
+    EditMessageReplyMarkup,
+    InlineKeyboardButton,
+    InlineKeyboardMarkup,
+    ReactionTypeEmoji,
+    ReplyParameters,
+    SendChatAction,
+    SendMessage,
+    SetMessageReaction,
+    TelegramMethod,
+)
 from adapters.telegram.settings import BotSettings, TelegramSettings
 from factory_contracts.messages import (
     Accepted,

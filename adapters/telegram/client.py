@@ -5,29 +5,31 @@ from collections.abc import Awaitable, Callable
 from io import BytesIO
 from typing import Any, TypeVar
 
-from aiogram import Bot
-from aiogram.client.session.aiohttp import AiohttpSession
-from aiogram.client.telegram import TelegramAPIServer
-from aiogram.exceptions import (
+from aiohttp import ClientError, ClientSession, TraceConfig
+
+from adapters.chat.trouble import Barred, Rejected, Unauthorized, Unreachable
+from adapters.spoke import NotNow
+from adapters.telegram.sdk import (
     AiogramError,
+    AiohttpSession,
+    Bot,
+    GetFile,
+    GetMe,
     TelegramAPIError,
+    TelegramAPIServer,
     TelegramBadRequest,
     TelegramConflictError,
     TelegramForbiddenError,
+    TelegramMethod,
     TelegramMigrateToChat,
     TelegramNetworkError,
     TelegramNotFound,
     TelegramRetryAfter,
     TelegramServerError,
     TelegramUnauthorizedError,
+    TokenValidationError,
+    User,
 )
-from aiogram.methods import GetFile, GetMe, TelegramMethod
-from aiogram.types import User
-from aiogram.utils.token import TokenValidationError
-from aiohttp import ClientError, ClientSession, TraceConfig
-
-from adapters.chat.trouble import Barred, Rejected, Unauthorized, Unreachable
-from adapters.spoke import NotNow
 
 logger = logging.getLogger(__name__)
 

@@ -2,13 +2,17 @@
 
 import logging
 
-from aiogram.methods import GetMyCommands, SetMyCommands
-from aiogram.types import BotCommand, BotCommandScopeAllGroupChats, BotCommandScopeAllPrivateChats
-
 from adapters.chat.menu import MENU
 from adapters.chat.trouble import Barred, Rejected, Unauthorized, Unreachable
 from adapters.spoke import NotNow
 from adapters.telegram.client import Client, Conflict
+from adapters.telegram.sdk import (
+    BotCommand,
+    BotCommandScopeAllGroupChats,
+    BotCommandScopeAllPrivateChats,
+    GetMyCommands,
+    SetMyCommands,
+)
 
 logger = logging.getLogger(__name__)
 

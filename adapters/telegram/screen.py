@@ -7,19 +7,17 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 from zlib import crc32
 
-from aiogram.methods import (
+from adapters.chat.buttons import Button, below
+from adapters.chat.trouble import Barred, Rejected, Unauthorized, Unreachable
+from adapters.chat.view import Slot, View
+from adapters.spoke import Gone, Left, NotNow, Reply, Undeliverable
+from adapters.telegram.client import Client, reasons
+from adapters.telegram.layout import Page, in_style
+from adapters.telegram.sdk import (
+    BufferedInputFile,
     DeleteMessage,
     EditMessageMedia,
     EditMessageText,
-    SendMessage,
-    SendMessageDraft,
-    SendRichMessage,
-    SendRichMessageDraft,
-    SendVoice,
-    TelegramMethod,
-)
-from aiogram.types import (
-    BufferedInputFile,
     InlineKeyboardButton,
     InlineKeyboardMarkup,
     InputMediaAudio,
@@ -32,14 +30,13 @@ from aiogram.types import (
     Message,
     MessageEntity,
     ReplyParameters,
+    SendMessage,
+    SendMessageDraft,
+    SendRichMessage,
+    SendRichMessageDraft,
+    SendVoice,
+    TelegramMethod,
 )
-
-from adapters.chat.buttons import Button, below
-from adapters.chat.trouble import Barred, Rejected, Unauthorized, Unreachable
-from adapters.chat.view import Slot, View
-from adapters.spoke import Gone, Left, NotNow, Reply, Undeliverable
-from adapters.telegram.client import Client, reasons
-from adapters.telegram.layout import Page, in_style
 from adapters.telegram.settings import Stream, Style
 from factory_contracts.messages import Address, Attachment, Said
 

@@ -11,14 +11,17 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import aiogram
-import aiogram.types
 import aiohttp
 import pytest
 import telegram
-from aiogram.client.session.aiohttp import AiohttpSession
-from aiogram.client.telegram import TelegramAPIServer
-from aiogram.exceptions import (
+from aiohttp import web
+from telegram import error
+from telegram.ext import Application, ContextTypes, MessageHandler
+from telegram.request import HTTPXRequest
+
+from adapters.telegram.sdk import (
+    AiohttpSession,
+    TelegramAPIServer,
     TelegramBadRequest,
     TelegramConflictError,
     TelegramForbiddenError,
@@ -26,12 +29,8 @@ from aiogram.exceptions import (
     TelegramRetryAfter,
     TelegramServerError,
     TelegramUnauthorizedError,
+    aiogram,
 )
-from aiohttp import web
-from telegram import error
-from telegram.ext import Application, ContextTypes, MessageHandler
-from telegram.request import HTTPXRequest
-
 from tests.botapi.chats import Chat, User
 from tests.botapi.entities import find, part, units
 from tests.botapi.files import UPLOAD

@@ -44,16 +44,12 @@ from tests.chaos.telegram import Telegram
 from tests.nursery import nursery
 
 FENCED = 75
-PRODUCT = (
-    "hub.composition",
-    "workers.clipool.composition",
-    "adapters.spoke",
-    "adapters.telegram.__main__",
-    "tests.telegram.stage",
-    "adapters.discord.__main__",
-    "tests.discord.stage",
-    "uvloop",
-)
+# What a process loads; only a spoke needs a platform's SDK, which takes seconds, and makes every fork a long one.
+PRODUCT = ("hub.composition", "workers.clipool.composition", "adapters.spoke", "uvloop")
+SDKS = {
+    "tests.chaos.telegram_process": ("adapters.telegram.__main__", "tests.telegram.stage", "uvloop"),
+    "tests.chaos.discord_process": ("adapters.discord.__main__", "tests.discord.stage", "uvloop"),
+}
 TICK = 0.02
 # A conversation answers one question at a time, a second or two each: the more is asked, the more of them there are.
 SCOPES = 8
@@ -384,7 +380,7 @@ class Forked:
 
     def __init__(self, module: str, command: Sequence[str], log: IO[bytes]) -> None:
         with open(os.devnull, "rb") as nothing:
-            self._child = nursery(*PRODUCT).bear(
+            self._child = nursery(*SDKS.get(module, PRODUCT)).bear(
                 module, command, stdin=nothing.fileno(), stdout=log.fileno(), stderr=log.fileno()
             )
         self.pid = self._child.pid

@@ -80,7 +80,7 @@ def is_alive(pid: int) -> bool:
     """Whether the process runs; one that is dead and not yet buried does not."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
     return state not in ("Z", "X")
 
