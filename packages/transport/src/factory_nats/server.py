@@ -30,6 +30,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from factory_nats.identity import User
+from factory_nats.process import wait_for_others
 from factory_nats.result import Err, Ok, Result
 from factory_nats.rights import USER_INFO
 from factory_nats.staging import Staging
@@ -563,7 +564,7 @@ class EmbeddedServer:
             stderr=asyncio.subprocess.DEVNULL,
             pass_fds=(lock,),
             start_new_session=True,
-            preexec_fn=partial(_die_with, os.getpid()) if self._dies_with_parent and _LIBC is not None else None,
+            preexec_fn=partial(_begin, os.getpid() if self._dies_with_parent else None) if _LIBC is not None else None,
         )
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{self._process.pid}\n".encode(), 0)
@@ -600,9 +601,11 @@ class EmbeddedServer:
                 await writer.wait_closed()
 
 
-def _die_with(parent: int) -> None:
+def _begin(parent: int | None) -> None:
+    wait_for_others()
+    if parent is None or _LIBC is None:
+        return
     # The signal comes when the thread that spawned ends: servers are started from the main thread.
-    if _LIBC is not None:
-        _LIBC.prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGTERM)
+    _LIBC.prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGTERM)
     if os.getppid() != parent:
         os._exit(1)
