@@ -137,6 +137,7 @@ class SimBus:
         self._writing: deque[Work] = deque()
         self._written_at = 0.0
         self.turned_away: list[Sequence[Entry]] = []
+        self._torn: Work | None = None
 
     def join(
         self,
@@ -228,6 +229,10 @@ class SimBus:
         found.last = {one.subject: one.sequence for one in left}
         return Ok(None)
 
+    def tear(self, torn: Work | None) -> None:
+        """Of the next batch no more than the beginning is to be stored, and then this is to happen."""
+        self._torn = torn
+
     def write(self, entries: Sequence[Entry], then: Callable[[Result[int]], None]) -> None:
         """Store all or none, when the disk has come to it."""
         seconds = self.weather.disk * self.dice.random()
@@ -244,6 +249,14 @@ class SimBus:
             self._writing.popleft()()
 
     def _write(self, entries: Sequence[Entry], then: Callable[[Result[int]], None]) -> None:
+        if self._torn is not None and len(entries) > 1:
+            torn, self._torn = self._torn, None
+            entries = entries[: self.dice.randrange(1, len(entries))]
+            self._writing.clear()
+
+            def then(_: Result[int]) -> None:
+                torn()
+
         # What comes twice comes one behind the other: there is no room for the second either, whenever that is said.
         is_late_double = any(one is entries for one in self.turned_away)
         stored = Err("no space", "it came before") if is_late_double else self._storage.store(entries)

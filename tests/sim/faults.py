@@ -24,6 +24,7 @@ DEAF_FOR = 4.0
 SUCCEEDED_WITHIN = (2.2, 4.0)
 BUS_AWAY = (0.05, 1.5)
 BACK_WITHIN = 0.4
+POWER_WITHIN = 3.0
 BAD_WEATHER = (0.2, 2.0)
 
 
@@ -139,9 +140,31 @@ def _kill(house: House, slot: Slot, why: str, crashes: Crashes) -> None:
 
 
 async def _kill_bus(house: House, crashes: Crashes) -> None:
-    if not house.bus.is_up:
-        return
-    house.bus.stop()
+    if house.bus.is_up:
+        house.bus.stop()
+        await _restart_bus(house)
+
+
+async def _cut_power(house: House, crashes: Crashes) -> None:
+    """All goes down at once, while a batch is being stored, of which no more than the beginning is there."""
+    gone = house.loop.create_future()
+
+    def go() -> None:
+        for slot in house.slots.values():
+            _kill(house, slot, "power", crashes)
+        if house.bus.is_up:
+            house.bus.stop()
+        gone.set_result(None)
+
+    house.bus.tear(go)
+    await asyncio.wait((gone,), timeout=POWER_WITHIN)
+    house.bus.tear(None)
+    if not gone.done():
+        go()
+    await _restart_bus(house)
+
+
+async def _restart_bus(house: House) -> None:
     await asyncio.sleep(house.dice.uniform(*BUS_AWAY))
     house.note("bus is back")
     house.bus.is_up = True
@@ -266,6 +289,7 @@ BLOWS: dict[str, Callable[[House, Crashes], Awaitable[None]]] = {
     "kill bus": _kill_bus,
     "kill hub and spoke": _kill_hub_and_spoke,
     "kill everything": _kill_everything,
+    "cut power": _cut_power,
     "end hub": _end_hub,
     "end worker": _end_worker,
     "end spoke": _end_spoke,
