@@ -25,10 +25,12 @@ from factory_contracts.messages import (
     OUTBOUND,
     TO_SPOKE,
     Accepted,
+    Claim,
     Final,
     FinalReceipt,
     Hello,
     InboundMessage,
+    Leased,
     Noted,
     Outbound,
     ShownReceipt,
@@ -189,6 +191,8 @@ class Hub:
                 answer = Noted(message_id=shown, epoch=1)
             case Hello():
                 answer = Welcome(epoch=1)
+            case Claim():
+                answer = Leased(generation=1)
             case _:
                 return
         asyncio.get_running_loop().create_task(self._transport.publish(delivery.reply, TO_SPOKE.encode(answer)))

@@ -116,7 +116,14 @@ def a_small_run_measures_the_bare_sdk_and_ours(report: dict[str, Any]) -> None:
     assert "openai" in report["setting"]
 
 
+def chats_are_answered_through_a_telegram_spoke(report: dict[str, Any]) -> None:
+    gates = {gate["name"]: gate for gate in report["gates"]}
+    assert gates["answers that are not whole"]["passed"] and gates["faults"]["passed"]
+    assert gates["writes in any second"]["passed"]
+
+
 MEASURED = {
+    "crowd": chats_are_answered_through_a_telegram_spoke,
     "turn": a_turn_is_held_against_a_floor_that_is_held_against_a_bare_pair,
     "pools": pools_are_weighed_and_refilled_from_a_real_log,
     "start": a_start_is_timed_to_the_prompt,
