@@ -214,14 +214,15 @@ async def reign(
         for policy in settings.policies:
             await files.create(policy.platform, policy.bot_id)
         await large.open()
-        is_ours = False
+        is_ours, after = False, None
         while not is_ours:
             if settings.standby:
                 logger.info("standing by")
-                await readiness.wait_for_end(await log.owner(0))
+                after = await log.owner(0)
+                await readiness.wait_for_end(after)
             for lack in await seals.behind():
                 raise Behind(lack)
-            is_ours = await log.take_over(clock(), yields=settings.standby)
+            is_ours = await log.take_over(clock(), after=after)
         readiness.reign(log.epoch(0))
         await people.restore()
         await clipool.open()

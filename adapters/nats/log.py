@@ -131,18 +131,18 @@ class JetStreamLog:
         """Make the stream exist; nobody but the hub may."""
         await _until_answered(lambda: self._transport.ensure_stream(CONFIG))
 
-    async def take_over(self, now: float, *, yields: bool = False) -> bool:
+    async def take_over(self, now: float, *, after: str | None = None) -> bool:
         """Begin this hub's reign over every partition.
 
-        Who yields leaves it to another hub that is quicker, and answers false.
+        Whose turn comes `after` a certain hub leaves it to another one that is quicker, and answers false.
         """
-        while not await self.take(EVERY, now):
-            if yields:
+        while not await self.take(EVERY, now, after=after):
+            if after is not None:
                 return False
             await asyncio.sleep(RETRY)
         return True
 
-    async def take(self, parts: Collection[int], now: float) -> bool:
+    async def take(self, parts: Collection[int], now: float, *, after: str | None = None) -> bool:
         """Begin this hub's reign over these partitions: one atomic batch of epoch records. False if another hub was
         quicker, or nobody knows."""
         before = await self._reigns()
@@ -151,6 +151,8 @@ class JetStreamLog:
             # The answer to an earlier try was lost.
             self._epochs.update({part: before[part].epoch for part in ordered})
             return True
+        if after is not None and before[0].hub != after:
+            return False
         begun = {
             since: EPOCH.encode(EpochBegun(hub=self._hub, at=now, since=since))
             for since in {before[part].since for part in ordered}

@@ -61,6 +61,18 @@ async def test_of_a_batch_whose_answer_was_lost_everybody_learns_his_own_sequenc
     assert found == {one.record.turn: one.sequence for (one,) in stored}
 
 
+async def test_of_two_that_waited_for_the_same_end_the_slower_leaves_it_to_the_quicker() -> None:
+    bus = FakeBus()
+    await reigning(bus, "first")
+    quicker, slower = (JetStreamLog(bus.join(name), name) for name in ("quicker", "slower"))
+
+    assert await quicker.take_over(1.0, after="first")
+    assert not await slower.take_over(1.0, after="first")
+
+    assert await quicker.reigns(HERE.partition)
+    assert await slower.take_over(2.0, after="quicker")
+
+
 async def test_what_is_taken_while_the_log_is_asked_whose_it_was_is_not_given_up() -> None:
     lost: list[int] = []
     late = Late(FakeBus(), "hub", "late", None, None, None, None, None)
