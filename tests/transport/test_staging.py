@@ -79,7 +79,8 @@ def test_what_somebody_killed_has_left_in_memory_is_there_until_the_next_server_
     assert len(list(memory.iterdir())) == 1
 
 
-async def test_of_a_batch_all_is_stored_or_nothing_whenever_the_server_is_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_left", [False, True], ids=["started again", "left and started later"])
+async def test_of_a_batch_all_is_stored_or_nothing_whenever_the_server_is_killed(tmp_path: Path, is_left: bool) -> None:
     entries = 400
     server = EmbeddedServer(tmp_path, streams=[STREAM])
     async with server:
@@ -92,6 +93,8 @@ async def test_of_a_batch_all_is_stored_or_nothing_whenever_the_server_is_killed
                 assert server.pid is not None
                 os.kill(server.pid, signal.SIGKILL)
                 await server.wait()
+                if is_left:
+                    await server.stop()
                 assert isinstance(await server.start(), Ok)
                 await batch
         counts = Counter[bytes]()

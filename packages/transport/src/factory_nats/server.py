@@ -438,7 +438,8 @@ class EmbeddedServer:
                     process.kill()
                 await process.wait()
         self._process = None
-        if self._lock is not None:
+        # What one that was killed had prepared, the next one needs.
+        if process is not None and process.returncode == 0:
             self._staging.close()
         self._release_lock()
 
