@@ -492,7 +492,7 @@ class SimTransport:
         if not 0 < len(entries) <= jetstream.MOST_IN_A_BATCH:
             return Err("refused", f"{len(entries)} entries cannot be appended at once")
         for entry in entries:
-            if entry.expect is not None and not _is_literal(entry.expect[0]):
+            if entry.expect is not None and not is_literal(entry.expect[0]):
                 return Err("malformed", f"no subject to expect something of: {entry.expect[0][:100]!r}")
             refusal = self._refusal(entry.subject, entry.payload, "")
             if refusal is not None:
@@ -636,7 +636,7 @@ class SimTransport:
             self._loop.call_soon(whom, context=self._context)
 
     def _refusal(self, subject: str, payload: bytes, reply: str) -> Err | None:
-        if not _is_literal(subject) or (reply and not is_literal(reply)):
+        if not is_literal(subject) or (reply and not is_literal(reply)):
             return Err("malformed", f"no subject to send to: {subject[:100]!r} {reply[:100]!r}")
         if len(payload) > MAX_PAYLOAD - PAYLOAD_MARGIN:
             return Err("too large", f"{len(payload)} bytes for {subject}")
@@ -654,10 +654,6 @@ def _settle(future: asyncio.Future[Result[T]], result: Result[T]) -> None:
 
 _PLACE = attrgetter("place")
 _SEQUENCE = attrgetter("sequence")
-
-
-# What is sent to are few places, but for those of answers.
-_is_literal = lru_cache(maxsize=4096)(is_literal)
 
 
 @lru_cache(maxsize=65_536)

@@ -126,9 +126,13 @@ async def _kill_hub_and_spoke(house: House, crashes: Crashes) -> None:
 
 
 async def _kill_everything(house: House, crashes: Crashes) -> None:
-    for slot in house.slots.values():
-        _kill(house, slot, "everything", crashes)
+    _kill_all(house, "everything", crashes)
     await _kill_bus(house, crashes)
+
+
+def _kill_all(house: House, why: str, crashes: Crashes) -> None:
+    for slot in house.slots.values():
+        _kill(house, slot, why, crashes)
 
 
 def _kill(house: House, slot: Slot, why: str, crashes: Crashes) -> None:
@@ -150,8 +154,7 @@ async def _cut_power(house: House, crashes: Crashes) -> None:
     gone = house.loop.create_future()
 
     def go() -> None:
-        for slot in house.slots.values():
-            _kill(house, slot, "power", crashes)
+        _kill_all(house, "power", crashes)
         if house.bus.is_up:
             house.bus.stop()
         gone.set_result(None)
