@@ -6,8 +6,9 @@ the window gets what was missed, from the number it names. What happens while a 
 
 import asyncio
 import json
+import sys
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from secrets import token_hex
@@ -18,6 +19,9 @@ from aiohttp import WSMsgType, web
 from tests.botapi.clock import Clock
 from tests.discordapi.parameters import boolean, fields, integer, items, nullable, snowflake, string
 from tests.discordapi.refusal import Json, Refused
+
+if sys.version_info >= (3, 14):
+    from compression.zstd import ZstdCompressor
 
 DISPATCH, HEARTBEAT, IDENTIFY, PRESENCE, RESUME, RECONNECT, MEMBERS, INVALID, HELLO, ACK = (
     0,
@@ -138,10 +142,32 @@ class Session:
         return not needed or bool(self.intents & needed)
 
 
+# Packs one message after the other into one stream.
+Pack = Callable[[bytes], bytes]
+
+
+def _zlib() -> Pack:
+    packer = zlib.compressobj()
+    return lambda said: packer.compress(said) + packer.flush(zlib.Z_SYNC_FLUSH)
+
+
+PACKERS: dict[str, Callable[[], Pack]] = {"zlib-stream": _zlib}
+
+if sys.version_info >= (3, 14):
+
+    def _zstd() -> Pack:
+        packer = ZstdCompressor()
+        return lambda said: packer.compress(said, packer.FLUSH_BLOCK)
+
+    PACKERS["zstd-stream"] = _zstd
+
+
 class Socket:
     """One connection: what is said to it is queued, and goes out unless it is stalled."""
 
-    def __init__(self, web_socket: web.WebSocketResponse, transport: asyncio.Transport | None, is_packed: bool) -> None:
+    def __init__(
+        self, web_socket: web.WebSocketResponse, transport: asyncio.Transport | None, pack: Pack | None
+    ) -> None:
         self.session: Session | None = None
         self.is_closing = False
         self.is_flowing = asyncio.Event()
@@ -149,7 +175,7 @@ class Socket:
         self._out: asyncio.Queue[str | Close] = asyncio.Queue()
         self._web_socket = web_socket
         self._transport = transport
-        self._packer = zlib.compressobj() if is_packed else None
+        self._pack = pack
 
     def say(self, op: int, data: Any = None) -> None:
         """Say anything but an event."""
@@ -178,11 +204,10 @@ class Socket:
                     self.is_closing = True
                     await self._web_socket.close(code=said.code, message=said.why.encode())
                     return
-                if self._packer is None:
+                if self._pack is None:
                     await self._web_socket.send_str(said)
                 else:
-                    packed = self._packer.compress(said.encode()) + self._packer.flush(zlib.Z_SYNC_FLUSH)
-                    await self._web_socket.send_bytes(packed)
+                    await self._web_socket.send_bytes(self._pack(said.encode()))
 
 
 class Gateway:
@@ -216,14 +241,16 @@ class Gateway:
         web_socket = web.WebSocketResponse(max_msg_size=0, compress=False)
         await web_socket.prepare(request)
         query = request.query
-        socket = Socket(web_socket, request.transport, query.get("compress") == "zlib-stream")
+        wanted = query.get("compress", "")
+        packer = PACKERS.get(wanted)
+        socket = Socket(web_socket, request.transport, packer() if packer is not None else None)
         self.sockets.add(socket)
         writer = asyncio.create_task(socket.write())
         try:
             if (query.get("v"), query.get("encoding")) != ("10", "json"):
                 raise Lost(4012, "Invalid API version.")
-            if query.get("compress", "zlib-stream") != "zlib-stream":
-                raise Lost(4002, "Only zlib-stream is known here.")
+            if wanted and packer is None:
+                raise Lost(4002, f"Nobody packs {wanted} here.")
             socket.say(HELLO, {"heartbeat_interval": self._interval * 1000, "_trace": ["[]"]})
             await self._listen(web_socket, socket)
         except Lost as lost:

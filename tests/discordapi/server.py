@@ -46,8 +46,9 @@ is in real seconds. `DiscordApi(times=Times(answer=180))` changes how long thing
 the real one, `budgets=UNLIMITED` takes the limits away.
 
 Not as the real server: a session begins as often as a bot likes, there is one shard, sockets speak JSON with
-zlib-stream or plain; what stands in code calls people out as elsewhere; links are not made into embeds; a bot of ours
-may do in a guild what everybody may; there are no stickers, polls, pins, voice, emoji of guilds or forwarded messages.
+zlib-stream, plain or, from Python 3.14 on, with zstd-stream; what stands in code calls people out as elsewhere; links
+are not made into embeds; a bot of ours may do in a guild what everybody may; there are no stickers, polls, pins, voice,
+emoji of guilds or forwarded messages.
 """
 
 import asyncio
