@@ -642,6 +642,9 @@ def readable(
             if is_endless or reader.size > _MAX_READABLE or is_over():
                 return reader.text(), False
             reader.feed(html[begin : begin + _FED_AT_ONCE])
+        if len(reader.rawdata) > _MAX_LAST_TAG:
+            # What follows such a tag newer parsers put off until there is twice as much.
+            reader.feed(" " * len(reader.rawdata))
         # Told of the end, it looks for what a broken tag lacks from every character on.
         is_whole = len(reader.rawdata) <= _MAX_LAST_TAG
         if is_whole:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import pytest
@@ -99,13 +100,17 @@ def _glide(track: Track) -> Track:
     return np.convolve(padded, window / window.sum(), "valid")
 
 
+def _pocketsphinx() -> Any:
+    if sys.version_info >= (3, 14):
+        pytest.skip("pocketsphinx has no wheel for this Python yet, and nobody else listens here")
+    return import_module("pocketsphinx")
+
+
 class Recogniser:
     """pocketsphinx with a grammar of the words, and of nothing else."""
 
     def __init__(self) -> None:
-        if sys.version_info >= (3, 14):
-            pytest.skip("pocketsphinx has no wheel for this Python yet, and nobody else listens here")
-        self._decoder = import_module("pocketsphinx").Decoder(samprate=RATE, loglevel="FATAL", lm=None)
+        self._decoder = _pocketsphinx().Decoder(samprate=RATE, loglevel="FATAL", lm=None)
         grammar = f"#JSGF V1.0; grammar words; public <word> = {' | '.join(WORDS)};"
         self._decoder.add_jsgf_string("words", grammar)
         self._decoder.activate_search("words")

@@ -158,7 +158,10 @@ class Loop(asyncio.BaseEventLoop):
         *,
         name: object = None,
         context: Context | None = None,
+        **others: Any,
     ) -> asyncio.Task[Any]:
+        if others:
+            raise TypeError(f"tasks here know nothing of {', '.join(others)}")
         return _Task(next(self._numbers), coro, self, None if name is None else str(name), context)
 
     def run_in_executor(self, executor: object, func: Callable[[Unpack[Ts]], T], *args: *Ts) -> asyncio.Future[T]:

@@ -206,6 +206,7 @@ async def test_a_model_sees_one_tool_that_changes_nothing_and_may_be_repeated() 
         ("<pre><code>a\n b</code></pre>", "```\na\n b\n```"),
         ("<img src='data:image/png;base64," + "A" * 3_000_000 + "'>after", "after"),
         ("<script>" + "x" * 1_000_000 + "</script>after", "after"),
+        ("<img alt='a' title='" + "x" * 100_000 + "'>after", "[image: a]after"),
     ],
 )
 async def test_html_becomes_what_a_reader_would_see(html: str, text: str) -> None:

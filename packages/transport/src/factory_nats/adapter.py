@@ -124,7 +124,8 @@ class NatsAdapterBase(ABC):
         if self._subscription is not None:
             await self._subscription.unsubscribe()
         while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            # A gathering of what has ended already would, from Python 3.12 on, not let them be noted as ended.
+            await asyncio.wait(self._tasks)
         await self.transport.close()
 
     async def _beat_on(self) -> None:
