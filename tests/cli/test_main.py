@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,12 @@ def test_help_fits_a_screen(factory: Factory, group: tuple[str, ...]) -> None:
     assert len(lines) <= 24
     assert max(len(line) for line in lines) <= 80
     assert "\x1b" not in done.stdout
+
+
+def test_a_program_can_ask_which_version_it_is(factory: Factory) -> None:
+    done = factory.run("--version")
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{version('factory-chat')}\n", "")
 
 
 @pytest.mark.parametrize(

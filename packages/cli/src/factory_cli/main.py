@@ -81,9 +81,18 @@ def _show_help(context: typer.Context, is_wanted: bool) -> None:
         raise typer.Exit()
 
 
+def _show_version(is_wanted: bool) -> None:
+    if is_wanted:
+        from importlib.metadata import version
+
+        typer.echo(version("factory-chat"))
+        raise typer.Exit()
+
+
 def _main(
     # Hidden, for a box with nothing but this in it would be three lines.
     is_help: Annotated[bool, typer.Option("--help", "-h", is_eager=True, hidden=True, callback=_show_help)] = False,
+    is_version: Annotated[bool, typer.Option("--version", is_eager=True, hidden=True, callback=_show_version)] = False,
 ) -> None:
     pass
 
