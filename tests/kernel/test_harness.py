@@ -194,7 +194,7 @@ def test_no_nesting_of_arguments_breaks_a_turn(end: Event, depth: int, opening: 
 
 
 def test_a_tool_whose_schema_nobody_can_read_is_an_observation() -> None:
-    deep = '{"anyOf":[' * 900 + "{}" + "]}" * 900
+    deep = '{"anyOf":[' * 100_000 + "{}" + "]}" * 100_000
     given = replace(begin(), request=replace(REQUEST, tools=(ToolSpec("look", "Looks.", deep),)))
 
     _, commands = play(given, Called("a", "look", "{}"), Finished("tools"))
