@@ -241,16 +241,15 @@ class Gateway:
         web_socket = web.WebSocketResponse(max_msg_size=0, compress=False)
         await web_socket.prepare(request)
         query = request.query
-        wanted = query.get("compress", "")
-        packer = PACKERS.get(wanted)
+        packer = PACKERS.get(query.get("compress", ""))
         socket = Socket(web_socket, request.transport, packer() if packer is not None else None)
         self.sockets.add(socket)
         writer = asyncio.create_task(socket.write())
         try:
             if (query.get("v"), query.get("encoding")) != ("10", "json"):
                 raise Lost(4012, "Invalid API version.")
-            if wanted and packer is None:
-                raise Lost(4002, f"Nobody packs {wanted} here.")
+            if "compress" in query and packer is None:
+                raise Lost(4002, f"Only {' and '.join(PACKERS)} are known here.")
             socket.say(HELLO, {"heartbeat_interval": self._interval * 1000, "_trace": ["[]"]})
             await self._listen(web_socket, socket)
         except Lost as lost:

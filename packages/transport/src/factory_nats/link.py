@@ -28,11 +28,8 @@ PINGS_MISSED: Final = 2
 RECONNECT_WAIT: Final = 0.25
 HANDSHAKE: Final = 2.0
 DEFAULT_PORT: Final = 4222
-# What waits for the round to end at most: of a hundred messages made in one round the first are worked on elsewhere
-# while the others are still made.
-FLUSH_MESSAGES: Final = 4
+# What is written in one go without waiting for the round to end, and what may lie in the socket's buffer.
 FLUSH_BYTES: Final = 64 << 10
-# What may lie in the socket's buffer.
 BUFFER_BYTES: Final = 256 << 10
 
 _DONE: Final[Ok[None]] = Ok(None)
@@ -180,11 +177,11 @@ class _Connection(asyncio.Protocol):
             await self._has_room.wait()
 
     def write(self, data: bytes) -> None:
-        """Send with what else is written in this round, a few at a time; into nothing when the connection has ended."""
+        """Send with all else that is written in this round; into nothing when the connection has ended."""
         unwritten = self._unwritten
         unwritten.append(data)
         self._unwritten_bytes += len(data)
-        if len(unwritten) >= FLUSH_MESSAGES or self._unwritten_bytes > FLUSH_BYTES:
+        if self._unwritten_bytes > FLUSH_BYTES:
             self._flush()
         elif len(unwritten) == 1:
             self._loop.call_soon(self._flush)
