@@ -343,7 +343,7 @@ def _pools(transport: Transport, log: JetStreamLog, most: int) -> Pools:
         forget=_forget,
         fenced=lambda: None,
     )
-    pools = Pools(ports, crew, most, deliveries.flush)
+    pools = Pools(ports, crew, most)
     return pools
 
 

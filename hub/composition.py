@@ -202,7 +202,7 @@ async def reign(
         forget=forgetting.forget,
         fenced=leave,
     )
-    pools = Pools(ports, crew, settings.max_pools, deliveries.flush)
+    pools = Pools(ports, crew, settings.max_pools)
     leases = Leases(log, NatsPresence(transport), clock)
     hub = Hub(ports, pools, forgetting, money, leases, settings.payer)
 

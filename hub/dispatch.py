@@ -140,6 +140,8 @@ class Hub:
         if is_leave:
             # The turn that waits for it stands before all that is said here.
             told = await self.approvals.obey(message)
+            # It may have been idle and let go of meanwhile.
+            pool = await self.pools.get(key)
             return await pool.submit(message, trust, answer=told.text, choices=told.choices)
         return await pool.submit(people.without_codes(message), trust)
 

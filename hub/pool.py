@@ -9,7 +9,9 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TypeVar
+from weakref import WeakValueDictionary
 
 from factory_contracts.messages import Accepted, AlreadyAccepted, InboundMessage, Outcome, Refused, Said, turn_id
 from factory_contracts.records import (
@@ -44,6 +46,8 @@ logger = logging.getLogger(__name__)
 
 QUEUE = 100
 FULL_RETRY = 1.0
+# So many conversations are read from the log at once: a long one holds up nobody, and all of them fit into memory.
+FILLED_AT_ONCE = 16
 QUEUE_FULL = f"I still have {QUEUE} messages of this conversation to answer. Please wait a little, or send /stop."
 TOO_MANY = (
     "You wait for an answer in {most} other conversations already, and more at once I do not give to one person. "
@@ -567,9 +571,9 @@ class Pools:
     ports: Ports
     crew: Crew
     most: int
-    flush: Callable[[], Awaitable[None]]
     _pools: OrderedDict[PoolId, Pool] = field(default_factory=OrderedDict)
-    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _filling: WeakValueDictionary[PoolId, asyncio.Lock] = field(default_factory=WeakValueDictionary)
+    _readers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(FILLED_AT_ONCE))
 
     def peek(self, key: RoutingKey) -> Pool | None:
         """The pool, if it is in memory."""
@@ -586,9 +590,8 @@ class Pools:
         pool_id = key.to_pool_id()
         pool = self._pools.get(pool_id)
         if pool is None:
-            # Refilling and evicting await: without the lock two first messages would each create the pool, and a
-            # message could enter a pool that is just being evicted.
-            async with self._lock:
+            # Refilling awaits: of two first messages one creates the pool, and no other conversation waits for that.
+            async with self._filling.setdefault(pool_id, asyncio.Lock()):
                 pool = self._pools.get(pool_id)
                 if pool is None:
                     pool = await self._create(key)
@@ -618,10 +621,9 @@ class Pools:
         await asyncio.gather(*(pool.close() for pool in self))
 
     async def _create(self, key: RoutingKey) -> Pool:
-        if len(self._pools) >= self.most:
-            await self._evict()
         epoch = self.ports.log.epoch(key.partition)
-        records = await self.ports.log.history(key)
+        async with self._readers:
+            records = await self.ports.log.history(key)
         if not epoch or epoch != self.ports.log.epoch(key.partition):
             raise Fenced
         # Until the pool is known nothing is awaited: else the conversation could be lost and nobody would hear of it.
@@ -629,6 +631,7 @@ class Pools:
         # What still runs where all is to be removed was to be stopped by a hub that is gone.
         is_stopping = session.farewell is not None and session.waiting > 0
         pool = Pool(key, session, self.ports, self.crew, is_stopping=is_stopping)
+        self._make_room()
         self._pools[key.to_pool_id()] = pool
         for turn in tuple(session.turns.values()):
             if turn.is_answered:
@@ -640,15 +643,14 @@ class Pools:
         pool.kick()
         return pool
 
-    async def _evict(self) -> None:
-        """Make room, if anyone is idle; a conversation that is under way is never interrupted."""
-        # Receipts that are noted but not yet written count as work under way.
-        await self.flush()
-        for pool_id, pool in tuple(self._pools.items()):
-            if len(self._pools) < self.most:
-                return
-            if pool.is_idle:
-                del self._pools[pool_id]
-                logger.info("evicted %s", pool_id)
+    def _make_room(self) -> None:
+        """Let go of those that are idle, the least recently used first; what is under way is never interrupted."""
+        surplus = len(self._pools) - self.most + 1
+        if surplus <= 0:
+            return
+        idle = (pool_id for pool_id, pool in self._pools.items() if pool.is_idle)
+        for pool_id in tuple(islice(idle, surplus)):
+            del self._pools[pool_id]
+            logger.info("evicted %s", pool_id)
         if len(self._pools) >= self.most:
             logger.warning("%s conversations are under way, %s pools are allowed", len(self._pools), self.most)

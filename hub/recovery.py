@@ -86,10 +86,13 @@ async def recover(
     for key, (sequence, record) in forgotten.items():
         forgetting.finish(key, sequence, record)
     keys = dict.fromkeys((*open_turns.values(), *farewells.values()))
-    for key in keys:
+
+    async def bring(key: RoutingKey) -> None:
         # One that is lost meanwhile is another hub's, and goes on there.
         with suppress(Fenced):
             await pools.get(key)
+
+    await asyncio.gather(*map(bring, keys))
     if keys:
         logger.info("%s open turns in %s conversations go on", len(open_turns), len(keys))
     return len(keys)

@@ -128,6 +128,7 @@ class FakeStream:
         self.leases: dict[tuple[str, str], tuple[int, LeaseGiven]] = {}
         self.attempts = 0
         self.reads = 0
+        self.may_read: dict[RoutingKey, asyncio.Event] = {}
         self.files = 0
         self.erased: list[tuple[RoutingKey, int, int]] = []
         self.may_erase = asyncio.Event()
@@ -274,6 +275,8 @@ class FakeLog:
     async def history(self, key: RoutingKey) -> tuple[Logged, ...]:
         self._stream.reads += 1
         await asyncio.sleep(0)
+        if key in self._stream.may_read:
+            await self._stream.may_read[key].wait()
         records = self._stream.of(key)
         if not records:
             return ()

@@ -100,8 +100,9 @@ class Seals:
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def seal(self) -> None:
-        """Seal all that is known to be stored."""
-        while self._unsealed:
+        """Seal all that is known by now to be stored; under traffic there is always more."""
+        until = max(self._unsealed, default=0)
+        while min(self._unsealed, default=until + 1) <= until:
             # Taken first: what is stored while we wait is not told of by this seal.
             reached, now = self._reached(), self._clock()
             if self._catch_up is not None:
@@ -115,13 +116,14 @@ class Seals:
         self._ticks = 0
 
     async def _keep(self) -> None:
-        while not self._ending.is_set():
+        is_ending = False
+        while not is_ending:
             with suppress(TimeoutError):
                 async with asyncio.timeout(TICK):
                     await self._ending.wait()
+            is_ending = self._ending.is_set()
             self._ticks = self._ticks + 1 if self._unsealed else 0
-            is_due = self._ticks >= TICKS_UNSEALED or len(self._unsealed) >= MOST_UNSEALED
-            if is_due or self._ending.is_set():
+            if is_ending or self._ticks >= TICKS_UNSEALED or len(self._unsealed) >= MOST_UNSEALED:
                 await self.seal()
 
     async def _look_up(self) -> bool:

@@ -25,6 +25,8 @@ class Paper:
     def __init__(self) -> None:
         self.heads: Heads | None = None
         self.is_wet = False
+        self.may_note = asyncio.Event()
+        self.may_note.set()
 
     async def read(self) -> Heads | None:
         return self.heads
@@ -32,6 +34,7 @@ class Paper:
     async def note(self, heads: Heads) -> None:
         if self.is_wet:
             raise OSError(28, "No space left on device")
+        await self.may_note.wait()
         self.heads = heads
 
 
@@ -215,6 +218,45 @@ async def test_seals_come_by_themselves_and_few_wait_long() -> None:
     await pass_time(2)
     assert house.seals.unsealed() == ()
     await house.seals.close()
+
+
+async def test_what_is_stored_while_it_is_sealed_waits_for_the_next_time() -> None:
+    bus, paper = FakeBus(), Paper()
+    house = await reigning(bus, paper)
+    await house.log.append(HERE, [received("first")])
+
+    async def talk() -> None:
+        for number in range(1_000):
+            await house.log.append(HERE, [received(f"{number}")])
+
+    talking = asyncio.create_task(talk())
+    await house.seals.seal()
+    talking.cancel()
+    await asyncio.gather(talking, return_exceptions=True)
+
+    assert paper.heads is not None and paper.heads[HERE.partition].number == 1
+    assert house.seals.unsealed()
+    await house.seals.seal()
+    assert (await inspected(bus, paper)).faults() == ()
+
+
+async def test_what_is_stored_while_seals_are_noted_is_sealed_at_the_end() -> None:
+    bus, paper = FakeBus(), Paper()
+    house = await reigning(bus, paper)
+    house.seals.open()
+    paper.may_note.clear()
+    for number in range(MOST_UNSEALED):
+        await house.log.append(HERE, [received(f"{number}")])
+    await pass_time(2)
+    assert paper.heads is None, "it is just being noted"
+    await house.log.append(HERE, [answered("0")])
+    closing = asyncio.create_task(house.seals.close())
+    await idle()
+
+    paper.may_note.set()
+    await closing
+
+    assert (await inspected(bus, paper)).unsealed == 0
 
 
 async def test_what_is_left_at_the_end_is_sealed() -> None:

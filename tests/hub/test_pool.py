@@ -12,6 +12,7 @@ from factory_contracts.messages import Accepted, Refused
 from factory_contracts.records import Record
 from hub.kernel.ports import Fenced
 from hub.kernel.routing import RoutingKey
+from hub.pool import FILLED_AT_ONCE
 from tests.fakes import FakeStream, idle, until
 from tests.hub.world import World, key_of
 
@@ -97,6 +98,7 @@ async def test_the_third_conversation_evicts_the_one_that_was_idle_longest(small
     await small.exchange("hello", scope="first")
     await small.exchange("hello", scope="second")
     await small.exchange("hello again", scope="first")
+    await small.deliveries.flush()
 
     await small.exchange("hello", scope="third")
 
@@ -108,6 +110,7 @@ async def test_the_third_conversation_evicts_the_one_that_was_idle_longest(small
 async def test_an_evicted_conversation_remembers_when_it_comes_back(small: World) -> None:
     await small.exchange("My name is Ann.", "Hello Ann.", scope="first")
     await small.exchange("hello", scope="second")
+    await small.deliveries.flush()
     await small.exchange("hello", scope="third")
     assert small.pools.peek(key_of("first")) is None
 
@@ -132,19 +135,23 @@ async def test_more_pools_than_allowed_shrink_back_once_they_are_idle(small: Wor
     turns = [await small.accepted("hello", scope=f"busy {number}") for number in range(5)]
     for turn in turns:
         await small.answered(turn)
+    await small.deliveries.flush()
 
     await small.exchange("hello", scope="one more")
 
     assert len(small.pools) == 2
 
 
-async def test_an_evicted_conversation_leaves_no_receipt_unwritten(small: World) -> None:
+async def test_a_conversation_whose_receipt_is_not_on_the_log_yet_is_never_evicted(small: World) -> None:
     await small.exchange("hello", scope="first")
     await small.exchange("hello", scope="second")
 
     await small.exchange("hello", scope="third")
+    assert small.pools.peek(key_of("first")) is not None
+    await until(lambda: small.kinds("first")[-1] == "shown")
 
-    assert small.kinds("first")[-1] == "shown"
+    await small.exchange("hello", scope="fourth")
+    assert small.pools.peek(key_of("first")) is None
 
 
 async def test_first_messages_that_come_at_once_share_one_pool(world: World) -> None:
@@ -158,10 +165,38 @@ async def test_first_messages_that_come_at_once_share_one_pool(world: World) -> 
 async def test_many_new_conversations_at_once_stay_within_what_is_allowed(small: World) -> None:
     await small.exchange("hello", scope="first")
     await small.exchange("hello", scope="second")
+    await small.deliveries.flush()
 
     await asyncio.gather(*(small.hello(f"scope {number}") for number in range(20)))
 
     assert len(small.pools) <= 2
+
+
+async def test_a_conversation_that_takes_long_to_read_delays_no_other_ones_first_message(world: World) -> None:
+    slow = world.stream.may_read[key_of("slow")] = asyncio.Event()
+    waiting = [asyncio.create_task(world.submit(world.message("hello", scope="slow"))) for _ in range(2)]
+    await idle()
+
+    await world.exchange("hello", scope="quick")
+
+    assert not any(task.done() for task in waiting)
+    slow.set()
+    assert all(isinstance(answer, Accepted) for answer in await asyncio.gather(*waiting))
+    assert world.stream.reads == 2
+
+
+async def test_only_so_many_conversations_are_read_at_once(world: World) -> None:
+    may_read = asyncio.Event()
+    scopes = [f"scope {number}" for number in range(3 * FILLED_AT_ONCE)]
+    world.stream.may_read = {key_of(scope): may_read for scope in scopes}
+    asking = [asyncio.create_task(world.submit(world.message("hello", scope=scope))) for scope in scopes]
+    await idle()
+    assert world.stream.reads == FILLED_AT_ONCE
+
+    may_read.set()
+
+    assert all(isinstance(answer, Accepted) for answer in await asyncio.gather(*asking))
+    assert world.stream.reads == len(scopes)
 
 
 async def test_a_conversation_that_is_lost_while_it_is_read_is_not_served(world: World) -> None:

@@ -179,7 +179,7 @@ class World:
             self.forgetting.forget,
             self.is_fenced.set,
         )
-        self.pools = Pools(self.ports, crew, self.max_pools, self.deliveries.flush)
+        self.pools = Pools(self.ports, crew, self.max_pools)
         leases = Leases(log, self.presence, self.clock)
         self.hub = Hub(self.ports, self.pools, self.forgetting, Money(self.ledger), leases)
         await log.take_over(self.clock())
