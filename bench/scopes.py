@@ -79,7 +79,7 @@ FULL = Plan(
     beside=Block(scopes=16, turns=8, pace_ms=20, deltas=25, conversation=1),
     flood=1_000,
     floods=2,
-    cells=(Block(1, 60, 0), Block(64, 8, 0), Block(500, 1, 0)),
+    cells=(Block(1, 60, 0), Block(64, 16, 0), Block(64, 8, 0, conversation=1), Block(500, 2, 0)),
     quartets=4,
     idle=3.0,
 )
@@ -88,7 +88,7 @@ QUICK = replace(
     streams=Block(scopes=500, turns=3, pace_ms=20, deltas=100),
     beside=Block(scopes=16, turns=4, pace_ms=20, deltas=25, conversation=1),
     floods=1,
-    cells=(Block(1, 20, 0), Block(64, 3, 0), Block(500, 1, 0)),
+    cells=(Block(1, 20, 0), Block(64, 4, 0), Block(64, 3, 0, conversation=1), Block(500, 1, 0)),
     quartets=1,
     idle=1.0,
 )
@@ -247,6 +247,8 @@ async def _share(report: Report, chosen: Plan, one: Chain, two: Chain) -> None:
 
 def _tell(report: Report, block: Block, one: Chain, two: Chain, quartets: Sequence[Sequence[Cost]]) -> None:
     name = "1 scope" if block.scopes == 1 else f"{block.scopes} scopes"
+    if block.conversation == 1:
+        name += " new each turn"
     sides = (
         ("one hub", one, [quartet[at] for quartet in quartets for at in (0, 3)]),
         ("two hubs", two, [quartet[at] for quartet in quartets for at in (1, 2)]),

@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--platform", choices=PLATFORMS, default=SLATE, help="which spokes are killed")
     parser.add_argument("--fork", action="store_true", help="processes come up quickly: forked, not imported anew")
     parser.add_argument("--spokes", action="store_true", help="kill spokes alone, at their points and at any instant")
-    parser.add_argument("--hubs", type=int, choices=(1, 2), default=1, help="how many share the work; 1 has a standby")
+    parser.add_argument("--hubs", type=int, choices=range(1, 5), default=1, help="how many share; 1 has a standby")
     parser.add_argument("--pairs", choices=PAIRS, default="", help="two spokes a bot, with or without the same notes")
     parser.add_argument(
         "--surroundings",
@@ -61,9 +61,7 @@ def main(arguments: list[str]) -> int:
     began = time.monotonic()
     how = (given.platform, given.fork, given.spokes, given.pairs, surroundings)
     try:
-        verdict = asyncio.run(
-            Run(folder, seed, given.kills, given.turns, seconds, *how, _say, shares=given.hubs > 1).run()
-        )
+        verdict = asyncio.run(Run(folder, seed, given.kills, given.turns, seconds, *how, _say, given.hubs).run())
     except NoDisk as error:
         _say(f"skipped, this machine has no disk to spare: {error}")
         return SKIPPED

@@ -163,7 +163,8 @@ class Run:
     pairs: str
     surroundings: tuple[str, ...]
     say: Callable[[str], None]
-    shares: bool = False
+    # How many share the work; where there is one, a second stands by.
+    hubs: int = 1
     dice: random.Random = field(init=False)
     faults: list[str] = field(default_factory=list)
     exits: Counter[str] = field(default_factory=Counter)
@@ -179,6 +180,11 @@ class Run:
 
     def __post_init__(self) -> None:
         self.dice = random.Random(self.seed)
+
+    @property
+    def shares(self) -> bool:
+        """Whether every hub serves a part."""
+        return self.hubs > 1
 
     async def run(self) -> checker.Verdict:
         """From the first process to the verdict."""
@@ -416,9 +422,9 @@ class System:
         self._deeds = deeds
         self._ending = False
         if run.shares:
-            self._hubs = [Slot(name, ("hub_process", name, "--shares")) for name in HUBS]
+            self._hubs = [Slot(name, ("hub_process", name, "--shares")) for name in HUBS[: run.hubs]]
         else:
-            self._hubs = [Slot(name, ("hub_process", name), is_standby=name != HUBS[0]) for name in HUBS]
+            self._hubs = [Slot(name, ("hub_process", name), is_standby=name != HUBS[0]) for name in HUBS[:2]]
         self._workers = [Slot(name, ("worker_process", name)) for name in WORKERS]
         module = SPOKES[run.platform]
         self._spokes = [Slot(spoke(run.platform, bot), (module, bot)) for bot in BOTS]

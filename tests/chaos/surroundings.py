@@ -15,7 +15,7 @@ DISCORD = "discord"
 PLATFORMS = (SLATE, TELEGRAM, DISCORD)
 BOTS = ("chalk", "flint")
 WORKERS = ("clipool", "clipool-two")
-HUBS = ("hub-one", "hub-two")
+HUBS = ("hub-one", "hub-two", "hub-three", "hub-four")
 AUDITOR = "auditor"
 # Each bot has one spoke, or two that share its notes, or two of which each has its own.
 PAIRS = ("shared", "apart")

@@ -85,6 +85,7 @@ def _until_found(first: int, planted: str) -> int:
 
 def _many(seeds: range, jobs: int, is_verbose: bool) -> int:
     began, sum, known = time.monotonic(), Sum(), awaits()
+    print(f"sim: {len(seeds)} seeds from {seeds.start} on, with {jobs} processes", file=sys.stderr, flush=True)
     for outcome in _outcomes(seeds, jobs):
         sum.add(outcome)
         if outcome.faults:
@@ -117,7 +118,11 @@ def _outcomes(seeds: range, jobs: int) -> Iterator[Outcome]:
 def _live(planted: str | None, seed: int, trace: bool = False) -> Outcome:
     plant = PLANTED[planted] if planted is not None else None
     with plant.grow() if plant is not None else nullcontext():
-        outcome = run(seed, also=plant.provoked_by if plant is not None else (), trace=trace)
+        try:
+            outcome = run(seed, also=plant.provoked_by if plant is not None else (), trace=trace)
+        except Exception as error:
+            error.add_note(f"python -m tests.sim --seed {seed}")
+            raise
     # What is imported, and built at the first use, stays and need not be looked through after each seed.
     gc.collect()
     gc.freeze()

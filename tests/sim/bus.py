@@ -165,7 +165,8 @@ class SimBus:
         """The server dies: what it was writing is there or not, and everybody is disconnected."""
         self.is_up = False
         for _ in range(self.dice.randrange(len(self._writing) + 1)):
-            self._writing.popleft()()
+            # What is torn has nothing come after it.
+            self._write_next()
         self._writing.clear()
         for transport in self._transports:
             transport.drop()
