@@ -159,6 +159,7 @@ class Notes:
         self._path = path
         self._ids: OrderedDict[tuple[str, int], str] = OrderedDict()
         self._file: int | None = None
+        self._lines = 0
         if path is not None:
             self._load(path)
             self._begin(path)
@@ -174,6 +175,12 @@ class Notes:
             self._ids.popitem(last=False)
         if self._file is not None:
             os.write(self._file, _line(turn, part, message_id))
+            self._lines += 1
+
+    def tidy(self) -> None:
+        """Drop what is known no more from the file, once that is much of it."""
+        if self._path is not None and self._lines > NOTES_KEPT:
+            self._begin(self._path)
 
     def forget(self, turns: Collection[str]) -> None:
         """Keep nothing of these turns, in the file neither."""
@@ -181,7 +188,6 @@ class Notes:
         for noted in gone:
             del self._ids[noted]
         if gone and self._path is not None:
-            self.close()
             self._begin(self._path)
 
     def close(self) -> None:
@@ -209,7 +215,8 @@ class Notes:
         with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(b"".join(_line(turn, part, noted) for (turn, part), noted in self._ids.items()))
         fresh.replace(path)
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        self.close()
+        self._file, self._lines = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), 0
 
 
 def _line(turn: str, part: int, message_id: str) -> bytes:
@@ -545,6 +552,9 @@ class Spoke:
             if age and (age < before or not before or now - said_at > HELLO_EVERY):
                 await self.hello(self._scope or subjects.EVERY_SCOPE)
                 said_at = loop.time()
+                # Who may not speak any more may not write the file either: it is another's.
+                await self._held()
+                self._notes.tidy()
 
     def _on_outbound(self, delivery: Delivery) -> None:
         # Who leaves while it is joining has nothing yet by which it could end what it began to hear.

@@ -13,6 +13,7 @@ from adapters.lease import GOOD_FOR, Lease
 from adapters.pace import Pace, Rhythm
 from adapters.spoke import (
     MOST_LOSSES,
+    NOTES_KEPT,
     OPENING,
     Drafts,
     Gone,
@@ -440,6 +441,20 @@ async def test_a_note_torn_by_a_kill_costs_only_itself(tmp_path: Path) -> None:
         notes.add("d", "4")
         notes.close()
         assert Notes(path).get("d") == "4"
+
+
+async def test_the_notes_of_a_long_life_do_not_fill_the_disk(tmp_path: Path) -> None:
+    path = tmp_path / "notes"
+    notes = Notes(path)
+    for number in range(3 * NOTES_KEPT):
+        notes.add(f"{number}", "1")
+        notes.tidy()
+
+    assert len(path.read_text().splitlines()) <= 2 * NOTES_KEPT
+    notes.add("last", "2")
+    notes.close()
+    again = Notes(path)
+    assert (again.get("last"), again.get(f"{2 * NOTES_KEPT + 1}"), again.get("0")) == ("2", "1", None)
 
 
 class Cellar:
