@@ -62,7 +62,7 @@ class Plan:
     promises: tuple[Promise, ...] = PROMISES
 
 
-FULL = Plan((Block(1, 20, 0), Block(64, 4, 0)), quartets=2)
+FULL = Plan((Block(1, 40, 0), Block(64, 8, 0)), quartets=5)
 QUICK = Plan((Block(1, 10, 0), Block(64, 2, 0)), quartets=1)
 SMOKE = Plan((Block(2, 2, 0),), quartets=1)
 
