@@ -53,6 +53,8 @@ PRICED = 0.3
 # In so many the hubs share the conversations, and in so many of these a purse that is not enough for all that is asked.
 SHARED = 0.2
 CAPPED = 0.4
+# In so many of them there are three.
+THIRD = 0.3
 # And so many were told to share while a hub that reigns alone still lives, or the other way round.
 CHANGED = 0.25
 LIVES_BEFORE = 2
@@ -67,7 +69,7 @@ TOOL_TAKES = 0.1
 DRAIN = 8.0
 # So much of a message is printed.
 SHOWN = 300
-HUBS = ("hub-one", "hub-two")
+HUBS = ("hub-one", "hub-two", "hub-three")
 WORKERS = ("clipool", "clipool-two")
 SPOKE = f"{PLATFORM}-{BOT}"
 
@@ -142,12 +144,12 @@ class House:
         self.shares = dice.random() < SHARED
         self.changes = self.shares and dice.random() < CHANGED
         self.cap = CAP if self.shares and dice.random() < CAPPED else None
+        self.hubs = HUBS if self.shares and dice.random() < THIRD else HUBS[:2]
         self.is_over = False
         self.slots = {
             name: Slot(name, work)
             for name, work in (
-                (HUBS[0], self._hub),
-                (HUBS[1], self._hub),
+                *((name, self._hub) for name in self.hubs),
                 *((name, self._worker) for name in WORKERS),
                 (SPOKE, self._spoke),
             )
@@ -232,9 +234,9 @@ class House:
 
     def reigning(self) -> Slot:
         """The hub that has the newest epoch, or one that lives; any of those that share."""
-        living = [self.slots[name] for name in HUBS if self.slots[name].process is not None]
+        living = [self.slots[name] for name in self.hubs if self.slots[name].process is not None]
         if self.shares:
-            return self.slots[self.dice.choice(HUBS)]
+            return self.slots[self.dice.choice(self.hubs)]
         for record in reversed(self.evidence.log):
             if record.kind == "epoch":
                 for slot in living:

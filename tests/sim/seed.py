@@ -14,7 +14,7 @@ from tests.chaos import script
 from tests.chaos.script import Question
 from tests.sim.checker import judge
 from tests.sim.faults import Blow, Crashes, awaits, plan, strike
-from tests.sim.house import HUBS, SPOKE, WORKERS, House
+from tests.sim.house import SPOKE, WORKERS, House
 from tests.sim.loop import Loop, Place, Stuck
 from tests.sim.replaced import replaced
 from tests.sim.script import Word
@@ -108,7 +108,7 @@ async def _live(house: House, blows: list[Blow], crashes: Crashes) -> None:
     dice = house.dice
     # A hub that stands still is of no great interest where nobody takes over.
     has_two = house.shares or any(blow.what in ("freeze hub", "stale hub") for blow in blows) or dice.random() < STANDBY
-    hubs = HUBS if has_two else HUBS[:1]
+    hubs = house.hubs if has_two else house.hubs[:1]
     house.open([*hubs, *WORKERS, SPOKE])
     house.bus.weather.full = dice.choice((0.0, 0.05))
     async with asyncio.TaskGroup() as group:
