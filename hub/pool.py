@@ -652,5 +652,6 @@ class Pools:
         for pool_id in tuple(islice(idle, surplus)):
             del self._pools[pool_id]
             logger.info("evicted %s", pool_id)
-        if len(self._pools) >= self.most:
-            logger.warning("%s conversations are under way, %s pools are allowed", len(self._pools), self.most)
+        # Said when it begins, and not of each one more.
+        if len(self._pools) == self.most:
+            logger.warning("more conversations are under way than the %s pools that are allowed", self.most)
