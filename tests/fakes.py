@@ -77,12 +77,14 @@ async def until(is_true: Callable[[], bool], *, seconds: float = DEADLINE) -> No
         await asyncio.sleep(0 if turns < 50 else 0.005)
 
 
-async def eventually(ask: Callable[[], Awaitable[T]], is_enough: Callable[[T], bool]) -> T:
+async def eventually(
+    ask: Callable[[], Awaitable[T]], is_enough: Callable[[T], bool], *, seconds: float = DEADLINE
+) -> T:
     """Ask until the answer is enough; fail when it is not in time."""
-    deadline = asyncio.get_running_loop().time() + DEADLINE
+    deadline = asyncio.get_running_loop().time() + seconds
     while not is_enough(answer := await ask()):
         if asyncio.get_running_loop().time() > deadline:
-            raise AssertionError(f"it was not enough in {DEADLINE} s: {answer!r}")
+            raise AssertionError(f"it was not enough in {seconds} s: {answer!r}")
         await asyncio.sleep(0.01)
     return answer
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import operator
 import os
 import signal
 from base64 import b64encode
@@ -208,20 +209,9 @@ async def scope_of(home: Path, scope: str) -> list[Record]:
         return [record async for _, _, record in log.records(transport, subject)]
 
 
-async def left_of(home: Path, scope: str) -> Record:
-    """What is left of the scope's log: records go a few at a time, and those that tell nothing may be the last."""
-    deadline = asyncio.get_running_loop().time() + WITHIN
-    while len(records := await scope_of(home, scope)) > 1:
-        assert asyncio.get_running_loop().time() < deadline, records
-    return records[0]
-
-
 async def until_gone(home: Path) -> None:
     """Wait until no file tells the secret; fails after a minute with those that do."""
-    deadline = asyncio.get_running_loop().time() + WITHIN
-    while places := await asyncio.to_thread(telling, home):
-        assert asyncio.get_running_loop().time() < deadline, places
-        await asyncio.sleep(0.2)
+    await eventually(lambda: asyncio.to_thread(telling, home), operator.not_, seconds=WITHIN)
 
 
 def installed(factory: Factory) -> None:
@@ -260,7 +250,8 @@ async def test_a_forgotten_conversation_is_gone_from_every_file_and_others_are_n
         spent = await asyncio.to_thread(budget, factory)
         await until_gone(home)
 
-        record = await left_of(home, HERE)
+        # Records go a few at a time, and those that tell nothing may be the last.
+        (record,) = await eventually(partial(scope_of, home, HERE), lambda left: len(left) == 1, seconds=WITHIN)
         files = [await table.spoke.read(one) for one in (shared_here, private, unsaid, *drawn.attachments)]
         kept = await table.spoke.read(shared_there)
     copies = holding(home, END)

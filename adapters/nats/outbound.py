@@ -1,4 +1,4 @@
-"""What the spokes are told: updates, finals and echoes, in order for each bot."""
+"""What the spokes are told: updates, finals and echoes, in order for each conversation."""
 
 import asyncio
 import logging

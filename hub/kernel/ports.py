@@ -77,7 +77,7 @@ class Outbox(Protocol):
     """The way to the screens. What is lost here heals at the next snapshot or final."""
 
     async def publish(self, event: Outbound) -> None:
-        """Best effort, in order for each bot."""
+        """Best effort, in order for each conversation."""
         ...
 
 

@@ -53,9 +53,9 @@ PRICED = 0.3
 # In so many the hubs share the conversations, and in so many of these a purse that is not enough for all that is asked.
 SHARED = 0.2
 CAPPED = 0.4
-# In so many of them there are three.
+# In so many of those where hubs share there are three, and so many of them were told to share while a hub that reigns
+# alone still lives, or the other way round.
 THIRD = 0.3
-# And so many were told to share while a hub that reigns alone still lives, or the other way round.
 CHANGED = 0.25
 LIVES_BEFORE = 2
 PURSE, CAP = "purse", Decimal("0.15")
