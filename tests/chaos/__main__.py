@@ -93,6 +93,7 @@ def _report(
         "kills": len(done.kills),
         "surroundings": dict(Counter(trouble["what"] for trouble in done.troubles)),
         "freezes": dict(Counter(deed["slot"] for deed in done.freezes)),
+        "stood still unasked": len(done.stood_still - {deed["pid"] for deed in done.freezes}),
         "kills by point": {point: by_point[point] for point in fuse.ALL_POINTS},
         "kills at random": {name: count for name, count in by_point.items() if name not in fuse.ALL_POINTS},
         **verdict.figures,

@@ -44,6 +44,7 @@ EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 EXPECTED_SUBJECT = "Nats-Expected-Last-Subject-Sequence-Subject"
 
 _NAME = re.compile(r"q\d+")
+_STOOD_STILL = re.compile(r"\S+ \S+\[(?P<pid>\d+)\] .* stood still for [\d.]+ s")
 _GIVEN = re.compile(r"(?P<since>\S+) .* (?P<pid>\d+)-\w+ speaks for \w+/(?P<bot>\S+),")
 
 Place = tuple[str, str, str]
@@ -116,6 +117,7 @@ class Deeds:
     kills: list[dict[str, Any]]
     freezes: list[dict[str, Any]]
     troubles: list[dict[str, Any]] = field(default_factory=list)
+    stood_still: set[int] = field(default_factory=set)
 
     @property
     def killed(self) -> set[int]:
@@ -124,8 +126,8 @@ class Deeds:
 
     @property
     def frozen(self) -> set[int]:
-        """Every process that stood still for a while."""
-        return {deed["pid"] for deed in self.freezes}
+        """Every process that was made to stand still for a while, or was by a machine that had no time for it."""
+        return {deed["pid"] for deed in self.freezes} | self.stood_still
 
     def struck(self, bot: str, at: float) -> bool:
         """Whether one of several spokes of a bot was killed, or made to stand still, just after."""
@@ -151,7 +153,7 @@ def deeds(run: Path) -> Deeds:
     kills, freezes, troubles = (
         [deed for deed in done if deed["deed"] == what] for what in ("kill", "freeze", "trouble")
     )
-    return Deeds(kills, freezes, troubles)
+    return Deeds(kills, freezes, troubles, set(_stood_still(run)))
 
 
 async def read_log(url: str, user: str, seed: str, after: int = 0) -> tuple[Entry, ...]:
@@ -498,6 +500,14 @@ def _given(run: Path) -> Iterable[tuple[float, str, int]]:
             if found := _GIVEN.match(line):
                 since = datetime.combine(day, time.fromisoformat(found["since"])).timestamp()
                 yield since, found["bot"], int(found["pid"])
+
+
+def _stood_still(run: Path) -> Iterable[int]:
+    """Who says of itself that it stood still for longer than the others wait."""
+    for path in (run / "log").glob("*.log"):
+        for line in path.read_text(errors="replace").splitlines():
+            if found := _STOOD_STILL.match(line):
+                yield int(found["pid"])
 
 
 def _bot_of(slot: str) -> str:
