@@ -28,6 +28,7 @@ FORK = "/fork"
 RUN = "/run"
 ENGINE = re.compile(r"[a-z][a-z0-9_]{0,31}")
 APPROVALS, APPROVE, DENY = "/approvals", "/approve", "/deny"
+NOT_TOLD = f"I was interrupted before I could tell you what came of this. `{APPROVALS}` tells what still waits for you."
 NEW_SESSION = "A new conversation begins: I no longer see what was said before."
 WHAT_IS_FORGOTTEN = (
     f"`{FORGET_ALL}` removes what was said in this conversation, within a minute and for good: the log of it, files "
@@ -126,6 +127,11 @@ async def _new(pool: Pool, turn: OpenTurn, rest: str) -> Obeyed:
 
 async def _stop(pool: Pool, turn: OpenTurn, rest: str) -> Obeyed:
     return (said_by_hub(pool, turn, NOTHING_RUNS),)
+
+
+async def _leave(pool: Pool, turn: OpenTurn, rest: str) -> Obeyed:
+    # It is obeyed before it is accepted, together with its answer. Without one it is here when the power went between.
+    return (said_by_hub(pool, turn, NOT_TOLD, outcome="failed", choices=(APPROVALS,)),)
 
 
 async def _forget(pool: Pool, turn: OpenTurn, rest: str) -> Obeyed:
@@ -358,6 +364,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         EXPAND: _expand,
         "/limits": _limits,
         **{word: _telling(told) for word, told in POWERS.items()},
+        **dict.fromkeys((APPROVALS, APPROVE, DENY), _leave),
     }
 )
 

@@ -9,6 +9,7 @@ import pytest
 
 from factory_contracts.messages import Accepted
 from factory_contracts.records import ReplyShown, TurnReceived, TurnSuperseded, record_id
+from hub.commands import APPROVALS, NOT_TOLD
 from hub.kernel.ports import Fenced
 from tests.fakes import FakeLog, idle, pass_time, until
 from tests.hub.world import World, key_of
@@ -290,3 +291,21 @@ async def test_superseded_and_shown_turns_are_not_woken(world: World) -> None:
     await world.restart()
 
     assert len(world.pools) == 0
+
+
+@pytest.mark.parametrize("word", ["/approve 0123456789abcdef", "/deny 0123456789abcdef", "/approvals"])
+async def test_a_word_of_leave_whose_answer_the_power_took_is_told_so_and_shown_to_no_model(
+    world: World, word: str
+) -> None:
+    await world.let_in("ann", "owner")
+    log = FakeLog(world.stream)
+    await log.take_over(0.0)
+    message = world.message(word, scope="a")
+    world.stream.put(key_of("a"), TurnReceived(id="r-a", turn="t-a", at=0.0, message=message, trust="public"))
+
+    await world.restart()
+
+    await until(lambda: "t-a" in world.screen.finals)
+    final = world.screen.finals["t-a"]
+    assert (final.text, final.outcome, final.choices) == (NOT_TOLD, "failed", (APPROVALS,))
+    assert world.workers.runs_of("t-a") == 0

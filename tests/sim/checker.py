@@ -6,19 +6,21 @@ be follows from its question.
 
 import json
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
 from hashlib import sha256
 from itertools import pairwise
+from typing import Any
 from urllib.parse import unquote
 from zlib import crc32
 
 from factory_contracts import subjects
 from tests.sim.house import MOST, PURSE, Evidence, House, Record
 from tests.sim.loop import Process
-from tests.sim.platform import BOT, PLATFORM, Bubble, Said
-from tests.sim.script import Word, answers, calls
+from tests.sim.platform import BOT, PLATFORM, Bubble, Press, Said
+from tests.sim.script import DENIED, GRANTED, LATE, NOT_TOLD, Word, answers, calls
 
 EPOCHS = subjects.epoch(0).removesuffix("0")
 SEALS = subjects.seal(0).removesuffix("0")
@@ -73,8 +75,18 @@ class Case:
 
     @property
     def is_stop(self) -> bool:
-        """Whether it was to end an answer, and so came before its turn."""
+        """Whether it was to end an answer."""
         return isinstance(self.said.question, Word) and self.said.question.command == "/stop"
+
+    @property
+    def is_hasty(self) -> bool:
+        """Whether it came before its turn, as what is said of an answer that still grows does."""
+        return isinstance(self.said.question, Word) and self.said.question.command != "/new"
+
+    @property
+    def decided(self) -> Mapping[str, Any] | None:
+        """What was decided on its question."""
+        return next((record.body for record in self.of("decided")), None)
 
     @property
     def was_refused(self) -> bool:
@@ -88,7 +100,7 @@ class Case:
             return any(whole.startswith(text) for whole in self.expected)
         if self.was_too_dear:
             return outcome == "failed" and text == self.expected[0]
-        return outcome == "complete" and text in self.expected
+        return outcome == ("failed" if text == NOT_TOLD else "complete") and text in self.expected
 
     @property
     def starts(self) -> list[Record]:
@@ -106,11 +118,13 @@ def judge(house: House) -> list[str]:
     for case in cases:
         _judge_turn(case, faults)
         _judge_screen(case, evidence, faults)
-        _judge_work(case, faults)
+        _judge_work(case, house.asks, faults)
+        _judge_leave(case, house.asks, faults)
         _judge_attempts(case, evidence, faults)
     refused_once = _refused(house)
     _judge_order([case for case in cases if case.turn not in refused_once], faults)
     _judge_fence(evidence.log, faults)
+    _judge_answers(cases, house.platform.presses, faults)
     _judge_money(evidence.log, house.cap, faults)
     _judge_seals(evidence.log, faults)
     return faults
@@ -154,7 +168,8 @@ def _expect(cases: list[Case], stops: list[Said]) -> None:
     for case in cases:
         scope = case.said.scope
         case.expected = answers(case.said.question, earlier[scope])
-        earlier[scope] = 0 if case.is_word else earlier[scope] + 1
+        if not case.is_hasty:
+            earlier[scope] = 0 if case.is_word else earlier[scope] + 1
     for case in cases:
         for record in case.of("answered"):
             if is_too_dear(record):
@@ -224,7 +239,7 @@ def _judge_screen(case: Case, evidence: Evidence, faults: list[str]) -> None:
             faults.append(f"{case}: doubled, a second bubble, though the spoke that sent it lived on and knew of it")
 
 
-def _judge_work(case: Case, faults: list[str]) -> None:
+def _judge_work(case: Case, asks: bool, faults: list[str]) -> None:
     """Every attempt asks the model as often as it must and no more, and an effect never happens twice."""
     needed = calls(case.said.question)
     if case.starts and len(case.callers) > needed * len(case.starts):
@@ -241,8 +256,41 @@ def _judge_work(case: Case, faults: list[str]) -> None:
         faults.append(f"{case}: doubled, its tool had {case.effects} effects")
     if case.effects and not case.of("tool started"):
         faults.append(f"{case}: its tool had an effect that was not noted before")
-    if case.effects == 0 and len(case.starts) == 1 and not case.was_stopped:
+    # What was allowed may be begun too late all the same, where a clock was set.
+    is_allowed = not asks or bool(case.of("tool started"))
+    if case.effects == 0 and len(case.starts) == 1 and not case.was_stopped and is_allowed:
         faults.append(f"{case}: lost, its tool had no effect, and no attempt was lost")
+
+
+def _judge_leave(case: Case, asks: bool, faults: list[str]) -> None:
+    """What acts outside is asked about once and decided once, and begins when it is allowed."""
+    codes = {record.body["code"] for record in case.of("asked")}
+    decisions = {
+        (body["code"], body["approved"]) for body in (one.body for one in case.records if one.kind == "decided")
+    }
+    if len(codes) > 1 or len(decisions) > 1 or not {code for code, _ in decisions} <= codes:
+        faults.append(f"{case}: asked as {sorted(codes)} and decided as {sorted(decisions)}")
+    for begun in case.of("tool started") if asks else ():
+        if not any(one.body["approved"] and one.sequence < begun.sequence for one in case.of("decided")):
+            faults.append(f"{case}: its tool was begun at {begun.sequence} without leave")
+
+
+def _judge_answers(cases: list[Case], presses: list[Press], faults: list[str]) -> None:
+    """Who was told that their answer counts finds it on the log."""
+    decided = {body["code"]: bool(body["approved"]) for case in cases if (body := case.decided) is not None}
+    heard = [(press.asked.code, press.approved) for press in presses if None in press.told]
+    for case in cases:
+        word = case.said.question
+        if isinstance(word, Word) and any(one.body["text"] in (GRANTED, DENIED) for one in case.of("answered")):
+            heard.append((word.code, word.command == "/approve"))
+    faults += [
+        f"{code}: was told {said}, and the log says {decided.get(code)}"
+        for code, said in heard
+        if decided.get(code) is not said
+    ]
+    for press in presses:
+        if strange := set(press.told) - {None, *LATE}:
+            faults.append(f"{press.asked.code}: who pressed was told {sorted(map(str, strange))}")
 
 
 def _judge_attempts(case: Case, evidence: Evidence, faults: list[str]) -> None:
@@ -267,7 +315,7 @@ def _judge_order(cases: list[Case], faults: list[str]) -> None:
     """Out of order: in every scope bubbles and turns come in the order of the questions, one turn after the other."""
     scopes: defaultdict[str, list[Case]] = defaultdict(list)
     for case in cases:
-        if not case.is_stop:
+        if not case.is_hasty:
             scopes[case.said.scope].append(case)
     for of_scope in scopes.values():
         for before, after in pairwise(of_scope):

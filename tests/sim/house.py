@@ -58,6 +58,9 @@ CAPPED = 0.4
 THIRD = 0.3
 CHANGED = 0.25
 LIVES_BEFORE = 2
+# In so many a person is asked before the tool is used, and has so many seconds to answer.
+ASKING = 0.25
+ANSWER_WITHIN = 10
 PURSE, CAP = "purse", Decimal("0.15")
 MOST, COST = Decimal("0.02"), Decimal("0.01")
 PACE_MS = 250
@@ -145,6 +148,7 @@ class House:
         self.changes = self.shares and dice.random() < CHANGED
         self.cap = CAP if self.shares and dice.random() < CAPPED else None
         self.hubs = HUBS if self.shares and dice.random() < THIRD else HUBS[:2]
+        self.asks = dice.random() < ASKING
         self.is_over = False
         self.slots = {
             name: Slot(name, work)
@@ -161,9 +165,8 @@ class House:
         self._names = 0
         is_priced = dice.random() < PRICED or self.cap is not None
         self._prices = FakePrices(MOST, COST) if is_priced else FakePrices()
-        self._agent = Agent(
-            name="scribe", model="scripted", tools=(script.TOOL,), approvals=Approvals(external="tainted")
-        )
+        approvals = Approvals(external="always" if self.asks else "tainted", seconds=ANSWER_WITHIN)
+        self._agent = Agent(name="scribe", model="scripted", tools=(script.TOOL,), approvals=approvals)
         self._settings = HubSettings(
             nats_url="",
             identity=Identity(subjects.HUB),
@@ -412,7 +415,9 @@ def _hub_of(process: Process) -> str:
 
 async def _serve(spoke: Spoke, intake: "Intake") -> None:
     await spoke.start()
-    await intake.run()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(intake.run())
+        group.create_task(intake.hear_presses())
 
 
 class Slate:
@@ -422,10 +427,11 @@ class Slate:
         self._platform = platform
 
     async def send(self, reply: Reply) -> str:
-        return await self._platform.send(reply.address.scope_id, reply.address.reply_to or "", reply.text)
+        address = reply.address
+        return await self._platform.send(address.scope_id, address.reply_to or "", reply.text, _question(reply))
 
     async def edit(self, message_id: str, reply: Reply) -> None:
-        await self._platform.edit(reply.address.scope_id, message_id, reply.text)
+        await self._platform.edit(reply.address.scope_id, message_id, reply.text, _question(reply))
 
     async def said(self, said: Echo) -> None:
         """The platform shows what people say by itself."""
@@ -453,6 +459,21 @@ class Intake:
                 continue
             offset = await self.take(updates)
 
+    async def hear_presses(self) -> None:
+        """Hand over for ever what people press, whatever their conversations wait for."""
+        while True:
+            try:
+                for press in await self._platform.pressed():
+                    asked = press.asked
+                    told = await self._spoke.decide(
+                        asked.scope, asked.turn, asked.code, asked.scope, approved=press.approved
+                    )
+                    await self._platform.tell(press, told.text if told is not None else None)
+            except Unheard:
+                continue
+            except NotNow as told_off:
+                await asyncio.sleep(told_off.seconds)
+
     async def take(self, updates: list[Said]) -> int:
         """Hand all of these over; what may be confirmed after that."""
         by_scope = groupby(sorted(updates, key=_scope), key=_scope)
@@ -469,6 +490,10 @@ class Intake:
             )
             if isinstance(told, Refused):
                 one.refusals.append(told.reason)
+
+
+def _question(reply: Reply) -> tuple[str, str] | None:
+    return (reply.turn, reply.question.code) if reply.question is not None else None
 
 
 def _scope(said: Said) -> str:
@@ -525,6 +550,8 @@ class _Engraver:
         await asyncio.sleep(TOOL_TAKES * house.dice.random())
         name = json.loads(arguments)["question"]
         house.note(f"engraved {name} by {WITHIN.get()}")
+        if house.asks and name not in house.platform.allowed:
+            house.evidence.defects.append(f"{name}: was engraved, and nobody had allowed it")
         house.evidence.effects.append(name)
         await asyncio.sleep(TOOL_TAKES * house.dice.random())
         return "It stands there for ever."

@@ -1,8 +1,8 @@
 """Faults that are put into the product on purpose, one at a time: a simulation that does not find them is no test."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +12,14 @@ from adapters.nats.log import JetStreamLog
 from adapters.nats.outbound import NatsOutbox
 from adapters.spoke import Gone, Reply, Spoke
 from factory_contracts.messages import Accepted, AlreadyAccepted, InboundMessage, Refused
-from factory_contracts.records import Balance, Record, ToolStarted, TurnAnswered
-from factory_contracts.work import Recorded, RecordReply, RecordRequest, Requested, Run
+from factory_contracts.records import Asked, Balance, Decided, Record, ToolStarted, TurnAnswered
+from factory_contracts.work import ApprovalWanted, Recorded, RecordReply, RecordRequest, Requested, Run
 from factory_nats.result import Err, Ok, Result
 from factory_nats.transport import Entry, Transport
+from hub.approvals import Approvals
 from hub.delivery import Deliveries
-from hub.kernel.ports import Logged
+from hub.kernel.approval import Approval
+from hub.kernel.ports import Fenced, Logged
 from hub.kernel.routing import RoutingKey
 from hub.kernel.session import OpenTurn, Session
 from hub.pool import Pool, Pools
@@ -106,6 +108,7 @@ class _BlindMark(JetStreamLog):
 
 
 _submit, _record = Pool.submit, Pool.record
+_reply, _put = Approvals._reply, Approvals._put
 
 
 async def _accept_at_once(pool: Pool, message: InboundMessage, *rest: Any, **more: Any) -> Any:
@@ -134,6 +137,32 @@ async def _show_before(pool: Pool, *records: Record) -> None:
 def _any_time(session: Session) -> OpenTurn | None:
     """Begins a turn as soon as the last one is answered, wherever that stands on the screen."""
     return next((turn for turn in session.turns.values() if not turn.is_answered), None)
+
+
+def _unasked(approvals: Approvals, turn: OpenTurn, started: ToolStarted) -> str:
+    """Lets begin what nobody has allowed."""
+    return ""
+
+
+def _allow(approvals: Approvals, turn: OpenTurn, wanted: ApprovalWanted, known: Approval | None) -> RecordReply | None:
+    """Takes a question for leave."""
+    return Recorded() if known is not None else _reply(approvals, turn, wanted, known)
+
+
+async def _hear_at_once(approvals: Approvals, pool: Pool, turn: OpenTurn, record: Asked | Decided) -> None:
+    """Says that an answer counts while its record is still on its way."""
+    if isinstance(record, Asked):
+        await _put(approvals, pool, turn, record)
+        return
+    pool.session.apply(pool.session.sequence, record)
+    task = asyncio.create_task(_later(_put(approvals, pool, turn, record)))
+    _background.add(task)
+    task.add_done_callback(_background.discard)
+
+
+async def _later(put: Awaitable[None]) -> None:
+    with suppress(Fenced):
+        await put
 
 
 def _outspoken(transport: Transport, *proof: object) -> NatsOutbox:
@@ -225,6 +254,24 @@ def _shared(log: type[JetStreamLog], capped: float = 1.0) -> Iterator[None]:
 
 
 @contextmanager
+def _without_leave() -> Iterator[None]:
+    """Nobody waits for what a person says."""
+    with (
+        replaced(house, "ASKING", 1.0),
+        replaced(Approvals, "_reply", _allow),
+        replaced(Approvals, "refusal", _unasked),
+    ):
+        yield
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """What a person says is told to be heard before it is on the log."""
+    with replaced(house, "ASKING", 1.0), replaced(Approvals, "_put", _hear_at_once):
+        yield
+
+
+@contextmanager
 def _clinging() -> Iterator[None]:
     """A hub goes on with what it had in a partition that another has taken."""
     with _shared(JetStreamLog, 0.0), replaced(Pools, "lose", lambda pools, part: None):
@@ -257,5 +304,7 @@ PLANTED: Mapping[str, Plant] = {
     "keeps what was taken": Plant(_clinging, ("freeze hub",) * 2),
     "money not compared": Plant(lambda: _shared(_FreeHanded)),
     "mark passes by money": Plant(lambda: _shared(_BlindMark), ("kill hub",) * 2),
+    "acts without leave": Plant(_without_leave),
+    "leave before its record": Plant(_unheard, ("slow disk", "kill hub") * 4),
     "send instead of edit": Plant(lambda: replaced(house, "Slate", _SendsAgain), ("platform is unheard",) * 3),
 }

@@ -16,6 +16,7 @@ from typing import TypeVar
 from adapters.spoke import NotNow
 from tests.chaos.script import Question
 from tests.sim.loop import WITHIN, Process
+from tests.sim.script import Word
 
 T = TypeVar("T")
 
@@ -25,6 +26,11 @@ PATIENCE = 1.0
 AT_ONCE = 20
 LATENCY = 0.02
 LOST_AFTER = 1.0
+# When a person answers a question: as a rule while it stands, and otherwise when it is too late.
+IN_TIME, TOO_LATE = (0.0, 3.0), (8.0, 15.0)
+PROMPT = 0.85
+ALLOWED = 0.7
+BY_BUTTON = 0.6
 
 
 class Unheard(Exception):
@@ -52,6 +58,25 @@ class Said:
     refusals: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question under an answer, as a person sees it."""
+
+    scope: str
+    turn: str
+    code: str
+    about: str
+
+
+@dataclass(slots=True)
+class Press:
+    """A person pressed one of the two buttons under a question, and what they were told, each time."""
+
+    asked: Asked
+    approved: bool
+    told: list[str | None] = field(default_factory=list)
+
+
 @dataclass(slots=True)
 class Bubble:
     """One message of the bot on the screen, over time."""
@@ -73,6 +98,9 @@ class Platform:
         self.bubbles: dict[tuple[str, str], Bubble] = {}
         self.mood = Mood()
         self.on_confirmed: Callable[[Said], None] = lambda said: None
+        self.asked: dict[str, Asked] = {}
+        self.allowed: set[str] = set()
+        self.presses: list[Press] = []
         self._dice = dice
         self._note = note
         self._world = copy_context()
@@ -80,11 +108,14 @@ class Platform:
         self._messages: defaultdict[str, count[int]] = defaultdict(lambda: count(1))
         self._waiting: dict[int, Said] = {}
         self._arrived = asyncio.Event()
+        self._unheard: list[Press] = []
+        self._to_answer: set[str] = set()
+        self._pressed = asyncio.Event()
 
     @property
     def untaken(self) -> int:
-        """How many messages the bot has not confirmed yet."""
-        return len(self._waiting)
+        """How many messages the bot has not confirmed yet, presses that it has not answered, and answers to come."""
+        return len(self._waiting) + len(self._unheard) + len(self._to_answer)
 
     def ask(self, scope: str, question: Question) -> Said:
         """A person writes."""
@@ -109,7 +140,25 @@ class Platform:
                 return []
         return await self._call(lambda: [self._waiting[update] for update in sorted(self._waiting)[:AT_ONCE]])
 
-    async def send(self, scope: str, reply_to: str, text: str) -> str:
+    async def pressed(self) -> list[Press]:
+        """The presses that nobody has answered yet."""
+        while not self._unheard:
+            self._pressed.clear()
+            await self._pressed.wait()
+        return await self._call(self._unheard.copy)
+
+    async def tell(self, press: Press, words: str | None) -> None:
+        """Answer a press; no words mean that it is done."""
+
+        def hear() -> None:
+            self._note(f"told who pressed {press.asked.code}: {words}")
+            press.told.append(words)
+            if press in self._unheard:
+                self._unheard.remove(press)
+
+        await self._call(hear)
+
+    async def send(self, scope: str, reply_to: str, text: str, question: tuple[str, str] | None = None) -> str:
         """Open a bubble; doing it again opens another."""
         process = WITHIN.get()
         assert process is not None
@@ -120,18 +169,21 @@ class Platform:
             bubble = self.bubbles[scope, message] = Bubble(len(self.bubbles), scope, message, reply_to, process, [text])
             made.append(bubble)
             self._note(f"sent {scope} {message} to {reply_to}: {text}")
+            self._see(bubble, question)
             return message
 
         message = await self._call(show)
         made[0].is_known = True
         return message
 
-    async def edit(self, scope: str, message: str, text: str) -> None:
+    async def edit(self, scope: str, message: str, text: str, question: tuple[str, str] | None = None) -> None:
         """Let a bubble show something else; doing it again changes nothing."""
 
         def show() -> None:
             self._note(f"edited {scope} {message}: {text}")
-            self.bubbles[scope, message].texts.append(text)
+            bubble = self.bubbles[scope, message]
+            bubble.texts.append(text)
+            self._see(bubble, question)
 
         await self._call(show)
 
@@ -156,6 +208,38 @@ class Platform:
             raise Unheard("the platform says nothing")
         loop.call_later(LATENCY * dice.random(), arrive, context=self._world)
         return await done
+
+    def _see(self, bubble: Bubble, question: tuple[str, str] | None) -> None:
+        """A person sees a question, of a turn and under a code, and sooner or later answers it once, in one way."""
+        if question is None or question[1] in self.asked:
+            return
+        turn, code = question
+        about = self.said[bubble.scope, bubble.reply_to].question.name
+        asked = self.asked[code] = Asked(bubble.scope, turn, code, about)
+        dice = self._dice
+        answers_in = dice.uniform(*(IN_TIME if dice.random() < PROMPT else TOO_LATE))
+        by = self._press if dice.random() < BY_BUTTON else self._say
+        self._to_answer.add(code)
+        asyncio.get_running_loop().call_later(answers_in, by, asked, dice.random() < ALLOWED, context=self._world)
+
+    def _press(self, asked: Asked, approved: bool) -> None:
+        self._to_answer.remove(asked.code)
+        self._note(f"pressed {asked.code}: {approved}")
+        if approved:
+            self.allowed.add(asked.about)
+        press = Press(asked, approved)
+        self.presses.append(press)
+        self._unheard.append(press)
+        self._pressed.set()
+
+    def _say(self, asked: Asked, approved: bool) -> None:
+        """Answer in words, in whichever conversation."""
+        self._to_answer.remove(asked.code)
+        if approved:
+            self.allowed.add(asked.about)
+        scope = self._dice.choice(sorted({scope for scope, _ in self.said}))
+        words = Word(f"w{len(self.said)}", "short", "", command="/approve" if approved else "/deny", code=asked.code)
+        self.ask(scope, words)
 
     def _confirm(self, offset: int) -> None:
         for update in [update for update in self._waiting if update < offset]:

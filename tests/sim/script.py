@@ -1,15 +1,25 @@
 """What people say beside questions: words to the hub, which no model is shown."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 from tests.chaos import script
 from tests.chaos.script import Question
 
-Command = Literal["/new", "/stop"]
+Command = Literal["/new", "/stop", "/approve", "/deny"]
 
 NEW = "A new conversation begins: I no longer see what was said before."
 STOPPED = ("Stopped.", "Nothing is running.")
+GRANTED, DENIED = "Allowed.", "Not allowed, and not done."
+# What is told to who answers too late; nobody here answers a question twice in two ways.
+LATE = ("There is nothing to decide here any more.", "That question is too old.")
+# What is told where the power went between somebody's word and the answer to it.
+NOT_TOLD = "I was interrupted before I could tell you what came of this. `/approvals` tells what still waits for you."
+ANSWERS: Mapping[Command, tuple[str, ...]] = MappingProxyType(
+    {"/new": (NEW,), "/stop": STOPPED, "/approve": (GRANTED, *LATE, NOT_TOLD), "/deny": (DENIED, *LATE, NOT_TOLD)}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,17 +27,18 @@ class Word(Question):
     """A word to the hub; it has a name all the same, by which we speak of it."""
 
     command: Command = "/new"
+    code: str = ""
 
     @property
     def text(self) -> str:
         """The message as it is sent."""
-        return self.command
+        return f"{self.command} {self.code}".rstrip()
 
 
 def answers(question: Question, earlier: int) -> tuple[str, ...]:
     """What may be said to it, if `earlier` questions of the conversation were answered before."""
     if isinstance(question, Word):
-        return (NEW,) if question.command == "/new" else STOPPED
+        return ANSWERS[question.command]
     return (script.answer(question, earlier),)
 
 

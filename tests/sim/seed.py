@@ -135,7 +135,9 @@ async def _ask(house: House, turns: int, scopes: int) -> None:
         kind = dice.choices(script.KINDS, script.WEIGHTS)[0]
         # Nor where an answer may be too dear.
         is_vague = scope == stops or house.cap is not None
-        question = Question(name, "stream" if is_vague and kind in ("memory", "tool") else kind, words)
+        may_act = house.cap is None and (scope != stops or house.asks)
+        kind = "stream" if (is_vague and kind == "memory") or (not may_act and kind == "tool") else kind
+        question = Question(name, kind, words)
         if scope == stops and dice.random() < STOPS:
             question = Word(name, "short", words, command="/stop")
         elif scope != stops and dice.random() < NEW:
