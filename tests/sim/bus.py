@@ -250,7 +250,8 @@ class SimBus:
             self._writing.popleft()()
 
     def _write(self, entries: Sequence[Entry], then: Callable[[Result[int]], None]) -> None:
-        if self._torn is not None and len(entries) > 1:
+        # All of a batch is judged before any of it is stored.
+        if self._torn is not None and len(entries) > 1 and not isinstance(self._storage.taker(entries), Err):
             torn, self._torn = self._torn, None
             entries = entries[: self.dice.randrange(1, len(entries))]
             self._writing.clear()

@@ -115,6 +115,16 @@ class FakeBus:
 
     def store(self, entries: Sequence[Entry]) -> Result[int]:
         """Append all or none."""
+        found = self.taker(entries)
+        if isinstance(found, Err):
+            return found
+        now = asyncio.get_running_loop().time()
+        for entry in entries:
+            self._keep(found, entry, now)
+        return Ok(found.sequence)
+
+    def taker(self, entries: Sequence[Entry]) -> _Stream | Err:
+        """The log that takes all of these now, or why none does."""
         found = self._stream_for(entries[-1].subject)
         if found is None:
             return Err("no responders", f"nobody answers {entries[-1].subject}")
@@ -132,10 +142,7 @@ class FakeBus:
             written.add(entry.subject)
         if self.is_full or self._exceeds(found, entries):
             return Err("no space", "insufficient resources (10023)")
-        now = asyncio.get_running_loop().time()
-        for entry in entries:
-            self._keep(found, entry, now)
-        return Ok(found.sequence)
+        return found
 
     def _stream_for(self, subject: str) -> _Stream | None:
         found = self._takers.get(subject)
