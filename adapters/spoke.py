@@ -5,9 +5,7 @@ of that id, which may be repeated. So a redelivery shows nothing twice.
 """
 
 import asyncio
-import json
 import logging
-import os
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
 from contextlib import asynccontextmanager, nullcontext
@@ -15,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from adapters.journal import Journal
 from adapters.lease import Lease
 from adapters.pace import Pace
 from factory_contracts import subjects
@@ -156,13 +155,17 @@ class Notes:
     """Which messages each unfinished reply has: a file that a spoke killed between send and receipt reads again."""
 
     def __init__(self, path: Path | None) -> None:
-        self._path = path
         self._ids: OrderedDict[tuple[str, int], str] = OrderedDict()
-        self._file: int | None = None
-        self._lines = 0
-        if path is not None:
-            self._load(path)
-            self._begin(path)
+        self._journal = Journal(path)
+        for noted in self._journal.read():
+            match noted:
+                case [str(turn), str(message_id)]:
+                    self._ids[turn, 0] = message_id
+                case [str(turn), str(message_id), int(part)]:
+                    self._ids[turn, part] = message_id
+        while len(self._ids) > NOTES_KEPT:
+            self._ids.popitem(last=False)
+        self._begin()
 
     def get(self, turn: str, part: int = 0) -> str | None:
         """The message id of a part of the reply, if it was sent from here."""
@@ -173,54 +176,31 @@ class Notes:
         self._ids[turn, part] = message_id
         if len(self._ids) > NOTES_KEPT:
             self._ids.popitem(last=False)
-        if self._file is not None:
-            os.write(self._file, _line(turn, part, message_id))
-            self._lines += 1
+        self._journal.add(_noted(turn, part, message_id))
 
     def tidy(self) -> None:
         """Drop what is known no more from the file, once that is much of it."""
-        if self._path is not None and self._lines > NOTES_KEPT:
-            self._begin(self._path)
+        if self._journal.added > NOTES_KEPT:
+            self._begin()
 
     def forget(self, turns: Collection[str]) -> None:
         """Keep nothing of these turns, in the file neither."""
         gone = [noted for noted in self._ids if noted[0] in turns]
         for noted in gone:
             del self._ids[noted]
-        if gone and self._path is not None:
-            self._begin(self._path)
+        if gone:
+            self._begin()
 
     def close(self) -> None:
         """Let go of the file."""
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+        self._journal.close()
 
-    def _load(self, path: Path) -> None:
-        if not path.exists():
-            return
-        for line in path.read_text().splitlines():
-            try:
-                turn, message_id, *part = json.loads(line)
-            except (ValueError, TypeError):
-                # The last line may be torn by a kill.
-                continue
-            self._ids[turn, part[0] if part else 0] = message_id
-        while len(self._ids) > NOTES_KEPT:
-            self._ids.popitem(last=False)
-
-    def _begin(self, path: Path) -> None:
-        """Write the file anew, with what is known and nothing else."""
-        fresh = path.with_suffix(".new")
-        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(b"".join(_line(turn, part, noted) for (turn, part), noted in self._ids.items()))
-        fresh.replace(path)
-        self.close()
-        self._file, self._lines = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), 0
+    def _begin(self) -> None:
+        self._journal.begin(_noted(turn, part, message_id) for (turn, part), message_id in self._ids.items())
 
 
-def _line(turn: str, part: int, message_id: str) -> bytes:
-    return f"{json.dumps([turn, message_id, part] if part else [turn, message_id])}\n".encode()
+def _noted(turn: str, part: int, message_id: str) -> list[object]:
+    return [turn, message_id, part] if part else [turn, message_id]
 
 
 @dataclass(slots=True)

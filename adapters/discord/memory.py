@@ -1,9 +1,9 @@
 """What a bot remembers over its death: how far each channel was read, and the commands that wait for an answer."""
 
-import json
-import os
 from collections import OrderedDict
 from pathlib import Path
+
+from adapters.journal import Journal
 
 # Channels that were not heard of for longest are forgotten beyond this.
 MOST_CHANNELS = 10_000
@@ -17,20 +17,20 @@ _READ, _COMMAND, _MENU, _LEASE = "read", "command", "menu", "lease"
 
 
 class Memory:
-    """A file to which every change is one more line; None is a memory that ends with the process."""
+    """Kept in a file; None is a memory that ends with the process."""
 
     def __init__(self, path: Path | None) -> None:
-        self._path = path
+        self._journal = Journal(path)
         self._read: OrderedDict[str, tuple[int, bool]] = OrderedDict()
         self._commands: dict[str, object] = {}
         self._menu = ""
         self._generation = 0
         self._newest = 0
-        self._lines = 0
-        self._file: int | None = None
-        if path is not None:
-            self._load(path)
-            self._compact(path)
+        for noted in self._journal.read():
+            match noted:
+                case [str(kind), str(key), value]:
+                    self._take(kind, key, value)
+        self.tidy()
 
     @property
     def newest(self) -> int:
@@ -90,22 +90,24 @@ class Memory:
 
     def tidy(self) -> None:
         """Leave nothing in the file that is over."""
-        if self._file is not None and self._path is not None:
-            self._compact(self._path)
+        self._journal.begin(
+            (
+                *([_READ, channel, known] for channel, known in self._read.items()),
+                *([_COMMAND, command, event] for command, event in self._commands.items()),
+                [_MENU, "", self._menu],
+                [_LEASE, "", self._generation],
+            )
+        )
 
     def close(self) -> None:
         """Let go of the file."""
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+        self._journal.close()
 
     def _put(self, kind: str, key: str, value: object) -> None:
         self._take(kind, key, value)
-        if self._file is not None and self._path is not None:
-            os.write(self._file, _line(kind, key, value))
-            self._lines += 1
-            if self._lines > MOST_LINES + len(self._read):
-                self._compact(self._path)
+        self._journal.add([kind, key, value])
+        if self._journal.added > MOST_LINES + len(self._read):
+            self.tidy()
 
     def _take(self, kind: str, key: str, value: object) -> None:
         match kind, value:
@@ -125,30 +127,3 @@ class Memory:
                 self._generation = generation
             case _:
                 pass
-
-    def _load(self, path: Path) -> None:
-        for line in path.read_bytes().splitlines() if path.exists() else ():
-            try:
-                kind, key, value = json.loads(line)
-            except (ValueError, TypeError):
-                # The last line may be torn by a kill.
-                continue
-            self._take(str(kind), str(key), value)
-
-    def _compact(self, path: Path) -> None:
-        lines = [_line(_READ, channel, known) for channel, known in self._read.items()]
-        lines += [_line(_COMMAND, command, event) for command, event in self._commands.items()]
-        lines += [_line(_MENU, "", self._menu), _line(_LEASE, "", self._generation)]
-        fresh = path.with_name(f"{path.name}.new")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        try:
-            os.write(descriptor, b"".join(lines))
-        finally:
-            os.close(descriptor)
-        fresh.replace(path)
-        self.close()
-        self._file, self._lines = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), 0
-
-
-def _line(kind: str, key: str, value: object) -> bytes:
-    return f"{json.dumps([kind, key, value])}\n".encode()
