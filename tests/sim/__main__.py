@@ -65,7 +65,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _one(seed: int, planted: str | None, trace: bool) -> int:
-    outcome = _live(planted, seed, trace=trace)
+    outcome = _live(planted, seed, trace=trace, is_compared=True)
     print(f"seed {seed}: {outcome.turns} turns in {outcome.seconds:.1f} s of its time, digest {outcome.digest}")
     print(f"what was done: {', '.join(outcome.blows)}")
     _show(outcome)
@@ -115,11 +115,12 @@ def _outcomes(seeds: range, jobs: int) -> Iterator[Outcome]:
         yield from pool.imap_unordered(partial(_live, None), seeds, chunksize=AT_ONCE)
 
 
-def _live(planted: str | None, seed: int, trace: bool = False) -> Outcome:
+def _live(planted: str | None, seed: int, *, trace: bool = False, is_compared: bool = False) -> Outcome:
     plant = PLANTED[planted] if planted is not None else None
     with plant.grow() if plant is not None else nullcontext():
         try:
-            outcome = run(seed, also=plant.provoked_by if plant is not None else (), trace=trace)
+            also = plant.provoked_by if plant is not None else ()
+            outcome = run(seed, also=also, trace=trace, is_compared=is_compared)
         except Exception as error:
             error.add_note(f"python -m tests.sim --seed {seed}")
             raise

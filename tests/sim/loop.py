@@ -216,6 +216,7 @@ class Loop(asyncio.BaseEventLoop):
 
     def _run(self) -> None:
         busy, timers, dice = self._busy, self._timers, self._dice
+        steps, most = self.steps, self._most
         while not self._is_stopping:
             call: _Call | _Timer
             if busy:
@@ -236,13 +237,13 @@ class Loop(asyncio.BaseEventLoop):
                     process.ready.append(call)
                     continue
             else:
-                return
+                break
             callback = call.callback
             if callback is None:
                 continue
-            self.steps += 1
-            if self.steps > self._most:
-                raise Stuck(f"{self.steps} steps, at {self._now:.3f} s, of {process}")
+            steps += 1
+            if steps > most:
+                raise Stuck(f"{steps} steps, at {self._now:.3f} s, of {process}")
             try:
                 call.within.run(callback, *call.args)
             except (SystemExit, KeyboardInterrupt):
@@ -253,6 +254,7 @@ class Loop(asyncio.BaseEventLoop):
                 task = getattr(callback, "__self__", None)
                 if isinstance(task, _Task) and not task.done():
                     self.watch(process, task)
+        self.steps = steps
 
     def _later(
         self, when: float, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None

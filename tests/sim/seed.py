@@ -21,7 +21,7 @@ from tests.sim.script import Word
 
 # Fewer than in the product, so that a conversation of a few turns is compacted as well.
 COMPACT_AFTER = 4
-TURNS = (20, 26)
+TURNS = (20, 22)
 STANDBY = 0.2
 NEW = 0.04
 STOPS = 0.3
@@ -62,7 +62,7 @@ class _Defects(logging.Handler):
             self.found.append(f"defect: {record.getMessage()}: {type(error).__name__}: {error}")
 
 
-def run(seed: int, *, also: Sequence[str] = (), trace: bool = False) -> Outcome:
+def run(seed: int, *, also: Sequence[str] = (), trace: bool = False, is_compared: bool = False) -> Outcome:
     """Live through one seed; the same seed gives the same outcome."""
     dice = random.Random(seed)
     loop = Loop(dice)
@@ -77,7 +77,7 @@ def run(seed: int, *, also: Sequence[str] = (), trace: bool = False) -> Outcome:
     blows = plan(dice, also)
     try:
         with tempfile.TemporaryDirectory(prefix="sim-") as folder, replaced(session, "COMPACT_AFTER", COMPACT_AFTER):
-            house = House(loop, dice, Path(folder), trace)
+            house = House(loop, dice, Path(folder), trace=trace, is_compared=is_compared)
             try:
                 loop.run_until_complete(_live(house, blows, crashes))
             except Stuck as stuck:
