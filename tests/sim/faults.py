@@ -21,7 +21,10 @@ SPAN = 9.0
 FROZEN_FOR = (0.3, 8.0)
 # A connection over which nothing was heard for so long is ended by the server.
 DEAF_FOR = 4.0
-SUCCEEDED_WITHIN = (2.2, 4.0)
+SUCCEEDED_WITHIN = (2.2, 6.0)
+MEETS_WITHIN = 0.2
+BUSY_WITHIN, BEGUN_WITHIN = 2.0, 0.4
+LOOK = 0.02
 BUS_AWAY = (0.05, 1.5)
 BACK_WITHIN = 0.4
 POWER_WITHIN = 3.0
@@ -216,13 +219,21 @@ async def _freeze_hub(house: House, crashes: Crashes) -> None:
 
 
 async def _stale_hub(house: House, crashes: Crashes) -> None:
-    """A hub wakes that has a successor by then, and meets a spoke that knows of neither."""
+    """A hub wakes that has a successor by then, was about to speak, and meets a spoke that knows of neither."""
+    until = house.loop.time() + BUSY_WITHIN
+    while not house.evidence.received - house.evidence.answered and house.loop.time() < until:
+        await asyncio.sleep(LOOK)
+    await asyncio.sleep(BEGUN_WITHIN * house.dice.random())
     process = house.freeze(house.reigning())
     if process is None:
         return
     await asyncio.sleep(house.dice.uniform(*SUCCEEDED_WITHIN))
-    _kill(house, house.slots[SPOKE], "spoke", crashes)
-    await asyncio.sleep(house.dice.random())
+    spoke = house.slots[SPOKE]
+    lives = spoke.lives
+    _kill(house, spoke, "spoke", crashes)
+    while spoke.lives == lives:
+        await asyncio.sleep(LOOK)
+    await asyncio.sleep(MEETS_WITHIN * house.dice.random())
     house.thaw(process)
 
 

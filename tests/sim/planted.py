@@ -299,7 +299,7 @@ PLANTED: Mapping[str, Plant] = {
     "receipts unchecked": Plant(lambda: replaced(hub.composition, "Deliveries", _Believing)),
     "worker forgets early": Plant(lambda: replaced(house, "Worker", _Forgetful)),
     "stale worker goes on": Plant(_unchecked, ("freeze worker",) * 4),
-    "stale hub speaks": Plant(lambda: replaced(hub.composition, "NatsOutbox", _outspoken), ("stale hub",) * 3),
+    "stale hub speaks": Plant(lambda: replaced(hub.composition, "NatsOutbox", _outspoken), ("stale hub",) * 5),
     "effect before its record": Plant(lambda: replaced(house, "Worker", _Unasked)),
     "keeps what was taken": Plant(_clinging, ("freeze hub",) * 2),
     "money not compared": Plant(lambda: _shared(_FreeHanded)),
