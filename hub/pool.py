@@ -457,13 +457,14 @@ class Pool:
         if following is None or following.agent.while_running != "steer":
             return
         running, *waiting = (turn for turn in self.session.turns.values() if not turn.is_answered)
-        room = HISTORY_CHARACTERS - len(running.asked)
+        room, before = HISTORY_CHARACTERS - len(running.asked), None
         for turn in waiting:
             room -= len(turn.asked)
             # Nothing overtakes what may not join, and what was asked must be shown to later turns as well.
             if not turn.may_join or room < 0 or not self.decide(turn, "steer", running).allowed:
                 return
-            await following.run.steer(turn.turn, turn.line, is_tainted=turn.is_tainted)
+            await following.run.steer(turn.turn, turn.line, after=before, is_tainted=turn.is_tainted)
+            before = turn.turn
 
     def _start_now(self, turn: str) -> Start | None:
         """Where the scope is idle and a worker is there, received and started are one record."""

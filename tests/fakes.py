@@ -489,10 +489,11 @@ class FakeRun:
             if self._workers.stops_answer:
                 self._workers.end(self.assignment.turn, "stopped")
 
-    async def steer(self, joining: str, line: Line, *, is_tainted: bool = False) -> None:
+    async def steer(self, joining: str, line: Line, *, after: str | None = None, is_tainted: bool = False) -> None:
         kept = self._workers.kept.get(self.assignment.turn)
-        if kept is not None and not kept.is_over and joining not in kept.steers:
-            kept.steers[joining] = line
+        if kept is None or kept.is_over or joining in kept.steers or (after is not None and after not in kept.steers):
+            return
+        kept.steers[joining] = line
 
     async def close(self, *, forget: bool) -> None:
         kept = self._workers.kept.get(self.assignment.turn)

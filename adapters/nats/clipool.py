@@ -90,7 +90,7 @@ class NatsRun:
         turn, part = self.assignment.turn, self.assignment.key.partition
         await self._pool.tell(self, Stop(turn=turn, epoch=self._pool.epoch(part), partition=part))
 
-    async def steer(self, joining: str, line: Line, *, is_tainted: bool = False) -> None:
+    async def steer(self, joining: str, line: Line, *, after: str | None = None, is_tainted: bool = False) -> None:
         """Have a message join the turn, if it is not over yet; its end tells whether it did."""
         part = self.assignment.key.partition
         command = Steer(
@@ -98,6 +98,7 @@ class NatsRun:
             epoch=self._pool.epoch(part),
             partition=part,
             joining=joining,
+            after=after,
             line=line,
             tainted=is_tainted or None,
         )

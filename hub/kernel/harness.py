@@ -102,6 +102,7 @@ class Steer:
     line: Spoken
     is_tainted: bool = False
     trusted: str = ""
+    after: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -678,7 +679,9 @@ def unsent(name: str, why: str) -> str:
 
 
 def _steer(course: Course, event: Steer) -> Course:
-    if event.joining in course.joined or any(steer.joining == event.joining for steer in course.steers):
+    joining = (*course.joined, *(steer.joining for steer in course.steers))
+    # On the way one may be lost; what was said after it waits with it.
+    if event.joining in joining or (event.after and event.after not in joining):
         return course
     return replace(course, steers=(*course.steers, event))
 

@@ -141,7 +141,7 @@ class Run(Protocol):
         """Ask the worker to end the turn; its end arrives as an event."""
         ...
 
-    async def steer(self, joining: str, line: Line, *, is_tainted: bool = False) -> None:
+    async def steer(self, joining: str, line: Line, *, after: str | None = None, is_tainted: bool = False) -> None:
         """Have another turn's message join this one at its next model call; its end tells whether it was heard."""
         ...
 

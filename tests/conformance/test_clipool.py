@@ -345,6 +345,23 @@ async def test_a_message_that_is_heard_in_a_running_turn_is_named_at_its_end(sta
     assert (await to_the_end(again))[1].joined == ("u",)
 
 
+async def test_a_message_joins_only_behind_the_one_before_it(stage: Stage) -> None:
+    pool = await stage.hub()
+    run_of = assignment(picked(pool))
+    run = await pool.run(run_of)
+    await until(lambda: stage.begun("t") == 1)
+    stage.say("t", "One ")
+    await heard(run)
+
+    for joining, after in (("w", "v"), ("u", None), ("x", "w"), ("v", "u")):
+        await run.steer(joining, Line(role="user", text=JOINING), after=after)
+    again = await pool.resume(run_of)
+    await again.next()
+    stage.end("t")
+
+    assert (await to_the_end(again))[1].joined == ("u", "v")
+
+
 async def test_a_message_that_comes_after_the_end_joins_nothing(stage: Stage) -> None:
     pool = await stage.hub()
     run_of = assignment(picked(pool))

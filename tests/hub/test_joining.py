@@ -59,6 +59,17 @@ async def test_a_message_that_is_heard_in_a_running_turn_is_superseded_by_it_onc
     assert (session.tally.received, session.tally.answered, session.tally.superseded) == (2, 1, 1)
 
 
+async def test_messages_that_got_lost_on_their_way_to_the_worker_are_told_again_in_their_order(world: World) -> None:
+    await serve(world, "steer")
+    turn = await running(world)
+    told = [await world.accepted(text) for text in ("two", "three")]
+    world.workers.kept[turn].steers.clear()
+
+    last = await world.accepted("four")
+
+    assert list(steers(world, turn)) == [*told, last]
+
+
 async def test_the_turn_that_joined_and_the_answer_stand_on_the_log_together(world: World) -> None:
     await serve(world, "steer")
     turn = await running(world)

@@ -70,8 +70,8 @@ def begin(
     return Begin(REQUEST, "1a2b3c4d", fallbacks, max_calls, tuple(known_calls), is_dry)
 
 
-def steer(text: str, joining: str = "") -> Steer:
-    return Steer(joining or text, Spoken("user", text))
+def steer(text: str, joining: str = "", after: str = "") -> Steer:
+    return Steer(joining or text, Spoken("user", text), after=after)
 
 
 def play(*events: Event) -> tuple[State, list[Command]]:
@@ -545,6 +545,18 @@ def test_an_end_names_the_turns_that_were_heard_and_no_others() -> None:
     assert [message.text for message in asked(going_on).messages if isinstance(message, Spoken)] == ["hello", "a", "b"]
     assert ending == [End("complete", joined=("a", "b"))]
     assert stopped == [End("stopped")]
+
+
+def test_what_was_said_after_a_message_that_got_lost_waits_with_it() -> None:
+    early, late = steer("a"), steer("b", after="a")
+
+    _, too_soon = play(begin(), late, steer("c", after="b"), Said("Done."), Finished("end"))
+    _, in_order = play(begin(), late, early, late, steer("c", after="b"), Finished("end"))
+    _, once_heard = play(begin(), early, Finished("end"), late, Finished("end"))
+
+    assert too_soon == [End("complete")]
+    assert [message.text for message in asked(in_order).messages[1:] if isinstance(message, Spoken)] == ["a", "b", "c"]
+    assert asked(once_heard).messages[-1] == Spoken("user", "b")
 
 
 def test_an_endless_answer_is_ended() -> None:

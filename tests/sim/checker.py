@@ -11,16 +11,17 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
 from hashlib import sha256
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import Any
 from urllib.parse import unquote
 from zlib import crc32
 
 from factory_contracts import subjects
+from tests.chaos import script
 from tests.sim.house import MOST, PURSE, Evidence, House, Record
 from tests.sim.loop import Process
 from tests.sim.platform import BOT, PLATFORM, Bubble, Press, Said
-from tests.sim.script import DENIED, GRANTED, LATE, NOT_TOLD, Word, answers, calls
+from tests.sim.script import DENIED, GRANTED, LATE, NOT_TOLD, PARAGRAPH, Word, answers, calls
 
 EPOCHS = subjects.epoch(0).removesuffix("0")
 SEALS = subjects.seal(0).removesuffix("0")
@@ -43,6 +44,7 @@ class Case:
     expected: tuple[str, ...] = ()
     was_stopped: bool = False
     was_too_dear: bool = False
+    chain: str = ""
     turn: str = ""
     bubbles: list[Bubble] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
@@ -114,11 +116,18 @@ def judge(house: House) -> list[str]:
     faults = list(evidence.defects)
     said = _cases(house, faults)
     cases = [case for case in said if not case.was_refused]
-    _expect(cases, [case.said for case in said if case.is_stop])
+    takes_over = house.while_running == "interrupt"
+    _expect(cases, [case.said for case in said if case.is_stop or (takes_over and not case.is_word)])
+    if house.while_running == "steer":
+        _expect_joined(cases)
+    by_turn = {case.turn: case for case in cases}
     for case in cases:
+        if house.while_running == "steer" and case.of("superseded"):
+            _judge_joined(case, by_turn, faults)
+            continue
         _judge_turn(case, faults)
         _judge_screen(case, evidence, faults)
-        _judge_work(case, house.asks, faults)
+        _judge_work(case, house, faults)
         _judge_leave(case, house.asks, faults)
         _judge_attempts(case, evidence, faults)
     refused_once = _refused(house)
@@ -181,6 +190,31 @@ def _expect(cases: list[Case], stops: list[Said]) -> None:
             case.was_stopped |= is_before and not any(one.at < stop.at for one in case.of(*TERMINAL))
 
 
+def _expect_joined(cases: list[Case]) -> None:
+    """Where messages join an answer that grows, it answers them as well, one after the other."""
+    for case in cases:
+        if case.is_word:
+            continue
+        later = [one for one in cases if one.said.scope == case.said.scope and one.said.update > case.said.update]
+        heard = [one for one in later if any(record.body["by"] == case.turn for record in one.of("superseded"))]
+        case.expected = (PARAGRAPH.join(one.expected[0] for one in (case, *heard)),)
+        # What another attempt has heard may have been on the screen.
+        may_join = takewhile(lambda one: not one.is_word, later)
+        case.chain = PARAGRAPH.join(script.answer(one.said.question, 0) for one in (case, *may_join))
+
+
+def _judge_joined(case: Case, by_turn: dict[str, Case], faults: list[str]) -> None:
+    """What joined another answer has none of its own, and that one is an answer to it."""
+    (superseded, *_) = case.of("superseded")
+    into = by_turn.get(str(superseded.body["by"]))
+    if into is None or into.said.scope != case.said.scope or into.said.update > case.said.update:
+        faults.append(f"{case}: lost, it joined {into}")
+    if len(case.of("received")) != 1 or len(case.of(*TERMINAL)) != 1 or not case.said.is_confirmed:
+        faults.append(f"{case}: joined {into}, and its records are {[record.kind for record in case.records]}")
+    if case.bubbles or case.starts:
+        faults.append(f"{case}: doubled, it joined {into} and was begun or shown by itself")
+
+
 def _judge_turn(case: Case, faults: list[str]) -> None:
     """Lost or stuck: what was said is received once, answered once and closed once."""
     if not case.said.is_confirmed:
@@ -228,7 +262,7 @@ def _judge_screen(case: Case, evidence: Evidence, faults: list[str]) -> None:
     dead = {process for _, process in evidence.killed}
     for bubble in case.bubbles:
         for text in bubble.texts:
-            if text != PLACEHOLDER and not any(whole.startswith(text) for whole in case.expected):
+            if text != PLACEHOLDER and not any(whole.startswith(text) for whole in (*case.expected, case.chain)):
                 faults.append(f"{case}: the screen showed what is no part of the answer: {text[-80:]!r}")
         if bubble in whole:
             continue
@@ -239,9 +273,14 @@ def _judge_screen(case: Case, evidence: Evidence, faults: list[str]) -> None:
             faults.append(f"{case}: doubled, a second bubble, though the spoke that sent it lived on and knew of it")
 
 
-def _judge_work(case: Case, asks: bool, faults: list[str]) -> None:
+def _judge_work(case: Case, house: House, faults: list[str]) -> None:
     """Every attempt asks the model as often as it must and no more, and an effect never happens twice."""
     needed = calls(case.said.question)
+    if house.while_running == "steer":
+        # An attempt that is lost may have asked for what another answers.
+        if case.of("answered") and len(case.callers) < needed:
+            faults.append(f"{case}: answered with {len(case.callers)} model calls")
+        return
     if case.starts and len(case.callers) > needed * len(case.starts):
         faults.append(f"{case}: {len(case.callers)} model calls in {len(case.starts)} attempts")
     if case.of("answered") and len(case.callers) < needed and not case.was_stopped and not case.was_too_dear:
@@ -257,7 +296,7 @@ def _judge_work(case: Case, asks: bool, faults: list[str]) -> None:
     if case.effects and not case.of("tool started"):
         faults.append(f"{case}: its tool had an effect that was not noted before")
     # What was allowed may be begun too late all the same, where a clock was set.
-    is_allowed = not asks or bool(case.of("tool started"))
+    is_allowed = not house.asks or bool(case.of("tool started"))
     if case.effects == 0 and len(case.starts) == 1 and not case.was_stopped and is_allowed:
         faults.append(f"{case}: lost, its tool had no effect, and no attempt was lost")
 

@@ -31,7 +31,7 @@ from factory_nats.result import Ok, Result
 from factory_nats.transport import Entry, Transport
 from hub.composition import SUPERSEDED, HubSettings, reign
 from hub.kernel.access import BotPolicy
-from hub.kernel.agent import Agent
+from hub.kernel.agent import Agent, WhileRunning
 from hub.kernel.budget import Budget
 from hub.kernel.events import Called, Finished, ModelEvent
 from hub.kernel.events import Said as ModelSaid
@@ -42,6 +42,7 @@ from tests.chaos.script import Question
 from tests.sim.bus import SimBus, SimTransport
 from tests.sim.loop import WITHIN, Loop, Process
 from tests.sim.platform import BOT, PLATFORM, Platform, Said, Unheard
+from tests.sim.script import PARAGRAPH
 from tests.workers.stage import FakePrices
 from workers.clipool.kit import Given, Kit
 from workers.clipool.worker import Worker
@@ -58,6 +59,8 @@ CAPPED = 0.4
 THIRD = 0.3
 CHANGED = 0.25
 LIVES_BEFORE = 2
+# In so many what is said while another answer grows waits, joins it, or takes over.
+MEDDLING = (0.76, 0.12, 0.12)
 # In so many a person is asked before the tool is used, and has so many seconds to answer.
 ASKING = 0.25
 ANSWER_WITHIN = 10
@@ -151,6 +154,9 @@ class House:
         self.cap = CAP if self.shares and dice.random() < CAPPED else None
         self.hubs = HUBS if self.shares and dice.random() < THIRD else HUBS[:2]
         self.asks = dice.random() < ASKING
+        self.while_running: WhileRunning = dice.choices(("queue", "steer", "interrupt"), MEDDLING)[0]
+        if self.cap is not None:
+            self.while_running = "queue"
         self.is_over = False
         self.slots = {
             name: Slot(name, work)
@@ -168,7 +174,13 @@ class House:
         is_priced = dice.random() < PRICED or self.cap is not None
         self._prices = FakePrices(MOST, COST) if is_priced else FakePrices()
         approvals = Approvals(external="always" if self.asks else "tainted", seconds=ANSWER_WITHIN)
-        self._agent = Agent(name="scribe", model="scripted", tools=(script.TOOL,), approvals=approvals)
+        self._agent = Agent(
+            name="scribe",
+            model="scripted",
+            tools=(script.TOOL,),
+            approvals=approvals,
+            while_running=self.while_running,
+        )
         self._settings = HubSettings(
             nats_url="",
             identity=Identity(subjects.HUB),
@@ -514,13 +526,12 @@ class _Model:
     async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         """One call."""
         last = request.messages[-1]
-        asked = next(one.text for one in reversed(request.messages) if isinstance(one, Spoken) and one.role == "user")
-        question = Question.read(asked)
         house = self._house
-        house.note(f"model call of {self._process}: {asked}")
+        question, *joined = self._questions(request)
+        house.note(f"model call of {self._process}: {question.text} and {len(joined)} more")
         house.evidence.calls.append((house.loop.time(), self._process, question.name))
         lines = [one for one in request.messages if isinstance(one, Spoken)]
-        whole = script.answer(question, (len(lines) - 1) // 2)
+        whole = PARAGRAPH.join(script.answer(one, (len(lines) - 1) // 2) for one in (question, *joined))
         if question.kind == "tool":
             first, _, second = whole.partition("\n\n")
             whole = second if isinstance(last, ToolResult) else first
@@ -532,6 +543,16 @@ class _Model:
             yield Finished("tools")
         else:
             yield Finished("end")
+
+    def _questions(self, request: ModelRequest) -> list[Question]:
+        """What is asked; where messages may join, all that nothing was said to yet."""
+        asked: list[str] = []
+        for one in reversed(request.messages):
+            if isinstance(one, Spoken) and one.role == "user":
+                asked.insert(0, one.text)
+            if asked and (self._house.while_running != "steer" or not isinstance(one, Spoken) or one.role != "user"):
+                break
+        return [Question.read(text) for text in PARAGRAPH.join(asked).split(PARAGRAPH)]
 
     async def close(self) -> None:
         """Nothing is held."""

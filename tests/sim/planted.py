@@ -8,20 +8,23 @@ from typing import Any
 
 import hub.composition
 import hub.dispatch
+import hub.turn
 from adapters.nats.log import JetStreamLog
 from adapters.nats.outbound import NatsOutbox
 from adapters.spoke import Gone, Reply, Spoke
 from factory_contracts.messages import Accepted, AlreadyAccepted, InboundMessage, Refused
 from factory_contracts.records import Asked, Balance, Decided, Record, ToolStarted, TurnAnswered
-from factory_contracts.work import ApprovalWanted, Recorded, RecordReply, RecordRequest, Requested, Run
+from factory_contracts.work import ApprovalWanted, Ended, Recorded, RecordReply, RecordRequest, Requested, Run
 from factory_nats.result import Err, Ok, Result
 from factory_nats.transport import Entry, Transport
 from hub.approvals import Approvals
 from hub.delivery import Deliveries
+from hub.kernel.agent import Agent
 from hub.kernel.approval import Approval
 from hub.kernel.ports import Fenced, Logged
 from hub.kernel.routing import RoutingKey
 from hub.kernel.session import OpenTurn, Session
+from hub.kernel.stream import StreamProcessor
 from hub.pool import Pool, Pools
 from tests.sim import house
 from tests.sim.house import Intake, Slate
@@ -109,6 +112,7 @@ class _BlindMark(JetStreamLog):
 
 _submit, _record = Pool.submit, Pool.record
 _reply, _put = Approvals._reply, Approvals._put
+_closed = hub.turn._closed
 
 
 async def _accept_at_once(pool: Pool, message: InboundMessage, *rest: Any, **more: Any) -> Any:
@@ -253,6 +257,20 @@ def _shared(log: type[JetStreamLog], capped: float = 1.0) -> Iterator[None]:
         yield
 
 
+def _forgetting_who_joined(
+    pool: Pool, turn: OpenTurn, agent: Agent, processor: StreamProcessor, ended: Ended
+) -> tuple[Record, ...]:
+    """Answers by itself what was heard in another answer."""
+    return _closed(pool, turn, agent, processor, ended.model_copy(update={"joined": ()}))
+
+
+@contextmanager
+def _joining() -> Iterator[None]:
+    """In all houses messages join."""
+    with replaced(house, "MEDDLING", (0, 1, 0)), replaced(hub.turn, "_closed", _forgetting_who_joined):
+        yield
+
+
 @contextmanager
 def _without_leave() -> Iterator[None]:
     """Nobody waits for what a person says."""
@@ -304,6 +322,7 @@ PLANTED: Mapping[str, Plant] = {
     "keeps what was taken": Plant(_clinging, ("freeze hub",) * 2),
     "money not compared": Plant(lambda: _shared(_FreeHanded)),
     "mark passes by money": Plant(lambda: _shared(_BlindMark), ("kill hub",) * 2),
+    "answered though it joined": Plant(_joining),
     "acts without leave": Plant(_without_leave),
     "leave before its record": Plant(_unheard, ("slow disk", "kill hub") * 4),
     "send instead of edit": Plant(lambda: replaced(house, "Slate", _SendsAgain), ("platform is unheard",) * 3),

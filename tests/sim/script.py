@@ -10,6 +10,8 @@ from tests.chaos.script import Question
 
 Command = Literal["/new", "/stop", "/approve", "/deny"]
 
+# Between what is said to one message and to another that joined it.
+PARAGRAPH = "\n\n"
 NEW = "A new conversation begins: I no longer see what was said before."
 STOPPED = ("Stopped.", "Nothing is running.")
 GRANTED, DENIED = "Allowed.", "Not allowed, and not done."

@@ -126,16 +126,17 @@ async def _ask(house: House, turns: int, scopes: int) -> None:
     times = sorted(ASKED_WITHIN * dice.random() for _ in range(turns))
     # Where people stop answers, nobody can know how much a model is shown of them later, and what was lost with workers
     # counts as foreign: before a tool is used, a person would be asked.
-    stops = dice.randrange(scopes) if dice.random() < STOPS else None
+    stops = dice.randrange(scopes) if dice.random() < STOPS and house.while_running != "steer" else None
     for number, at in enumerate(times, 1):
         await asyncio.sleep(max(0.0, at - house.loop.time()))
         # Everywhere is something said, and somewhere much.
         scope = number % scopes if number < 2 * scopes else min(dice.randrange(scopes), dice.randrange(scopes))
         name, words = f"q{number}", " ".join(dice.sample(script.WORDS, 3))
         kind = dice.choices(script.KINDS, script.WEIGHTS)[0]
-        # Nor where an answer may be too dear.
-        is_vague = scope == stops or house.cap is not None
-        may_act = house.cap is None and (scope != stops or house.asks)
+        # Nor where an answer may be too dear, or one message meddles with the answer to another.
+        is_vague = scope == stops or house.cap is not None or house.while_running != "queue"
+        is_tame = house.cap is None and house.while_running != "steer"
+        may_act = is_tame and (not is_vague or house.asks)
         kind = "stream" if (is_vague and kind == "memory") or (not may_act and kind == "tool") else kind
         question = Question(name, kind, words)
         if scope == stops and dice.random() < STOPS:

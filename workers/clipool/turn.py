@@ -160,7 +160,8 @@ class Turn:
         trusted = unlabelled(line.text) if line.trusted else ""
         if self._work is not None:
             said = Spoken(line.role, line.text)
-            self._work.drive.steer(harness.Steer(command.joining, said, bool(command.tainted), trusted))
+            tainted, after = bool(command.tainted), command.after or ""
+            self._work.drive.steer(harness.Steer(command.joining, said, tainted, trusted, after))
 
     def close(self) -> None:
         """Leave off: nothing more is done or told."""

@@ -186,11 +186,13 @@ class Stop(_Command):
 class Steer(_Command):
     """A new message, a turn of its own until it is heard, joins the running one at its next model call.
 
-    That is tainted from then on where the message is.
+    That is tainted from then on where the message is. It may come `after` another one that joins: where that was not
+    heard, neither is this.
     """
 
     kind: Literal["steer"] = "steer"
     joining: Id
+    after: Id | None = None
     line: Line
     tainted: bool | None = None
 
