@@ -8,12 +8,13 @@ import logging
 import re
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from factory_contracts.messages import Decision, InboundMessage, Noted, Refused
 from factory_contracts.peers import Decide, ListQuestions, OpenQuestion
 from factory_contracts.records import Asked, Decided, ToolStarted, record_id
+from factory_contracts.subjects import PARTITIONS
 from factory_contracts.work import ApprovalWanted, NotRecorded, Recorded, RecordReply
 from hub.commands import APPROVALS, APPROVE, DENY
 from hub.kernel.access import name_of
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 # A worker that asks is held for so long, which is a little longer than it waits before it asks again.
 HOLD = 5.0
+LOOK_AGAIN = 0.1
 MOST_OPEN = 20
 MOST_LISTED = 10
 # More than anybody reads, and few enough for one message.
@@ -57,6 +59,9 @@ NOT_YOURS = "Only an owner of this bot may allow this."
 DECIDED = "This was decided already."
 TOO_OLD = "That question is too old."
 NOTHING_WAITS = "Nothing waits for your leave."
+NOT_SEEN = "I cannot see every conversation at the moment."
+SAY_AGAIN = f"{NOT_SEEN} Please say this again in a little while."
+MAY_BE_MORE = f"{NOT_SEEN} There may be more, so please ask again in a little while."
 HOW_TO = "`{word}` needs the code of one question, and nothing else. `/approvals` tells them."
 
 _CODE = re.compile(rf"[0-9a-f]{{{2 * CODE_BYTES}}}")
@@ -147,17 +152,28 @@ class Approvals:
         """List what the speaker may decide, or decide one by its code."""
         word, *rest = message.text.split()
         person = Person(message.address.platform, message.user_id)
-        if word == APPROVALS:
-            # What is asked in private is not told to everybody in a group.
-            return await self._listed(person, RoutingKey.of(message.address) if message.in_group else None)
-        if len(rest) != 1 or not _CODE.fullmatch(rest[0]):
+        if word != APPROVALS and (len(rest) != 1 or not _CODE.fullmatch(rest[0])):
             return Words(HOW_TO.format(word=word))
-        text = await self.decide(person, rest[0], approved=word == APPROVE)
-        if text is None:
-            wanted = Decide(platform=person.platform, user_id=person.user_id, code=rest[0], approved=word == APPROVE)
-            said = await self.ports.peers.everyone(wanted)
-            text = next((heard.text for heard in said if heard.text is not None), GONE)
-        return Words(text)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + HOLD
+        while True:
+            is_whole = self._is_whole()
+            if word == APPROVALS:
+                # What is asked in private is not told to everybody in a group.
+                only = RoutingKey.of(message.address) if message.in_group else None
+                words, have_answered = await self._listed(person, only)
+            else:
+                text, have_answered = await self._decided(person, rest[0], approved=word == APPROVE)
+                if text is not None:
+                    return Words(text)
+                words = Words(GONE)
+            # One that was counted on before may be known to be gone by now.
+            if is_whole and have_answered and self._is_whole():
+                return words
+            # A hub has died, or just begins: what it knew, the next one will in a moment.
+            if loop.time() >= until:
+                return replace(words, text=SAY_AGAIN if word != APPROVALS else f"{words.text}\n\n{MAY_BE_MORE}")
+            await asyncio.sleep(LOOK_AGAIN)
 
     async def decide(self, person: Person, code: str, *, approved: bool) -> str | None:
         """Decide a question of a conversation in memory by its code; None where there is none with it."""
@@ -181,19 +197,37 @@ class Approvals:
         )
         return tuple(sorted(found, key=lambda one: one.asked.at)[:MOST_TOLD])
 
-    async def _listed(self, person: Person, only: RoutingKey | None) -> Words:
-        others = await self.ports.peers.everyone(ListQuestions(platform=person.platform, user_id=person.user_id))
-        every = (*self.open_to(person), *(one for heard in others for one in heard.questions or ()))
+    def _is_whole(self) -> bool:
+        """Whether what is asked in each conversation is known, here or by a hub that can be asked."""
+        log, peers = self.ports.log, self.ports.peers
+        return not self.pools.reading and all(log.epoch(part) or peers.has(part) for part in range(PARTITIONS))
+
+    async def _decided(self, person: Person, code: str, *, approved: bool) -> tuple[str | None, bool]:
+        """What who decides is told, None where nobody knows the question; and whether all who might have answered."""
+        text = await self.decide(person, code, approved=approved)
+        if text is not None:
+            return text, True
+        wanted = Decide(platform=person.platform, user_id=person.user_id, code=code, approved=approved)
+        said = await self.ports.peers.everyone(wanted)
+        texts = (heard.text for heard in said if heard is not None)
+        return next((text for text in texts if text is not None), None), None not in said
+
+    async def _listed(self, person: Person, only: RoutingKey | None) -> tuple[Words, bool]:
+        """What the person may decide, and whether all who might know more have answered."""
+        said = await self.ports.peers.everyone(ListQuestions(platform=person.platform, user_id=person.user_id))
+        have_answered = None not in said
+        others = (one for heard in said if heard is not None for one in heard.questions or ())
+        every = (*self.open_to(person), *others)
         found = sorted(
             (one for one in every if only is None or one.scope == only.to_pool_id()), key=lambda one: one.asked.at
         )
         if not found:
-            return Words(NOTHING_WAITS)
+            return Words(NOTHING_WAITS), have_answered
         told = [_told(one) for one in found[:MOST_LISTED]]
         if len(found) > MOST_LISTED:
             told.append(f"{len(found) - MOST_LISTED} more wait behind these.")
         offered = (f"{word} {one.asked.code}" for one in found[:MOST_OFFERED] for word in (APPROVE, DENY))
-        return Words("\n\n".join(told), tuple(offered))
+        return Words("\n\n".join(told), tuple(offered)), have_answered
 
     def _may_approve(self, pool: Pool, turn: OpenTurn, person: Person) -> bool:
         """Whether they own the bot that asks, wherever they answer from; who asked for the turn need not."""

@@ -39,7 +39,7 @@ from hub.money import Money, SharedMoney
 from hub.people import Offers, People, tell_nobody
 from hub.pool import Crew, Pools, Ports
 from hub.realm import Realm
-from hub.recovery import MARK_EVERY, keep_mark, recover
+from hub.recovery import EVERY, MARK_EVERY, keep_mark, recover
 from hub.turn import run_turn
 
 T = TypeVar("T")
@@ -152,7 +152,7 @@ async def reign(
         lambda: log.sequence,
         clock,
         catch_up=lambda: people.follow(),
-        unread=lambda: realm.reading,
+        unread=lambda: pools.reading,
     )
     log = JetStreamLog(
         transport,
@@ -224,6 +224,7 @@ async def reign(
                 raise Behind(lack)
             is_ours = await log.take_over(clock(), after=after)
         readiness.reign(log.epoch(0))
+        pools.reading = frozenset(EVERY)
         await people.restore()
         await clipool.open()
         await clipool.start()
@@ -232,6 +233,7 @@ async def reign(
         readiness.announce()
         ledger.restore(await log.spent())
         await recover(log, pools, ledger, forgetting)
+        pools.reading = frozenset()
         seals.open()
         clipool.serve(Keeper(hub.is_open, hub.record))
         logger.info("%s reigns, epoch %s", name, log.epoch(0))
@@ -262,7 +264,7 @@ async def reign(
 
     def is_open(scope: str, turn: str) -> bool:
         # What is open in a partition is known once it was read.
-        return subjects.partition(scope.split(":", 2)[-1]) in realm.reading or hub.is_open(scope, turn)
+        return subjects.partition(scope.split(":", 2)[-1]) in pools.reading or hub.is_open(scope, turn)
 
     def unwritten() -> tuple[int, ...]:
         return *deliveries.unwritten(), *forgetting.unfinished(), *seals.unsealed(), *realm.unread()

@@ -175,6 +175,9 @@ class Hub:
         match asked:
             case Begin(platform=platform, bot_id=bot_id, scope_id=scope_id, view=view):
                 return Heard(done=await self.pools.fork(RoutingKey(platform, bot_id, scope_id), view))
+            case Decide() | ListQuestions() if self.pools.reading:
+                # Silence: what is asked here is not all known yet.
+                raise Fenced
             case Decide():
                 person = Person(asked.platform, asked.user_id)
                 text = await self.approvals.decide(person, asked.code, approved=asked.approved)

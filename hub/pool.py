@@ -567,11 +567,15 @@ async def once(under_way: dict[K, asyncio.Future[T]], name: K, work: Callable[[]
 
 @dataclass(slots=True)
 class Pools:
-    """All conversations in memory, least recently used first."""
+    """All conversations in memory, least recently used first.
+
+    All that have an open turn are among them, but for those of the partitions that are just being read.
+    """
 
     ports: Ports
     crew: Crew
     most: int
+    reading: frozenset[int] = frozenset()
     _pools: OrderedDict[PoolId, Pool] = field(default_factory=OrderedDict)
     _filling: WeakValueDictionary[PoolId, asyncio.Lock] = field(default_factory=WeakValueDictionary)
     _readers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(FILLED_AT_ONCE))

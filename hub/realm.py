@@ -110,7 +110,6 @@ class Realm:
     people_door: Door
     seals: Seals
     clock: Callable[[], float]
-    reading: frozenset[int] = frozenset()
 
     async def count(self) -> None:
         """Tell the others who speaks here how often, and who waits here, for as long as this is not called off."""
@@ -156,7 +155,7 @@ class Realm:
 
     def unread(self) -> tuple[int, ...]:
         """Where the mark must stay as long as it is not known what is open."""
-        return (0,) if self.reading else ()
+        return (0,) if self.pools.reading else ()
 
     @property
     def _doors(self) -> Sequence[Door]:
@@ -164,9 +163,9 @@ class Realm:
 
     async def _take(self, due: frozenset[int]) -> None:
         # Whoever is called off before the end has not read everything.
-        self.reading = due
+        self.pools.reading = due
         if not await self.log.take(due, self.clock()):
-            self.reading = frozenset()
+            self.pools.reading = frozenset()
             return
         await self.hubs.tell()
         await self.people.follow()
@@ -176,7 +175,7 @@ class Realm:
             # Acts are sealed with the first partition.
             await self.log.acts()
         await recover(self.log, self.pools, self.money.ledger, self.forgetting, due)
-        self.reading = frozenset()
+        self.pools.reading = frozenset()
         await self.people_door.open(due)
         for part in due - frozenset(self.log.owned):
             self.lose(part)

@@ -43,10 +43,13 @@ class NatsPeers:
         owner = self._hubs.owner(partition)
         return None if owner is None else await self._ask(owner, asked)
 
-    async def everyone(self, asked: PeerAsked) -> tuple[Heard, ...]:
-        """What each of the others says that answers."""
-        said = await asyncio.gather(*(self._ask(hub, asked) for hub in self._hubs.living if hub != self._hub))
-        return tuple(one for one in said if one is not None)
+    async def everyone(self, asked: PeerAsked) -> tuple[Heard | None, ...]:
+        """What each of the others says; None for one that does not answer."""
+        return tuple(await asyncio.gather(*(self._ask(hub, asked) for hub in self._hubs.living if hub != self._hub)))
+
+    def has(self, partition: int) -> bool:
+        """Whether one of the others says that it serves a partition."""
+        return self._hubs.owner(partition) is not None
 
     async def tell(self, asked: PeerAsked) -> None:
         """Tell all others, who do not answer; what is lost is lost."""

@@ -185,8 +185,12 @@ class Peers(Protocol):
         """What the hub of a partition says; None where there is none, or it does not answer."""
         ...
 
-    async def everyone(self, asked: PeerAsked) -> tuple[Heard, ...]:
-        """What each of the others says that answers."""
+    async def everyone(self, asked: PeerAsked) -> tuple[Heard | None, ...]:
+        """What each of the others says; None for one that does not answer."""
+        ...
+
+    def has(self, partition: int) -> bool:
+        """Whether one of the others says that it serves a partition."""
         ...
 
     async def tell(self, asked: PeerAsked) -> None:
@@ -201,9 +205,13 @@ class Alone:
         """Nobody is there."""
         return None
 
-    async def everyone(self, asked: PeerAsked) -> tuple[Heard, ...]:
+    async def everyone(self, asked: PeerAsked) -> tuple[Heard | None, ...]:
         """Nobody is there."""
         return ()
+
+    def has(self, partition: int) -> bool:
+        """Nobody is there."""
+        return False
 
     async def tell(self, asked: PeerAsked) -> None:
         """Nobody is there."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -10,8 +11,9 @@ import pytest_asyncio
 
 from factory_contracts.messages import Accepted, Refused
 from factory_contracts.peers import Counted, Heard, PeerAsked, Spoken, Waiting
-from hub.approvals import GONE, NOT_YOURS
-from tests.fakes import idle, until
+from hub.approvals import GONE, HOLD, MAY_BE_MORE, NOT_YOURS, NOTHING_WAITS, SAY_AGAIN
+from hub.kernel.ports import Fenced
+from tests.fakes import idle, pass_time, until
 from tests.hub.hands import OWNED, decided, waiting
 from tests.hub.world import BOT, PLATFORM, World
 
@@ -27,8 +29,14 @@ class Beside:
     async def ask(self, partition: int, asked: PeerAsked) -> Heard | None:
         return await self._other.hub.hear(asked)
 
-    async def everyone(self, asked: PeerAsked) -> tuple[Heard, ...]:
-        return (await self._other.hub.hear(asked),)
+    async def everyone(self, asked: PeerAsked) -> tuple[Heard | None, ...]:
+        try:
+            return (await self._other.hub.hear(asked),)
+        except Fenced:
+            return (None,)
+
+    def has(self, partition: int) -> bool:
+        return True
 
     async def tell(self, asked: PeerAsked) -> None:
         await self._other.hub.hear(asked)
@@ -61,6 +69,38 @@ async def test_a_question_is_listed_and_decided_from_where_another_hub_answers(h
     assert decided(there, "elsewhere") == [("olga", True)]
     await until(lambda: scene.effects == 1)
     await scene.close()
+
+
+async def test_while_a_hub_still_reads_what_is_open_nobody_is_told_that_there_is_nothing(
+    hubs: tuple[World, World],
+) -> None:
+    here, there = hubs
+    scene = await waiting(there, scope="elsewhere")
+    there.pools.reading = frozenset({1})
+    listing = asyncio.create_task(here.told("/approvals", user="olga"))
+    deciding = asyncio.create_task(here.told(f"/approve {scene.code}", user="olga"))
+    await pass_time(HOLD - 1)
+
+    assert not listing.done() and not deciding.done()
+    there.pools.reading = frozenset()
+
+    assert scene.code in (await listing).text
+    assert (await deciding).text == "Allowed."
+    await until(lambda: scene.effects == 1)
+    await scene.close()
+
+
+@pytest.mark.parametrize("is_here", [True, False])
+async def test_where_a_hub_reads_for_long_a_person_is_told_to_say_it_again(
+    hubs: tuple[World, World], *, is_here: bool
+) -> None:
+    here, there = hubs
+    (here if is_here else there).pools.reading = frozenset({1})
+
+    listed = await here.told("/approvals", user="olga")
+    decided = await here.told("/approve 0123456789abcdef", user="olga")
+
+    assert (listed.text, decided.text) == (f"{NOTHING_WAITS}\n\n{MAY_BE_MORE}", SAY_AGAIN)
 
 
 async def test_who_may_not_decide_here_may_not_decide_there(hubs: tuple[World, World]) -> None:

@@ -85,5 +85,5 @@ async def test_a_hub_that_is_called_off_while_it_reads_does_not_believe_to_have_
     ruling.cancel()
     await asyncio.gather(ruling, return_exceptions=True)
 
-    assert realm.reading == frozenset(range(subjects.PARTITIONS))
+    assert realm.pools.reading == frozenset(range(subjects.PARTITIONS))
     assert realm.unread() == (0,)

@@ -21,7 +21,7 @@ from tests.chaos import script
 from tests.sim.house import MOST, PURSE, Evidence, House, Record
 from tests.sim.loop import Process
 from tests.sim.platform import BOT, PLATFORM, Bubble, Press, Said
-from tests.sim.script import DENIED, GRANTED, LATE, NOT_TOLD, PARAGRAPH, Word, answers, calls
+from tests.sim.script import DENIED, GONE, GRANTED, LATE, NOT_TOLD, PARAGRAPH, Word, answers, calls
 
 EPOCHS = subjects.epoch(0).removesuffix("0")
 SEALS = subjects.seal(0).removesuffix("0")
@@ -317,11 +317,16 @@ def _judge_leave(case: Case, asks: bool, faults: list[str]) -> None:
 def _judge_answers(cases: list[Case], presses: list[Press], faults: list[str]) -> None:
     """Who was told that their answer counts finds it on the log."""
     decided = {body["code"]: bool(body["approved"]) for case in cases if (body := case.decided) is not None}
+    over = {record.body["code"]: case.of("decided", *TERMINAL) for case in cases for record in case.of("asked")}
     heard = [(press.asked.code, press.approved) for press in presses if None in press.told]
     for case in cases:
         word = case.said.question
         if isinstance(word, Word) and any(one.body["text"] in (GRANTED, DENIED) for one in case.of("answered")):
             heard.append((word.code, word.command == "/approve"))
+        if isinstance(word, Word) and word.code:
+            for one in case.of("answered"):
+                if one.body["text"] == GONE and not any(end.at <= one.at for end in over[word.code]):
+                    faults.append(f"{case}: was told that nothing is asked, and {word.code} was")
     faults += [
         f"{code}: was told {said}, and the log says {decided.get(code)}"
         for code, said in heard

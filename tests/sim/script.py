@@ -16,11 +16,19 @@ NEW = "A new conversation begins: I no longer see what was said before."
 STOPPED = ("Stopped.", "Nothing is running.")
 GRANTED, DENIED = "Allowed.", "Not allowed, and not done."
 # What is told to who answers too late; nobody here answers a question twice in two ways.
-LATE = ("There is nothing to decide here any more.", "That question is too old.")
+GONE = "There is nothing to decide here any more."
+LATE = (GONE, "That question is too old.")
+# What is told while it is not known whose a conversation is.
+SAY_AGAIN = "I cannot see every conversation at the moment. Please say this again in a little while."
 # What is told where the power went between somebody's word and the answer to it.
 NOT_TOLD = "I was interrupted before I could tell you what came of this. `/approvals` tells what still waits for you."
 ANSWERS: Mapping[Command, tuple[str, ...]] = MappingProxyType(
-    {"/new": (NEW,), "/stop": STOPPED, "/approve": (GRANTED, *LATE, NOT_TOLD), "/deny": (DENIED, *LATE, NOT_TOLD)}
+    {
+        "/new": (NEW,),
+        "/stop": STOPPED,
+        "/approve": (GRANTED, *LATE, NOT_TOLD, SAY_AGAIN),
+        "/deny": (DENIED, *LATE, NOT_TOLD, SAY_AGAIN),
+    }
 )
 
 

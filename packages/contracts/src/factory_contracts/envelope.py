@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from typing_extensions import TypeForm
 
 # The highest version that is understood here, and the one in which everything began.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 FIRST_VERSION = 1
 MAX_BYTES = 900_000
 MAX_DEPTH = 16

@@ -730,6 +730,19 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
             scope=f"{PLATFORM}:{BOT_ID}:{SCOPE_ID}", namespaces=("helper",), until=NOW, epoch=EPOCH, partition=5
         ),
     )
+    | _samples(
+        "command-after",
+        work.COMMAND,
+        Steer(
+            schema_version=3,
+            turn=TURN,
+            epoch=EPOCH,
+            partition=5,
+            joining="t3",
+            line=Line(role="user", text="and", trusted=True),
+            after="t2",
+        ),
+    )
     | _samples("command-reply", work.COMMAND_REPLY, Done(), Unknown(turn=TURN), Stale(epoch=EPOCH))
     | _samples(
         "events",

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from factory_contracts.envelope import Envelope, Part, Wire
+from factory_contracts.envelope import Envelope, Part, Since, Wire
 from factory_contracts.messages import (
     Answer,
     Attachment,
@@ -192,9 +192,9 @@ class Steer(_Command):
 
     kind: Literal["steer"] = "steer"
     joining: Id
-    after: Id | None = None
     line: Line
     tainted: bool | None = None
+    after: Annotated[Id | None, Since(3, may_be_missed=True)] = None
 
 
 class Forget(Envelope):
