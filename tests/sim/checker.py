@@ -295,8 +295,8 @@ def _judge_work(case: Case, house: House, faults: list[str]) -> None:
         faults.append(f"{case}: doubled, its tool had {case.effects} effects")
     if case.effects and not case.of("tool started"):
         faults.append(f"{case}: its tool had an effect that was not noted before")
-    # What was allowed may be begun too late all the same, where a clock was set.
-    is_allowed = not house.asks or bool(case.of("tool started"))
+    # What was allowed may be too late all the same, where a clock was set.
+    is_allowed = not house.asks or (bool(case.of("tool started")) and not house.has_jumped)
     if case.effects == 0 and len(case.starts) == 1 and not case.was_stopped and is_allowed:
         faults.append(f"{case}: lost, its tool had no effect, and no attempt was lost")
 

@@ -267,6 +267,7 @@ async def _jump(house: House, crashes: Crashes) -> None:
     """Somebody sets a clock."""
     slot = house.dice.choice([house.slots[name] for name in (*house.hubs, *WORKERS)])
     if slot.process is not None:
+        house.has_jumped = True
         slot.process.jumped += house.dice.choice((-1, 1)) * 10 ** house.dice.uniform(0, 6)
 
 

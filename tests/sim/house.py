@@ -157,6 +157,7 @@ class House:
         self.while_running: WhileRunning = dice.choices(("queue", "steer", "interrupt"), MEDDLING)[0]
         if self.cap is not None:
             self.while_running = "queue"
+        self.has_jumped = False
         self.is_over = False
         self.slots = {
             name: Slot(name, work)
