@@ -327,14 +327,19 @@ async def test_a_worker_that_is_started_anew_has_lost_its_turns_and_takes_others
     await to_the_end(other)
 
 
-async def test_a_message_that_is_heard_in_a_running_turn_is_named_at_its_end(stage: Stage) -> None:
+async def running(stage: Stage) -> tuple[CliPool, Assignment, Run]:
+    """A turn that has said something already."""
     pool = await stage.hub()
     run_of = assignment(picked(pool))
     run = await pool.run(run_of)
     await until(lambda: stage.begun("t") == 1)
     stage.say("t", "One ")
     await heard(run)
+    return pool, run_of, run
 
+
+async def test_a_message_that_is_heard_in_a_running_turn_is_named_at_its_end(stage: Stage) -> None:
+    pool, run_of, run = await running(stage)
     for _ in range(2):
         await run.steer("u", Line(role="user", text=JOINING))
     # A worker hears its commands in order: once it has answered this one, it knows what joins.
@@ -346,13 +351,7 @@ async def test_a_message_that_is_heard_in_a_running_turn_is_named_at_its_end(sta
 
 
 async def test_a_message_joins_only_behind_the_one_before_it(stage: Stage) -> None:
-    pool = await stage.hub()
-    run_of = assignment(picked(pool))
-    run = await pool.run(run_of)
-    await until(lambda: stage.begun("t") == 1)
-    stage.say("t", "One ")
-    await heard(run)
-
+    pool, run_of, run = await running(stage)
     for joining, after in (("w", "v"), ("u", None), ("x", "w"), ("v", "u")):
         await run.steer(joining, Line(role="user", text=JOINING), after=after)
     again = await pool.resume(run_of)
