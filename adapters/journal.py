@@ -32,7 +32,7 @@ class Journal:
         with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(b"".join(map(_line, values)))
         fresh.replace(self._path)
-        self.close()
+        self._let_go()
         self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         self._is_torn, self.added = False, 0
 
@@ -49,7 +49,11 @@ class Journal:
         self.added += 1
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Keep nothing from now on: the file may be another's by then."""
+        self._let_go()
+        self._path = None
+
+    def _let_go(self) -> None:
         if self._file is not None:
             os.close(self._file)
             self._file = None

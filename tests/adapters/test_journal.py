@@ -63,6 +63,18 @@ def test_what_cannot_be_written_anew_stays_as_it_was(tmp_path: Path) -> None:
     assert list(Journal(path).read()) == [["a"], ["d"]]
 
 
+def test_once_it_is_closed_the_file_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    journal = Journal(path)
+    journal.begin([["a"]])
+    journal.close()
+
+    journal.add(["b"])
+    journal.begin([["c"]])
+
+    assert list(Journal(path).read()) == [["a"]]
+
+
 def test_without_a_path_nothing_is_kept() -> None:
     journal = Journal(None)
     journal.begin([["a"]])
