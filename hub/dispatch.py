@@ -123,6 +123,7 @@ class Hub:
             case Claimed() as claimed:
                 return _wrong_code(key) if only_asks else await self._redeem(key, claimed)
             case Admitted(message=message, trust=trust):
+                message = people.without_codes(message)
                 pool = await self.pools.get(key)
         if pool.is_ending:
             return pool.already(message)
@@ -143,11 +144,12 @@ class Hub:
             # It may have been idle and let go of meanwhile.
             pool = await self.pools.get(key)
             return await pool.submit(message, trust, answer=told.text, choices=told.choices)
-        return await pool.submit(people.without_codes(message), trust)
+        return await pool.submit(message, trust)
 
     async def _redeem(self, key: RoutingKey, claimed: Claimed) -> ToSpoke:
         """What a code opens stands on the log before its sender is answered: should it come again, it is known."""
-        people, message = self.ports.people, claimed.message
+        people = self.ports.people
+        message = people.without_codes(claimed.message)
         try:
             opened = await people.redeem(claimed, self.ports.clock())
         except (Full, Unwritable):
@@ -267,8 +269,11 @@ class Hub:
 
     def is_open(self, scope: str, turn: str) -> bool:
         """Whether a turn that a worker keeps may still be asked for."""
-        platform, bot_id, scope_id = scope.split(":", 2)
-        pool = self.pools.peek(RoutingKey(platform, bot_id, scope_id))
+        match scope.split(":", 2):
+            case platform, bot_id, scope_id:
+                pool = self.pools.peek(RoutingKey(platform, bot_id, scope_id))
+            case _:
+                pool = None
         open_turn = pool.session.turns.get(turn) if pool is not None else None
         return open_turn is not None and not open_turn.is_answered
 

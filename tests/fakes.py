@@ -15,10 +15,23 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from factory_contracts import subjects
+from factory_contracts.envelope import MAX_BYTES
 from factory_contracts.messages import Outbound, Outcome, Usage
 from factory_contracts.records import ACT, RECORD, Act, Balance, LeaseGiven, Owner, Record
 from factory_contracts.work import AgentSpec, Ended, Events, Line, LlmEvent, SaidText
-from hub.kernel.ports import Assignment, Chosen, Equipped, Fenced, Full, Logged, Lost, Occasion, Report, unforgotten
+from hub.kernel.ports import (
+    Assignment,
+    Chosen,
+    Equipped,
+    Fenced,
+    Full,
+    Logged,
+    Lost,
+    Occasion,
+    Report,
+    Unwritable,
+    unforgotten,
+)
 from hub.kernel.routing import RoutingKey
 
 T = TypeVar("T")
@@ -181,6 +194,8 @@ class FakeStream:
         """Store all or none; answers with the first one's sequence."""
         self.attempts += 1
         payloads = [RECORD.encode(record) for record in records]
+        if any(len(payload) > MAX_BYTES for payload in payloads):
+            raise Unwritable
         await self._may_store.wait()
         # A real log has an answer only after the loop had its turn.
         await asyncio.sleep(0)

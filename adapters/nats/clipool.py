@@ -6,6 +6,7 @@ connection that is not young.
 """
 
 import asyncio
+import json
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -383,17 +384,26 @@ class NatsCliPool:
             events = EVENTS.decode(delivery.data)
         except Malformed as error:
             logger.error("events on %s are refused: %s", delivery.subject, error)
+            # Asked for once more they would be the same, and the turn would wait for ever.
+            turn, attempt = _named_in(delivery.data)
+            if (run := self._speaker(delivery, turn)) is not None and attempt == run.assignment.attempt:
+                run.lose("the worker says what cannot be read")
+                self._spawn(run.stop())
             return
-        run = self._runs.get(events.turn)
-        if run is None:
-            return
-        # Only the worker that was told to run the turn may speak for it.
-        assignment = run.assignment
-        if delivery.subject != subjects.clipool_events(assignment.chosen.worker, assignment.key.partition):
+        if (run := self._speaker(delivery, events.turn)) is None:
             return
         missing = run.heard(events)
         if missing is not None:
             self._spawn(self._ask(run, missing))
+
+    def _speaker(self, delivery: Delivery, turn: str) -> NatsRun | None:
+        """The run that is told of here; only the worker that was told to run the turn may speak for it."""
+        run = self._runs.get(turn)
+        if run is None:
+            return None
+        assignment = run.assignment
+        ours = subjects.clipool_events(assignment.chosen.worker, assignment.key.partition)
+        return run if delivery.subject == ours else None
 
     def _on_heartbeat(self, delivery: Delivery) -> None:
         heartbeat = self._heartbeats.read(delivery)
@@ -514,3 +524,14 @@ class NatsCliPool:
                     self._registry.mark_stale(run.assignment.chosen.worker)
                     run.lose("the worker fell silent")
         self._ticker = self._loop.call_later(TICK, self._tick)
+
+
+def _named_in(raw: bytes) -> tuple[str, object]:
+    """The turn and the attempt that events name which cannot be read otherwise; empty where not even that can be."""
+    try:
+        said = json.loads(raw)
+    except (ValueError, RecursionError):
+        return "", None
+    if not isinstance(said, dict) or not isinstance(turn := said.get("turn"), str):
+        return "", None
+    return turn, said.get("attempt")

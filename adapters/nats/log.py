@@ -15,7 +15,7 @@ from functools import partial
 from typing import TypeVar
 
 from factory_contracts import subjects
-from factory_contracts.envelope import Malformed
+from factory_contracts.envelope import MAX_BYTES, Malformed
 from factory_contracts.records import (
     ACT,
     BALANCES,
@@ -278,7 +278,7 @@ class JetStreamLog:
             return await self._reserve(key, record, after, floor)
 
     async def _reserve(self, key: RoutingKey, record: Record, after: int, floor: int) -> Logged | None:
-        epoch, payload = self.epoch(key.partition), RECORD.encode(record)
+        epoch, payload = self.epoch(key.partition), _encoded(record)
         opened = PURSE.encode(PurseOpened(hub=self._hub))
         entries = (
             Entry(key.subject, payload, expect=self._fence(key.partition)),
@@ -385,7 +385,7 @@ class JetStreamLog:
         if key.partition not in self._epochs:
             raise Fenced
         fence = self._fence(key.partition)
-        entries = tuple(Entry(key.subject, RECORD.encode(record), expect=fence) for record in records)
+        entries = tuple(Entry(key.subject, _encoded(record), expect=fence) for record in records)
         size = sum(len(entry.payload) for entry in entries)
         append = _Append(
             key.partition, self.epoch(key.partition), entries, size, asyncio.get_running_loop().create_future()
@@ -650,6 +650,15 @@ async def _until_answered(ask: Callable[[], Awaitable[Result[T]]]) -> T:
             logger.warning("the log does not answer (%s), asking on: %s", answer.reason, answer.detail)
             is_told = True
         await asyncio.sleep(RETRY)
+
+
+def _encoded(record: Record) -> bytes:
+    """The record as it is stored. Raises `Unwritable` where nobody could read it afterwards."""
+    payload = RECORD.encode(record)
+    if len(payload) > MAX_BYTES:
+        logger.error("a record of kind %s with %s bytes is too large", record.kind, len(payload))
+        raise Unwritable
+    return payload
 
 
 def _fail(appends: list[_Append], error: Fenced | Full | Unwritable) -> None:

@@ -21,10 +21,12 @@ class Understood:
 
     def heed(self, bot: Bot, version: int) -> None:
         """A spoke of the bot said how much it understands."""
-        self._heard[bot][version] = self._clock()
+        self._heard[bot] = {**self._living(bot), version: self._clock()}
 
     def of(self, bot: Bot) -> int:
         """What all understand; the first version where nobody has said anything yet."""
+        return min(self._living(bot), default=FIRST_VERSION)
+
+    def _living(self, bot: Bot) -> dict[int, float]:
         now = self._clock()
-        living = (version for version, at in self._heard[bot].items() if now - at < SILENCE)
-        return min(living, default=FIRST_VERSION)
+        return {version: at for version, at in self._heard[bot].items() if now - at < SILENCE}

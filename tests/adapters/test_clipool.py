@@ -38,6 +38,7 @@ from factory_contracts.work import (
     Stale,
     Steer,
     Stop,
+    ToolEvent,
     Unknown,
     WorkerHeartbeat,
 )
@@ -388,6 +389,25 @@ async def test_only_the_worker_that_was_chosen_speaks_for_a_turn() -> None:
     await worker.tell("t", 0, said("mine"))
 
     assert texts(await run.next()) == ["mine"]
+    await stage.close()
+
+
+async def test_an_attempt_whose_events_cannot_be_read_is_lost_and_ended_there() -> None:
+    stage, worker = await a_stage()
+    run = await stage.pool.run(stage.assignment(attempt=2))
+    too_long = ToolEvent(call="c", tool="fetch", state="running", text="").model_copy(update={"text": "w" * 200_000})
+    unreadable = Events(turn="t", attempt=2, instance="i1", first=0, events=(too_long,))
+    subject = subjects.clipool_events(worker.name, KEY.partition)
+    earlier = unreadable.model_copy(update={"attempt": 1})
+    for payload in (b"[]", b"{", b"[" * 100_000, b'{"turn":7}', EVENTS.encode(earlier)):
+        await worker.transport.publish(subject, payload)
+    await worker.tell("t", 0, said("a"), attempt=2)
+    assert texts(await run.next()) == ["a"]
+
+    await worker.transport.publish(subject, EVENTS.encode(unreadable))
+
+    assert await why(run) == "the worker says what cannot be read"
+    await until(lambda: bool(worker.commands(Stop)))
     await stage.close()
 
 

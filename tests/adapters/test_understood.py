@@ -28,3 +28,6 @@ async def test_so_much_is_said_as_the_least_of_those_who_listen_understands() ->
     understood.heed(HERE, 3)
     clock.forward(SILENCE / 2)
     assert understood.of(HERE) == 3
+
+    clock.forward(SILENCE)
+    assert understood.of(HERE) == FIRST_VERSION

@@ -36,7 +36,7 @@ from factory_nats.server import EmbeddedServer
 from factory_nats.testing import FakeBus
 from factory_nats.transport import Entry, Transport
 from hub.kernel.budget import SHARDS
-from hub.kernel.ports import Fenced, Full, Logged
+from hub.kernel.ports import Fenced, Full, Logged, Unwritable
 from hub.kernel.routing import RoutingKey
 from hub.leases import LeaseLog
 from hub.people import AccessLog
@@ -473,6 +473,20 @@ async def test_the_highest_sequence_is_known(disk: Disk) -> None:
     (logged,) = await log.append(HERE, [received("a")])
 
     assert log.sequence == logged.sequence
+
+
+async def test_what_nobody_could_read_afterwards_is_not_stored(disk: Disk) -> None:
+    log = await reign(disk)
+    stored = await log.append(HERE, [received("a"), answered("a")])
+    view = compacted("c").model_copy(update={"seen": tuple(f"{number:0255}" for number in range(3_600))})
+
+    with pytest.raises(Unwritable):
+        await log.append(HERE, [view])
+    with pytest.raises(Unwritable):
+        await log.append(HERE, [received("b"), view])
+
+    assert await log.history(HERE) == stored
+    assert await log.append(HERE, [received("b")])
 
 
 @pytest.mark.parametrize("disk", ["fake", "bus"], indirect=True)

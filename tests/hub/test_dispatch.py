@@ -244,6 +244,7 @@ async def test_a_worker_may_forget_what_is_answered_or_unknown_and_nothing_else(
 
     assert not world.hub.is_open(scope, turn)
     assert not world.hub.is_open(key_of("elsewhere").to_pool_id(), turn)
+    assert not world.hub.is_open("no scope", turn)
 
 
 async def test_a_hub_that_has_a_successor_tells_no_worker_that_its_turn_is_over(world: World) -> None:

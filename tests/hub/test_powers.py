@@ -303,6 +303,31 @@ async def test_a_code_that_is_quoted_or_passed_on_reaches_neither_the_model_nor_
     assert not [one for _, one in world.stream.all() if code in one.record.model_dump_json()]
 
 
+@pytest.mark.parametrize("words", ["/stop", "/forget", "/forget everything", "/approve {}", "/deny {}", "/approvals"])
+async def test_no_word_takes_a_code_to_the_log(world: World, words: str) -> None:
+    await world.restart()
+    invitation = await world.told("/invite")
+    code = code_in(invitation)
+
+    answer = await world.submit(world.message(words.format(code), quoted=invitation.text, scope="elsewhere"))
+
+    assert isinstance(answer, Accepted)
+    stored = [one.record.model_dump_json() for _, one in world.stream.all()]
+    assert HIDDEN in " ".join(stored)
+    assert not [text for text in stored if code in text]
+
+
+async def test_who_comes_by_one_code_takes_no_other_to_the_log(world: World) -> None:
+    await world.restart()
+    first, second = await world.told("/invite"), await world.told("/invite")
+
+    came = world.message(f"/start {code_in(first)}", quoted=second.text, user="ben", scope="ben")
+
+    assert isinstance(await world.submit(came), Accepted)
+    stored = [one.record.model_dump_json() for _, one in world.stream.all()]
+    assert not [text for text in stored if code_in(second) in text]
+
+
 async def test_an_answer_whose_code_died_with_a_hub_says_so(world: World) -> None:
     await world.restart()
     world.screen.is_there = False

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from factory_contracts.trace import ModelStep, ToolStep
+from factory_contracts.trace import MAX_EXCERPT, ModelStep, ToolStep
 from factory_contracts.work import Stepped, ToolEvent
 from hub.kernel.events import Called, Did, Failed, Finished, Kept, ModelEvent, Said, Thought
 from hub.kernel.ports import (
@@ -23,12 +23,15 @@ from hub.kernel.ports import (
 from hub.kernel.secrecy import WORD, Redactor
 from tests.workers.conftest import Bus
 from tests.workers.stage import FakePrices, end, run, text, working
-from workers.clipool.discretion import DiscreetModel, DiscreetTool
+from workers.clipool.discretion import DiscreetModel, DiscreetTool, discreet_step
 from workers.clipool.kit import Given, Kit
 
 CANARY = "canary-4d1f-sings-no-more"
 LOOKS = "sk-ant-api03-whoever-sees-this-owns-it"
 REDACTOR = Redactor.of([CANARY])
+# As often as it fits into a step, so that it does no more with a longer word for what is secret in it.
+ADDRESS = "postgres://app:dev@db "
+FITS = MAX_EXCERPT // len(ADDRESS)
 REQUEST = ModelRequest("fed:m", "", ())
 AGENT = run().agent
 OCCASION = Occasion("t", "c", "s", "u", AGENT)
@@ -155,3 +158,15 @@ async def test_neither_model_nor_person_nor_trace_sees_what_a_tool_let_slip(bus:
     assert [step.error for step in steps if isinstance(step, ModelStep)] == ["", f"broke at {WORD}"]
     shown = [event.text for event in events if isinstance(event, ToolEvent)]
     assert CANARY not in "".join([*shown, text(events), repr(end(events))])
+
+
+async def test_a_step_whose_secrets_were_shorter_than_the_word_for_them_can_be_read() -> None:
+    step = ToolStep(
+        call="c", tool="write_file", effect="write", arguments=ADDRESS * FITS, outcome="ok", content=ADDRESS * FITS
+    )
+    broken = ModelStep(call="m", model="m", messages=1, reason="failed", error=ADDRESS * FITS)
+
+    told = [discreet_step(one, REDACTOR) for one in (step, broken)]
+
+    assert [type(one).model_validate(one.model_dump()) for one in told] == told
+    assert not [one for one in told if "dev" in one.model_dump_json()]

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-from factory_contracts.trace import ModelStep, Step
+from factory_contracts.trace import ModelStep, Step, excerpt
 from hub.kernel.events import Called, Did, Failed, ModelEvent, Said, Thought
 from hub.kernel.ports import Equipped, Media, Model, ModelRequest, Observation, Occasion, Tool, ToolFailed
 from hub.kernel.secrecy import Redactor
@@ -98,8 +98,12 @@ def discreet_tool(equipped: Equipped, redactor: Redactor) -> Equipped:
 
 def discreet_step(step: Step, redactor: Redactor) -> Step:
     """The step as it may stand in a trace; what the model said of it is redacted already."""
+
+    def discreet(text: str) -> str:
+        # The word for a secret may be longer than the secret.
+        return excerpt(redactor.redact(text))
+
     if isinstance(step, ModelStep):
         # Most model calls end well.
-        return step.model_copy(update={"error": redactor.redact(step.error)}) if step.error else step
-    said = {"arguments": redactor.redact(step.arguments), "content": redactor.redact(step.content)}
-    return step.model_copy(update=said)
+        return step.model_copy(update={"error": discreet(step.error)}) if step.error else step
+    return step.model_copy(update={"arguments": discreet(step.arguments), "content": discreet(step.content)})

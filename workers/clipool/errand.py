@@ -60,6 +60,7 @@ EVENTS_AT_ONCE = 64
 NOTHING = Decimal(0)
 NOT_KEPT = "it cannot be kept here now"
 MAX_CHOICE = 64
+MAX_NAME = 255
 UNASKED = f"A person is not asked about arguments longer than {MAX_TEXT} characters, so this was not done."
 UNANSWERED = "The turn was over before anybody allowed this, so it was not done."
 
@@ -670,7 +671,9 @@ class Errand:
         if self._links is None or not (end.choices or end.attachments):
             return end
         choices = tuple(self._without_links(choice)[:MAX_CHOICE] for choice in end.choices)
-        files = tuple(file.model_copy(update={"name": self._without_links(file.name)}) for file in end.attachments)
+        files = tuple(
+            file.model_copy(update={"name": self._without_links(file.name)[:MAX_NAME]}) for file in end.attachments
+        )
         return replace(end, choices=choices, attachments=files)
 
     def _without_links(self, text: str) -> str:
