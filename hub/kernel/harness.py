@@ -11,7 +11,7 @@ What tools bring for the person, files and things to say next, goes with an answ
 What tools bring from elsewhere reaches the model labelled, and taints the turn from then on.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from json import loads
 from typing import Literal
@@ -48,6 +48,12 @@ FILE, SENT = "[the file", "goes to the person with your answer"
 TOO_LONG = "This conversation has become longer than the model can read. /compact shortens it, /new begins another."
 PARAGRAPH = "\n\n"
 THINKING = "thinking"
+MAX_RECALLED, MOST_RECALLED = 500, 20
+_OUTCOMES = {
+    "ok": "done, and it said: ",
+    "error": "failed, and it said: ",
+    "unknown": "whether it took effect is unknown",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +221,7 @@ class Course:
     attachments: tuple[Attachment, ...] = ()
     choices: tuple[str, ...] = ()
     has_continued: bool = False
+    has_recalled: bool = False
 
     @property
     def may_ask(self) -> bool:
@@ -558,14 +565,15 @@ def bounded(content: str) -> str:
 def _plan(state: Asking) -> tuple[Course, tuple[Wanted, ...]]:
     """The calls of an answer, each with its id, and the course with the message that made them."""
     course = state.course
-    digests = list(course.digests)
+    read_calls = [(called, *read(called.arguments)) for called in state.called]
+    spelled = [digest(called.tool, arguments) for called, arguments, _ in read_calls]
+    digests = (*course.digests, *(known_by[:CALL_DIGEST] for known_by in spelled))
+    names = _names(digests)
+    recalled = "" if course.has_recalled else _recalled(course.given, names)
     planned: list[Wanted] = []
-    for called in state.called:
+    calls = zip(read_calls, spelled, names[len(course.digests) :], strict=True)
+    for (called, arguments, problem), known_by, call in calls:
         name = called.tool[:MAX_TOOL_NAME] or "unnamed"
-        arguments, problem = read(called.arguments)
-        known_by = digest(called.tool, arguments)
-        digests.append(known_by[:CALL_DIGEST])
-        call = f"{known_by[:CALL_DIGEST]}-{digests.count(known_by[:CALL_DIGEST])}"
         spec = next((spec for spec in course.given.request.tools if spec.name == called.tool), None)
         known = next((known for known in course.given.known_calls if known.call == call), None)
         plan: ToolSpec | ToolResult
@@ -575,7 +583,7 @@ def _plan(state: Asking) -> tuple[Course, tuple[Wanted, ...]]:
         elif problem:
             plan = ToolResult(call, name, problem, is_error=True)
         else:
-            plan = _permit(course.given, spec, known, call, arguments)
+            plan = _permit(course.given, spec, known, call, arguments, recalled)
         attachments = known.attachments if known is not None and isinstance(plan, ToolResult) else None
         planned.append(Wanted(call, name, arguments, known_by, plan, attachments or ()))
     message = ToolCalls(
@@ -584,10 +592,42 @@ def _plan(state: Asking) -> tuple[Course, tuple[Wanted, ...]]:
         state.kept,
         course.models[0],
     )
-    return replace(_after(state, message), digests=tuple(digests)), tuple(planned)
+    is_told = any(isinstance(one.plan, ToolResult) and one.plan.content == recalled for one in planned)
+    course = replace(_after(state, message), digests=digests, has_recalled=course.has_recalled or is_told)
+    return course, tuple(planned)
 
 
-def _permit(given: Begin, spec: ToolSpec, known: KnownCall | None, call: str, arguments: str) -> ToolSpec | ToolResult:
+def _names(digests: Sequence[str]) -> list[str]:
+    """The names of calls: of those that are alike each has its number."""
+    return [f"{known_by}-{digests[: place + 1].count(known_by)}" for place, known_by in enumerate(digests)]
+
+
+def _recalled(given: Begin, calls: Sequence[str]) -> str:
+    """What a model that was never told is to know before it acts: it may have chosen other words for the same."""
+    # Where a name has several parts, a helper made the call.
+    left = [known for known in given.known_calls if known.call not in calls and "." not in known.call]
+    if not left:
+        return ""
+    done = "".join(f"\n- {_OUTCOMES[known.outcome]}{_quoted(given, known)}" for known in left[-MOST_RECALLED:])
+    return (
+        "This was not run. An earlier attempt at the same answer, which was cut off, has made other calls already:"
+        f"{done}\nWhere this is one of them in other words, go on without it. Else make the call once more."
+    )
+
+
+def _quoted(given: Begin, known: KnownCall) -> str:
+    """What an earlier call said, shortened; which tool it was is not known any more."""
+    said = known.content[:MAX_RECALLED]
+    return labelled("a tool", said) if said and _may_be_foreign(given) else said
+
+
+def _may_be_foreign(given: Begin) -> bool:
+    return any(tool.is_foreign and tool.effect != "read" for tool in given.request.tools)
+
+
+def _permit(
+    given: Begin, spec: ToolSpec, known: KnownCall | None, call: str, arguments: str, recalled: str
+) -> ToolSpec | ToolResult:
     """The tool where the call may be made, else what the model is told instead."""
     try:
         problem = complaint(loads(spec.parameters), loads(arguments))
@@ -609,6 +649,8 @@ def _permit(given: Begin, spec: ToolSpec, known: KnownCall | None, call: str, ar
         return ToolResult(call, spec.name, content, is_error=True)
     if given.is_dry:
         return ToolResult(call, spec.name, f"Dry run: {spec.name} would have been called with {arguments}.")
+    if recalled and known is None and not spec.is_idempotent:
+        return ToolResult(call, spec.name, recalled, is_error=True, is_foreign=_may_be_foreign(given))
     return spec
 
 

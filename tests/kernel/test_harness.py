@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from factory_contracts.messages import Attachment
 from factory_contracts.work import KnownCall
 from hub.kernel.events import Called, Did, Failed, Finished, Kept, Said, Thought
+from hub.kernel.foreign import labelled
 from hub.kernel.harness import (
     CONTINUE,
     CUT_OFF,
@@ -261,6 +262,47 @@ def test_a_call_whose_outcome_is_unknown_is_run_again_where_that_does_no_harm() 
     _, commands = play(begin(known_calls=[KnownCall(call=used(before)[0].call, outcome="unknown")]), *events)
 
     assert [use.tool for use in used(commands)] == [KEEP]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "told"), [("ok", "done, and it said: sent to Ann"), ("unknown", "whether it took effect is unknown")]
+)
+def test_before_it_acts_in_other_words_a_model_is_told_once_what_an_earlier_attempt_did(
+    outcome: Literal["ok", "unknown"], told: str
+) -> None:
+    _, before = play(begin(), Called("x", "send", '{"to": "Ann"}'), Finished("tools"))
+    known = KnownCall(call=used(before)[0].call, outcome=outcome, content="sent to Ann" if outcome == "ok" else "")
+    reworded: list[Event] = [Called("y", "send", '{"to": "Ann, please"}'), Finished("tools")]
+
+    _, first = play(begin(known_calls=[known]), *reworded)
+    _, second = play(begin(known_calls=[known]), *reworded, *reworded)
+
+    assert used(first) == []
+    result = asked(first).messages[-1]
+    assert isinstance(result, ToolResult) and result.is_error
+    assert told in result.content.replace(labelled("a tool", "sent to Ann"), "sent to Ann")
+    assert [use.arguments for use in used(second)] == ['{"to":"Ann, please"}']
+
+
+def test_what_only_reads_or_does_no_harm_twice_is_not_held_up_by_what_an_earlier_attempt_did() -> None:
+    _, before = play(begin(), Called("x", "send", '{"to": "Ann"}'), Finished("tools"))
+    known = KnownCall(call=used(before)[0].call, outcome="ok", content="sent")
+    calls: list[Event] = [Called("y", "look", "{}"), Called("z", "keep", "{}"), Finished("tools")]
+
+    _, commands = play(begin(known_calls=[known]), *calls)
+
+    assert [use.tool for use in used(commands)][:1] == [READ]
+    assert not [one for one in commands if isinstance(one, Skip)]
+
+
+def test_who_repeats_what_an_earlier_attempt_did_goes_on_as_if_nothing_had_happened() -> None:
+    sends: list[Event] = [Called("x", "send", '{"to": "Ann"}'), Finished("tools")]
+    _, before = play(begin(), *sends)
+    known = KnownCall(call=used(before)[0].call, outcome="ok", content="sent")
+
+    _, commands = play(begin(known_calls=[known]), *sends, Called("y", "send", '{"to": "Ben"}'), Finished("tools"))
+
+    assert [use.arguments for use in used(commands)] == ['{"to":"Ben"}']
 
 
 def test_only_the_call_that_is_known_is_told_and_the_next_like_it_is_run() -> None:

@@ -137,6 +137,8 @@ async def test_what_a_turn_was_made_from_is_let_go_of_without_a_search_for_garba
     steps = '{ call = "look" }, { say = "see https://a.example/b" }'
     async with at_work(bus, kit(steps, tools={"look": ("read", bell)})):
         gc.collect()
+        # Other tests may hold some.
+        before = _remnants()
         gc.disable()
         try:
             # From what is tainted on, links are held back.
@@ -144,11 +146,16 @@ async def test_what_a_turn_was_made_from_is_let_go_of_without_a_search_for_garba
             await bus.hub.until_over()
             await bus.hub.tell(forget())
             await bus.hub.until(lambda: bus.hub.replies == [Done()])
-            left = [one for one in gc.get_objects() if isinstance(one, Turn | Steps | Errand)]
+            left = _remnants()
         finally:
             gc.enable()
 
-    assert left == []
+    assert [one for one in left if not any(one is other for other in before)] == []
+
+
+def _remnants() -> list[object]:
+    """What turns are made from, as much of it as is still held."""
+    return [one for one in gc.get_objects() if isinstance(one, Turn | Steps | Errand)]
 
 
 async def test_a_hub_that_missed_only_the_end_is_told_that_there_is_no_more(bus: Bus) -> None:
