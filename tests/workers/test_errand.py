@@ -735,6 +735,17 @@ async def test_in_a_dry_run_nothing_happens_and_the_trace_tells_what_would_have(
     assert told["look"] == ("ok", "rung")
 
 
+async def test_in_a_dry_run_a_provider_has_no_tools_of_its_own_not_even_for_a_helper() -> None:
+    one, two = Player(*ASKING), Player([Said("Done."), END])
+    scene = Scene({"one": one, "two": two})
+    bob = scene.agent("bob", "two").model_copy(update={"own_tools": ("Bash",)})
+    agent = scene.agent().model_copy(update={"own_tools": ("Bash",), "helpers": (bob,), "is_dry": True})
+
+    await scene.play(scene.run(agent))
+
+    assert [request.own_tools for request in (*one.asked, *two.asked)] == [(), (), ()]
+
+
 async def test_every_call_that_was_answered_instead_of_run_is_in_the_trace() -> None:
     ring = Bell(hold=asyncio.Event())
     model = Player([call("ring"), call("look"), call("fly"), TOOLS], [call("fly"), TOOLS], [Said("."), END])

@@ -263,7 +263,8 @@ class Errand:
             temperature=agent.temperature,
             thinking=agent.thinking,
             conversation=f"{run.scope}:{agent.name}",
-            own_tools=agent.own_tools,
+            # What the provider does by itself cannot be told instead of done.
+            own_tools=() if agent.is_dry else agent.own_tools,
             permission_mode=agent.permission_mode or "",
         )
         ground, trusted = self._ground, tuple(unlabelled(line.text) for line in lines if line.trusted)
