@@ -41,6 +41,7 @@ from adapters.provider import (
     told_only,
     wire_names,
 )
+from factory_contracts.records import Effect
 from hub.kernel.events import Called, Did, Failed, Finished, Kept, ModelEvent, Said, Thought
 from hub.kernel.ports import (
     Media,
@@ -387,14 +388,14 @@ class _Reading:
         if block.kind in ("server_tool_use", "mcp_tool_use"):
             call, tool = text_of(content.get("id")), text_of(content.get("name"))
             self._doing[call] = tool
-            yield Did(call, tool, "running", one_line(f"Using {tool}{_about(block.whole())}"))
+            yield Did(call, tool, "running", one_line(f"Using {tool}{_about(block.whole())}"), _effect(tool))
         elif block.kind.endswith("_tool_result"):
             call = text_of(content.get("tool_use_id"))
             tool = self._doing.get(call, block.kind.removesuffix("_tool_result"))
             if str(object_of(content.get("content")).get("type", "")).endswith("_error"):
-                yield Did(call, tool, "error", one_line(f"{tool} did not work"))
+                yield Did(call, tool, "error", one_line(f"{tool} did not work"), _effect(tool))
             else:
-                yield Did(call, tool, "ok", one_line(f"Used {tool}"))
+                yield Did(call, tool, "ok", one_line(f"Used {tool}"), _effect(tool))
 
     def _count(self, usage: object) -> None:
         """Counts are told again and again, each the whole until then; some tell them at the end alone."""
@@ -607,6 +608,11 @@ def _error(body: object) -> tuple[str, str]:
 
 def _is_too_long(message: str) -> bool:
     return any(words in message.lower() for words in _TOO_LONG)
+
+
+def _effect(tool: str) -> Effect:
+    """All that may be named in `own_tools` only read."""
+    return "read" if tool in _OWN_TOOLS else "external"
 
 
 def _about(block: Json) -> str:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
+from factory_contracts.records import Effect
+
 
 @dataclass(frozen=True, slots=True)
 class Said:
@@ -30,12 +32,16 @@ class Called:
 
 @dataclass(frozen=True, slots=True)
 class Did:
-    """The provider's side used a tool of its own; the text is a line that a person may see."""
+    """The provider's side used a tool of its own; the text is a line that a person may see.
+
+    Unless the tool is known to "read" and nothing else, the call in which it was used is not made again.
+    """
 
     call: str
     tool: str
     state: Literal["running", "ok", "error"]
     text: str
+    effect: Effect = "external"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ stopped. A call's id derives from what is called and with which arguments, so th
 the same call the same id: what an earlier attempt did is told to the model instead of done again.
 
 A model that fails is asked again, then the next one of the agent is; what was said stays, and the next goes on there.
+Where the provider's own tools may have acted in the call that failed, nobody is asked again.
 
 What tools bring for the person, files and things to say next, goes with an answer that is complete, and with no other.
 
@@ -37,6 +38,7 @@ RETRY_DELAYS = (0.5, 2.0, 6.0)
 # Whoever is told to come back later than this asks somebody else.
 LONGEST_WAIT = 30.0
 
+ACTED = "Sorry, this broke off after something had been done, so it was not tried again."
 CONTINUE = "Go on exactly where you stopped. Repeat nothing."
 CUT_OFF = "\n\n[cut: the answer was longer than the model may say at once]"
 HERE_IT_IS = "Here it is."
@@ -238,6 +240,7 @@ class Asking:
     retries: int = 0
     is_continuing: bool = False
     is_thinking: bool = False
+    has_acted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,7 +371,8 @@ def _hear(state: Asking, event: Event) -> Step:
         case Did():
             # What the provider's own tools brought, only the model has seen.
             course = replace(state.course, ground=state.course.ground.after(None, ""))
-            return replace(state, course=course), (Show(event.call, event.tool, event.state, event.text),)
+            state = replace(state, course=course, has_acted=state.has_acted or event.effect != "read")
+            return state, (Show(event.call, event.tool, event.state, event.text),)
         case Steer():
             return replace(state, course=_steer(state.course, event)), ()
         case Begin() | ToolFinished():
@@ -414,6 +418,9 @@ def _recover(state: Asking, event: Failed) -> Step:
     """Ask again where that may help, then the agent's next model; what was said stays, and is gone on from."""
     # What was called in an answer that broke off was never run: the model is to say it again.
     course = _answered(replace(state, called=()))
+    # Nobody can tell what the provider's side has done, and whoever is asked again would do it again.
+    if state.has_acted:
+        return _fail(course, event.reason, ACTED)
     is_continuing = state.is_continuing or bool(state.text)
     if state.text:
         course = replace(course, messages=(*course.messages, Spoken("user", CONTINUE)))

@@ -13,6 +13,7 @@ from factory_contracts.messages import Attachment
 from factory_contracts.work import KnownCall
 from hub.kernel.events import Called, Did, Failed, Finished, Kept, Said, Thought
 from hub.kernel.harness import (
+    ACTED,
     CONTINUE,
     CUT_OFF,
     HERE_IT_IS,
@@ -420,6 +421,27 @@ def test_an_answer_that_cannot_be_gone_on_with_ends_with_an_apology_below_it() -
     assert commands == [Say(f"\n\n{APOLOGY}"), End("failed", "no")]
 
 
+@pytest.mark.parametrize("is_transient", [True, False])
+def test_a_call_in_which_the_provider_acted_is_not_made_again_and_not_by_another(is_transient: bool) -> None:
+    acted: list[Event] = [begin(fallbacks=("other",)), Said("I push."), Did("1", "Bash", "running", "Bash: git push")]
+    _, broken = play(*acted, Failed("overloaded", is_transient))
+    _, done = play(*acted, Did("1", "Bash", "ok", "Bash: git push"), Failed("overloaded", is_transient))
+
+    assert broken == done == [Say(f"\n\n{ACTED} Reference 1a2b3c4d."), End("failed", "overloaded", is_tainted=True)]
+
+
+def test_a_call_in_which_the_provider_only_read_is_made_again() -> None:
+    _, commands = play(begin(), Did("1", "web_search", "ok", "Used it", effect="read"), Failed("overloaded", True))
+
+    assert commands == [AskModel(REQUEST, RETRY_DELAYS[0])]
+
+
+def test_the_call_after_one_in_which_the_provider_acted_is_made_again() -> None:
+    _, commands = play(begin(), Did("1", "Bash", "ok", "ls"), Said("One, "), Finished("length"), Failed("busy", True))
+
+    assert isinstance(commands[0], AskModel)
+
+
 def test_a_pause_is_gone_on_from_with_what_the_provider_wants_to_see_again() -> None:
     paused: list[Event] = [begin(), Said("Let me "), Kept('{"a":1}'), Kept('{"b":2}'), Finished("pause")]
     _, asking = play(*paused)
@@ -604,6 +626,7 @@ model_events = st.one_of(
     st.builds(Said, st.text(max_size=5)),
     st.builds(Thought),
     st.builds(Kept, st.just("k")),
+    st.builds(Did, st.just("d"), st.just("Bash"), st.just("ok"), st.just("ls"), st.sampled_from(["read", "external"])),
     st.builds(Called, st.sampled_from(["a", "a", "b"]), names, arguments),
     st.builds(Finished, st.sampled_from(["end", "tools", "length", "refusal", "pause", "full"])),
     st.builds(Failed, st.just("x"), st.booleans(), st.sampled_from([0.0, 1.0, 100.0])),

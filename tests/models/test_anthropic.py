@@ -189,10 +189,10 @@ async def test_the_providers_own_tools_are_shown_and_kept_with_the_text_between_
     ]
     assert kept[1]["input"] == {"query": "factory"}
     assert [event for event in events if isinstance(event, Did)] == [
-        Did("srvtoolu_1", "web_search", "running", "Using web_search: factory"),
-        Did("srvtoolu_1", "web_search", "ok", "Used web_search"),
-        Did("srvtoolu_4", "web_search", "running", "Using web_search: works"),
-        Did("srvtoolu_4", "web_search", "error", "web_search did not work"),
+        Did("srvtoolu_1", "web_search", "running", "Using web_search: factory", "read"),
+        Did("srvtoolu_1", "web_search", "ok", "Used web_search", "read"),
+        Did("srvtoolu_4", "web_search", "running", "Using web_search: works", "read"),
+        Did("srvtoolu_4", "web_search", "error", "web_search did not work", "read"),
     ]
     assert last_body(server)["tools"] == [{"type": "web_search_20250305", "name": "web_search", "max_uses": 5}]
 

@@ -492,6 +492,7 @@ async def test_what_it_does_itself_is_shown_in_a_line(claude: Installation) -> N
         *(("1", "Read", "running"), ("2", "Bash", "running"), ("3", "TodoWrite", "running")),
         *(("1", "Read", "ok"), ("2", "Bash", "error"), ("3", "TodoWrite", "error")),
     ]
+    assert [one.effect for one in did] == ["read", "external", "read"] * 2
     assert (did[0].text, did[2].text) == ("Read: /etc/hosts", "TodoWrite")
     assert did[1].text.startswith("Bash: curl") and secret not in did[1].text
     assert len(did[1].text) < 100 and "\n" not in did[1].text
