@@ -63,6 +63,8 @@ class Found:
 class Agents:
     """The provider `agents`: one connection for all agents of one bus."""
 
+    asks_once = True
+
     def __init__(
         self,
         url: str,

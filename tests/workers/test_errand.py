@@ -33,7 +33,7 @@ from factory_contracts.work import (
 )
 from factory_nats.blobs import MOST_BYTES
 from hub.kernel.events import Called, Did, Failed, Finished, Kept, ModelEvent, Said, Thought
-from hub.kernel.harness import CONTINUE, MAX_ANSWER, MAX_FILE, MAX_FILES, RETRY_DELAYS
+from hub.kernel.harness import ACTED, CONTINUE, MAX_ANSWER, MAX_FILE, MAX_FILES, RETRY_DELAYS
 from hub.kernel.ports import (
     Equipped,
     Media,
@@ -48,8 +48,10 @@ from hub.kernel.ports import (
     ToolResult,
     ToolSpec,
 )
+from hub.kernel.secrecy import Redactor
 from tests.fakes import idle, pass_time, until
 from tests.workers.stage import SCOPE, UNASKED, Bell, FakePrices, end, text
+from workers.clipool.discretion import DiscreetModel
 from workers.clipool.kit import FAILURES, PAUSE, SOURCE_PATIENCE, Given, Kit, Models
 from workers.clipool.turn import Turn
 
@@ -362,6 +364,41 @@ async def test_a_model_that_gives_a_sign_of_life_now_and_then_is_waited_for(sign
 
     assert scene.end.outcome == "complete"
     assert scene.end.usage.calls == 1
+
+
+class Emissary(Player):
+    """A model that passes on to somebody what it is asked."""
+
+    asks_once = True
+
+
+async def test_a_prompt_that_somebody_may_act_on_is_not_sent_again_because_nothing_was_heard_of_it() -> None:
+    model = Emissary([3600.0], [Said("Again."), END])
+    scene = Scene()
+    scene.kit = replace(scene.kit, models=Given({"one": DiscreetModel(model, Redactor.of([]))}))
+
+    said = await scene.play(scene.run(scene.agent().model_copy(update={"limits": Limits(stall_seconds=1)})))
+
+    assert said.startswith("Sorry, I could not finish this.")
+    assert len(model.asked) == 1
+
+
+async def test_whoever_says_that_a_prompt_may_be_sent_again_is_sent_it_again() -> None:
+    scene = Scene({"one": Emissary([BUSY], [Said("Fine."), END])})
+
+    assert await scene.play() == "Fine."
+
+
+@pytest.mark.parametrize("end", [[BUSY], [3600.0], []], ids=["overloaded", "stalled", "killed"])
+async def test_what_a_provider_did_by_itself_is_not_done_again_by_it_or_by_another(end: list[Deed]) -> None:
+    one, two = Player([Did("1", "Bash", "running", "Bash: git push"), *end]), Player([Said("Fine."), END])
+    scene = Scene({"one": one, "two": two})
+
+    said = await scene.play(scene.run(scene.agent().model_copy(update={"fallbacks": ("two",)})))
+
+    assert (len(one.asked), two.asked) == (1, [])
+    assert said.startswith(ACTED)
+    assert scene.end.outcome == "failed"
 
 
 # Money

@@ -34,6 +34,7 @@ from hub.kernel.foreign import unlabelled
 from hub.kernel.harness import AskModel, End, Say, Show, Skip, ToolFinished, UseTool
 from hub.kernel.links import Links, without_links
 from hub.kernel.ports import (
+    Emissary,
     Equipped,
     Media,
     Model,
@@ -387,7 +388,8 @@ class Errand:
                 finally:
                     watch.end()
         except TimeoutError:
-            return Failed(f"{request.model} said nothing for {self._agent.limits.stall_seconds} s", is_transient=True)
+            reason = f"{request.model} said nothing for {self._agent.limits.stall_seconds} s"
+            return Failed(reason, is_transient=not (isinstance(model, Emissary) and model.asks_once))
         if isinstance(heard, Exception):
             logger.error("the model %s broke in turn %s", request.model, self._run.turn, exc_info=heard)
             return Failed(f"the adapter of {request.model} broke: {type(heard).__name__}")
