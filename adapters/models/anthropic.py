@@ -226,12 +226,13 @@ class Anthropic:
     def _tidy(self, end: Finished | Failed, reading: "_Reading | None" = None) -> Finished | Failed:
         """The end with all that is known of what was consumed, and with a reason that is short and tells no key."""
         counts = reading.counts if reading is not None else {}
+        has_begun = reading is not None and reading.has_begun
         match end:
             case Finished():
                 return Finished(end.reason, **counts)
             case Failed():
                 reason = " ".join(end.reason.split()).replace(self._key or "\0", "***")[:MAX_REASON]
-                return Failed(reason, end.is_transient, end.retry_after, **counts)
+                return Failed(reason, end.is_transient, end.retry_after, has_begun=has_begun, **counts)
 
 
 def provider(settings: ModelSettings) -> Model:
@@ -291,6 +292,7 @@ class _Reading:
         self._doing: dict[str, str] = {}
         self._stop = ""
         self._has_called = False
+        self._has_begun = False
         self._tokens = {"input": 0, "output": 0, "read": 0, "write": 0}
         self.end: Finished | Failed | None = None
 
@@ -298,6 +300,11 @@ class _Reading:
     def is_over(self) -> bool:
         """Whether there is nothing more to hear."""
         return self.end is not None
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether there was an answer, be it one that broke off before its first word."""
+        return self._has_begun or not self.is_over
 
     @property
     def counts(self) -> dict[str, Any]:
@@ -318,6 +325,7 @@ class _Reading:
         event = loaded(data)
         if not isinstance(event, dict):
             raise ValueError("an event is no object")
+        self._has_begun = self._has_begun or event.get("type") != "error"
         match event.get("type"):
             case "message_start":
                 self._count(object_of(event.get("message")).get("usage"))

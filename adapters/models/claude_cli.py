@@ -323,7 +323,7 @@ class _Hearing:
             return
         nature = _Nature.of(words, self._kind, 0)
         self._may_be_unknown = _NO_SESSION.search(words) is not None or (status > 0 and not nature.is_known)
-        self._fail(f"{how} and gave no result: {words}", nature, Failed(""), is_lost=True)
+        self._fail(f"{how} and gave no result: {words}", nature, Failed("", has_begun=bool(self.session)), is_lost=True)
 
     def _read(self, message: Message) -> list[ModelEvent]:
         kind = message.get("type")

@@ -441,6 +441,7 @@ class _Reading:
         self._usage: Json = {}
         self._cost: Decimal | None = None
         self._error: _Error | None = None
+        self._has_begun = False
         self.is_over = False
 
     def hear(self, data: str) -> Iterator[ModelEvent]:
@@ -457,6 +458,8 @@ class _Reading:
         if chunk.get("error"):
             self._error = _error(chunk)
             self.is_over = True
+        # Who first thinks in silence says at least that it answers.
+        self._has_begun = self._has_begun or self._error is None
         if isinstance(chunk.get("usage"), dict):
             self._usage = chunk["usage"]
             if self._quirks.tells_cost:
@@ -478,6 +481,7 @@ class _Reading:
             return
         calls = self._calls.ordered()
         if self._stop == "error" or not (self._stop or self.is_over):
+            self._has_begun = True
             yield self._failed(broken if not self._stop else f"{self._quirks.name} broke off with an error")
             return
         if calls and (kept := self._kept(calls)):
@@ -554,7 +558,7 @@ class _Reading:
         return Finished(reason, cost=self._cost, **self._counts)
 
     def _failed(self, reason: str, *, is_transient: bool = True) -> Failed:
-        return Failed(reason, is_transient, cost=self._cost, **self._counts)
+        return Failed(reason, is_transient, cost=self._cost, has_begun=self._has_begun, **self._counts)
 
 
 @dataclass(frozen=True, slots=True)

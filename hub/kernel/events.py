@@ -72,7 +72,8 @@ class Failed:
     """The call broke off; the reason is the operator's to read, never a person's.
 
     What is transient may work when tried again, not before `retry_after` seconds where the provider said so. What was
-    consumed until then is told as far as it is known.
+    consumed until then is told as far as it is known. What `has_begun` may have cost more than that, unless its `cost`
+    is named; so may all that failed after another event.
     """
 
     reason: str
@@ -83,6 +84,7 @@ class Failed:
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
     cost: Decimal | None = None
+    has_begun: bool = False
 
 
 ModelEvent = Said | Thought | Called | Did | Kept | Finished | Failed

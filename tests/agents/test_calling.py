@@ -159,7 +159,7 @@ async def test_what_it_asks_back_ends_the_answer_and_the_next_words_go_to_it(pla
 
     assert first == [Said("Hm."), Said("\n\nReally?"), Finished("end")]
     assert second == [Said("So yes."), Finished("end")]
-    assert (await other)[-1] in (Finished("end"), Failed("the agent said nothing for 0.5 s"))
+    assert (await other)[-1] in (Finished("end"), Failed("the agent said nothing for 0.5 s", has_begun=True))
     assert "yes" not in [one.prompt for one in plaza.asked]
 
 

@@ -345,8 +345,8 @@ async def test_an_error_in_the_middle_keeps_what_was_said_and_consumed(
 ) -> None:
     events = await told(server, claude, Speech((Text("So far"), Broken(kind, "gone"))))
 
-    failed = Failed(f"anthropic broke off with {kind}: gone", is_transient, input_tokens=11, output_tokens=1)
-    assert events == [Said("So far"), failed]
+    reason = f"anthropic broke off with {kind}: gone"
+    assert events == [Said("So far"), Failed(reason, is_transient, input_tokens=11, output_tokens=1, has_begun=True)]
 
 
 @pytest.mark.parametrize("error", [None, "text", [], {"error": None}, {"error": "no"}, {"error": {"type": 5}}])
@@ -406,7 +406,19 @@ async def test_a_stream_that_ends_too_soon_broke_off(server: ProviderServer, cla
 
     events = await told(server, claude, raw(start))
 
-    assert events == [Failed("the answer broke off before its end", True, input_tokens=9, output_tokens=1)]
+    reason = "the answer broke off before its end"
+    assert events == [Failed(reason, True, input_tokens=9, output_tokens=1, has_begun=True)]
+
+
+async def test_who_broke_off_before_the_first_word_has_begun_and_whose_first_word_is_an_error_has_not(
+    server: ProviderServer, claude: Anthropic
+) -> None:
+    start = sse(("", {"type": "message_start", "message": {}}))
+    error = sse(("error", {"type": "error", "error": {"type": "overloaded_error", "message": "no"}}))
+
+    failed = [(await told(server, claude, raw(*steps)))[-1] for steps in ((Cut(),), (start, error), (error,))]
+
+    assert [one.has_begun for one in failed] == [True, True, False]
 
 
 @pytest.mark.parametrize(

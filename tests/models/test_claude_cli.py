@@ -701,6 +701,14 @@ async def test_an_end_without_a_result_may_be_tried_again(
     assert failed.is_transient is is_transient
 
 
+async def test_who_died_after_it_began_may_have_thought_until_then(claude: Installation) -> None:
+    claude.plot({"die": signal.SIGKILL})
+
+    (failed,) = await hear(claude.model, request("Go"))
+
+    assert isinstance(failed, Failed) and failed.has_begun
+
+
 async def test_the_value_of_a_secret_variable_is_never_in_a_reason(claude: Installation) -> None:
     claude.plot({"error": "I was given correct-horse-battery"}, {"exit": 1})
 

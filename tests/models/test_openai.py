@@ -381,13 +381,14 @@ async def test_an_error_beside_choices_ends_the_stream_as_well(server: ProviderS
 
     events = await told(server, many["openrouter"], raw(stream, DONE), request("Hello", model="openrouter:a/b"))
 
-    assert events == [Said("So far"), Failed("openrouter broke off with Provider disconnected", is_transient=True)]
+    reason = "openrouter broke off with Provider disconnected"
+    assert events == [Said("So far"), Failed(reason, is_transient=True, has_begun=True)]
 
 
 async def test_an_error_as_the_reason_to_stop_is_one(server: ProviderServer, gpt: OpenAI) -> None:
     (failed,) = await told(server, gpt, raw(chunk({}, "error"), DONE))
 
-    assert failed == Failed("openai broke off with an error", is_transient=True)
+    assert failed == Failed("openai broke off with an error", is_transient=True, has_begun=True)
 
 
 @pytest.mark.parametrize("body", [None, "text", [], {"error": "no"}, [{"error": {"status": "UNAVAILABLE"}}], {"a": 1}])
@@ -441,7 +442,25 @@ async def test_what_is_no_stream_of_chunks_is_transient(
 async def test_a_call_in_an_answer_that_broke_off_is_none(server: ProviderServer, gpt: OpenAI) -> None:
     events = await told(server, gpt, raw(piece("clock", "{}", index=0, id="call_a")))
 
-    assert events == [Failed("the answer broke off before its end", is_transient=True)]
+    assert events == [Failed("the answer broke off before its end", is_transient=True, has_begun=True)]
+
+
+@pytest.mark.parametrize("steps", [(Cut(),), (chunk({"role": "assistant", "content": ""}), Cut())])
+async def test_who_broke_off_before_the_first_word_may_have_thought_until_then(
+    server: ProviderServer, gpt: OpenAI, steps: tuple[Any, ...]
+) -> None:
+    (failed,) = await told(server, gpt, raw(*steps))
+
+    assert isinstance(failed, Failed) and failed.has_begun
+
+
+async def test_whose_first_word_is_an_error_has_not_begun(server: ProviderServer, gpt: OpenAI) -> None:
+    error = sse(("", {"error": {"message": "no", "code": "server_error"}}))
+
+    (at_once,) = await told(server, gpt, raw(error))
+    (later,) = await told(server, gpt, raw(chunk({"role": "assistant", "content": ""}), error))
+
+    assert (at_once.has_begun, later.has_begun) == (False, True)
 
 
 async def test_signs_of_life_are_told_only_where_it_is_quiet(server: ProviderServer, gpt: OpenAI) -> None:

@@ -486,8 +486,11 @@ async def test_whoever_waits_for_money_can_be_stopped_and_makes_no_call_then() -
     ("deeds", "cost"),
     [
         pytest.param([BUSY], Decimal(0), id="who fails with the first word has not begun"),
-        pytest.param([replace(BUSY, input_tokens=9)], Decimal("0.10"), id="unless it counted"),
+        pytest.param([replace(BUSY, input_tokens=9)], None, id="unless it counted, which is not to say how much"),
+        pytest.param([replace(BUSY, has_begun=True)], None, id="or was begun with, though not a word was heard"),
         pytest.param([replace(BUSY, cost=Decimal("0.02"))], Decimal("0.10"), id="or told the cost"),
+        pytest.param([Said("Hm"), replace(BUSY, cost=Decimal("0.02"))], Decimal("0.10"), id="also in the middle"),
+        pytest.param([Said("Hm"), replace(BUSY, input_tokens=9)], None, id="who counted until it broke off did not"),
         pytest.param([Said("Hm"), BUSY], None, id="who breaks off in the middle may have cost anything"),
         pytest.param([Thought(), BUSY], None, id="also while thinking"),
         pytest.param([call("look"), BUSY], None, id="or calling"),

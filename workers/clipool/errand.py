@@ -423,12 +423,13 @@ class Errand:
         return self._signs
 
     def _cost(self, call: Call, ended: Finished | Failed) -> Decimal | None:
-        model = call.request.model
-        if isinstance(ended, Finished) or ended.input_tokens or ended.output_tokens or ended.cost is not None:
-            return self._kit.prices.cost(model, ended)
+        if isinstance(ended, Finished) or ended.cost is not None:
+            return self._kit.prices.cost(call.request.model, ended)
+        # What was counted until a call broke off is not all that it cost.
+        has_begun = ended.has_begun or ended.input_tokens or ended.output_tokens
         # Whose first word is that it failed has not begun to work; who falls silent or breaks off may have.
-        is_free = self._signs == call.signs + 1 or self._kit.prices.most(call.request) == NOTHING
-        return NOTHING if is_free else None
+        is_unheard = self._signs == call.signs + 1 and not has_begun
+        return NOTHING if is_unheard or self._kit.prices.most(call.request) == NOTHING else None
 
     def _note_call(self, ended: Finished | Failed, cost: Decimal | None) -> None:
         call, self._open = self._open, None
