@@ -547,9 +547,11 @@ class _Reading:
         usage = self._usage
         details = object_of(usage.get("prompt_tokens_details"))
         read = count_of(details.get("cached_tokens")) or count_of(usage.get("prompt_cache_hit_tokens"))
+        shown, said = count_of(usage.get("prompt_tokens")), count_of(usage.get("completion_tokens"))
         return {
-            "input_tokens": count_of(usage.get("prompt_tokens")),
-            "output_tokens": count_of(usage.get("completion_tokens")),
+            "input_tokens": shown,
+            # Some count what was thought in the total alone.
+            "output_tokens": max(said, count_of(usage.get("total_tokens")) - shown),
             "cache_read_tokens": read,
             "cache_write_tokens": count_of(details.get("cache_write_tokens")),
         }

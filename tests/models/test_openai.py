@@ -269,9 +269,40 @@ async def test_usage_that_is_told_again_and_again_is_counted_once(server: Provid
     assert events[-1] == Finished("end", 9, 2, 4)
 
 
+@pytest.mark.parametrize(
+    ("counts", "output"),
+    [
+        ({"prompt_tokens": 20, "completion_tokens": 198, "total_tokens": 623}, 603),
+        ({"prompt_tokens": 20, "completion_tokens": 603, "total_tokens": 623}, 603),
+        ({"prompt_tokens": 20, "completion_tokens": 603}, 603),
+        ({"prompt_tokens": 20, "completion_tokens": 603, "total_tokens": 20}, 603),
+        (
+            {
+                "prompt_tokens": 20,
+                "completion_tokens": 603,
+                "total_tokens": 623,
+                "completion_tokens_details": {"reasoning_tokens": 405},
+            },
+            603,
+        ),
+    ],
+)
+async def test_what_was_thought_is_counted_also_where_the_total_alone_tells(
+    server: ProviderServer, gpt: OpenAI, counts: dict[str, Any], output: int
+) -> None:
+    events = await told(server, gpt, raw(chunk({}, "stop", usage=counts), DONE))
+
+    assert events == [Finished("end", 20, output)]
+
+
 @pytest.mark.parametrize("count", [-1, "7", None, 1.5, True, 2**60, [], {"a": 1}])
 async def test_a_count_that_is_none_counts_nothing(server: ProviderServer, gpt: OpenAI, count: object) -> None:
-    usage = {"prompt_tokens": count, "completion_tokens": count, "prompt_tokens_details": count}
+    usage = {
+        "prompt_tokens": count,
+        "completion_tokens": count,
+        "total_tokens": count,
+        "prompt_tokens_details": count,
+    }
 
     assert await told(server, gpt, raw(chunk({}, "stop", usage=usage), DONE)) == [Finished("end")]
 
