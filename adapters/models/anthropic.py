@@ -274,7 +274,8 @@ class _Block:
     @property
     def input(self) -> str:
         """A tool's arguments as they were written."""
-        return "".join(self.pieces) or dumps(self.content.get("input") or {})
+        given = self.content.get("input")
+        return "".join(self.pieces) or (dumps(given) if given else "")
 
     def whole(self) -> Json:
         """The block as the provider wants to see it again."""

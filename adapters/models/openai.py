@@ -487,7 +487,8 @@ class _Reading:
         if calls and (kept := self._kept(calls)):
             yield Kept(dumps(kept))
         for number, call in enumerate(calls):
-            yield Called(call.call or f"call_{number}", self._names.get(call.name, call.name), _written(call))
+            name = self._names.get(call.name, call.name)
+            yield Called(call.call or f"call_{number}", name, "".join(call.arguments))
         reason: Reason = _REASONS.get(self._stop, "end")
         if self._has_refused:
             reason = "refusal"
@@ -607,10 +608,6 @@ def _content(content: object) -> Iterator[ModelEvent]:
                 yield Thought()
             case _:
                 pass
-
-
-def _written(call: _Call) -> str:
-    return "".join(call.arguments) or "{}"
 
 
 def _body(request: ModelRequest, names: Mapping[str, str], quirks: Quirks) -> Json:

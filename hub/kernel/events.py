@@ -23,7 +23,7 @@ class Thought:
 
 @dataclass(frozen=True, slots=True)
 class Called:
-    """The model wants a tool; the arguments are its own JSON text, believed by nobody yet."""
+    """The model wants a tool; the arguments are its own JSON text, believed by nobody yet, or empty: it wrote none."""
 
     call: str
     tool: str

@@ -41,6 +41,10 @@ LONGEST_WAIT = 30.0
 ACTED = "Sorry, this broke off after something had been done, so it was not tried again."
 CONTINUE = "Go on exactly where you stopped. Repeat nothing."
 CUT_OFF = "\n\n[cut: the answer was longer than the model may say at once]"
+CUT_CALL = (
+    "The answer was longer than you may say at once and was cut off in this call, which was not run. "
+    "Make it again, after fewer words."
+)
 HERE_IT_IS = "Here it is."
 NO_ANSWER = "The model gave no answer."
 NO_ROOM = f"{MAX_FILES} files go with an answer, and it has as many"
@@ -445,7 +449,7 @@ def _finish(state: Asking, event: Finished) -> Step:
         course = _abandon(state, "The model could read no more before this ran.")
         return _end(course, "complete", CUT_OFF) if course.said else _end(course, "failed", TOO_LONG)
     if state.called:
-        course, wanted = _plan(state)
+        course, wanted = _plan(state, is_cut=event.reason == "length")
         return _advance(Using(course, wanted, waiting=wanted))
     if event.reason == "pause":
         paused = _after(state, ToolCalls(state.text, (), state.kept, state.course.models[0]))
@@ -562,7 +566,7 @@ def bounded(content: str) -> str:
     return f"{content[:MAX_OBSERVATION]}\n[cut: {len(content)} characters in all]"
 
 
-def _plan(state: Asking) -> tuple[Course, tuple[Wanted, ...]]:
+def _plan(state: Asking, *, is_cut: bool = False) -> tuple[Course, tuple[Wanted, ...]]:
     """The calls of an answer, each with its id, and the course with the message that made them."""
     course = state.course
     digests = list(course.digests)
@@ -570,6 +574,8 @@ def _plan(state: Asking) -> tuple[Course, tuple[Wanted, ...]]:
     for called in state.called:
         name = called.tool[:MAX_TOOL_NAME] or "unnamed"
         arguments, problem = read(called.arguments)
+        if is_cut and (problem or not called.arguments):
+            problem = CUT_CALL
         known_by = digest(called.tool, arguments)
         digests.append(known_by[:CALL_DIGEST])
         call = f"{known_by[:CALL_DIGEST]}-{digests.count(known_by[:CALL_DIGEST])}"

@@ -15,6 +15,7 @@ from hub.kernel.events import Called, Did, Failed, Finished, Kept, Said, Thought
 from hub.kernel.harness import (
     ACTED,
     CONTINUE,
+    CUT_CALL,
     CUT_OFF,
     HERE_IT_IS,
     LONGEST_WAIT,
@@ -323,6 +324,22 @@ def test_a_length_without_a_word_is_not_sent_again() -> None:
     _, commands = play(begin(), Finished("length"))
 
     assert commands == [Say(NO_ANSWER), End("complete")]
+
+
+@pytest.mark.parametrize("arguments", ["", "  ", '{"at"'])
+def test_a_call_that_was_cut_off_before_its_arguments_were_written_is_not_run(arguments: str) -> None:
+    _, commands = play(begin(), Called("a", "send", arguments), Finished("length"))
+
+    (result,) = (command.result for command in commands if isinstance(command, Skip))
+    assert used(commands) == []
+    assert result.is_error and result.content == CUT_CALL
+
+
+def test_a_call_that_was_written_before_the_answer_was_cut_off_is_run() -> None:
+    _, commands = play(begin(), Called("a", "look", "{}"), Called("b", "look", ""), Finished("length"))
+    _, whole = play(begin(), Called("a", "look", ""), Finished("tools"))
+
+    assert [use.tool for use in used(commands)] == [use.tool for use in used(whole)] == [READ]
 
 
 def test_a_refusal_without_a_word_is_put_into_words() -> None:

@@ -145,7 +145,7 @@ async def test_calls_of_several_tools_come_in_their_order_with_their_own_raw_arg
     assert events == [
         Said("Well. "),
         Called("toolu_1", "clock", '{"timezone": "UTC" }'),
-        Called("toolu_2", "dice", "{}"),
+        Called("toolu_2", "dice", ""),
         Finished("tools", 11, 5),
     ]
 
