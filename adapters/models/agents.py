@@ -63,6 +63,8 @@ class Found:
 class Agents:
     """The provider `agents`: one connection for all agents of one bus."""
 
+    asks_once = True
+
     def __init__(
         self,
         url: str,
@@ -277,10 +279,10 @@ class _Talk:
                 async with asyncio.timeout(self._stall):
                     delivery = await self._next()
             except TimeoutError:
-                yield Failed(f"the agent said nothing for {self._stall:g} s")
+                yield Failed(f"the agent said nothing for {self._stall:g} s", has_begun=True)
                 return
             if delivery is None:
-                yield Failed(self._trouble)
+                yield Failed(self._trouble, has_begun=True)
                 return
             if delivery.status:
                 yield Failed("the agent is not there any more", is_transient=True)

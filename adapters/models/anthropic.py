@@ -41,6 +41,7 @@ from adapters.provider import (
     told_only,
     wire_names,
 )
+from factory_contracts.records import Effect
 from hub.kernel.events import Called, Did, Failed, Finished, Kept, ModelEvent, Said, Thought
 from hub.kernel.ports import (
     Media,
@@ -225,12 +226,13 @@ class Anthropic:
     def _tidy(self, end: Finished | Failed, reading: "_Reading | None" = None) -> Finished | Failed:
         """The end with all that is known of what was consumed, and with a reason that is short and tells no key."""
         counts = reading.counts if reading is not None else {}
+        has_begun = reading is not None and reading.has_begun
         match end:
             case Finished():
                 return Finished(end.reason, **counts)
             case Failed():
                 reason = " ".join(end.reason.split()).replace(self._key or "\0", "***")[:MAX_REASON]
-                return Failed(reason, end.is_transient, end.retry_after, **counts)
+                return Failed(reason, end.is_transient, end.retry_after, has_begun=has_begun, **counts)
 
 
 def provider(settings: ModelSettings) -> Model:
@@ -272,7 +274,8 @@ class _Block:
     @property
     def input(self) -> str:
         """A tool's arguments as they were written."""
-        return "".join(self.pieces) or dumps(self.content.get("input") or {})
+        given = self.content.get("input")
+        return "".join(self.pieces) or (dumps(given) if given else "")
 
     def whole(self) -> Json:
         """The block as the provider wants to see it again."""
@@ -290,6 +293,7 @@ class _Reading:
         self._doing: dict[str, str] = {}
         self._stop = ""
         self._has_called = False
+        self._has_begun = False
         self._tokens = {"input": 0, "output": 0, "read": 0, "write": 0}
         self.end: Finished | Failed | None = None
 
@@ -297,6 +301,11 @@ class _Reading:
     def is_over(self) -> bool:
         """Whether there is nothing more to hear."""
         return self.end is not None
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether there was an answer, be it one that broke off before its first word."""
+        return self._has_begun or not self.is_over
 
     @property
     def counts(self) -> dict[str, Any]:
@@ -317,6 +326,7 @@ class _Reading:
         event = loaded(data)
         if not isinstance(event, dict):
             raise ValueError("an event is no object")
+        self._has_begun = self._has_begun or event.get("type") != "error"
         match event.get("type"):
             case "message_start":
                 self._count(object_of(event.get("message")).get("usage"))
@@ -387,14 +397,14 @@ class _Reading:
         if block.kind in ("server_tool_use", "mcp_tool_use"):
             call, tool = text_of(content.get("id")), text_of(content.get("name"))
             self._doing[call] = tool
-            yield Did(call, tool, "running", one_line(f"Using {tool}{_about(block.whole())}"))
+            yield Did(call, tool, "running", one_line(f"Using {tool}{_about(block.whole())}"), _effect(tool))
         elif block.kind.endswith("_tool_result"):
             call = text_of(content.get("tool_use_id"))
             tool = self._doing.get(call, block.kind.removesuffix("_tool_result"))
             if str(object_of(content.get("content")).get("type", "")).endswith("_error"):
-                yield Did(call, tool, "error", one_line(f"{tool} did not work"))
+                yield Did(call, tool, "error", one_line(f"{tool} did not work"), _effect(tool))
             else:
-                yield Did(call, tool, "ok", one_line(f"Used {tool}"))
+                yield Did(call, tool, "ok", one_line(f"Used {tool}"), _effect(tool))
 
     def _count(self, usage: object) -> None:
         """Counts are told again and again, each the whole until then; some tell them at the end alone."""
@@ -607,6 +617,11 @@ def _error(body: object) -> tuple[str, str]:
 
 def _is_too_long(message: str) -> bool:
     return any(words in message.lower() for words in _TOO_LONG)
+
+
+def _effect(tool: str) -> Effect:
+    """All that may be named in `own_tools` only read."""
+    return "read" if tool in _OWN_TOOLS else "external"
 
 
 def _about(block: Json) -> str:

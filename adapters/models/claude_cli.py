@@ -72,7 +72,8 @@ class Dialect:
     must leave the session that it names as it is, or a call that broke off would stand in it for ever. `variables` are
     set for each call, with the request's {max_tokens} and {thinking}; `passed` are the variables of ours that it sees,
     by name, or by the beginning of their name where that ends in `_`. It writes down what is said in a folder named
-    after the one that it runs in, below the first of `transcripts` whose variable is there.
+    after the one that it runs in, below the first of `transcripts` whose variable is there. `reads` names those of its
+    tools that change nothing outside of it.
     """
 
     program: str
@@ -90,6 +91,7 @@ class Dialect:
     variables: tuple[tuple[str, str], ...]
     passed: tuple[str, ...]
     transcripts: tuple[tuple[str, str], ...] = ()
+    reads: frozenset[str] = frozenset()
 
 
 CLAUDE = Dialect(
@@ -134,6 +136,7 @@ CLAUDE = Dialect(
         *("ANTHROPIC_", "CLAUDE_", "AWS_", "GOOGLE_"),
     ),
     transcripts=(("CLAUDE_CONFIG_DIR", "projects"), ("HOME", ".claude/projects")),
+    reads=frozenset({"Glob", "Grep", "LS", "Read", "TodoWrite", "WebFetch", "WebSearch"}),
 )
 
 
@@ -320,7 +323,7 @@ class _Hearing:
             return
         nature = _Nature.of(words, self._kind, 0)
         self._may_be_unknown = _NO_SESSION.search(words) is not None or (status > 0 and not nature.is_known)
-        self._fail(f"{how} and gave no result: {words}", nature, Failed(""), is_lost=True)
+        self._fail(f"{how} and gave no result: {words}", nature, Failed("", has_begun=bool(self.session)), is_lost=True)
 
     def _read(self, message: Message) -> list[ModelEvent]:
         kind = message.get("type")
@@ -419,7 +422,7 @@ class _Hearing:
         line = _described(tool, _mapping(block.get("input")), self.work, self._secrets)
         self._tools[call] = (tool, line)
         self._breaks = bool(self._said)
-        return [Did(call, tool, "running", line)]
+        return [self._did(call, tool, "running", line)]
 
     def _observed(self, message: Message) -> list[ModelEvent]:
         events: list[ModelEvent] = []
@@ -427,8 +430,11 @@ class _Hearing:
             tool, line = self._tools.pop(_text(block.get("tool_use_id"))[:255], ("", ""))
             if tool and block.get("type") == "tool_result":
                 state: Literal["ok", "error"] = "error" if block.get("is_error") is True else "ok"
-                events.append(Did(_text(block.get("tool_use_id"))[:255], tool, state, line))
+                events.append(self._did(_text(block.get("tool_use_id"))[:255], tool, state, line))
         return events
+
+    def _did(self, call: str, tool: str, state: Literal["running", "ok", "error"], line: str) -> Did:
+        return Did(call, tool, state, line, "read" if tool in self._dialect.reads else "external")
 
     def _ended(self, message: Message) -> list[ModelEvent]:
         self._know(message)
@@ -440,7 +446,7 @@ class _Hearing:
         stop = "max_turns" if how == "error_max_turns" else _text(message.get("stop_reason"))
         cost = _cost(message.get("total_cost_usd"))
         self.outcome = replace(consumed, reason=_STOPS.get(stop, "end"), cost=cost)
-        events: list[ModelEvent] = [Did(call, tool, "error", line) for call, (tool, line) in self._tools.items()]
+        events: list[ModelEvent] = [self._did(call, tool, "error", line) for call, (tool, line) in self._tools.items()]
         if not self._said and result:
             events.append(self._say(result))
         return events

@@ -441,6 +441,7 @@ class _Reading:
         self._usage: Json = {}
         self._cost: Decimal | None = None
         self._error: _Error | None = None
+        self._has_begun = False
         self.is_over = False
 
     def hear(self, data: str) -> Iterator[ModelEvent]:
@@ -457,6 +458,8 @@ class _Reading:
         if chunk.get("error"):
             self._error = _error(chunk)
             self.is_over = True
+        # Who first thinks in silence says at least that it answers.
+        self._has_begun = self._has_begun or self._error is None
         if isinstance(chunk.get("usage"), dict):
             self._usage = chunk["usage"]
             if self._quirks.tells_cost:
@@ -478,12 +481,14 @@ class _Reading:
             return
         calls = self._calls.ordered()
         if self._stop == "error" or not (self._stop or self.is_over):
+            self._has_begun = True
             yield self._failed(broken if not self._stop else f"{self._quirks.name} broke off with an error")
             return
         if calls and (kept := self._kept(calls)):
             yield Kept(dumps(kept))
         for number, call in enumerate(calls):
-            yield Called(call.call or f"call_{number}", self._names.get(call.name, call.name), _written(call))
+            name = self._names.get(call.name, call.name)
+            yield Called(call.call or f"call_{number}", name, "".join(call.arguments))
         reason: Reason = _REASONS.get(self._stop, "end")
         if self._has_refused:
             reason = "refusal"
@@ -543,9 +548,11 @@ class _Reading:
         usage = self._usage
         details = object_of(usage.get("prompt_tokens_details"))
         read = count_of(details.get("cached_tokens")) or count_of(usage.get("prompt_cache_hit_tokens"))
+        shown, said = count_of(usage.get("prompt_tokens")), count_of(usage.get("completion_tokens"))
         return {
-            "input_tokens": count_of(usage.get("prompt_tokens")),
-            "output_tokens": count_of(usage.get("completion_tokens")),
+            "input_tokens": shown,
+            # Some count what was thought in the total alone.
+            "output_tokens": max(said, count_of(usage.get("total_tokens")) - shown),
             "cache_read_tokens": read,
             "cache_write_tokens": count_of(details.get("cache_write_tokens")),
         }
@@ -554,7 +561,7 @@ class _Reading:
         return Finished(reason, cost=self._cost, **self._counts)
 
     def _failed(self, reason: str, *, is_transient: bool = True) -> Failed:
-        return Failed(reason, is_transient, cost=self._cost, **self._counts)
+        return Failed(reason, is_transient, cost=self._cost, has_begun=self._has_begun, **self._counts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -601,10 +608,6 @@ def _content(content: object) -> Iterator[ModelEvent]:
                 yield Thought()
             case _:
                 pass
-
-
-def _written(call: _Call) -> str:
-    return "".join(call.arguments) or "{}"
 
 
 def _body(request: ModelRequest, names: Mapping[str, str], quirks: Quirks) -> Json:

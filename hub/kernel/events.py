@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
+from factory_contracts.records import Effect
+
 
 @dataclass(frozen=True, slots=True)
 class Said:
@@ -21,7 +23,7 @@ class Thought:
 
 @dataclass(frozen=True, slots=True)
 class Called:
-    """The model wants a tool; the arguments are its own JSON text, believed by nobody yet."""
+    """The model wants a tool; the arguments are its own JSON text, believed by nobody yet, or empty: it wrote none."""
 
     call: str
     tool: str
@@ -30,12 +32,16 @@ class Called:
 
 @dataclass(frozen=True, slots=True)
 class Did:
-    """The provider's side used a tool of its own; the text is a line that a person may see."""
+    """The provider's side used a tool of its own; the text is a line that a person may see.
+
+    Unless the tool is known to "read" and nothing else, the call in which it was used is not made again.
+    """
 
     call: str
     tool: str
     state: Literal["running", "ok", "error"]
     text: str
+    effect: Effect = "external"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +72,8 @@ class Failed:
     """The call broke off; the reason is the operator's to read, never a person's.
 
     What is transient may work when tried again, not before `retry_after` seconds where the provider said so. What was
-    consumed until then is told as far as it is known.
+    consumed until then is told as far as it is known. What `has_begun` may have cost more than that, unless its `cost`
+    is named; so may all that failed after another event.
     """
 
     reason: str
@@ -77,6 +84,7 @@ class Failed:
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
     cost: Decimal | None = None
+    has_begun: bool = False
 
 
 ModelEvent = Said | Thought | Called | Did | Kept | Finished | Failed

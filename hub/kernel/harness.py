@@ -5,6 +5,7 @@ stopped. A call's id derives from what is called and with which arguments, so th
 the same call the same id: what an earlier attempt did is told to the model instead of done again.
 
 A model that fails is asked again, then the next one of the agent is; what was said stays, and the next goes on there.
+Where the provider's own tools may have acted in the call that failed, nobody is asked again.
 
 What tools bring for the person, files and things to say next, goes with an answer that is complete, and with no other.
 
@@ -37,8 +38,13 @@ RETRY_DELAYS = (0.5, 2.0, 6.0)
 # Whoever is told to come back later than this asks somebody else.
 LONGEST_WAIT = 30.0
 
+ACTED = "Sorry, this broke off after something had been done, so it was not tried again."
 CONTINUE = "Go on exactly where you stopped. Repeat nothing."
 CUT_OFF = "\n\n[cut: the answer was longer than the model may say at once]"
+CUT_CALL = (
+    "The answer was longer than you may say at once and was cut off in this call, which was not run. "
+    "Make it again, after fewer words."
+)
 HERE_IT_IS = "Here it is."
 NO_ANSWER = "The model gave no answer."
 NO_ROOM = f"{MAX_FILES} files go with an answer, and it has as many"
@@ -245,6 +251,7 @@ class Asking:
     retries: int = 0
     is_continuing: bool = False
     is_thinking: bool = False
+    has_acted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,7 +382,8 @@ def _hear(state: Asking, event: Event) -> Step:
         case Did():
             # What the provider's own tools brought, only the model has seen.
             course = replace(state.course, ground=state.course.ground.after(None, ""))
-            return replace(state, course=course), (Show(event.call, event.tool, event.state, event.text),)
+            state = replace(state, course=course, has_acted=state.has_acted or event.effect != "read")
+            return state, (Show(event.call, event.tool, event.state, event.text),)
         case Steer():
             return replace(state, course=_steer(state.course, event)), ()
         case Begin() | ToolFinished():
@@ -421,6 +429,9 @@ def _recover(state: Asking, event: Failed) -> Step:
     """Ask again where that may help, then the agent's next model; what was said stays, and is gone on from."""
     # What was called in an answer that broke off was never run: the model is to say it again.
     course = _answered(replace(state, called=()))
+    # Nobody can tell what the provider's side has done, and whoever is asked again would do it again.
+    if state.has_acted:
+        return _fail(course, event.reason, ACTED)
     is_continuing = state.is_continuing or bool(state.text)
     if state.text:
         course = replace(course, messages=(*course.messages, Spoken("user", CONTINUE)))
@@ -445,7 +456,7 @@ def _finish(state: Asking, event: Finished) -> Step:
         course = _abandon(state, "The model could read no more before this ran.")
         return _end(course, "complete", CUT_OFF) if course.said else _end(course, "failed", TOO_LONG)
     if state.called:
-        course, wanted = _plan(state)
+        course, wanted = _plan(state, is_cut=event.reason == "length")
         return _advance(Using(course, wanted, waiting=wanted))
     if event.reason == "pause":
         paused = _after(state, ToolCalls(state.text, (), state.kept, state.course.models[0]))
@@ -562,7 +573,7 @@ def bounded(content: str) -> str:
     return f"{content[:MAX_OBSERVATION]}\n[cut: {len(content)} characters in all]"
 
 
-def _plan(state: Asking) -> tuple[Course, tuple[Wanted, ...]]:
+def _plan(state: Asking, *, is_cut: bool = False) -> tuple[Course, tuple[Wanted, ...]]:
     """The calls of an answer, each with its id, and the course with the message that made them."""
     course = state.course
     read_calls = [(called, *read(called.arguments)) for called in state.called]
@@ -574,6 +585,8 @@ def _plan(state: Asking) -> tuple[Course, tuple[Wanted, ...]]:
     calls = zip(read_calls, spelled, names[len(course.digests) :], strict=True)
     for (called, arguments, problem), known_by, call in calls:
         name = called.tool[:MAX_TOOL_NAME] or "unnamed"
+        if is_cut and (problem or not called.arguments):
+            problem = CUT_CALL
         spec = next((spec for spec in course.given.request.tools if spec.name == called.tool), None)
         known = next((known for known in course.given.known_calls if known.call == call), None)
         plan: ToolSpec | ToolResult

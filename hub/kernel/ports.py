@@ -343,6 +343,16 @@ class Model(Protocol):
 
 
 @runtime_checkable
+class Emissary(Protocol):
+    """A model that passes on what it is asked, to somebody who may act on it."""
+
+    @property
+    def asks_once(self) -> bool:
+        """Whether nobody may ask it the same again, unless it says itself that this may work."""
+        ...
+
+
+@runtime_checkable
 class Keeper(Protocol):
     """Who keeps something of conversations on a disk: a memory of agents, or a provider's sessions."""
 

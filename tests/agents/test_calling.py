@@ -22,7 +22,9 @@ from factory_contracts import subjects
 from factory_nats.server import EmbeddedServer
 from hub.kernel.events import Failed, Finished, ModelEvent, Said
 from hub.kernel.ports import Media, ModelRequest, ModelSettings, Spoken
+from hub.kernel.secrecy import LOOKS_ALONE
 from tests.agents.street import street
+from workers.clipool.discretion import DiscreetModel
 
 BOB = "agents:bob/acme/desk"
 
@@ -157,7 +159,7 @@ async def test_what_it_asks_back_ends_the_answer_and_the_next_words_go_to_it(pla
 
     assert first == [Said("Hm."), Said("\n\nReally?"), Finished("end")]
     assert second == [Said("So yes."), Finished("end")]
-    assert (await other)[-1] in (Finished("end"), Failed("the agent said nothing for 0.5 s"))
+    assert (await other)[-1] in (Finished("end"), Failed("the agent said nothing for 0.5 s", has_begun=True))
     assert "yes" not in [one.prompt for one in plaza.asked]
 
 
@@ -186,6 +188,10 @@ async def test_who_asked_too_long_ago_is_not_answered_and_makes_room(plaza: Plaz
     await model.close()
 
     assert all(one == [Said("?"), Finished("end")] for one in (*said, again))
+
+
+def test_nobody_may_send_a_prompt_again_because_nothing_was_heard_of_it() -> None:
+    assert DiscreetModel(Agents(""), LOOKS_ALONE).asks_once
 
 
 async def test_an_error_is_told_and_nothing_is_sent_twice(plaza: Plaza, model: Agents) -> None:

@@ -14,7 +14,9 @@ from factory_contracts.work import KnownCall
 from hub.kernel.events import Called, Did, Failed, Finished, Kept, Said, Thought
 from hub.kernel.foreign import labelled
 from hub.kernel.harness import (
+    ACTED,
     CONTINUE,
+    CUT_CALL,
     CUT_OFF,
     HERE_IT_IS,
     LONGEST_WAIT,
@@ -366,6 +368,22 @@ def test_a_length_without_a_word_is_not_sent_again() -> None:
     assert commands == [Say(NO_ANSWER), End("complete")]
 
 
+@pytest.mark.parametrize("arguments", ["", "  ", '{"at"'])
+def test_a_call_that_was_cut_off_before_its_arguments_were_written_is_not_run(arguments: str) -> None:
+    _, commands = play(begin(), Called("a", "send", arguments), Finished("length"))
+
+    (result,) = (command.result for command in commands if isinstance(command, Skip))
+    assert used(commands) == []
+    assert result.is_error and result.content == CUT_CALL
+
+
+def test_a_call_that_was_written_before_the_answer_was_cut_off_is_run() -> None:
+    _, commands = play(begin(), Called("a", "look", "{}"), Called("b", "look", ""), Finished("length"))
+    _, whole = play(begin(), Called("a", "look", ""), Finished("tools"))
+
+    assert [use.tool for use in used(commands)] == [use.tool for use in used(whole)] == [READ]
+
+
 def test_a_refusal_without_a_word_is_put_into_words() -> None:
     _, commands = play(begin(), Finished("refusal"))
 
@@ -460,6 +478,27 @@ def test_an_answer_that_cannot_be_gone_on_with_ends_with_an_apology_below_it() -
     _, commands = play(begin(), Said("I think"), Failed("no"))
 
     assert commands == [Say(f"\n\n{APOLOGY}"), End("failed", "no")]
+
+
+@pytest.mark.parametrize("is_transient", [True, False])
+def test_a_call_in_which_the_provider_acted_is_not_made_again_and_not_by_another(is_transient: bool) -> None:
+    acted: list[Event] = [begin(fallbacks=("other",)), Said("I push."), Did("1", "Bash", "running", "Bash: git push")]
+    _, broken = play(*acted, Failed("overloaded", is_transient))
+    _, done = play(*acted, Did("1", "Bash", "ok", "Bash: git push"), Failed("overloaded", is_transient))
+
+    assert broken == done == [Say(f"\n\n{ACTED} Reference 1a2b3c4d."), End("failed", "overloaded", is_tainted=True)]
+
+
+def test_a_call_in_which_the_provider_only_read_is_made_again() -> None:
+    _, commands = play(begin(), Did("1", "web_search", "ok", "Used it", effect="read"), Failed("overloaded", True))
+
+    assert commands == [AskModel(REQUEST, RETRY_DELAYS[0])]
+
+
+def test_the_call_after_one_in_which_the_provider_acted_is_made_again() -> None:
+    _, commands = play(begin(), Did("1", "Bash", "ok", "ls"), Said("One, "), Finished("length"), Failed("busy", True))
+
+    assert isinstance(commands[0], AskModel)
 
 
 def test_a_pause_is_gone_on_from_with_what_the_provider_wants_to_see_again() -> None:
@@ -646,6 +685,7 @@ model_events = st.one_of(
     st.builds(Said, st.text(max_size=5)),
     st.builds(Thought),
     st.builds(Kept, st.just("k")),
+    st.builds(Did, st.just("d"), st.just("Bash"), st.just("ok"), st.just("ls"), st.sampled_from(["read", "external"])),
     st.builds(Called, st.sampled_from(["a", "a", "b"]), names, arguments),
     st.builds(Finished, st.sampled_from(["end", "tools", "length", "refusal", "pause", "full"])),
     st.builds(Failed, st.just("x"), st.booleans(), st.sampled_from([0.0, 1.0, 100.0])),

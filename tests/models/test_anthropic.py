@@ -145,7 +145,7 @@ async def test_calls_of_several_tools_come_in_their_order_with_their_own_raw_arg
     assert events == [
         Said("Well. "),
         Called("toolu_1", "clock", '{"timezone": "UTC" }'),
-        Called("toolu_2", "dice", "{}"),
+        Called("toolu_2", "dice", ""),
         Finished("tools", 11, 5),
     ]
 
@@ -189,10 +189,10 @@ async def test_the_providers_own_tools_are_shown_and_kept_with_the_text_between_
     ]
     assert kept[1]["input"] == {"query": "factory"}
     assert [event for event in events if isinstance(event, Did)] == [
-        Did("srvtoolu_1", "web_search", "running", "Using web_search: factory"),
-        Did("srvtoolu_1", "web_search", "ok", "Used web_search"),
-        Did("srvtoolu_4", "web_search", "running", "Using web_search: works"),
-        Did("srvtoolu_4", "web_search", "error", "web_search did not work"),
+        Did("srvtoolu_1", "web_search", "running", "Using web_search: factory", "read"),
+        Did("srvtoolu_1", "web_search", "ok", "Used web_search", "read"),
+        Did("srvtoolu_4", "web_search", "running", "Using web_search: works", "read"),
+        Did("srvtoolu_4", "web_search", "error", "web_search did not work", "read"),
     ]
     assert last_body(server)["tools"] == [{"type": "web_search_20250305", "name": "web_search", "max_uses": 5}]
 
@@ -345,8 +345,8 @@ async def test_an_error_in_the_middle_keeps_what_was_said_and_consumed(
 ) -> None:
     events = await told(server, claude, Speech((Text("So far"), Broken(kind, "gone"))))
 
-    failed = Failed(f"anthropic broke off with {kind}: gone", is_transient, input_tokens=11, output_tokens=1)
-    assert events == [Said("So far"), failed]
+    reason = f"anthropic broke off with {kind}: gone"
+    assert events == [Said("So far"), Failed(reason, is_transient, input_tokens=11, output_tokens=1, has_begun=True)]
 
 
 @pytest.mark.parametrize("error", [None, "text", [], {"error": None}, {"error": "no"}, {"error": {"type": 5}}])
@@ -406,7 +406,19 @@ async def test_a_stream_that_ends_too_soon_broke_off(server: ProviderServer, cla
 
     events = await told(server, claude, raw(start))
 
-    assert events == [Failed("the answer broke off before its end", True, input_tokens=9, output_tokens=1)]
+    reason = "the answer broke off before its end"
+    assert events == [Failed(reason, True, input_tokens=9, output_tokens=1, has_begun=True)]
+
+
+async def test_who_broke_off_before_the_first_word_has_begun_and_whose_first_word_is_an_error_has_not(
+    server: ProviderServer, claude: Anthropic
+) -> None:
+    start = sse(("", {"type": "message_start", "message": {}}))
+    error = sse(("error", {"type": "error", "error": {"type": "overloaded_error", "message": "no"}}))
+
+    failed = [(await told(server, claude, raw(*steps)))[-1] for steps in ((Cut(),), (start, error), (error,))]
+
+    assert [one.has_begun for one in failed] == [True, True, False]
 
 
 @pytest.mark.parametrize(

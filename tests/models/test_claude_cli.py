@@ -492,6 +492,7 @@ async def test_what_it_does_itself_is_shown_in_a_line(claude: Installation) -> N
         *(("1", "Read", "running"), ("2", "Bash", "running"), ("3", "TodoWrite", "running")),
         *(("1", "Read", "ok"), ("2", "Bash", "error"), ("3", "TodoWrite", "error")),
     ]
+    assert [one.effect for one in did] == ["read", "external", "read"] * 2
     assert (did[0].text, did[2].text) == ("Read: /etc/hosts", "TodoWrite")
     assert did[1].text.startswith("Bash: curl") and secret not in did[1].text
     assert len(did[1].text) < 100 and "\n" not in did[1].text
@@ -698,6 +699,14 @@ async def test_an_end_without_a_result_may_be_tried_again(
     assert isinstance(failed, Failed)
     assert words in failed.reason and "hunter22" not in failed.reason and len(failed.reason) <= 500
     assert failed.is_transient is is_transient
+
+
+async def test_who_died_after_it_began_may_have_thought_until_then(claude: Installation) -> None:
+    claude.plot({"die": signal.SIGKILL})
+
+    (failed,) = await hear(claude.model, request("Go"))
+
+    assert isinstance(failed, Failed) and failed.has_begun
 
 
 async def test_the_value_of_a_secret_variable_is_never_in_a_reason(claude: Installation) -> None:

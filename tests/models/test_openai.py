@@ -138,7 +138,7 @@ async def test_calls_of_several_tools_come_in_their_order_with_their_own_raw_arg
     assert events == [
         Said("Well. "),
         Called("call_a", "clock", '{"timezone": "UTC" }'),
-        Called("call_b", "dice", "{}"),
+        Called("call_b", "dice", ""),
         Finished("tools", 11, 5),
     ]
 
@@ -151,7 +151,10 @@ B = Called("call_1", "b", "{}")
     ("pieces", "expected"),
     [
         ((piece("a", '{"x": 1}'),), (A,)),
-        ((piece("a", '{"x": 1}', index=0, id=""), piece("b", None, index=1, id=None)), (A, B)),
+        (
+            (piece("a", '{"x": 1}', index=0, id=""), piece("b", None, index=1, id=None)),
+            (A, Called("call_1", "b", "")),
+        ),
         ((piece("a", '{"x":', id="i"), piece(None, " 1}")), (Called("i", "a", '{"x": 1}'),)),
         ((piece("a", '{"x":', index=0, id="i"), piece("a", " 1}", index=0, id="i")), (Called("i", "a", '{"x": 1}'),)),
         ((piece("a", '{"x":', id="i"), piece("a", " 1}", id="i")), (Called("i", "a", '{"x": 1}'),)),
@@ -173,7 +176,7 @@ B = Called("call_1", "b", "{}")
             (Called("call_0", "a", "{0"), Called("call_1", "b", "{1")),
         ),
         ((piece("a", {"x": 1}, index=0),), (A,)),
-        ((piece("a", 5, index="0"), piece(None, None, index=None)), (Called("call_0", "a", "{}"),)),
+        ((piece("a", 5, index="0"), piece(None, None, index=None)), (Called("call_0", "a", ""),)),
         ((piece(None, "{}", index=0), chunk({"tool_calls": [None, 5, {}]}), chunk({"tool_calls": {"a": 1}})), ()),
         (
             (
@@ -269,9 +272,40 @@ async def test_usage_that_is_told_again_and_again_is_counted_once(server: Provid
     assert events[-1] == Finished("end", 9, 2, 4)
 
 
+@pytest.mark.parametrize(
+    ("counts", "output"),
+    [
+        ({"prompt_tokens": 20, "completion_tokens": 198, "total_tokens": 623}, 603),
+        ({"prompt_tokens": 20, "completion_tokens": 603, "total_tokens": 623}, 603),
+        ({"prompt_tokens": 20, "completion_tokens": 603}, 603),
+        ({"prompt_tokens": 20, "completion_tokens": 603, "total_tokens": 20}, 603),
+        (
+            {
+                "prompt_tokens": 20,
+                "completion_tokens": 603,
+                "total_tokens": 623,
+                "completion_tokens_details": {"reasoning_tokens": 405},
+            },
+            603,
+        ),
+    ],
+)
+async def test_what_was_thought_is_counted_also_where_the_total_alone_tells(
+    server: ProviderServer, gpt: OpenAI, counts: dict[str, Any], output: int
+) -> None:
+    events = await told(server, gpt, raw(chunk({}, "stop", usage=counts), DONE))
+
+    assert events == [Finished("end", 20, output)]
+
+
 @pytest.mark.parametrize("count", [-1, "7", None, 1.5, True, 2**60, [], {"a": 1}])
 async def test_a_count_that_is_none_counts_nothing(server: ProviderServer, gpt: OpenAI, count: object) -> None:
-    usage = {"prompt_tokens": count, "completion_tokens": count, "prompt_tokens_details": count}
+    usage = {
+        "prompt_tokens": count,
+        "completion_tokens": count,
+        "total_tokens": count,
+        "prompt_tokens_details": count,
+    }
 
     assert await told(server, gpt, raw(chunk({}, "stop", usage=usage), DONE)) == [Finished("end")]
 
@@ -381,13 +415,14 @@ async def test_an_error_beside_choices_ends_the_stream_as_well(server: ProviderS
 
     events = await told(server, many["openrouter"], raw(stream, DONE), request("Hello", model="openrouter:a/b"))
 
-    assert events == [Said("So far"), Failed("openrouter broke off with Provider disconnected", is_transient=True)]
+    reason = "openrouter broke off with Provider disconnected"
+    assert events == [Said("So far"), Failed(reason, is_transient=True, has_begun=True)]
 
 
 async def test_an_error_as_the_reason_to_stop_is_one(server: ProviderServer, gpt: OpenAI) -> None:
     (failed,) = await told(server, gpt, raw(chunk({}, "error"), DONE))
 
-    assert failed == Failed("openai broke off with an error", is_transient=True)
+    assert failed == Failed("openai broke off with an error", is_transient=True, has_begun=True)
 
 
 @pytest.mark.parametrize("body", [None, "text", [], {"error": "no"}, [{"error": {"status": "UNAVAILABLE"}}], {"a": 1}])
@@ -441,7 +476,25 @@ async def test_what_is_no_stream_of_chunks_is_transient(
 async def test_a_call_in_an_answer_that_broke_off_is_none(server: ProviderServer, gpt: OpenAI) -> None:
     events = await told(server, gpt, raw(piece("clock", "{}", index=0, id="call_a")))
 
-    assert events == [Failed("the answer broke off before its end", is_transient=True)]
+    assert events == [Failed("the answer broke off before its end", is_transient=True, has_begun=True)]
+
+
+@pytest.mark.parametrize("steps", [(Cut(),), (chunk({"role": "assistant", "content": ""}), Cut())])
+async def test_who_broke_off_before_the_first_word_may_have_thought_until_then(
+    server: ProviderServer, gpt: OpenAI, steps: tuple[Any, ...]
+) -> None:
+    (failed,) = await told(server, gpt, raw(*steps))
+
+    assert isinstance(failed, Failed) and failed.has_begun
+
+
+async def test_whose_first_word_is_an_error_has_not_begun(server: ProviderServer, gpt: OpenAI) -> None:
+    error = sse(("", {"error": {"message": "no", "code": "server_error"}}))
+
+    (at_once,) = await told(server, gpt, raw(error))
+    (later,) = await told(server, gpt, raw(chunk({"role": "assistant", "content": ""}), error))
+
+    assert (at_once.has_begun, later.has_begun) == (False, True)
 
 
 async def test_signs_of_life_are_told_only_where_it_is_quiet(server: ProviderServer, gpt: OpenAI) -> None:

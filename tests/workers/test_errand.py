@@ -33,7 +33,7 @@ from factory_contracts.work import (
 )
 from factory_nats.blobs import MOST_BYTES
 from hub.kernel.events import Called, Did, Failed, Finished, Kept, ModelEvent, Said, Thought
-from hub.kernel.harness import CONTINUE, MAX_ANSWER, MAX_FILE, MAX_FILES, RETRY_DELAYS
+from hub.kernel.harness import ACTED, CONTINUE, MAX_ANSWER, MAX_FILE, MAX_FILES, RETRY_DELAYS
 from hub.kernel.ports import (
     Equipped,
     Media,
@@ -48,8 +48,10 @@ from hub.kernel.ports import (
     ToolResult,
     ToolSpec,
 )
+from hub.kernel.secrecy import Redactor
 from tests.fakes import idle, pass_time, until
 from tests.workers.stage import SCOPE, UNASKED, Bell, FakePrices, end, text
+from workers.clipool.discretion import DiscreetModel
 from workers.clipool.kit import FAILURES, PAUSE, SOURCE_PATIENCE, Given, Kit, Models
 from workers.clipool.turn import Turn
 
@@ -364,6 +366,41 @@ async def test_a_model_that_gives_a_sign_of_life_now_and_then_is_waited_for(sign
     assert scene.end.usage.calls == 1
 
 
+class Emissary(Player):
+    """A model that passes on to somebody what it is asked."""
+
+    asks_once = True
+
+
+async def test_a_prompt_that_somebody_may_act_on_is_not_sent_again_because_nothing_was_heard_of_it() -> None:
+    model = Emissary([3600.0], [Said("Again."), END])
+    scene = Scene()
+    scene.kit = replace(scene.kit, models=Given({"one": DiscreetModel(model, Redactor.of([]))}))
+
+    said = await scene.play(scene.run(scene.agent().model_copy(update={"limits": Limits(stall_seconds=1)})))
+
+    assert said.startswith("Sorry, I could not finish this.")
+    assert len(model.asked) == 1
+
+
+async def test_whoever_says_that_a_prompt_may_be_sent_again_is_sent_it_again() -> None:
+    scene = Scene({"one": Emissary([BUSY], [Said("Fine."), END])})
+
+    assert await scene.play() == "Fine."
+
+
+@pytest.mark.parametrize("end", [[BUSY], [3600.0], []], ids=["overloaded", "stalled", "killed"])
+async def test_what_a_provider_did_by_itself_is_not_done_again_by_it_or_by_another(end: list[Deed]) -> None:
+    one, two = Player([Did("1", "Bash", "running", "Bash: git push"), *end]), Player([Said("Fine."), END])
+    scene = Scene({"one": one, "two": two})
+
+    said = await scene.play(scene.run(scene.agent().model_copy(update={"fallbacks": ("two",)})))
+
+    assert (len(one.asked), two.asked) == (1, [])
+    assert said.startswith(ACTED)
+    assert scene.end.outcome == "failed"
+
+
 # Money
 
 
@@ -449,8 +486,11 @@ async def test_whoever_waits_for_money_can_be_stopped_and_makes_no_call_then() -
     ("deeds", "cost"),
     [
         pytest.param([BUSY], Decimal(0), id="who fails with the first word has not begun"),
-        pytest.param([replace(BUSY, input_tokens=9)], Decimal("0.10"), id="unless it counted"),
+        pytest.param([replace(BUSY, input_tokens=9)], None, id="unless it counted, which is not to say how much"),
+        pytest.param([replace(BUSY, has_begun=True)], None, id="or was begun with, though not a word was heard"),
         pytest.param([replace(BUSY, cost=Decimal("0.02"))], Decimal("0.10"), id="or told the cost"),
+        pytest.param([Said("Hm"), replace(BUSY, cost=Decimal("0.02"))], Decimal("0.10"), id="also in the middle"),
+        pytest.param([Said("Hm"), replace(BUSY, input_tokens=9)], None, id="who counted until it broke off did not"),
         pytest.param([Said("Hm"), BUSY], None, id="who breaks off in the middle may have cost anything"),
         pytest.param([Thought(), BUSY], None, id="also while thinking"),
         pytest.param([call("look"), BUSY], None, id="or calling"),
@@ -733,6 +773,17 @@ async def test_in_a_dry_run_nothing_happens_and_the_trace_tells_what_would_have(
     told = {step.tool: (step.outcome, step.content) for step in scene.desk.tool_steps}
     assert told["ring"] == ("dry run", 'Dry run: ring would have been called with {"at":1}.')
     assert told["look"] == ("ok", "rung")
+
+
+async def test_in_a_dry_run_a_provider_has_no_tools_of_its_own_not_even_for_a_helper() -> None:
+    one, two = Player(*ASKING), Player([Said("Done."), END])
+    scene = Scene({"one": one, "two": two})
+    bob = scene.agent("bob", "two").model_copy(update={"own_tools": ("Bash",)})
+    agent = scene.agent().model_copy(update={"own_tools": ("Bash",), "helpers": (bob,), "is_dry": True})
+
+    await scene.play(scene.run(agent))
+
+    assert [request.own_tools for request in (*one.asked, *two.asked)] == [(), (), ()]
 
 
 async def test_every_call_that_was_answered_instead_of_run_is_in_the_trace() -> None:

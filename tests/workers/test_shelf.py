@@ -63,6 +63,7 @@ def test_two_that_are_the_same_to_the_letter_have_one_version(tmp_path: Path) ->
         ("", "this one has 0"),
         ("def", "SyntaxError"),
         ("import nowhere_at_all", "ModuleNotFoundError"),
+        ("raise SystemExit('not yours')", "it exits"),
         ("from factory_contracts.engine import Engine\nE = Engine('bad', 'B.', ())", "0 steps"),
         (ENGINE.format(name="good", words=""), "engine 'good' is found in a file good.py"),
         (ENGINE.format(name="bad", words="") + "MORE = Engine('more', 'M.', ENGINE.steps)", "this one has 2"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -288,6 +289,14 @@ async def test_a_fault_of_ours_ends_the_engine_and_not_the_worker() -> None:
 
     scene = scene_of(CodeStep("long", lambda input: "word " * MAX_EXCERPT), CodeStep("page", lambda long: long))
     scene.kit = replace(scene.kit, blobs=Broken())
+
+    said = await scene.play(run_of(scene))
+
+    assert said == f"Sorry, I could not finish this. Reference {scene.end.reference}."
+
+
+async def test_a_function_that_exits_ends_the_engine_and_not_the_worker() -> None:
+    scene = scene_of(CodeStep("parse", lambda input: sys.exit(2)))
 
     said = await scene.play(run_of(scene))
 

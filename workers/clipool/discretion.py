@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from factory_contracts.trace import ModelStep, Step, excerpt
 from hub.kernel.events import Called, Did, Failed, ModelEvent, Said, Thought
-from hub.kernel.ports import Equipped, Media, Model, ModelRequest, Observation, Occasion, Tool, ToolFailed
+from hub.kernel.ports import Emissary, Equipped, Media, Model, ModelRequest, Observation, Occasion, Tool, ToolFailed
 from hub.kernel.secrecy import Redactor
 
 
@@ -75,6 +75,11 @@ class DiscreetModel:
                 yield self._redacted(event)
         if held:
             yield Said(held)
+
+    @property
+    def asks_once(self) -> bool:
+        """Whether nobody may ask it the same again."""
+        return isinstance(self.model, Emissary) and self.model.asks_once
 
     async def close(self) -> None:
         """Let go of what is held between calls."""

@@ -34,6 +34,7 @@ from hub.kernel.foreign import unlabelled
 from hub.kernel.harness import AskModel, End, Say, Show, Skip, ToolFinished, UseTool
 from hub.kernel.links import Links, without_links
 from hub.kernel.ports import (
+    Emissary,
     Equipped,
     Media,
     Model,
@@ -264,7 +265,8 @@ class Errand:
             temperature=agent.temperature,
             thinking=agent.thinking,
             conversation=f"{run.scope}:{agent.name}",
-            own_tools=agent.own_tools,
+            # What the provider does by itself cannot be told instead of done.
+            own_tools=() if agent.is_dry else agent.own_tools,
             permission_mode=agent.permission_mode or "",
         )
         ground, trusted = self._ground, tuple(unlabelled(line.text) for line in lines if line.trusted)
@@ -387,7 +389,8 @@ class Errand:
                 finally:
                     watch.end()
         except TimeoutError:
-            return Failed(f"{request.model} said nothing for {self._agent.limits.stall_seconds} s", is_transient=True)
+            reason = f"{request.model} said nothing for {self._agent.limits.stall_seconds} s"
+            return Failed(reason, is_transient=not (isinstance(model, Emissary) and model.asks_once))
         if isinstance(heard, Exception):
             logger.error("the model %s broke in turn %s", request.model, self._run.turn, exc_info=heard)
             return Failed(f"the adapter of {request.model} broke: {type(heard).__name__}")
@@ -421,12 +424,13 @@ class Errand:
         return self._signs
 
     def _cost(self, call: Call, ended: Finished | Failed) -> Decimal | None:
-        model = call.request.model
-        if isinstance(ended, Finished) or ended.input_tokens or ended.output_tokens or ended.cost is not None:
-            return self._kit.prices.cost(model, ended)
+        if isinstance(ended, Finished) or ended.cost is not None:
+            return self._kit.prices.cost(call.request.model, ended)
+        # What was counted until a call broke off is not all that it cost.
+        has_begun = ended.has_begun or ended.input_tokens or ended.output_tokens
         # Whose first word is that it failed has not begun to work; who falls silent or breaks off may have.
-        is_free = self._signs == call.signs + 1 or self._kit.prices.most(call.request) == NOTHING
-        return NOTHING if is_free else None
+        is_unheard = self._signs == call.signs + 1 and not has_begun
+        return NOTHING if is_unheard or self._kit.prices.most(call.request) == NOTHING else None
 
     def _note_call(self, ended: Finished | Failed, cost: Decimal | None) -> None:
         call, self._open = self._open, None

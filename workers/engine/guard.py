@@ -6,6 +6,10 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
+class Exited(Exception):
+    """It would have ended the whole process."""
+
+
 async def guarded(work: Awaitable[T]) -> T | Exception:
     """What it comes to, or what it raised."""
     try:
@@ -14,3 +18,5 @@ async def guarded(work: Awaitable[T]) -> T | Exception:
     # many.
     except Exception as error:
         return error
+    except SystemExit as error:
+        return Exited(f"it exits with {error.code}").with_traceback(error.__traceback__)

@@ -59,6 +59,9 @@ def load(path: Path) -> Engine:
         exec(compile(content, str(path), "exec"), vars(module))
     except (SyntaxError, ImportError, NameError, AttributeError, TypeError, ValueError, LookupError) as error:
         raise BadEngine(f"{path}: {type(error).__name__}: {error}") from error
+    except SystemExit as error:
+        # Somebody else's file must not end this process.
+        raise BadEngine(f"{path}: it exits") from error
     found = {id(value): value for value in vars(module).values() if isinstance(value, Engine)}
     if len(found) != 1:
         raise BadEngine(f"{path}: a file holds one engine, and this one has {len(found)}")
