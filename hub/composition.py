@@ -193,7 +193,7 @@ async def reign(
         at=at,
         peers=peers if settings.shares else Alone(),
     )
-    forgetting = Forgetting(ports, eraser, deliveries.flush)
+    forgetting = Forgetting(ports, eraser)
     crew = Crew(
         run_turn=run_turn,
         deliver=deliveries.deliver,

@@ -7,7 +7,6 @@ workers and spokes keep. All of that may be done again, and is, by every hub tha
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
 
 from factory_contracts.messages import Address, Erase
 from factory_contracts.records import Forgotten
@@ -28,10 +27,9 @@ ASK_SPOKES_EVERY = 2.0
 class Forgetting:
     """Every conversation whose removal is not known to be complete."""
 
-    def __init__(self, ports: Ports, eraser: Eraser, flush: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, ports: Ports, eraser: Eraser) -> None:
         self._ports = ports
         self._eraser = eraser
-        self._flush = flush
         self._unfinished: dict[RoutingKey, tuple[int, asyncio.Task[None]]] = {}
         self._spokes: dict[str, asyncio.Event] = {}
 
@@ -45,8 +43,9 @@ class Forgetting:
         files = await self._eraser.reach(pool.key)
         while pool.session.turns and self._ports.clock() - farewell.at < SHOWN_WITHIN:
             await asyncio.sleep(LOOK_EVERY)
+        # Receipts are written a moment later, and not from here: this may end with the conversation, which another hub
+        # takes, and others' receipts would end with it.
         while pool.pending:
-            await self._flush()
             await asyncio.sleep(LOOK_EVERY)
         self._ports.at("forget-answered")
         record = pool.session.forgetting(farewell, self._ports.clock(), files, self._ports.ledger.spent_in(pool.key))

@@ -68,6 +68,8 @@ class Leases:
     clock: Callable[[], float]
     _held: dict[Bot, _Held] = field(default_factory=dict)
     _deciding: defaultdict[Bot, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+    # Whose new lease is on its way to the log.
+    _giving: set[Bot] = field(default_factory=set)
 
     async def later(self, asked: FromSpoke) -> int | None:
         """The generation that speaks now, where what is asked was asked under an earlier one."""
@@ -93,24 +95,29 @@ class Leases:
             if asked.leaves:
                 held.heard_at = float("-inf")
                 return Noted(epoch=0)
-            return Leased(generation=held.generation)
-        if asked.leaves:
+            # While it is being given to another, who is back waits for what comes of that: else both would hold it.
+            if bot not in self._giving:
+                return Leased(generation=held.generation)
+        elif asked.leaves:
             return Noted(epoch=0)
         # Of two that ask at once, both would be given what one holder left.
         async with self._deciding[bot]:
             held = await self._look(bot)
             if held is not None and held.instance == asked.instance:
-                # It had asked before, and was given the lease while it asked again.
+                # It was given the lease while it asked again, or still has what could not be given to another.
                 return Leased(generation=held.generation)
             if held is not None and not await self._is_over(held):
                 return StandBy(generation=held.generation)
             given = LeaseGiven(
                 platform=asked.platform, bot_id=asked.bot_id, instance=asked.instance, inbox=inbox, at=self.clock()
             )
+            self._giving.add(bot)
             try:
                 generation = await self.log.note_lease(given)
             except Full:
                 return None
+            finally:
+                self._giving.discard(bot)
             self._keep(bot, generation, given)
         logger.info("%s speaks for %s/%s, generation %s", asked.instance, *bot, generation)
         return Leased(generation=generation)
@@ -123,7 +130,7 @@ class Leases:
         if not await self.presence.has_gone(held.inbox):
             return False
         await asyncio.sleep(GRACE)
-        return held.heard_at == heard_at and await self.presence.has_gone(held.inbox)
+        return await self.presence.has_gone(held.inbox) and held.heard_at == heard_at
 
     async def _look(self, bot: Bot) -> _Held | None:
         held = self._held.get(bot)

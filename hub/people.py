@@ -255,6 +255,8 @@ class People:
         was_tried = False
         while (act := wanted()) is not None:
             if was_tried and self.access.knows(act.id):
+                # It was stored by the very append whose answer was lost.
+                await self._tell()
                 return ""
             refused = objection(self.access, act)
             if refused or self.access.knows(act.id):

@@ -479,7 +479,8 @@ class Pool:
     def count_waits(self, message: InboundMessage) -> None:
         """Note whether who said this waits for an answer here."""
         turns, who = self.session.turns.values(), speaker(message)
-        is_waiting = any(not turn.is_answered and speaker(turn.message) == who for turn in turns)
+        # Where another hub has the conversation they wait there, whatever of it was still on its way here.
+        is_waiting = not self.is_lost and any(not turn.is_answered and speaker(turn.message) == who for turn in turns)
         self.ports.traffic.waits.note(who, self.key.to_pool_id(), is_waiting)
 
     def _know(self, logged: Sequence[Logged]) -> None:

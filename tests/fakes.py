@@ -385,9 +385,12 @@ class FakePresence:
 
     def __init__(self) -> None:
         self.gone: set[str] = set()
+        self.on_look: Callable[[], Awaitable[None]] | None = None
 
     async def has_gone(self, inbox: str) -> bool:
         await asyncio.sleep(0)
+        if self.on_look is not None:
+            await self.on_look()
         return inbox in self.gone
 
 

@@ -269,7 +269,8 @@ class NatsCliPool:
         asked = COMMAND.encode(command, self._understood_by(worker))
         sent = await self._transport.publish(subjects.clipool_command(worker), asked, reply=reply)
         if isinstance(sent, Err):
-            if sent.reason == "disconnected":
+            if sent.reason in ("disconnected", "timeout"):
+                # It was not sent, and that says nothing of the worker.
                 self._again(run)
             else:
                 logger.error("a command to %s cannot be sent: %s: %s", worker, sent.reason, sent.detail)

@@ -129,7 +129,8 @@ class Stage:
     def __init__(self) -> None:
         self.bus = FakeBus()
         self.is_over = False
-        self.pool = NatsCliPool(self.bus.join("hub"), lambda part: 100 + part, self.reigns)
+        self.transport = self.bus.join("hub")
+        self.pool = NatsCliPool(self.transport, lambda part: 100 + part, self.reigns)
         self.workers: list[Worker] = []
 
     async def reigns(self, part: int) -> bool:
@@ -465,6 +466,23 @@ async def test_a_stop_that_the_bus_lost_is_said_again() -> None:
     await worker.tell("t", 0, ended("stopped"), done=1)
 
     assert isinstance(await run.next(), Events)
+    await stage.close()
+
+
+async def test_a_server_that_takes_nothing_for_a_while_costs_no_attempt() -> None:
+    stage, worker = await a_stage()
+    worker.kept["t"] = KeptTurn(scope=KEY.to_pool_id(), attempt=1, events=1)
+    run = await stage.pool.run(stage.assignment())
+    await worker.tell("t", 0, said("a"))
+    stage.transport.has_room = False
+    await run.stop()
+    assert not worker.commands(Stop)
+
+    stage.transport.has_room = True
+    await until(lambda: bool(worker.commands(Resume)) and bool(worker.commands(Stop)))
+    await worker.tell("t", 1, ended("stopped"), done=2)
+
+    assert [texts(await run.next()), texts(await run.next())] == [["a"], []]
     await stage.close()
 
 

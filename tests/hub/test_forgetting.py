@@ -368,6 +368,24 @@ async def test_a_farewell_is_not_evicted_before_it_is_done(world: World) -> None
     assert world.kinds() == ["forgotten"]
 
 
+async def test_a_conversation_that_is_lost_while_it_is_forgotten_takes_no_receipts_of_others_with_it(
+    world: World,
+) -> None:
+    await world.exchange("hello", scope="other")
+    turn = await world.accepted(FORGET_ALL)
+    await until(lambda: turn in world.screen.finals)
+    world.stream.hold()
+    await pass_time(0.3)
+
+    world.pools.lose(key_of().partition)
+    world.stream.release()
+    await pass_time(60)
+
+    assert world.kinds("other")[-1] == "shown"
+    assert world.pool("other").is_idle
+    assert world.deliveries.unwritten() == ()
+
+
 # A hub dies
 
 

@@ -11,7 +11,7 @@ from factory_contracts.messages import Claim, Hello, Leased, Noted, StandBy, Sub
 from factory_nats.testing import FakeBus
 from hub.kernel.ports import Fenced
 from hub.leases import PARTITION, SILENCE, Leases
-from tests.fakes import FakePresence
+from tests.fakes import FakePresence, idle
 from tests.hub.world import BOT, PLATFORM, World
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")
@@ -79,6 +79,77 @@ async def test_who_is_back_in_a_moment_is_not_succeeded(world: World) -> None:
     assert await told(world, "a") == Leased(generation=first)
 
     assert await asking == StandBy(generation=first)
+
+
+async def test_who_is_heard_of_while_it_is_looked_for_once_more_is_not_succeeded(world: World) -> None:
+    first = await generation(world, "a")
+    world.presence.gone.add("inbox of a")
+    looks = 0
+
+    async def heard_meanwhile() -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 2:
+            assert await told(world, "a") == Leased(generation=first)
+
+    world.presence.on_look = heard_meanwhile
+
+    assert await told(world, "b") == StandBy(generation=first)
+    assert looks == 2
+
+
+async def test_who_was_silent_is_not_told_that_it_speaks_while_another_is_given_the_lease(world: World) -> None:
+    await generation(world, "a")
+    await asyncio.sleep(SILENCE + 0.1)
+    world.stream.hold()
+    succeeding = asyncio.create_task(told(world, "b"))
+    await idle()
+    back = [asyncio.create_task(told(world, "a")) for _ in range(3)]
+    await idle()
+    assert not any(asking.done() for asking in (succeeding, *back))
+
+    world.stream.release()
+    later = await succeeding
+
+    assert isinstance(later, Leased)
+    assert await asyncio.gather(*back) == [StandBy(generation=later.generation)] * 3
+
+
+async def test_who_was_silent_speaks_on_where_the_lease_could_not_be_given_to_another(world: World) -> None:
+    first = await generation(world, "a")
+    await asyncio.sleep(SILENCE + 0.1)
+    world.stream.is_full = True
+    world.stream.hold()
+    succeeding = asyncio.create_task(told(world, "b"))
+    await idle()
+    back = asyncio.create_task(told(world, "a"))
+    await idle()
+
+    world.stream.release()
+
+    assert await succeeding is None
+    assert await back == Leased(generation=first)
+    assert await told(world, "a") == Leased(generation=first)
+    assert await told(world, "b") == StandBy(generation=first)
+
+
+async def test_a_hub_that_dies_while_it_gives_a_lease_has_told_nobody_that_they_speak(world: World) -> None:
+    await generation(world, "a")
+    await asyncio.sleep(SILENCE + 0.1)
+    world.stream.hold_answers()
+    asked = [asyncio.create_task(told(world, "b"))]
+    await idle()
+    asked.append(asyncio.create_task(told(world, "a")))
+    await idle()
+    for asking in asked:
+        asking.cancel()
+    told_before = await asyncio.gather(*asked, return_exceptions=True)
+
+    await world.restart()
+
+    assert all(isinstance(one, asyncio.CancelledError) for one in told_before)
+    later = await generation(world, "b")
+    assert await told(world, "a") == StandBy(generation=later)
 
 
 async def test_who_is_silent_is_succeeded_though_connected_but_not_before_it_holds_its_lease_for_lost(

@@ -9,13 +9,13 @@ from decimal import Decimal
 import pytest
 
 from factory_contracts.messages import Accepted, Noted, Refused, Submit
-from factory_contracts.records import Linked
+from factory_contracts.records import Linked, TurnRefused, record_id
 from factory_contracts.work import Limits
 from hub.kernel.agent import Agent
 from hub.kernel.budget import Budget
 from hub.pool import QUEUE
 from tests.fakes import idle
-from tests.hub.world import BOT, GENEROUS, PLATFORM, World
+from tests.hub.world import BOT, GENEROUS, PLATFORM, World, key_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")
 
@@ -58,6 +58,37 @@ async def test_what_could_not_be_stored_is_not_waited_for(world: World) -> None:
     await world.refused("hello", scope="a")
 
     world.stream.is_full = False
+
+    assert await world.accepted("hello", scope="b")
+
+
+async def test_where_another_hub_answers_nobody_waits_here_though_a_message_was_on_its_way(world: World) -> None:
+    await at_once(world, 1)
+    world.stream.hold()
+    asking = asyncio.create_task(world.submit(world.message("hello", scope="a")))
+    await idle()
+
+    world.pools.lose(key_of("a").partition)
+    world.stream.release()
+    await asking
+
+    assert await world.accepted("hello", scope="b")
+
+
+async def test_where_another_hub_answers_nobody_waits_here_though_an_answer_was_on_its_way(world: World) -> None:
+    await at_once(world, 1)
+    first = await world.accepted("hello", scope="a")
+    await world.accepted("and?", scope="a")
+    pool = world.pool("a")
+    world.stream.hold()
+    refusal = TurnRefused(id=record_id(first, "refused"), turn=first, at=0.0, reason="budget", text="No money.")
+    recording = asyncio.create_task(pool.record(refusal))
+    await idle()
+
+    # What is stored already is known here before it is known that the conversation is another hub's.
+    world.pools.lose(key_of("a").partition)
+    world.stream.release()
+    await recording
 
     assert await world.accepted("hello", scope="b")
 

@@ -10,15 +10,18 @@ from functools import partial
 
 import pytest
 
+from adapters.nats.log import JetStreamLog
 from factory_contracts.messages import Accepted, Final, Refused
-from factory_contracts.records import ACT, Invited, MoneyReserved, TurnReceived
+from factory_contracts.records import ACT, Granted, Invited, MoneyReserved, TurnReceived
+from factory_contracts.subjects import PARTITIONS
 from factory_contracts.work import Recorded, RecordRequest
+from factory_nats.testing import FakeBus
 from hub.commands import WELCOME_TRUSTED
 from hub.kernel.access import NOT_HERE, NOT_OWNER, NOT_TRUSTED_HERE
 from hub.kernel.budget import Budget
 from hub.kernel.guards import HIDDEN
 from hub.kernel.routing import Binding, Bindings
-from hub.people import INVITED_FOR, LINKING_FOR, LOST, NO_ROOM, OTHER_ACCOUNT
+from hub.people import INVITED_FOR, LINKING_FOR, LOST, NO_ROOM, OTHER_ACCOUNT, People
 from hub.powers import TERMINAL_ONLY, WRONG_CODE
 from tests.fakes import idle, until
 from tests.hub.world import ALICE, BOT, GENEROUS, PLATFORM, World, key_of
@@ -522,3 +525,25 @@ async def test_help_tells_everybody_what_they_may_say(world: World) -> None:
     assert all(word in in_private for word in ("`/new`", "`/link`", "`/limits`"))
     assert not [word for word in ("`/invite`", "`/people`", "`/block`") if word in in_private]
     assert not [word for word in ("`/new`", "`/link`", "`/undo`") if word in in_a_group]
+
+
+# Hubs that share
+
+
+async def test_an_act_whose_answer_the_bus_lost_is_known_to_the_other_hubs_before_it_is_told() -> None:
+    bus = FakeBus()
+    log = JetStreamLog(bus.join("hub"), "this")
+    await log.create()
+    assert await log.take(range(PARTITIONS), 0.0)
+    told: list[bool] = []
+
+    async def tell() -> None:
+        told.append(people.access.standing(key_of().bot, "paper:ann").level == "trusted")
+
+    people = People(log, (GENEROUS,), tell=tell)
+    bus.lose_answers()
+
+    refused = await people.do(Granted(id="g", at=0.0, to="paper:ann", bot=key_of().bot, level="trusted"))
+
+    assert refused == ""
+    assert told == [True]

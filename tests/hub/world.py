@@ -170,7 +170,7 @@ class World:
             self.points.append,
             peers=self.peers,
         )
-        self.forgetting = Forgetting(self.ports, FakeEraser(self.stream), self.deliveries.flush)
+        self.forgetting = Forgetting(self.ports, FakeEraser(self.stream))
         crew = Crew(
             run_turn,
             self.deliveries.deliver,

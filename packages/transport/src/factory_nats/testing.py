@@ -15,7 +15,7 @@ from factory_nats import jetstream, wire
 from factory_nats.jetstream import Entry, Stored, StreamConfig
 from factory_nats.result import Err, Ok, Result
 from factory_nats.subject import SERVER, answers_prefix, covers, is_filter, is_literal, is_name, matches, overlap
-from factory_nats.transport import PAYLOAD_MARGIN, Delivery, Handler, More, Subscription, inbox_prefix
+from factory_nats.transport import PAYLOAD_MARGIN, ROOM_TIMEOUT, Delivery, Handler, More, Subscription, inbox_prefix
 
 _GONE = Err("disconnected", "there is no connection to the server")
 
@@ -229,6 +229,8 @@ class FakeTransport:
         self._asked = 0
         self._is_closed = False
         self._found_forbidden: set[str] = set()
+        # A test has it that the server does not read what this one sends.
+        self.has_room = True
         self._since: float | None = asyncio.get_running_loop().time() if bus.is_up else None
 
     @property
@@ -312,6 +314,9 @@ class FakeTransport:
                 self._found_forbidden.add(subject)
                 return Ok(None)
             return refusal
+        if not self.has_room:
+            await asyncio.sleep(ROOM_TIMEOUT)
+            return Err("timeout", "the server does not take what is sent to it")
         self.bus.carry(self, subject, payload, reply, headers)
         return Ok(None)
 

@@ -107,7 +107,8 @@ class Transport(Protocol):
     async def publish(
         self, subject: str, payload: bytes, *, reply: str = "", headers: Mapping[str, str] | None = None
     ) -> Result[None]:
-        """Send without an answer; "disconnected" at once when there is no connection, nothing is kept for later.
+        """Send without an answer; "disconnected" at once when there is no connection, nothing is kept for later, and
+        "timeout" when the server has read too little of what was sent before: then this was not sent.
 
         Raises `ValueError` for a header that is not one line.
         """
