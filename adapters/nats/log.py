@@ -336,8 +336,9 @@ class JetStreamLog:
     async def note_lease(self, given: LeaseGiven) -> int:
         """On return the lease is on the log, under this sequence, however long the bus is away. Raises as `append`."""
         part = subjects.partition(subjects.EVERY_SCOPE)
-        subject = subjects.lease(given.platform, given.bot_id)
-        while epoch := self.epoch(part):
+        subject, epoch = subjects.lease(given.platform, given.bot_id), self.epoch(part)
+        # Who was succeeded and reigns once more does not know what was given in between.
+        while epoch and epoch == self.epoch(part):
             # The last one counts, also where one is stored twice.
             entry = Entry(subject, LEASE.encode(given), expect=(subjects.epoch(part), epoch), rollup=True)
             match await self._transport.append([entry], timeout=APPEND_TIMEOUT):
