@@ -22,7 +22,7 @@ from factory_contracts.messages import (
 from tests.discord.stage import Stage, staged
 from tests.discordapi.ledger import Shown
 from tests.discordapi.people import Times
-from tests.discordapi.trouble import Answer, Cloudflare, Cut, Empty, Garbage, Page, TooFast
+from tests.discordapi.trouble import Answer, Cloudflare, Cut, Empty, Garbage, Hang, Page, TooFast
 from tests.fakes import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")
@@ -821,6 +821,18 @@ async def test_a_command_whose_answer_takes_longer_than_discord_waits_is_answere
         await finished(stage)
 
         assert stage.texts(stage.channel)[-1] == "A way to read a log."
+
+
+async def test_a_command_that_discord_is_slow_to_take_holds_up_no_other(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        await until(lambda: bool(stage.account.commands.get(None)))
+        stage.server.plan("answer_interaction", Hang())
+        stage.server.slash(stage.ann, stage.channel, "ask", text="What is a fold?")
+        await until(lambda: bool(stage.server.ledger.called("answer_interaction")))
+
+        tokens = [stage.server.slash(stage.bob, stage.channel, "ask", text="And a scan?") for _ in range(3)]
+
+        await until(lambda: all(stage.server.answered(token) is not None for token in tokens))
 
 
 async def test_a_command_that_discord_waits_for_no_more_is_answered_beside_it(tmp_path: Path) -> None:
