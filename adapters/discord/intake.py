@@ -136,12 +136,8 @@ class Intake:
         """Settle what comes in one channel, for as long as something does."""
         while lane:
             item = lane.popleft()
-            if isinstance(item, _Missed):
-                await survived(
-                    self._catch_up(item), "what was missed in a channel met a fault of ours and is passed over"
-                )
-            else:
-                await self._settle(item)
+            work = self._catch_up(item) if isinstance(item, _Missed) else self._settle(item)
+            await survived(work, "what came in a channel met a fault of ours and is passed over")
         del self._lanes[channel]
 
     async def _settle(self, item: Heard | Passed) -> None:

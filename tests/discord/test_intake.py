@@ -13,6 +13,7 @@ from adapters.discord.intake import MOST_MISSED, OLDEST_MISSED, PAGE, READ_AT_ON
 from adapters.discord.memory import Memory
 from adapters.discord.normalize import Heard, Me, Pressed, normalize
 from adapters.pace import Rhythm
+from tests.adapters.test_journal import room_up_to
 from tests.discordapi.channels import Channel
 from tests.discordapi.flood import UNLIMITED
 from tests.discordapi.server import DiscordApi
@@ -194,6 +195,24 @@ async def test_behind_many_channels_that_are_hidden_the_others_are_read() -> Non
         await until(lambda: stage.read() == missed and all(stage.read(channel) for channel in hidden))
 
         assert stage.taken == ["missed"]
+
+
+async def test_where_the_disk_is_full_for_an_instant_every_message_is_taken_and_noted(tmp_path: Path) -> None:
+    path = tmp_path / "cursors"
+    async with staged(path=path) as stage:
+        private = stage.server.dm(stage.ann)
+        with room_up_to(path.stat().st_size):
+            stage.tell(1 << 40, "one")
+            stage.tell(1 << 41, "in private", private)
+            await until(lambda: len(stage.taken) == 2)
+            await idle()
+        for number, text in enumerate(("two", "three"), start=1):
+            stage.tell((1 << 40) + number, text)
+        await until(lambda: stage.read() == (1 << 40) + 2)
+
+        assert stage.taken == ["one", "in private", "two", "three"]
+        again = Memory(path)
+        assert (again.read(str(stage.channel.id)), again.private()) == ((1 << 40) + 2, (str(private.id),))
 
 
 async def test_what_comes_twice_is_taken_once() -> None:
