@@ -37,6 +37,7 @@ _MESSAGE = "/channels/{channel_id}/messages/{message_id}"
 
 UNKNOWN_MESSAGE = 10008
 ARCHIVED = 50083
+NO_HISTORY = 160002
 # The answer under a command cannot be written any more: its time is over, or it was deleted.
 TOO_LATE = (10015, 10062, 50027)
 # Asked again tomorrow, Discord would say the same: no such channel, no access, no permission, a closed direct message,
@@ -185,7 +186,7 @@ class Screen:
     async def _write(self, route: Route, body: dict[str, Any] | None = None, files: tuple[Upload, ...] = ()) -> Any:
         """Have it done; where Discord cannot be reached, the place rests a moment."""
         try:
-            return await self._client.ask(route, body, files=files)
+            return await write(self._client, route, body, files)
         except Rejected as error:
             if error.code == ARCHIVED and route.channel_id is not None:
                 await self._wake(str(route.channel_id))
@@ -216,6 +217,19 @@ class Screen:
             if len(self._views) > VIEWS_KEPT:
                 self.forget(next(iter(self._views)))
         return view
+
+
+async def write(
+    client: Client, route: Route, body: dict[str, Any] | None = None, files: tuple[Upload, ...] = ()
+) -> Any:
+    """Have it done; where what was said may not be read, the message hangs on nothing. Raises as `Client.ask`."""
+    try:
+        return await client.ask(route, body, files=files)
+    except Rejected as error:
+        if error.code != NO_HISTORY or body is None:
+            raise
+        alone = {key: value for key, value in body.items() if key != "message_reference"}
+        return await client.ask(route, alone, files=files)
 
 
 def messages_in(method: str, channel: str) -> Route:

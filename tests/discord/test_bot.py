@@ -22,7 +22,7 @@ from factory_contracts.messages import (
 from tests.discord.stage import Stage, staged
 from tests.discordapi.ledger import Shown
 from tests.discordapi.people import Times
-from tests.discordapi.trouble import Answer, Cloudflare, Cut, Empty, Garbage, Hang, Page, TooFast
+from tests.discordapi.trouble import Answer, Cloudflare, Cut, Delay, Empty, Garbage, Hang, Page, TooFast
 from tests.fakes import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")
@@ -747,6 +747,34 @@ async def test_where_nothing_can_be_written_the_hub_is_told(tmp_path: Path, what
         (receipt,) = stage.hub.told(FinalReceipt)
         assert isinstance(receipt, FinalReceipt)
         assert receipt.undeliverable
+
+
+@pytest.mark.parametrize("troubles", [(), (Delay(0.0), Cut(after=True))], ids=["as it is", "unknown outcome"])
+async def test_where_the_history_may_not_be_read_an_answer_hangs_on_nothing(
+    tmp_path: Path, troubles: tuple[Delay | Cut, ...]
+) -> None:
+    async with staged(tmp_path) as stage:
+        stage.server.remove_permission(stage.channel, stage.account, "read_message_history")
+        turn = await stage.said(stage.channel, stage.ann, f"{stage.name} Hello")
+        stage.server.plan("create_message", *troubles)
+
+        await stage.hub.answer(turn, "Good morning, Ann.")
+        await finished(stage)
+
+        (shown,) = stage.shown(stage.channel)
+        assert (shown.text, shown.reply_to) == ("Good morning, Ann.", None)
+
+
+async def test_where_the_history_may_not_be_read_a_refusal_is_told_all_the_same(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        stage.server.remove_permission(stage.channel, stage.account, "read_message_history")
+        stage.hub.answers = lambda asked: (
+            Refused(reason="not allowed", text="Not you.") if isinstance(asked, Submit) else stage.hub.agree(asked)
+        )
+
+        stage.server.say(stage.channel, stage.bob, f"{stage.name} Hello")
+
+        await until(lambda: stage.texts(stage.channel) == ["Not you."])
 
 
 async def test_an_archived_thread_is_answered_in(tmp_path: Path) -> None:

@@ -774,7 +774,7 @@ async def test_who_may_not_read_what_was_gets_nothing(scene: Scene) -> None:
 
     assert [each async for each in channel.history()] == []
     assert await refused(channel.fetch_message(said)) == (403, 50013)
-    assert await refused(channel.get_partial_message(said).reply("x")) == (400, 160002)
+    assert await refused(channel.get_partial_message(said).reply("x")) == (403, 160002)
 
 
 # Rights
