@@ -651,6 +651,27 @@ async def test_files_of_an_answer_are_sent_whole_and_once(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
+    ("refusals", "told"), [((), ""), ((Delay(0.0), Answer(413, 40005)), "📎 notes.txt: Discord does not take it.")]
+)
+async def test_a_file_leaves_nothing_of_what_its_message_held_before(
+    tmp_path: Path, refusals: tuple[Delay | Answer, ...], told: str
+) -> None:
+    async with staged(tmp_path) as stage:
+        turn = await stage.said(stage.private, stage.ann, "Make me something")
+        await stage.hub.grow(turn, "word " * 500, question=QUESTION)
+        await until(lambda: "Allow" in str([one.components for one in stage.shown(stage.private)]))
+        stage.server.plan("edit_message", *refusals)
+
+        await stage.hub.answer(turn, "Here.", attachments=(await stage.hub.keep(b"text", name="notes.txt"),))
+        await finished(stage)
+
+        first, second = stage.shown(stage.private)
+        assert (first.text, second.text) == ("Here.", told)
+        assert not second.components
+        assert len(second.attachments) == (not told)
+
+
+@pytest.mark.parametrize(
     ("method", "trouble"),
     [
         ("create_message", Cut(after=True)),
