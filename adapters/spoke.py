@@ -7,7 +7,7 @@ of that id, which may be repeated. So a redelivery shows nothing twice.
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -165,7 +165,7 @@ class Notes:
                     self._ids[turn, part] = message_id
         while len(self._ids) > NOTES_KEPT:
             self._ids.popitem(last=False)
-        self._begin()
+        self._begin(self._ids)
 
     def get(self, turn: str, part: int = 0) -> str | None:
         """The message id of a part of the reply, if it was sent from here."""
@@ -179,24 +179,26 @@ class Notes:
         self._journal.add(_noted(turn, part, message_id))
 
     def tidy(self) -> None:
-        """Drop what is known no more from the file, once that is much of it."""
+        """Drop what is known no more from the file, once that is much of it, and there is room for another."""
         if self._journal.added > NOTES_KEPT:
-            self._begin()
+            try:
+                self._begin(self._ids)
+            except OSError as error:
+                logger.error("the notes cannot be shortened yet: %s", error)
 
     def forget(self, turns: Collection[str]) -> None:
-        """Keep nothing of these turns, in the file neither."""
-        gone = [noted for noted in self._ids if noted[0] in turns]
-        for noted in gone:
-            del self._ids[noted]
-        if gone:
-            self._begin()
+        """Keep nothing of these turns, in the file neither. Raises `OSError` on a full disk, which keeps all."""
+        kept = OrderedDict((noted, sent) for noted, sent in self._ids.items() if noted[0] not in turns)
+        if len(kept) < len(self._ids):
+            self._begin(kept)
+            self._ids = kept
 
     def close(self) -> None:
         """Let go of the file."""
         self._journal.close()
 
-    def _begin(self) -> None:
-        self._journal.begin(_noted(turn, part, message_id) for (turn, part), message_id in self._ids.items())
+    def _begin(self, ids: Mapping[tuple[str, int], str]) -> None:
+        self._journal.begin(_noted(turn, part, message_id) for (turn, part), message_id in ids.items())
 
 
 def _noted(turn: str, part: int, message_id: str) -> list[object]:

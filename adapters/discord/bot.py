@@ -32,6 +32,7 @@ from adapters.discord.screen import (
     messages_in,
     notice,
     row,
+    write,
 )
 from adapters.discord.settings import BotSettings, DiscordSettings
 from adapters.lease import Lease
@@ -315,7 +316,7 @@ class Bot:
             self._aside.do(self._paced(marked.address, _reaction("DELETE", marked)))
 
     async def _paced(self, address: Address, route: Route, body: dict[str, Any] | None = None) -> None:
-        await self._aside.write(address.scope_id, lambda: self._client.ask(route, body))
+        await self._aside.write(address.scope_id, lambda: write(self._client, route, body))
 
     async def _try(self, route: Route, body: dict[str, Any] | None = None) -> None:
         with suppress(*UNWRITABLE):

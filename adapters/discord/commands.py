@@ -17,7 +17,8 @@ from adapters.spoke import NotNow
 
 logger = logging.getLogger(__name__)
 
-_CALLBACK = "/interactions/{interaction_id}/{interaction_token}/callback"
+# By these names discord.py knows to which command a limit belongs: by others all share one, and wait for each other.
+_CALLBACK = "/interactions/{webhook_id}/{webhook_token}/callback"
 _ORIGINAL = "/webhooks/{webhook_id}/{webhook_token}/messages/@original"
 _FOLLOWUP = "/webhooks/{webhook_id}/{webhook_token}"
 # "I have it, an answer follows", with a new message or with the one under which a button was pressed.
@@ -78,7 +79,7 @@ async def defer(client: Client, command: Command, kind: int) -> bool:
         try:
             # Whoever was told of a command is the only one who can answer in time, also while the hub is away.
             await client.ask(
-                Route("POST", _CALLBACK, interaction_id=command.id, interaction_token=command.token),
+                Route("POST", _CALLBACK, webhook_id=command.id, webhook_token=command.token),
                 {"type": kind},
                 at_once=True,
             )

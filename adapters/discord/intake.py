@@ -19,6 +19,7 @@ from adapters.chat.trouble import Rejected, Unauthorized, Unreachable
 from adapters.discord.client import Client
 from adapters.discord.memory import ANYWHERE, Memory
 from adapters.discord.normalize import Begun, Heard, Ignored, Normalized, Passed, Pressed, Seen, id_at
+from adapters.pace import Pace, Rhythm
 from adapters.spoke import NotNow, survived
 
 logger = logging.getLogger(__name__)
@@ -31,6 +32,9 @@ READ_AT_ONCE = 5
 # What was settled lately comes again from the history, or when a session is resumed.
 SETTLED_KEPT = 10_000
 BACK_OFF = (0.5, 30.0)
+# Who is refused ten thousand times in ten minutes is shut out by Discord. Of the channels that are hidden from us so
+# many are asked for at once, and then one now and then: a tenth of that.
+REFUSALS = Rhythm(every=1.2, saved=500)
 
 Take = Callable[[Heard], Awaitable[None]]
 Act = Callable[[Pressed], Awaitable[None]]
@@ -59,6 +63,7 @@ class Intake:
         *,
         at: Callable[[str], None] = lambda point: None,
         clock: Callable[[], float] = time.time,
+        refusals: Rhythm = REFUSALS,
     ) -> None:
         self._client = client
         self._memory = memory
@@ -69,6 +74,7 @@ class Intake:
         self._clock = clock
         # After a new login thousands of channels may have to be read, and Discord counts all that a bot asks.
         self._reading = asyncio.Semaphore(READ_AT_ONCE)
+        self._refused = Pace(lambda place: refusals)
         self._lanes: dict[str, deque[Heard | Passed | _Missed]] = {}
         self._settled: OrderedDict[str, None] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -130,12 +136,8 @@ class Intake:
         """Settle what comes in one channel, for as long as something does."""
         while lane:
             item = lane.popleft()
-            if isinstance(item, _Missed):
-                await survived(
-                    self._catch_up(item), "what was missed in a channel met a fault of ours and is passed over"
-                )
-            else:
-                await self._settle(item)
+            work = self._catch_up(item) if isinstance(item, _Missed) else self._settle(item)
+            await survived(work, "what came in a channel met a fault of ours and is passed over")
         del self._lanes[channel]
 
     async def _settle(self, item: Heard | Passed) -> None:
@@ -174,10 +176,7 @@ class Intake:
         while True:
             try:
                 async with self._reading:
-                    told = await self._client.ask(route, query={"after": after, "limit": PAGE})
-            except Rejected as error:
-                logger.info("the history of channel %s is not to be had: %s", channel, error)
-                return []
+                    told = await self._asked(route, after)
             except NotNow as error:
                 await asyncio.sleep(error.seconds)
             except (Unreachable, Unauthorized) as error:
@@ -187,6 +186,15 @@ class Intake:
             else:
                 found = [object_of(message) for message in told]
                 return sorted(found, key=lambda message: int(str(message["id"])))
+
+    async def _asked(self, route: Route, after: int) -> Any:
+        """What Discord tells; nothing where it refuses to, and after many refusals only when there may be one more."""
+        try:
+            return await self._client.ask(route, query={"after": after, "limit": PAGE})
+        except Rejected as error:
+            logger.info("the history of channel %s is not to be had: %s", route.channel_id, error)
+            async with self._refused.leave(""):
+                return []
 
     async def _press(self, pressed: Pressed) -> None:
         await survived(self._act(pressed), "a press met a fault of ours and is passed over")

@@ -1,9 +1,12 @@
 """What a bot remembers over its death: how far each channel was read, and the commands that wait for an answer."""
 
+import logging
 from collections import OrderedDict
 from pathlib import Path
 
 from adapters.journal import Journal
+
+logger = logging.getLogger(__name__)
 
 # Channels that were not heard of for longest are forgotten beyond this.
 MOST_CHANNELS = 10_000
@@ -17,10 +20,15 @@ _READ, _COMMAND, _MENU, _LEASE = "read", "command", "menu", "lease"
 
 
 class Memory:
-    """Kept in a file; None is a memory that ends with the process."""
+    """Kept in a file; None is a memory that ends with the process.
+
+    What a full disk does not take is known all the same, and written with what comes next. Who dies before that has
+    what was read read again, and the hub knows it.
+    """
 
     def __init__(self, path: Path | None) -> None:
         self._journal = Journal(path)
+        self._unwritten: dict[tuple[str, str], object] = {}
         self._read: OrderedDict[str, tuple[int, bool]] = OrderedDict()
         self._commands: dict[str, object] = {}
         self._menu = ""
@@ -89,7 +97,7 @@ class Memory:
         self._put(_LEASE, "", generation)
 
     def tidy(self) -> None:
-        """Leave nothing in the file that is over."""
+        """Leave nothing in the file that is over. Raises `OSError` on a full disk."""
         self._journal.begin(
             (
                 *([_READ, channel, known] for channel, known in self._read.items()),
@@ -98,6 +106,7 @@ class Memory:
                 [_LEASE, "", self._generation],
             )
         )
+        self._unwritten.clear()
 
     def close(self) -> None:
         """Let go of the file."""
@@ -105,9 +114,17 @@ class Memory:
 
     def _put(self, kind: str, key: str, value: object) -> None:
         self._take(kind, key, value)
-        self._journal.add([kind, key, value])
-        if self._journal.added > MOST_LINES + len(self._read):
-            self.tidy()
+        is_told = bool(self._unwritten)
+        self._unwritten[kind, key] = value
+        try:
+            for (noted, of), known in tuple(self._unwritten.items()):
+                self._journal.add([noted, of, known])
+                del self._unwritten[noted, of]
+            if self._journal.added > MOST_LINES + len(self._read):
+                self.tidy()
+        except OSError as error:
+            if not is_told:
+                logger.error("what was read is not on the disk, and is written later: %s", error)
 
     def _take(self, kind: str, key: str, value: object) -> None:
         match kind, value:

@@ -37,6 +37,7 @@ _MESSAGE = "/channels/{channel_id}/messages/{message_id}"
 
 UNKNOWN_MESSAGE = 10008
 ARCHIVED = 50083
+NO_HISTORY = 160002
 # The answer under a command cannot be written any more: its time is over, or it was deleted.
 TOO_LATE = (10015, 10062, 50027)
 # Asked again tomorrow, Discord would say the same: no such channel, no access, no permission, a closed direct message,
@@ -79,20 +80,15 @@ class Screen:
         if reply.address.reply_to and index == 0:
             # In a guild an answer hangs on what it answers, if that still stands.
             body["message_reference"] = {"message_id": reply.address.reply_to, "fail_if_not_exists": False}
-        if slot.file is None:
-            body["content"] = reply.text
-            files: tuple[Upload, ...] = ()
-        else:
-            words, files = await self._filed(reply, slot.file)
-            body |= words
+        route = messages_in("POST", reply.address.scope_id)
         try:
-            message = _id_of(await self._write(messages_in("POST", reply.address.scope_id), body, files))
+            if slot.file is None:
+                sent = await self._write(route, body | {"content": reply.text})
+            else:
+                sent = await self._attach(reply, slot.file, route, body)
         except Rejected as error:
-            if not files:
-                raise Undeliverable(str(error)) from None
-            logger.warning("a file cannot be sent: %s", error)
-            body |= {"content": f"📎 {_named(slot.file)}: Discord does not take it.", "attachments": []}
-            message = _id_of(await self._write(messages_in("POST", reply.address.scope_id), body))
+            raise Undeliverable(str(error)) from None
+        message = _id_of(sent)
         if slot.file is not None:
             view.shown[message] = slot
         return message
@@ -136,9 +132,8 @@ class Screen:
             if slot.is_surplus:
                 await self._write(message_in("DELETE", channel, message))
             elif slot.file is not None:
-                body, files = await self._filed(reply, slot.file)
-                body |= {"allowed_mentions": NOBODY, "flags": SUPPRESS_EMBEDS}
-                await self._write(message_in("PATCH", channel, message), body, files)
+                body = {"allowed_mentions": NOBODY, "flags": SUPPRESS_EMBEDS}
+                await self._attach(reply, slot.file, message_in("PATCH", channel, message), body)
             else:
                 await self._edit(reply.turn, index, _shown(slot), message_in("PATCH", channel, message))
         except Rejected as error:
@@ -172,20 +167,27 @@ class Screen:
                 self._commands.end(turn)
         await self._write(route, body)
 
-    async def _filed(self, reply: Reply, file: Attachment) -> tuple[dict[str, Any], tuple[Upload, ...]]:
-        """What a message with a file holds; words, where the file is not to be had or too large."""
-        named = _named(file)
+    async def _attach(self, reply: Reply, file: Attachment, route: Route, body: dict[str, Any]) -> Any:
+        """Have a message hold a file; words, where the file is not to be had, too large or refused."""
+        named = file.name or "file"
         if file.size > self._room(reply.address.scope_id):
-            return {"content": f"📎 {named}: too large for Discord, {file.size} bytes", "attachments": []}, ()
+            return await self._write(route, body | _only(f"📎 {named}: too large for Discord, {file.size} bytes"))
         data = await self._read(file)
         if data is None:
-            return {"content": f"📎 {named}", "attachments": []}, ()
-        return {"attachments": [{"id": 0, "filename": named}]}, (Upload(named, data),)
+            return await self._write(route, body | _only(f"📎 {named}"))
+        held = _only("") | {"attachments": [{"id": 0, "filename": named}]}
+        try:
+            return await self._write(route, body | held, (Upload(named, data),))
+        except Rejected as error:
+            if error.code == UNKNOWN_MESSAGE:
+                raise
+            logger.warning("a file cannot be sent: %s", error)
+            return await self._write(route, body | _only(f"📎 {named}: Discord does not take it."))
 
     async def _write(self, route: Route, body: dict[str, Any] | None = None, files: tuple[Upload, ...] = ()) -> Any:
         """Have it done; where Discord cannot be reached, the place rests a moment."""
         try:
-            return await self._client.ask(route, body, files=files)
+            return await write(self._client, route, body, files)
         except Rejected as error:
             if error.code == ARCHIVED and route.channel_id is not None:
                 await self._wake(str(route.channel_id))
@@ -216,6 +218,19 @@ class Screen:
             if len(self._views) > VIEWS_KEPT:
                 self.forget(next(iter(self._views)))
         return view
+
+
+async def write(
+    client: Client, route: Route, body: dict[str, Any] | None = None, files: tuple[Upload, ...] = ()
+) -> Any:
+    """Have it done; where what was said may not be read, the message hangs on nothing. Raises as `Client.ask`."""
+    try:
+        return await client.ask(route, body, files=files)
+    except Rejected as error:
+        if error.code != NO_HISTORY or body is None:
+            raise
+        alone = {key: value for key, value in body.items() if key != "message_reference"}
+        return await client.ask(route, alone, files=files)
 
 
 def messages_in(method: str, channel: str) -> Route:
@@ -262,6 +277,11 @@ def _shown(slot: Slot[str]) -> dict[str, Any]:
     }
 
 
+def _only(words: str) -> dict[str, Any]:
+    """These words, and nothing else of what a message held."""
+    return {"content": words, "components": [], "attachments": []}
+
+
 def _id_of(sent: object) -> str:
     """The id of what was sent; sent again with its nonce, it is told again."""
     id = text_of(object_of(sent).get("id"))
@@ -269,7 +289,3 @@ def _id_of(sent: object) -> str:
         logger.warning("Discord did not tell which message was sent, trying again")
         raise NotNow(UNREACHED)
     return id
-
-
-def _named(file: Attachment | None) -> str:
-    return (file.name if file is not None else "") or "file"

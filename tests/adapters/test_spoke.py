@@ -12,6 +12,7 @@ import pytest
 from adapters.lease import GOOD_FOR, Lease
 from adapters.pace import Pace, Rhythm
 from adapters.spoke import (
+    BROKEN_RETRY,
     MOST_LOSSES,
     NOTES_KEPT,
     OPENING,
@@ -63,6 +64,7 @@ from factory_nats.blobs import MOST_BYTES
 from factory_nats.result import Ok
 from factory_nats.testing import FakeBus
 from factory_nats.transport import Delivery
+from tests.adapters.test_journal import room_up_to
 from tests.fakes import idle, pass_time, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")
@@ -455,6 +457,35 @@ async def test_the_notes_of_a_long_life_do_not_fill_the_disk(tmp_path: Path) -> 
     notes.close()
     again = Notes(path)
     assert (again.get("last"), again.get(f"{2 * NOTES_KEPT + 1}"), again.get("0")) == ("2", "1", None)
+
+
+async def test_notes_that_cannot_be_written_anew_for_want_of_room_are_later(tmp_path: Path) -> None:
+    path = tmp_path / "notes"
+    notes = Notes(path)
+    for number in range(NOTES_KEPT + 1):
+        notes.add(f"{number}", "1")
+    before = path.read_bytes()
+
+    with room_up_to(3):
+        notes.tidy()
+        with pytest.raises(OSError):
+            notes.forget({"7"})
+    assert path.read_bytes() == before
+    notes.forget({"7"})
+
+    assert (Notes(path).get("7"), Notes(path).get("8")) == (None, "1")
+
+
+async def test_a_note_for_which_there_is_no_room_costs_no_second_message(tmp_path: Path) -> None:
+    stage = await a_stage(tmp_path / "notes")
+
+    with room_up_to(0):
+        await stage.tell(final())
+        await pass_time(BROKEN_RETRY + 1)
+
+    assert len(stage.paper.sent) == 1
+    assert stage.receipts() == [("shown", "b1"), ("final", "b1")]
+    await stage.spoke.close()
 
 
 class Cellar:

@@ -22,7 +22,7 @@ from factory_contracts.messages import (
 from tests.discord.stage import Stage, staged
 from tests.discordapi.ledger import Shown
 from tests.discordapi.people import Times
-from tests.discordapi.trouble import Answer, Cloudflare, Cut, Empty, Garbage, Page, TooFast
+from tests.discordapi.trouble import Answer, Cloudflare, Cut, Delay, Empty, Garbage, Hang, Page, TooFast
 from tests.fakes import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")
@@ -651,6 +651,27 @@ async def test_files_of_an_answer_are_sent_whole_and_once(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
+    ("refusals", "told"), [((), ""), ((Delay(0.0), Answer(413, 40005)), "📎 notes.txt: Discord does not take it.")]
+)
+async def test_a_file_leaves_nothing_of_what_its_message_held_before(
+    tmp_path: Path, refusals: tuple[Delay | Answer, ...], told: str
+) -> None:
+    async with staged(tmp_path) as stage:
+        turn = await stage.said(stage.private, stage.ann, "Make me something")
+        await stage.hub.grow(turn, "word " * 500, question=QUESTION)
+        await until(lambda: "Allow" in str([one.components for one in stage.shown(stage.private)]))
+        stage.server.plan("edit_message", *refusals)
+
+        await stage.hub.answer(turn, "Here.", attachments=(await stage.hub.keep(b"text", name="notes.txt"),))
+        await finished(stage)
+
+        first, second = stage.shown(stage.private)
+        assert (first.text, second.text) == ("Here.", told)
+        assert not second.components
+        assert len(second.attachments) == (not told)
+
+
+@pytest.mark.parametrize(
     ("method", "trouble"),
     [
         ("create_message", Cut(after=True)),
@@ -749,6 +770,34 @@ async def test_where_nothing_can_be_written_the_hub_is_told(tmp_path: Path, what
         assert receipt.undeliverable
 
 
+@pytest.mark.parametrize("troubles", [(), (Delay(0.0), Cut(after=True))], ids=["as it is", "unknown outcome"])
+async def test_where_the_history_may_not_be_read_an_answer_hangs_on_nothing(
+    tmp_path: Path, troubles: tuple[Delay | Cut, ...]
+) -> None:
+    async with staged(tmp_path) as stage:
+        stage.server.remove_permission(stage.channel, stage.account, "read_message_history")
+        turn = await stage.said(stage.channel, stage.ann, f"{stage.name} Hello")
+        stage.server.plan("create_message", *troubles)
+
+        await stage.hub.answer(turn, "Good morning, Ann.")
+        await finished(stage)
+
+        (shown,) = stage.shown(stage.channel)
+        assert (shown.text, shown.reply_to) == ("Good morning, Ann.", None)
+
+
+async def test_where_the_history_may_not_be_read_a_refusal_is_told_all_the_same(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        stage.server.remove_permission(stage.channel, stage.account, "read_message_history")
+        stage.hub.answers = lambda asked: (
+            Refused(reason="not allowed", text="Not you.") if isinstance(asked, Submit) else stage.hub.agree(asked)
+        )
+
+        stage.server.say(stage.channel, stage.bob, f"{stage.name} Hello")
+
+        await until(lambda: stage.texts(stage.channel) == ["Not you."])
+
+
 async def test_an_archived_thread_is_answered_in(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
         thread = stage.server.thread(stage.channel, stage.ann)
@@ -821,6 +870,18 @@ async def test_a_command_whose_answer_takes_longer_than_discord_waits_is_answere
         await finished(stage)
 
         assert stage.texts(stage.channel)[-1] == "A way to read a log."
+
+
+async def test_a_command_that_discord_is_slow_to_take_holds_up_no_other(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        await until(lambda: bool(stage.account.commands.get(None)))
+        stage.server.plan("answer_interaction", Hang())
+        stage.server.slash(stage.ann, stage.channel, "ask", text="What is a fold?")
+        await until(lambda: bool(stage.server.ledger.called("answer_interaction")))
+
+        tokens = [stage.server.slash(stage.bob, stage.channel, "ask", text="And a scan?") for _ in range(3)]
+
+        await until(lambda: all(stage.server.answered(token) is not None for token in tokens))
 
 
 async def test_a_command_that_discord_waits_for_no_more_is_answered_beside_it(tmp_path: Path) -> None:

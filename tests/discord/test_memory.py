@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from adapters.discord.memory import MOST_LINES, Memory
+from tests.adapters.test_journal import room_up_to
 
 
 def test_what_was_read_is_known_to_the_next_process(tmp_path: Path) -> None:
@@ -54,6 +55,35 @@ def test_commands_are_known_until_they_end(tmp_path: Path) -> None:
     memory.end("1")
 
     assert Memory(tmp_path / "cursors").commands() == ({"t": "second"},)
+
+
+def test_what_there_was_no_room_for_is_written_with_what_comes_next(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "cursors"
+    memory = Memory(path)
+    with room_up_to(path.stat().st_size + 3):
+        memory.move("one", 5, is_private=True)
+        memory.begin("1", {"t": "first"})
+        memory.begin("2", {"t": "second"})
+        memory.end("1")
+        memory.move("one", 6, is_private=True)
+    assert memory.read("one") == 6
+    assert b"one" not in path.read_bytes()
+
+    memory.move("two", 7, is_private=False)
+
+    again = Memory(path)
+    assert (again.read("one"), again.read("two"), again.private()) == (6, 7, ("one",))
+    assert again.commands() == ({"t": "second"},)
+    assert len(caplog.records) == 1
+
+
+def test_what_cannot_be_erased_for_want_of_room_is_told(tmp_path: Path) -> None:
+    memory = Memory(tmp_path / "cursors")
+
+    with room_up_to(3), pytest.raises(OSError):
+        memory.tidy()
 
 
 @given(some.binary(max_size=200))

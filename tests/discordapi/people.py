@@ -636,7 +636,6 @@ class People:
 
     def _whole(self, guild: Guild, session: Session) -> Json:
         """A guild with its channels and those of its members that a bot is told of at once."""
-        seen = [channel for channel in guild.channels.values() if channel.is_seen_by(session.bot)]
         threads = [each for each in self.channels.values() if each.guild is guild and each.is_thread]
         has_all = session.intents & GUILD_PRESENCES
         members = guild.members.values() if has_all else (self.users[session.bot],)
@@ -645,7 +644,8 @@ class People:
             "large": False,
             "member_count": len(guild.members),
             "members": [guild.member(user) for user in members],
-            "channels": [channel.json(session.bot) for channel in seen],
+            # Also those that it may not look into.
+            "channels": [channel.json(session.bot) for channel in guild.channels.values()],
             "threads": [
                 thread.json(session.bot)
                 for thread in threads

@@ -192,9 +192,8 @@ def get_guild(asked: Asked) -> Json:
 
 
 def get_guild_channels(asked: Asked) -> list[Json]:
-    """The channels of a guild that the bot sees."""
-    channels = _guild(asked).channels.values()
-    return [channel.json() for channel in channels if channel.is_seen_by(asked.bot.id)]
+    """The channels of a guild, also those that the bot may not look into."""
+    return [channel.json() for channel in _guild(asked).channels.values()]
 
 
 def get_member(asked: Asked) -> Json:

@@ -774,7 +774,7 @@ async def test_who_may_not_read_what_was_gets_nothing(scene: Scene) -> None:
 
     assert [each async for each in channel.history()] == []
     assert await refused(channel.fetch_message(said)) == (403, 50013)
-    assert await refused(channel.get_partial_message(said).reply("x")) == (400, 160002)
+    assert await refused(channel.get_partial_message(said).reply("x")) == (403, 160002)
 
 
 # Rights
@@ -798,6 +798,15 @@ async def test_what_a_bot_may_not_do_is_refused(scene: Scene) -> None:
     assert await refused(channel.send("x")) == (403, 50001)
     scene.server.delete_channel(scene.general)
     assert await refused(channel.send("x")) == (404, 10003)
+
+
+async def test_a_bot_is_told_of_channels_that_it_may_not_look_into(scene: Scene) -> None:
+    scene.server.remove_permission(scene.general, scene.bot, "view_channel")
+
+    client = await scene.client()
+
+    assert await refused(client.text_channel(scene.general).send("x")) == (403, 50001)
+    assert scene.general.id in [channel.id for channel in await client.guilds[0].fetch_channels()]
 
 
 async def test_between_two_all_is_said_until_one_closes_the_door(scene: Scene) -> None:

@@ -111,6 +111,10 @@ def test_a_text_without_secrets_stays_as_it_is(text: str, secret: str) -> None:
         (f"Authorization: Bot {DISCORD}", "Authorization: Bot [secret]"),
         (f"the token {DISCORD}.", f"the token {WORD}."),
         (f"/interactions/1/aW50ZXJhY3Rpb246{'a1' * 20}/callback", "/interactions/1/[secret]/callback"),
+        (
+            f"429 PATCH /webhooks/1/aW50ZXJhY3Rpb246{'a1' * 20}/messages/@original",
+            "429 PATCH /webhooks/1/[secret]/messages/@original",
+        ),
         ("sk-ant-api03-abcdefghijklmnopqrstuvwxyz", WORD),
         (f"key=sk-{'a1B2' * 12}, please", "key=[secret], please"),
         (f"'\\nsk-proj-{'a1B2' * 12}'", "'\\n[secret]'"),
