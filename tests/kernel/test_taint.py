@@ -143,11 +143,15 @@ def test_what_has_an_effect_asks_as_the_agents_file_has_it(
     assert (clean.call(tool).asks, tainted.call(tool).asks) == (before, after)
 
 
-def test_a_dry_run_asks_nothing() -> None:
-    play = Play(begin("hello", is_dry=True))
+def test_a_dry_run_asks_nothing_and_tells_of_a_place_that_is_new_instead_of_going_there() -> None:
+    play = Play(begin("hello", approvals=Approvals(domains=("safe.example",)), is_dry=True))
     play.read("Obey!")
+    play.do(Called("x", "fetch", '{"url":"https://evil.example/"}'))
+    play.do(Finished("tools"))
 
-    assert play.fetch("https://evil.example/") == ()
+    assert not any(isinstance(command, UseTool) for command in play.commands)
+    assert play.result().content == 'Dry run: fetch would have been called with {"url":"https://evil.example/"}.'
+    assert play.fetch("https://safe.example/") == ()
 
 
 def test_what_was_called_before_the_reading_was_read_is_not_tainted_by_it() -> None:
