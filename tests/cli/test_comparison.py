@@ -168,6 +168,13 @@ async def test_what_was_held_for_a_call_of_unknown_cost_counts_in_full() -> None
     assert purse.held == Decimal("0.91")
 
 
+@pytest.mark.parametrize("budget", ["much", "nan", "inf"])
+def test_what_is_no_sum_is_no_budget(factory: Factory, budget: str) -> None:
+    done = factory.run("turns", "diff", "--agent", "assistant", "--budget", budget)
+
+    assert (done.returncode, done.stderr) == (1, f"factory: {budget!r} is no sum of dollars\n")
+
+
 @pytest.mark.parametrize("wanted", ["file", "name"])
 def test_turns_are_compared_and_nothing_is_written(factory: Factory, wanted: str) -> None:
     new = factory.folder / "newer.toml"
