@@ -17,7 +17,7 @@ from factory_contracts.messages import MAX_TEXT
 from factory_contracts.work import AgentSpec, Opinion
 from factory_nats.result import Err
 from factory_nats.transport import Transport
-from hub.kernel.ports import Equipped, Media, Observation, Occasion, OutcomeUnknown, ToolFailed, ToolSpec
+from hub.kernel.ports import ANYWHERE, Equipped, Media, Observation, Occasion, OutcomeUnknown, ToolFailed, ToolSpec
 
 logger = logging.getLogger(__name__)
 
@@ -106,6 +106,7 @@ def _equipped(fleet: Fleet, description: CapabilityDescription | None) -> Equipp
             effect=description.effect,
             timeout=description.seconds + MARGIN,
             is_idempotent=description.effect == "read",
+            reaches=ANYWHERE if description.effect == "read" else "",
         )
     return Equipped(spec, _Asking(fleet, spec, is_described=description is not None))
 

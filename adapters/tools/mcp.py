@@ -36,7 +36,7 @@ from factory_contracts.records import Effect
 from factory_contracts.work import AgentSpec, McpServer
 from hub.kernel.foreign import labelled, neutral, visible
 from hub.kernel.harness import MAX_FILES
-from hub.kernel.ports import Equipped, Media, Observation, Occasion, OutcomeUnknown, ToolFailed, ToolSpec
+from hub.kernel.ports import ANYWHERE, Equipped, Media, Observation, Occasion, OutcomeUnknown, ToolFailed, ToolSpec
 from hub.kernel.schema import complaint
 
 logger = logging.getLogger(__name__)
@@ -131,7 +131,10 @@ class _Offer:
     def spec(self, name: str, seconds: float) -> ToolSpec:
         """What a model is told of it: a stranger's words, where the operator does not vouch for the server."""
         is_strange = not self.server.is_trusted
-        return ToolSpec(name, self.description, self.parameters, self.effect, seconds, is_strange=is_strange)
+        reaches = ANYWHERE if self.effect == "read" else ""
+        return ToolSpec(
+            name, self.description, self.parameters, self.effect, seconds, is_strange=is_strange, reaches=reaches
+        )
 
     async def run(self, arguments: str, occasion: Occasion) -> str | Observation:
         """What the server made of it."""

@@ -66,8 +66,9 @@ _OUTCOMES = {
 class Begin:
     """All that a turn starts from: its first model call, and whom to ask where that fails.
 
-    The reference is what a person is given instead of a reason. In a dry run nothing that has an effect is done. Where
-    one call is `ordered`, that is all that is done, by the same rules, and no model is asked.
+    The reference is what a person is given instead of a reason. In a dry run nothing is done that has an effect or
+    that a person would be asked about. Where one call is `ordered`, that is all that is done, by the same rules, and no
+    model is asked.
     """
 
     request: ModelRequest
@@ -478,7 +479,7 @@ def _advance(state: Using) -> Step:
     waiting, running, results = list(state.waiting), list(state.running), list(state.results)
     brought = list(state.brought)
     while waiting:
-        wanted = waiting[0]
+        wanted = _rehearsed(state, waiting[0])
         if isinstance(wanted.plan, ToolResult):
             results.append(wanted.plan)
             if wanted.attachments:
@@ -503,14 +504,21 @@ def _advance(state: Using) -> Step:
     return after, (*commands, *more)
 
 
+def _rehearsed(state: Using, wanted: Wanted) -> Wanted:
+    """The call; in a dry run, in which nobody is asked, one that would be asked about is told instead of made."""
+    plan = wanted.plan
+    if isinstance(plan, ToolResult) or not state.course.given.is_dry or not _asks(state, wanted, plan):
+        return wanted
+    return replace(wanted, plan=_told_instead(wanted.call, plan, wanted.arguments))
+
+
 def _use(state: Using, wanted: Wanted, tool: ToolSpec) -> UseTool:
+    return UseTool(wanted.call, tool, wanted.arguments, wanted.digest, _asks(state, wanted, tool))
+
+
+def _asks(state: Using, wanted: Wanted, tool: ToolSpec) -> tuple[str, ...]:
     course = state.course
-    asks = (
-        ()
-        if course.given.is_dry
-        else reasons(tool, wanted.arguments, course.ground, course.given.approvals, _heard(state))
-    )
-    return UseTool(wanted.call, tool, wanted.arguments, wanted.digest, asks)
+    return reasons(tool, wanted.arguments, course.ground, course.given.approvals, _heard(state))
 
 
 def _must_wait(wanted: Wanted, running: list[Wanted]) -> bool:
@@ -661,10 +669,14 @@ def _permit(
         )
         return ToolResult(call, spec.name, content, is_error=True)
     if given.is_dry:
-        return ToolResult(call, spec.name, f"Dry run: {spec.name} would have been called with {arguments}.")
+        return _told_instead(call, spec, arguments)
     if recalled and known is None and not spec.is_idempotent:
         return ToolResult(call, spec.name, recalled, is_error=True, is_foreign=_may_be_foreign(given))
     return spec
+
+
+def _told_instead(call: str, spec: ToolSpec, arguments: str) -> ToolResult:
+    return ToolResult(call, spec.name, f"Dry run: {spec.name} would have been called with {arguments}.")
 
 
 def _abandon(state: Asking, why: str) -> Course:

@@ -230,13 +230,18 @@ class Eraser(Protocol):
         ...
 
 
+# Where a tool of others goes that only reads; what acts outside is asked about whatever it is told.
+ANYWHERE = "*"
+
+
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
     """What a model is told of a tool, and what the harness must know to be trusted with it.
 
     `parameters` is a JSON schema; after `timeout` seconds the call is given up. What is idempotent may be done again
     when nobody knows whether it was done. What a foreign tool says was written elsewhere; a strange one is even
-    described by others. `reaches` names the argument that is an address, which is told to whoever serves it.
+    described by others. `reaches` names the argument that is an address, which is told to whoever serves it; where
+    nobody here knows which that is, it is `ANYWHERE`, and each argument that begins like an address is one.
     """
 
     name: str

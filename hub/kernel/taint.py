@@ -4,18 +4,25 @@ Nobody can tell whether a model obeys such words. So from then on it is asked ab
 address that is new: an address carries words out to whoever serves it.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from json import loads
 
 from factory_contracts.work import Approvals
 from hub.kernel.addresses import Heard, host_of, is_within, names, stands_in, was_shown
-from hub.kernel.ports import ModelMessage, Spoken, ToolCalls, ToolResult, ToolSpec
+from hub.kernel.ports import ANYWHERE, ModelMessage, Spoken, ToolCalls, ToolResult, ToolSpec
 
 ALWAYS = "This agent asks before every such call."
 TAINTED = "The agent has read what others wrote, and they may want this."
 NEW_PLACE = "The agent has read what others wrote, and would tell this address to a place that is new: {}"
 NO_PLACE = "The agent has read what others wrote, and nobody can say for sure where this address leads."
+
+# Whoever is asked needs no more of them to say no.
+MAX_PLACES = 10
+# How an argument begins that is an address; not every reader of one needs the slashes.
+_ADDRESS = re.compile(r"[\x00-\x20\s]*(?:https?:|[a-z][a-z0-9+.-]+:[/\\]{2})", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +39,9 @@ class Ground:
 
     def after(self, tool: ToolSpec | None, arguments: str) -> "Ground":
         """The ground once a tool brought something from elsewhere."""
-        host = _host_reached(tool, arguments) if tool is not None else ""
-        reached = (*self.reached, host) if host and host not in self.reached else self.reached
-        return replace(self, is_tainted=True, reached=reached)
+        told = _addresses(tool, arguments) if tool is not None else ()
+        hosts = [host for address in told if (host := host_of(address.strip()))]
+        return replace(self, is_tainted=True, reached=tuple(dict.fromkeys((*self.reached, *hosts))))
 
 
 def reasons(
@@ -48,10 +55,11 @@ def reasons(
             found.append(ALWAYS)
         if ground.is_tainted and when != "never":
             found.append(TAINTED)
-    if ground.is_tainted and tool.reaches:
-        address = loads(arguments).get(tool.reaches)
-        found += _new_place(address if isinstance(address, str) else "", ground, approvals, heard)
-    return tuple(found)
+    addresses = _addresses(tool, arguments) if ground.is_tainted else ()
+    said = tuple(heard) if addresses else ()
+    new = (why for address in addresses for why in _new_place(address, ground, approvals, said))
+    found += islice(new, MAX_PLACES)
+    return tuple(dict.fromkeys(found))
 
 
 def may_name(address: str, approvals: Approvals, heard: Iterable[Heard]) -> bool:
@@ -101,9 +109,23 @@ def _new_place(address: str, ground: Ground, approvals: Approvals, heard: Iterab
     return (NEW_PLACE.format(host),)
 
 
-def _host_reached(tool: ToolSpec, arguments: str) -> str:
-    address = loads(arguments).get(tool.reaches) if tool.reaches else None
-    return host_of(address.strip()) if isinstance(address, str) else ""
+def _addresses(tool: ToolSpec, arguments: str) -> tuple[str, ...]:
+    """What the call tells to whoever serves it; empty where there is to be an address and is none."""
+    if not tool.reaches:
+        return ()
+    given = loads(arguments)
+    if tool.reaches == ANYWHERE:
+        return tuple(text for text in _texts(given) if _ADDRESS.match(text))
+    address = given.get(tool.reaches)
+    return (address if isinstance(address, str) else "",)
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Every text within the value."""
+    if isinstance(value, str):
+        yield value
+    for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _texts(one)
 
 
 def _is_result(content: str) -> bool:

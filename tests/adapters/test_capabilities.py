@@ -24,7 +24,7 @@ from factory_contracts.worker import File, Made, Report, Unable, capability
 from factory_nats.satellite import Satellite
 from factory_nats.testing import FakeBus, FakeTransport
 from factory_nats.transport import Delivery
-from hub.kernel.ports import Equipped, Media, Observation, OutcomeUnknown, ToolFailed
+from hub.kernel.ports import ANYWHERE, Equipped, Media, Observation, OutcomeUnknown, ToolFailed
 from hub.kernel.schema import complaint
 from tests.fakes import ANYBODY, idle, pass_time, words_of
 
@@ -118,6 +118,15 @@ class Sleeper(Speaker):
 
 async def test_an_agent_that_names_no_capability_has_no_such_tool() -> None:
     assert await Capabilities(clipool(FakeBus())).tools(agent()) == ()
+
+
+@pytest.mark.parametrize(("effect", "reaches"), [("read", ANYWHERE), ("write", ""), ("external", "")])
+async def test_a_tool_that_only_reads_may_go_wherever_an_argument_leads(effect: Effect, reaches: str) -> None:
+    bus = FakeBus()
+    async with worker(bus, "w1", Speaker(), effect=effect):
+        tool = await tool_of(clipool(bus))
+
+    assert (tool.spec.effect, tool.spec.reaches) == (effect, reaches)
 
 
 async def test_each_capability_that_nobody_describes_is_one_tool_that_acts_outside_and_is_not_done_twice() -> None:

@@ -243,6 +243,7 @@ class House(World):
         found = sorted((self.folder / "files").rglob("*"))
         return {
             "posted": [given for name, given in called if name == "post"],
+            "browsed": [given for name, given in called if name == "echo" and given["text"].startswith("http")],
             "remembered": remembered,
             "files": {path.name: path.read_text() if path.is_file() else None for path in found},
             "shouted": list(self.shouted),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -10,14 +11,17 @@ import pytest
 
 from factory_cli import comparison
 from factory_cli.comparing import lines, row
-from factory_cli.comparison import Purse, Then, compare, recorded
+from factory_cli.comparison import Memory, Purse, Reprise, Then, compare, recorded
 from factory_cli.ink import painted
-from factory_contracts.trace import ToolStep
+from factory_contracts.records import MoneyReserved
+from factory_contracts.trace import ModelStep, ToolStep
+from factory_contracts.work import Line, NotRecorded, Recorded
 from factory_nats.identity import Identity
 from hub.kernel.agent import Agent
-from tests.cli.facts import KEY, NOON, answered, asked, forgotten, log_of, received, shown
+from tests.cli.facts import KEY, NOON, answered, asked, forgotten, log_of, received, reserved, shown
 from tests.cli.installation import Factory
 from workers.clipool.composition import ClipoolSettings
+from workers.clipool.limit import Limit
 
 SCRIPT = """
 [[reply]]
@@ -32,6 +36,9 @@ steps = [ { call = "remember", arguments = { text = "buys bread", topic = "bread
 [[reply]]
 match = "sum"
 steps = [ { call = "calculator", arguments = { expression = "2 + 3" } }, { say = "It is {tool}, of {messages}" } ]
+[[reply]]
+match = "^read (\\\\S+)"
+steps = [ { call = "fetch", arguments = { url = "{1}" } }, { say = "It says: {tool}" } ]
 """
 
 
@@ -40,6 +47,17 @@ def remembered(call: str, fact: str) -> ToolStep:
     return ToolStep(
         call=call, tool="remember", effect="write", arguments=arguments, outcome="ok", content="Noted it, back then."
     )
+
+
+def fetched(url: str) -> ToolStep:
+    arguments = json.dumps({"url": url})
+    return ToolStep(call="c1", tool="fetch", effect="read", arguments=arguments, outcome="ok", content="News.")
+
+
+def holding(amount: str) -> MoneyReserved:
+    record = reserved(amount=amount)
+    assert isinstance(record, MoneyReserved)
+    return record
 
 
 def settings(tmp_path: Path) -> ClipoolSettings:
@@ -94,6 +112,30 @@ async def test_the_same_call_comes_to_what_it_came_to_and_another_one_with_an_ef
     assert not (tmp_path / "work" / "memory.db").exists()
 
 
+async def test_a_place_that_is_new_is_not_told_anything_unless_what_it_said_then_is_known(tmp_path: Path) -> None:
+    bus = await log_of(
+        [
+            received("t1", text="read news.example/?all"),
+            answered("t1", asked("m1"), fetched("https://news.example/?all"), asked("m2"), text="It says: News."),
+            received("t2", text="read evil.example/?all", at=NOON + 60),
+            answered("t2", asked("m1"), text="No."),
+        ]
+    )
+    found = [
+        # What a person writes they may be led to; what stands in a page is another's.
+        replace(one, lines=(Line(role="user", text=line.text.replace("read ", "read https://")),), is_tainted=True)
+        for one in await recorded(bus, scope=None, since=None, limit=10)
+        for line in one.lines[-1:]
+    ]
+
+    news, evil = await compare(replace(AGENT, tools=("fetch",)), found, settings(tmp_path), Decimal(1))
+
+    assert news.after.text == "It says: News."
+    assert news.notes == ()
+    assert evil.after.text == f"It says: {comparison.NOT_RUN}"
+    assert evil.notes == ("fetch was not run",)
+
+
 async def test_a_comparison_is_told_in_a_row_and_in_what_differs(tmp_path: Path) -> None:
     _, bread, _ = await compare(AGENT, await turns(), settings(tmp_path), Decimal(1))
 
@@ -108,9 +150,29 @@ def test_no_more_is_spent_than_was_said() -> None:
 
     assert purse.take(Decimal("0.08")) == ""
     assert purse.take(Decimal("0.08")) == comparison.SPENT
-    purse.settle(Decimal(0), Decimal("0.01"))
+    purse.settle(Decimal("0.08"), Decimal("0.01"))
     assert purse.take(Decimal("0.08")) == ""
     assert purse.take(None) == comparison.UNPRICED
+
+
+async def test_what_was_held_for_a_call_of_unknown_cost_counts_in_full() -> None:
+    purse = Purse(Decimal(1))
+    known, unknown, more = (Reprise(AGENT, purse, Memory(), Limit(60)) for _ in range(3))
+
+    replies = []
+    for stage, cost in ((known, Decimal("0.01")), (unknown, None), (more, Decimal(0))):
+        replies.append(await stage.record(holding("0.90")))
+        stage.note(ModelStep(call="m1", model="m", messages=1, reason="end", cost=cost))
+
+    assert replies == [Recorded(), Recorded(), NotRecorded(words=comparison.SPENT)]
+    assert purse.held == Decimal("0.91")
+
+
+@pytest.mark.parametrize("budget", ["much", "nan", "inf"])
+def test_what_is_no_sum_is_no_budget(factory: Factory, budget: str) -> None:
+    done = factory.run("turns", "diff", "--agent", "assistant", "--budget", budget)
+
+    assert (done.returncode, done.stderr) == (1, f"factory: {budget!r} is no sum of dollars\n")
 
 
 @pytest.mark.parametrize("wanted", ["file", "name"])

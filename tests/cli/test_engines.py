@@ -148,7 +148,23 @@ def test_a_file_with_a_mistake_in_it_is_named(reader: Factory) -> None:
     done = reader.run("engine", "add", "bad.py")
 
     assert done.returncode == 1
-    assert "bad.py: TypeError: engine bad: it has 0 steps" in done.stderr
+    assert "factory: bad.py: TypeError: engine bad: it has 0 steps" in done.stderr
+
+
+def test_a_broken_file_is_named_beside_the_engines_that_are_in_order(digester: Factory) -> None:
+    (digester.home / "engines" / "bad.py").write_text("import nothing_of_the_kind\n")
+    (digester.home / "engines" / "worse.py").write_text("def\n")
+
+    listed = digester.run("engine", "list")
+    read = digester.run("engine", "list", "--json")
+    shown = digester.run("engine", "show", "bad")
+
+    assert (listed.returncode, listed.stdout.splitlines()[1].split()[0]) == (1, "digest")
+    assert listed.stderr.startswith("factory: ")
+    assert [word in listed.stderr for word in ("bad.py: ModuleNotFoundError", "worse.py: SyntaxError")] == [True, True]
+    assert "Traceback" not in listed.stderr + shown.stderr
+    assert (read.returncode, [one["name"] for one in json.loads(read.stdout)]) == (1, ["digest"])
+    assert (shown.returncode, "bad.py: ModuleNotFoundError" in shown.stderr) == (1, True)
 
 
 class Stages:

@@ -73,6 +73,26 @@ def test_help_fits_a_screen(factory: Factory, group: tuple[str, ...]) -> None:
     assert "\x1b" not in done.stdout
 
 
+@pytest.mark.parametrize("arguments", [("init", "telegram"), ("chat", "-p", " ")])
+def test_who_was_given_no_streams_ends_like_others(factory: Factory, arguments: tuple[str, ...]) -> None:
+    command = (sys.executable, "-m", "factory_cli", *arguments)
+
+    def closed(streams: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ("sh", "-c", f'exec "$@" {streams}', "-", *command),
+            cwd=factory.folder,
+            env=factory.variables,
+            capture_output=True,
+            text=True,
+        )
+
+    given, without = closed("</dev/null"), closed("<&-")
+
+    assert (without.returncode, without.stdout, without.stderr) == (given.returncode, given.stdout, given.stderr)
+    assert "Traceback" not in without.stderr
+    assert closed(">&-").returncode == given.returncode
+
+
 def test_a_program_can_ask_which_version_it_is(factory: Factory) -> None:
     done = factory.run("--version")
 

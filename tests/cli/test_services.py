@@ -65,6 +65,9 @@ def test_a_person_asks_the_workers_that_the_program_runs(studio: Factory) -> Non
         ("", ("ask", "fetch", "http://127.0.0.1:1/x"), "Port 1 is not read"),
         ("", ("ask", "fetch", "http://localhost/"), "localhost is a name of a private network"),
         ("", ("ask", "fetch"), "fetch needs 'url': type it, or --arg url=VALUE"),
+        ("", ("ask", "fetch", "https://example.org", "--arg", "start=abc"), "fetch: start must be of type integer"),
+        ("", ("ask", "read_file", "x", "--arg", "start_line=x"), "read_file: start_line must be of type integer"),
+        ("", ("ask", "fetch", "{x"), "fetch: The arguments are no valid JSON"),
         ("", ("ask", "voice.stt", "--file", "audio=/nowhere"), "/nowhere cannot be read: No such file or directory"),
         ("", ("worker", "voice"), "has no table [voice.tts] or [voice.stt]"),
         (
@@ -117,6 +120,20 @@ def test_a_tool_that_needs_nobody_is_used_where_nothing_runs(factory: Factory) -
 
     assert (done.returncode, done.stdout) == (0, "42\n"), done.stderr
     assert (kept.stdout, (factory.folder / "sum.txt").read_text()) == ("sum.txt\n", "42")
+
+
+def test_a_file_that_a_tool_sends_is_put_where_it_was_wanted(factory: Factory) -> None:
+    factory.run("ask", "write_file", "note.txt", "--arg", "content=Buy milk.")
+    (factory.folder / "kept.txt").write_text("as it was")
+
+    sent = factory.run("ask", "send_file", "note.txt")
+    put = factory.run("ask", "send_file", "note.txt", "--out", "there.txt")
+    none = factory.run("ask", "send_file", "missing.txt", "--out", "kept.txt")
+
+    assert (sent.returncode, sent.stdout) == (0, "note.txt\n"), sent.stderr
+    assert (put.returncode, put.stdout) == (0, "there.txt\n"), put.stderr
+    assert [(factory.folder / name).read_text() for name in ("note.txt", "there.txt")] == ["Buy milk."] * 2
+    assert (none.returncode, (factory.folder / "kept.txt").read_text()) == (1, "as it was")
 
 
 def test_a_person_uses_a_tool_of_the_agent_in_a_chat(studio: Factory) -> None:

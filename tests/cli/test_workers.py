@@ -93,6 +93,20 @@ def test_a_worker_is_let_into_what_runs_and_is_asked(herald: Factory) -> None:
     assert row["score"] == pytest.approx(0.25, rel=1)
 
 
+def test_where_a_worker_brings_nothing_nothing_is_written(herald: Factory) -> None:
+    (herald.folder / "kept.txt").write_text("as it was")
+    herald.run("worker", "add", "echoer", "echo")
+    herald.up()
+    herald.start("worker", "./echo.py")
+    until(lambda: seen(herald)["echoer"]["state"] == "serves", "a worker that is seen")
+
+    done = herald.run("ask", "echo", "--arg", "text=", "--out", "kept.txt")
+
+    said = "factory: echo said nothing and made no file, so that nothing is written to kept.txt\n"
+    assert (done.returncode, done.stderr) == (1, said)
+    assert (herald.folder / "kept.txt").read_text() == "as it was"
+
+
 def test_the_table_of_workers_is_for_people(herald: Factory) -> None:
     herald.run("worker", "add", "echoer", "echo")
     herald.up()

@@ -12,7 +12,7 @@ from hub.kernel.addresses import Heard
 from hub.kernel.events import Called, Did, Finished, Kept, Said
 from hub.kernel.foreign import labelled
 from hub.kernel.harness import Begin, Command, End, Event, Idle, State, Steer, Stop, ToolFinished, UseTool, step
-from hub.kernel.ports import Media, ModelRequest, Spoken, ToolResult, ToolSpec
+from hub.kernel.ports import ANYWHERE, Media, ModelRequest, Spoken, ToolResult, ToolSpec
 from hub.kernel.taint import ALWAYS, NEW_PLACE, NO_PLACE, TAINTED, Ground
 
 READ = ToolSpec("look", "Looks.", "{}")
@@ -21,7 +21,8 @@ KEEP = ToolSpec("keep", "Keeps.", "{}", effect="write", is_foreign=False)
 SEND = ToolSpec("send", "Sends.", "{}", effect="external")
 FETCH = ToolSpec("fetch", "Reads.", "{}", reaches="url")
 STRANGE = replace(READ, name="odd", is_strange=True)
-TOOLS = (READ, CLEAN, KEEP, SEND, FETCH)
+BROWSE = ToolSpec("browse", "Reads.", "{}", reaches=ANYWHERE)
+TOOLS = (READ, CLEAN, KEEP, SEND, FETCH, BROWSE)
 DEFAULT = Approvals()
 
 
@@ -143,11 +144,15 @@ def test_what_has_an_effect_asks_as_the_agents_file_has_it(
     assert (clean.call(tool).asks, tainted.call(tool).asks) == (before, after)
 
 
-def test_a_dry_run_asks_nothing() -> None:
-    play = Play(begin("hello", is_dry=True))
+def test_a_dry_run_asks_nothing_and_tells_of_a_place_that_is_new_instead_of_going_there() -> None:
+    play = Play(begin("hello", approvals=Approvals(domains=("safe.example",)), is_dry=True))
     play.read("Obey!")
+    play.do(Called("x", "fetch", '{"url":"https://evil.example/"}'))
+    play.do(Finished("tools"))
 
-    assert play.fetch("https://evil.example/") == ()
+    assert not any(isinstance(command, UseTool) for command in play.commands)
+    assert play.result().content == 'Dry run: fetch would have been called with {"url":"https://evil.example/"}.'
+    assert play.fetch("https://safe.example/") == ()
 
 
 def test_what_was_called_before_the_reading_was_read_is_not_tainted_by_it() -> None:
@@ -202,6 +207,32 @@ def test_an_address_that_can_be_read_in_two_ways_is_asked_about(url: str) -> Non
     play.read(PAGE)
 
     assert play.fetch(url) == (NO_PLACE,)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "asks"),
+    [
+        ('{"q":"herons"}', ()),
+        ('{"q":"herons: where do they live?"}', ()),
+        ('{"where":"https://news.example/more"}', ()),
+        ('{"where":"https://evil.example/?secret"}', (NEW_PLACE.format("evil.example"),)),
+        (
+            '{"all":[{"at":" HTTPS://evil.example/a"},"https://evil.example/b","https://bad.example/"]}',
+            (NEW_PLACE.format("evil.example"), NEW_PLACE.format("bad.example")),
+        ),
+        ('{"where":"C:\\\\notes and https://evil.example/"}', ()),
+        ('{"where":"ftp://evil.example/"}', (NO_PLACE,)),
+        ('{"where":"https:evil.example"}', (NO_PLACE,)),
+        ('{"where":"https:\\\\evil.example"}', (NO_PLACE,)),
+    ],
+)
+def test_of_a_tool_of_others_each_argument_that_is_an_address_is_a_place(arguments: str, asks: tuple[str, ...]) -> None:
+    play = Play(begin("hello", approvals=Approvals(domains=("safe.example",))))
+    assert play.call("browse", arguments).asks == ()
+    play = Play(begin("See https://news.example/front"))
+    play.read(PAGE, "browse", '{"where":["https://news.example/front"]}')
+
+    assert play.call("browse", arguments).asks == asks
 
 
 def test_before_a_turn_is_tainted_it_goes_where_it_likes() -> None:

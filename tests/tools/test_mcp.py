@@ -20,7 +20,7 @@ import pytest
 from adapters.tools.mcp import MAX_DESCRIPTION, MAX_RESULT, McpServers, Patience
 from factory_contracts.work import AgentSpec, McpServer
 from hub.kernel.harness import MAX_FILES
-from hub.kernel.ports import Equipped, Media, Observation, Occasion, ToolFailed
+from hub.kernel.ports import ANYWHERE, Equipped, Media, Observation, Occasion, ToolFailed
 from hub.kernel.schema import complaint
 from tests.fakes import words_of
 from tests.nursery import nursery
@@ -182,6 +182,8 @@ async def test_a_tool_only_reads_where_the_operator_says_so_whatever_the_server_
     assert {name for name, tool in tools.items() if tool.spec.effect == "read"} == {"real_echo"}
     assert {tool.spec.effect for name, tool in tools.items() if name != "real_echo"} == {"external"}
     assert not any(tool.spec.is_idempotent for tool in tools.values())
+    # Nobody is asked about what reads, but for the places that it tells something.
+    assert {name for name, tool in tools.items() if tool.spec.reaches == ANYWHERE} == {"real_echo"}
 
 
 async def test_texts_are_told_as_they_are_and_structure_as_json(settled: Bench) -> None:

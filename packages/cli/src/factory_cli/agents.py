@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from factory_cli import config
-from factory_cli.console import AgentsOption, Failed, HomeOption, JsonOption, say_table, surroundings, told
+from factory_cli.console import AgentsOption, Failed, HomeOption, JsonOption, is_piped, say_table, surroundings, told
 from factory_cli.document import BadConfiguration
 from factory_cli.home import Home, write_atomically
 from factory_cli.ink import block, harmless, say_document, say_lines, width
@@ -171,7 +171,7 @@ def test(
         wanted = resolve(model).model if model == "auto" else model
         agent = trial.prepared(agent, model=wanted, is_dry=is_dry)
         try:
-            ask = _allowed if sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty() else None
+            ask = _allowed if not is_piped() and sys.stderr.isatty() else None
             tried = trial.try_out(agent, _asked(prompt), environment.person, settings, _warn, ask)
         except ScriptError as error:
             raise Failed(f"FACTORY_SCRIPT: {error}") from None
@@ -201,7 +201,7 @@ def test(
 def _asked(prompt: str | None) -> str:
     if prompt is not None:
         return prompt
-    piped = "" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.read().strip()
+    piped = sys.stdin.read().strip() if is_piped() else ""
     return piped or QUESTION
 
 

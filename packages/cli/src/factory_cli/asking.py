@@ -18,6 +18,9 @@ CONNECTING = 5.0
 SECONDS = 300.0
 _MOST_ALIKE = 10_000
 
+# What came of it: words, and files by their names.
+Came = tuple[str, Sequence[tuple[str, bytes]]]
+
 
 def ask(
     capability: Annotated[str, typer.Argument(metavar="CAPABILITY", help="Such as voice.tts, image.qr, fetch.")],
@@ -39,10 +42,9 @@ def ask(
         known = [one.capability for one in config.workers_of(configuration)]
         details, contents = _pairs("--arg", arguments), _pairs("--file", files)
         given = {name: b64encode(_read(path)).decode() for name, path in contents.items()}
-        made: Sequence[tuple[str, bytes]] = ()
         # What is served has its own name, and what is not needs nobody who runs.
-        text = None if capability in known else asyncio.run(_use(where, capability, words, details, given))
-        if text is None:
+        came = None if capability in known else asyncio.run(_use(where, capability, words, details, given))
+        if came is None:
             running = joining.running(where)
             if running is None and environment.nats_url is None:
                 raise Failed(f"nothing runs on {where.path}; `factory chat` or `factory up` starts it")
@@ -51,8 +53,11 @@ def ask(
                 others = "`factory tools list` names what needs nobody"
                 raise Failed(f"nobody may serve {capability!r} here; {there}; {others}")
             url = running.url if running is not None else environment.nats_url or ""
-            text, made = asyncio.run(_ask(where, url, capability, words, details, given))
+            came = asyncio.run(_ask(where, url, capability, words, details, given))
+        text, made = came
         if out is not None and not made:
+            if not text:
+                raise Failed(f"{capability} said nothing and made no file, so that nothing is written to {out}")
             text, made = "", ((out.name, text.encode()),)
         paths = [_put(name, data, out if number == 0 else None) for number, (name, data) in enumerate(made)]
     if is_json:
@@ -62,37 +67,44 @@ def ask(
         typer.echo(harmless(line))
 
 
-async def _use(where: Home, name: str, words: str, details: Mapping[str, str], given: Mapping[str, str]) -> str | None:
-    """What the tool of that name says, for which nobody need run; None where there is none. Raises `Failed`."""
+async def _use(where: Home, name: str, words: str, details: Mapping[str, str], given: Mapping[str, str]) -> Came | None:
+    """What came of the tool of that name, for which nobody need run; None where there is none. Raises `Failed`."""
     from dataclasses import replace
 
     from adapters.models.hand import arguments
     from factory_cli.offering import OCCASION, offered
     from hub.kernel.foreign import bare
-    from hub.kernel.ports import Observation, ToolFailed
+    from hub.kernel.ports import ToolFailed
+    from hub.kernel.schema import complaint, read
 
     where.prepare()
     tool = next((tool for tool in await offered(where) if tool.spec.name == name), None)
     if tool is None:
         return None
     parameters = json.loads(tool.spec.parameters)
-    meant = json.loads(arguments(words, tool.spec.parameters)) if words else {}
-    whole = {**meant, **_typed(details, parameters), **given}
+    meant, problem = read(arguments(words, tool.spec.parameters))
+    if problem:
+        raise Failed(f"{name}: {problem}")
+    whole = {**json.loads(meant), **_typed(details, parameters), **given}
     missing = [needed for needed in parameters.get("required", ()) if needed not in whole]
     if missing:
         raise Failed(f"{name} needs {missing[0]!r}: type it, or --arg {missing[0]}=VALUE")
+    if problem := complaint(parameters, whole):
+        raise Failed(f"{name}: {problem}")
     try:
         # A person who types was led here by nobody.
         came = await tool.tool.run(json.dumps(whole, ensure_ascii=False), replace(OCCASION, is_tainted=False))
     except ToolFailed as failed:
         raise Failed(harmless(str(failed))) from None
-    return bare(came.content if isinstance(came, Observation) else came)
+    if isinstance(came, str):
+        return bare(came), ()
+    return bare(came.content), [(file.name, file.data) for file in came.files]
 
 
 async def _ask(
     where: Home, url: str, capability: str, words: str, details: Mapping[str, str], given: Mapping[str, str]
-) -> tuple[str, Sequence[tuple[str, bytes]]]:
-    """What came of it: words and files. Raises `Failed`."""
+) -> Came:
+    """What came of it. Raises `Failed`."""
     import secrets
 
     from adapters.nats.fleet import Fleet, Fulfilled, Wish

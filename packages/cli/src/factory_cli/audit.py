@@ -202,7 +202,7 @@ _MATTERS: tuple[tuple[str, str, tuple[Callable[[Survey], Iterator[Trouble]], ...
     ("files", "all below the home is yours, and closed to others", (_open_files, _strangers_files, _linked_keys)),
     ("secrets", "none is written down where others could see it", (_written_down, _open_sources)),
     ("network", "nobody can listen in, or knock", (_listeners, _in_the_clear)),
-    ("money", "no stranger can spend without end", (_strangers_money,)),
+    ("money", "no stranger can spend without end on models; no budget counts voices and pictures", (_strangers_money,)),
     ("reach", "no agent has more of this machine than it needs", (_wide_folders, _free_hands)),
     ("process", "runs as an ordinary user, and leaves no memory behind", (_root, _cores)),
 )

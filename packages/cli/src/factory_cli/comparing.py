@@ -70,7 +70,9 @@ def prepare(where: Home, environment: config.Environment, agents: Path | None, w
     try:
         most = Decimal(wish.budget)
     except InvalidOperation:
-        raise Failed(f"{wish.budget!r} is no sum of dollars") from None
+        most = Decimal("NaN")
+    if not most.is_finite():
+        raise Failed(f"{wish.budget!r} is no sum of dollars")
     return Ready(where, wish, agent, settings, most, comparison.costs_nothing(agent, settings))
 
 

@@ -1,6 +1,7 @@
 """Turns of the log, asked of another agent as they were asked then: what it would have said, done and cost.
 
-Nothing comes of it but a table: no record, no message, and no tool with an effect is run.
+Nothing comes of it but a table: no record, no message, and no tool is run that has an effect or that a person would be
+asked about.
 """
 
 import json
@@ -17,7 +18,7 @@ from factory_contracts import subjects
 from factory_contracts.messages import Outcome
 from factory_contracts.records import Forgotten, MoneyReserved, TurnAnswered
 from factory_contracts.trace import ModelStep, Step, ToolStep, excerpt
-from factory_contracts.work import AgentSpec, Line, NotRecorded, Recorded, RecordReply, Requested, Run
+from factory_contracts.work import AgentSpec, ApprovalWanted, Line, NotRecorded, Recorded, RecordReply, Requested, Run
 from factory_nats.transport import Transport
 from hub.kernel.agent import Agent
 from hub.kernel.ports import Equipped, ModelRequest, Observation, Occasion, Tool, ToolFailed, ToolSource
@@ -143,22 +144,8 @@ class Purse:
         return ""
 
     def settle(self, held: Decimal, spent: Decimal) -> None:
-        """Of what was held since then, so much was spent."""
-        self.held = held + spent
-
-
-class Reprise(trial.Rehearsal):
-    """The stage of a comparison: whatever would be asked is allowed, for nothing with an effect is run."""
-
-    def __init__(self, agent: Agent, purse: Purse, limit: Limit) -> None:
-        super().__init__(agent, lambda words: None, None, limit)
-        self._purse = purse
-
-    async def record(self, record: Requested) -> RecordReply:
-        """Nothing is put on a log; money is held."""
-        if isinstance(record, MoneyReserved) and (refusal := self._purse.take(record.amount)):
-            return NotRecorded(words=refusal)
-        return Recorded()
+        """Of what was held for a call, so much was spent."""
+        self.held += spent - held
 
 
 @dataclass(slots=True)
@@ -183,6 +170,40 @@ class Memory:
         if not steps:
             return None
         return steps.pop(0) if len(steps) > 1 else steps[0]
+
+    def knows(self, tool: str, arguments: str) -> bool:
+        """Whether the same call was made then."""
+        return _call(tool, arguments) in self._steps
+
+
+class Reprise(trial.Rehearsal):
+    """The stage of a comparison: what has an effect is allowed, for it is not run; a place that is new is not."""
+
+    def __init__(self, agent: Agent, purse: Purse, memory: Memory, limit: Limit) -> None:
+        super().__init__(agent, lambda words: None, None, limit)
+        self._purse = purse
+        self._memory = memory
+        self._held: dict[str, Decimal] = {}
+
+    def note(self, step: Step) -> None:
+        """Part of the trace; what was held for a call of unknown cost counts in full."""
+        super().note(step)
+        if isinstance(step, ModelStep) and step.cost is not None:
+            self._purse.settle(self._held.pop(step.call, Decimal(0)), step.cost)
+
+    async def record(self, record: Requested) -> RecordReply:
+        """Nothing is put on a log; money is held, and nobody is there who could allow a place that is new."""
+        match record:
+            case MoneyReserved(call=call, amount=amount):
+                if refusal := self._purse.take(amount):
+                    return NotRecorded(words=refusal)
+                self._held[call] = amount or Decimal(0)
+            case ApprovalWanted(tool=tool, effect="read") if not self._memory.knows(tool, record.arguments):
+                self._memory.not_run.append(tool)
+                return NotRecorded(words=NOT_RUN)
+            case _:
+                pass
+        return Recorded()
 
 
 class Remembered:
@@ -259,11 +280,10 @@ async def _again(agent: Agent, then: Then, kit: Kit, purse: Purse) -> Compared:
         lines=then.shown,
         tainted=then.is_tainted or None,
     )
-    held, refused = purse.held, len(purse.refusals)
+    refused = len(purse.refusals)
     limit = Limit(spec.limits.max_seconds)
-    tried = await trial.perform(run, _without_effects(kit, memory), Reprise(agent, purse, limit), limit)
+    tried = await trial.perform(run, _without_effects(kit, memory), Reprise(agent, purse, memory, limit), limit)
     after = Side.of(tried.answer, tried.outcome, tried.steps)
-    purse.settle(held, after.cost)
     notes = [f"{name} was not run" for name in dict.fromkeys(memory.not_run)]
     notes += dict.fromkeys(purse.refusals[refused:])
     if then.shown != then.lines:

@@ -13,8 +13,9 @@ import typer
 from factory_cli import config, joining
 from factory_cli.console import AgentsOption, Failed, HomeOption, JsonOption, is_piped, say_table, surroundings, told
 from factory_cli.home import Home, write_atomically
-from factory_cli.ink import say_document
+from factory_cli.ink import harmless, say_document
 from factory_cli.talk import Wish, talk
+from factory_contracts.engine import Engine
 
 app = typer.Typer(help="What runs the same steps every time: list, show, new, add.", no_args_is_help=True)
 
@@ -94,32 +95,35 @@ def run(
 
 @app.command("list")
 def list_engines(home: HomeOption = None, is_json: JsonOption = False) -> None:
-    """Every engine, with its version and what it does."""
+    """Every engine, with its version and what it does; and which files hold none that could run."""
     with told():
-        from workers.engine.shelf import load
-
         where, _ = surroundings(home)
-        found = [load(path) for path in sorted(where.engines.glob("*.py"))]
-    if is_json:
-        say_document([{"name": one.name, "version": one.version, "description": one.description} for one in found])
-    elif not found:
-        typer.echo(f"no engines in {where.engines}; `factory engine new NAME` writes one", err=True)
-    else:
-        rows = [(one.name, one.version, one.description) for one in found]
-        say_table([("NAME", "VERSION", "DESCRIPTION"), *rows])
+        found, bad = [], []
+        for path in sorted(where.engines.glob("*.py")):
+            try:
+                found.append(_read(path))
+            except Failed as failed:
+                bad.append(str(failed))
+        if is_json:
+            say_document([{"name": one.name, "version": one.version, "description": one.description} for one in found])
+        elif found:
+            rows = [(one.name, one.version, one.description) for one in found]
+            say_table([("NAME", "VERSION", "DESCRIPTION"), *rows])
+        elif not bad:
+            typer.echo(f"no engines in {where.engines}; `factory engine new NAME` writes one", err=True)
+        if bad:
+            raise Failed("\n".join(bad))
 
 
 @app.command("show")
 def show(name: NameArgument, home: HomeOption = None, is_json: JsonOption = False) -> None:
     """The steps of one engine, and what each of them reads."""
     with told():
-        from workers.engine.shelf import load
-
         where, _ = surroundings(home)
         path = where.engines / f"{name}.py"
         if not path.is_file():
             raise Failed(f"there is no engine {name!r} in {where.engines}; there is: {_there(where)}")
-        engine = load(path)
+        engine = _read(path)
     steps = [(step.name, step.kind, ", ".join(dict.fromkeys(step.needs)) or "-") for step in engine.steps]
     if is_json:
         keys = ("name", "kind", "reads")
@@ -147,10 +151,18 @@ def add(
 ) -> None:
     """Put an engine where it is found: what runs already finds it as well."""
     with told():
-        from workers.engine.shelf import load
-
         where, _ = surroundings(home)
-        _put(where, load(file).name, file.read_text(encoding="utf-8"), may_replace=True)
+        _put(where, _read(file).name, file.read_text(encoding="utf-8"), may_replace=True)
+
+
+def _read(path: Path) -> Engine:
+    """The engine of a file. Raises `Failed`."""
+    from workers.engine.shelf import BadEngine, load
+
+    try:
+        return load(path)
+    except BadEngine as error:
+        raise Failed(harmless(str(error))) from None
 
 
 def _put(where: Home, name: str, text: str, *, may_replace: bool = False) -> None:

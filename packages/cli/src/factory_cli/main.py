@@ -4,6 +4,7 @@ Whatever takes long to load is imported where it is used, so that help and the s
 the commands themselves the one that is asked for is loaded; help, or a word that is none of them, asks for all.
 """
 
+import os
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -97,7 +98,18 @@ def _main(
     pass
 
 
+def _open_streams() -> None:
+    """Whichever of the three was closed before us holds nothing, and nothing else is opened in its place."""
+    if sys.stdin is None:
+        sys.stdin = os.fdopen(os.open(os.devnull, os.O_RDONLY))
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+
+
 def app() -> None:
     """Do what the command line asks for."""
+    _open_streams()
     asked = [word for word in sys.argv[1:2] if word in COMMANDS]
     made_of(asked or COMMANDS)(prog_name="factory")

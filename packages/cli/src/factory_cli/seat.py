@@ -4,6 +4,7 @@ import sys
 
 from adapters.cli.__main__ import ChatSettings
 from factory_cli import config, membership
+from factory_cli.console import is_piped
 from factory_cli.home import Home
 from factory_cli.talk import Wish
 
@@ -29,6 +30,6 @@ def of(where: Home, environment: config.Environment, url: str, wish: Wish) -> Ch
         is_json=wish.is_json,
         allows=wish.allows,
         tells_progress=wish.tells_progress,
-        is_interactive=sys.stdin.isatty() and sys.stdout.isatty(),
+        is_interactive=not is_piped() and sys.stdout.isatty(),
         use_color=sys.stdout.isatty() and not environment.is_plain,
     )

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from factory_cli import config, joining, locks, privacy, spokes
-from factory_cli.console import AgentsOption, Failed, HomeOption, run, surroundings, told
+from factory_cli.console import AgentsOption, Failed, HomeOption, is_piped, run, surroundings, told
 from factory_cli.home import Home
 from factory_cli.joining import NotRunning
 
@@ -58,17 +58,17 @@ def chat(
             raise typer.BadParameter("choose one of --resume, --continue and --session")
         if resumed is not None and not is_resuming:
             raise typer.BadParameter(f"what is {resumed!r}? A prompt is given with -p, a session with --resume")
-        if is_json and prompt is None and sys.stdin.isatty():
+        if is_json and prompt is None and not is_piped():
             raise typer.BadParameter("--json needs a prompt: -p TEXT, or text piped in")
-        if allows and prompt is None and sys.stdin.isatty():
+        if allows and prompt is None and not is_piped():
             raise typer.BadParameter("--yes needs a prompt: -p TEXT, or text piped in; a chat asks")
-        if file and prompt is None and sys.stdin.isatty():
+        if file and prompt is None and not is_piped():
             raise typer.BadParameter("--file needs a prompt: -p TEXT, or text piped in; a chat has /attach PATH")
         where.prepare()
         seeds = config.agents_folder(agents, where)
         with joining.Joining(where, joining.starter(where, seeds)) as joined:
             # Load and read while the system comes up; what we started ends with us if it is broken.
-            import_module("adapters.cli.bot" if prompt is None and sys.stdin.isatty() else "adapters.cli.once")
+            import_module("adapters.cli.bot" if prompt is None and not is_piped() else "adapters.cli.once")
             import_module("adapters.cli.__main__")
             if joined.is_ours:
                 for platform, trouble in spokes.trouble(where.keys, _examine(where, seeds)).items():
@@ -78,7 +78,7 @@ def chat(
                 typer.echo(f"factory: --agents is ignored: {running.agents} is already running", err=True)
             wish = Wish(
                 prompt=prompt,
-                piped="" if prompt is None or sys.stdin.isatty() else sys.stdin.read().strip(),
+                piped=sys.stdin.read().strip() if prompt is not None and is_piped() else "",
                 files=tuple(file or ()),
                 is_json=is_json,
                 allows=allows,
