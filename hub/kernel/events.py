@@ -13,6 +13,11 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
+class Relayed:
+    """What is said from here on was written elsewhere: the model is an agent of others."""
+
+
+@dataclass(frozen=True, slots=True)
 class Thought:
     """The model thinks: a sign of life, which is no part of the answer."""
 
@@ -79,4 +84,4 @@ class Failed:
     cost: Decimal | None = None
 
 
-ModelEvent = Said | Thought | Called | Did | Kept | Finished | Failed
+ModelEvent = Said | Relayed | Thought | Called | Did | Kept | Finished | Failed

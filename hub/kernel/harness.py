@@ -8,7 +8,8 @@ A model that fails is asked again, then the next one of the agent is; what was s
 
 What tools bring for the person, files and things to say next, goes with an answer that is complete, and with no other.
 
-What tools bring from elsewhere reaches the model labelled, and taints the turn from then on.
+What tools bring from elsewhere reaches the model labelled, and taints the turn from then on; so does an answer that was
+itself written elsewhere.
 """
 
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from factory_contracts.messages import Attachment, Outcome
 from factory_contracts.work import Approvals, KnownCall
 from hub.kernel.addresses import Heard
 from hub.kernel.approval import digest
-from hub.kernel.events import Called, Did, Failed, Finished, Kept, ModelEvent, Said, Thought
+from hub.kernel.events import Called, Did, Failed, Finished, Kept, ModelEvent, Relayed, Said, Thought
 from hub.kernel.foreign import bare, labelled, named
 from hub.kernel.ports import ModelMessage, ModelRequest, Spoken, ToolCalls, ToolResult, ToolSpec
 from hub.kernel.schema import complaint, read
@@ -359,6 +360,8 @@ def _hear(state: Asking, event: Event) -> Step:
     match event:
         case Said():
             return _said(state, event.text)
+        case Relayed():
+            return replace(state, course=replace(state.course, ground=state.course.ground.after(None, ""))), ()
         case Thought():
             return _think(state)
         case Called():
