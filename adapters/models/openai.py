@@ -294,6 +294,9 @@ class OpenAI:
             # Left out, they would be taken from the surroundings and told to whoever is at the address.
             self._client.organization = self._organization
             self._client.project = self._project
+            if self._quirks.name != OPENAI.name:
+                # The SDK adds `OPENAI_CUSTOM_HEADERS` to what it is given, and has no other way to say no.
+                self._client._custom_headers = dict(self._quirks.headers)
         return self._client
 
     def _refused(self, error: Exception) -> Finished | Failed:

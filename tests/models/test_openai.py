@@ -571,6 +571,9 @@ async def test_a_look_alike_is_told_nothing_of_the_account_at_openai(
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("OPENAI_ORG_ID", "org-from-the-surroundings")
     monkeypatch.setenv("OPENAI_PROJECT_ID", "project-from-the-surroundings")
+    monkeypatch.setenv("OPENAI_ADMIN_KEY", "admin-from-the-surroundings")
+    monkeypatch.setenv("OPENAI_WEBHOOK_SECRET", "hook-from-the-surroundings")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Gateway: from-the-surroundings\nAuthorization: from-the-surroundings")
     local = endpoints.vllm(ModelSettings({"VLLM_BASE_URL": server.url}, ""))
     original = endpoints.openai(settings(server.url, OPENAI_ORG_ID="org-told"))
 
@@ -581,9 +584,9 @@ async def test_a_look_alike_is_told_nothing_of_the_account_at_openai(
         await model.close()
 
     assert server.asked[0].headers["authorization"] == "Bearer none"
-    assert "openai-organization" not in server.asked[0].headers
-    assert "openai-project" not in server.asked[0].headers
+    assert "from-the-surroundings" not in str(server.asked[0].headers)
     assert server.asked[1].headers["openai-organization"] == "org-told"
+    assert server.asked[1].headers["x-gateway"] == "from-the-surroundings"
 
 
 @pytest.mark.parametrize(
