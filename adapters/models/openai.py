@@ -17,12 +17,21 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from httpx2 import HTTPError, InvalidURL, LocalProtocolError, StreamError, UnsupportedProtocol
-from openai import APIConnectionError, APIStatusError, AsyncOpenAI, AsyncStream, OpenAIError, Timeout
+from openai import (
+    APIConnectionError,
+    APIStatusError,
+    AsyncOpenAI,
+    AsyncStream,
+    DefaultAsyncHttpxClient,
+    OpenAIError,
+    Timeout,
+)
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from adapters.provider import (
     LIFE,
     MAX_TOOL_NAME,
+    NO_PROXY,
     QUIET_SECONDS,
     TRANSIENT_STATUS,
     Json,
@@ -290,6 +299,7 @@ class OpenAI:
                 timeout=TIMEOUT,
                 max_retries=0,
                 default_headers=dict(self._quirks.headers),
+                http_client=DefaultAsyncHttpxClient(mounts=NO_PROXY),
             )
             # Left out, they would be taken from the surroundings and told to whoever is at the address.
             self._client.organization = self._organization
