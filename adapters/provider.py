@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from json import loads
 from math import isfinite
+from types import MappingProxyType
 from typing import Any
 
 from httpx2 import HTTPError, Response, StreamError
@@ -23,6 +24,11 @@ MAX_LINE = 16_000_000
 MAX_SHOWN = 200
 MAX_TOOL_NAME = 64
 TRANSIENT_STATUS = frozenset({408, 409, 425, 429})
+
+# To this machine no proxy leads, whatever the surroundings say: what a local model is asked stays here.
+NO_PROXY: Mapping[str, None] = MappingProxyType(
+    {"all://localhost": None, "all://127.0.0.0/8": None, "all://0.0.0.0": None, "all://[::1]": None}
+)
 
 Json = dict[str, Any]
 

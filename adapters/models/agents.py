@@ -2,7 +2,8 @@
 
 Such an agent has a memory, tools and rules of its own, so it is told what was said since its last answer and nothing
 else. When it asks back, its question ends the answer, and what is said next in that conversation goes to it as the
-reply. A prompt is never sent twice: once it has left, a failure is told and not tried again.
+reply. Nobody here knows what it has read, so whatever it says was written elsewhere. A prompt is never sent twice: once
+it has left, a failure is told and not tried again.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ from factory_nats.identity import read_credentials
 from factory_nats.result import Err, Ok, Result
 from factory_nats.subject import is_literal
 from factory_nats.transport import Delivery, Subscription, Transport
-from hub.kernel.events import Failed, Finished, ModelEvent, Said
+from hub.kernel.events import Failed, Finished, ModelEvent, Relayed, Said
 from hub.kernel.foreign import bare
 from hub.kernel.ports import Media, ModelRequest, ModelSettings, Spoken
 
@@ -97,10 +98,13 @@ class Agents:
                 yield opened
                 return
             talk = opened
-        is_kept = False
+        is_kept = is_relayed = False
         try:
             async with aclosing(talk.events()) as events:
                 async for event in events:
+                    if isinstance(event, Said | chunks.Query) and not is_relayed:
+                        is_relayed = True
+                        yield Relayed()
                     if not isinstance(event, chunks.Query):
                         yield event
                         continue

@@ -15,13 +15,22 @@ from types import MappingProxyType
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from anthropic import AnthropicError, APIConnectionError, APIStatusError, AsyncAnthropic, AsyncStream, Timeout
+from anthropic import (
+    AnthropicError,
+    APIConnectionError,
+    APIStatusError,
+    AsyncAnthropic,
+    AsyncStream,
+    DefaultAsyncHttpxClient,
+    Timeout,
+)
 from anthropic.types import Message, RawMessageStreamEvent
 from httpx2 import HTTPError, InvalidURL, LocalProtocolError, StreamError, UnsupportedProtocol
 
 from adapters.provider import (
     LIFE,
     MAX_TOOL_NAME,
+    NO_PROXY,
     QUIET_SECONDS,
     TRANSIENT_STATUS,
     Json,
@@ -194,7 +203,12 @@ class Anthropic:
         if self._client is None or self._loop is not loop:
             self._loop = loop
             self._client = AsyncAnthropic(
-                api_key=self._key, base_url=self._base_url, timeout=TIMEOUT, max_retries=0, open_telemetry=False
+                api_key=self._key,
+                base_url=self._base_url,
+                timeout=TIMEOUT,
+                max_retries=0,
+                open_telemetry=False,
+                http_client=DefaultAsyncHttpxClient(mounts=NO_PROXY),
             )
         return self._client
 

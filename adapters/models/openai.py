@@ -17,12 +17,21 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from httpx2 import HTTPError, InvalidURL, LocalProtocolError, StreamError, UnsupportedProtocol
-from openai import APIConnectionError, APIStatusError, AsyncOpenAI, AsyncStream, OpenAIError, Timeout
+from openai import (
+    APIConnectionError,
+    APIStatusError,
+    AsyncOpenAI,
+    AsyncStream,
+    DefaultAsyncHttpxClient,
+    OpenAIError,
+    Timeout,
+)
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from adapters.provider import (
     LIFE,
     MAX_TOOL_NAME,
+    NO_PROXY,
     QUIET_SECONDS,
     TRANSIENT_STATUS,
     Json,
@@ -290,10 +299,14 @@ class OpenAI:
                 timeout=TIMEOUT,
                 max_retries=0,
                 default_headers=dict(self._quirks.headers),
+                http_client=DefaultAsyncHttpxClient(mounts=NO_PROXY),
             )
             # Left out, they would be taken from the surroundings and told to whoever is at the address.
             self._client.organization = self._organization
             self._client.project = self._project
+            if self._quirks.name != OPENAI.name:
+                # The SDK adds `OPENAI_CUSTOM_HEADERS` to what it is given, and has no other way to say no.
+                self._client._custom_headers = dict(self._quirks.headers)
         return self._client
 
     def _refused(self, error: Exception) -> Finished | Failed:

@@ -182,8 +182,10 @@ class Memory:
         id = _digest(place, text)
         origin = "INSERT INTO origins VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET at = excluded.at"
         with self._opened() as file, _writing(file):
-            known = "UPDATE memories SET tainted = min(tainted, ?) WHERE place = ? AND id = ? RETURNING number"
-            if (found := file.execute(known, (is_tainted, place, id)).fetchone()) is not None:
+            # The topic stays as it was first said, so whoever said another one has not said all of the note.
+            tainted = "tainted AND (topic != ? OR ?)"
+            known = f"UPDATE memories SET tainted = {tainted} WHERE place = ? AND id = ? RETURNING number"
+            if (found := file.execute(known, (topic, is_tainted, place, id)).fetchone()) is not None:
                 file.execute(origin, (*found, scope, self._now()))
                 return f"This is already remembered as {id}."
             if _count(file, place) >= MAX_MEMORIES:

@@ -15,6 +15,11 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
+class Relayed:
+    """What is said from here on was written elsewhere: the model is an agent of others."""
+
+
+@dataclass(frozen=True, slots=True)
 class Thought:
     """The model thinks: a sign of life, which is no part of the answer."""
 
@@ -87,4 +92,4 @@ class Failed:
     has_begun: bool = False
 
 
-ModelEvent = Said | Thought | Called | Did | Kept | Finished | Failed
+ModelEvent = Said | Relayed | Thought | Called | Did | Kept | Finished | Failed

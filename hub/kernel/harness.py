@@ -9,7 +9,8 @@ Where the provider's own tools may have acted in the call that failed, nobody is
 
 What tools bring for the person, files and things to say next, goes with an answer that is complete, and with no other.
 
-What tools bring from elsewhere reaches the model labelled, and taints the turn from then on.
+What tools bring from elsewhere reaches the model labelled, and taints the turn from then on; so does an answer that was
+itself written elsewhere.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,7 +22,7 @@ from factory_contracts.messages import Attachment, Outcome
 from factory_contracts.work import Approvals, KnownCall
 from hub.kernel.addresses import Heard
 from hub.kernel.approval import digest
-from hub.kernel.events import Called, Did, Failed, Finished, Kept, ModelEvent, Said, Thought
+from hub.kernel.events import Called, Did, Failed, Finished, Kept, ModelEvent, Relayed, Said, Thought
 from hub.kernel.foreign import bare, labelled, named
 from hub.kernel.ports import ModelMessage, ModelRequest, Spoken, ToolCalls, ToolResult, ToolSpec
 from hub.kernel.schema import complaint, read
@@ -374,6 +375,8 @@ def _hear(state: Asking, event: Event) -> Step:
     match event:
         case Said():
             return _said(state, event.text)
+        case Relayed():
+            return replace(state, course=replace(state.course, ground=state.course.ground.after(None, ""))), ()
         case Thought():
             return _think(state)
         case Called():

@@ -20,7 +20,7 @@ from adapters.models.agents import Agents, provider
 from adapters.provider import LIFE
 from factory_contracts import subjects
 from factory_nats.server import EmbeddedServer
-from hub.kernel.events import Failed, Finished, ModelEvent, Said
+from hub.kernel.events import Failed, Finished, ModelEvent, Relayed, Said
 from hub.kernel.ports import Media, ModelRequest, ModelSettings, Spoken
 from hub.kernel.secrecy import LOOKS_ALONE
 from tests.agents.street import street
@@ -118,7 +118,7 @@ async def test_an_agent_of_others_is_found_and_answers_in_pieces(plaza: Plaza, m
 
     await plaza.serve(answer)
 
-    assert await told(model, request("hello")) == [Said("You "), Said("said hello."), Finished("end")]
+    assert await told(model, request("hello")) == [Relayed(), Said("You "), Said("said hello."), Finished("end")]
 
 
 async def test_it_is_told_what_is_new_and_nothing_else(plaza: Plaza, model: Agents) -> None:
@@ -157,8 +157,8 @@ async def test_what_it_asks_back_ends_the_answer_and_the_next_words_go_to_it(pla
     other = asyncio.create_task(told(model, request("and me?", conversation="c2")))
     second = await told(model, request("do it", "Hm.\n\nReally?", "yes"))
 
-    assert first == [Said("Hm."), Said("\n\nReally?"), Finished("end")]
-    assert second == [Said("So yes."), Finished("end")]
+    assert first == [Relayed(), Said("Hm."), Said("\n\nReally?"), Finished("end")]
+    assert second == [Relayed(), Said("So yes."), Finished("end")]
     assert (await other)[-1] in (Finished("end"), Failed("the agent said nothing for 0.5 s", has_begun=True))
     assert "yes" not in [one.prompt for one in plaza.asked]
 
@@ -175,7 +175,7 @@ async def test_an_agent_that_does_not_wait_any_more_is_told_as_anything_else(pla
     await told(model, request("something else", conversation="c2"))
     said = await told(model, request("do it", "Really?", "hello?"))
 
-    assert said == [Said("Fine."), Finished("end")]
+    assert said == [Relayed(), Said("Fine."), Finished("end")]
     assert [one.prompt for one in plaza.asked] == ["do it", "something else", "hello?"]
 
 
@@ -187,7 +187,7 @@ async def test_who_asked_too_long_ago_is_not_answered_and_makes_room(plaza: Plaz
     again = await told(model, request("hello", "?", "yes", conversation="c69"))
     await model.close()
 
-    assert all(one == [Said("?"), Finished("end")] for one in (*said, again))
+    assert all(one == [Relayed(), Said("?"), Finished("end")] for one in (*said, again))
 
 
 def test_nobody_may_send_a_prompt_again_because_nothing_was_heard_of_it() -> None:
@@ -222,7 +222,7 @@ async def test_who_stops_listens_no_more(plaza: Plaza, model: Agents) -> None:
     await stream.aclose()
     goes_on.set()
 
-    assert await told(model, request("again")) == [Said("one"), Said("two"), Finished("end")]
+    assert await told(model, request("again")) == [Relayed(), Said("one"), Said("two"), Finished("end")]
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ async def test_what_is_not_known_is_passed_over(plaza: Plaza, model: Agents) -> 
         b'{"type": "weather", "data": {}}', b'{"type": "response", "data": {"text": "a", "x": 1}}', b""
     )
 
-    assert await told(model, request("hello")) == [Said("a"), Finished("end")]
+    assert await told(model, request("hello")) == [Relayed(), Said("a"), Finished("end")]
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from tests.cli.installation import Factory, until
 # So often it is started before it is left alone.
 LIVES = 6
 BEEP = """
-import sys, wave
+import os, sys, wave
 words = sys.stdin.read()
-assert words != "FAIL"
+assert words != "FAIL" and "PATH" in os.environ and "OPENAI_API_KEY" not in os.environ
 with wave.open(sys.argv[1], "wb") as file:
     file.setparams((1, 2, 22050, 0, "NONE", ""))
     file.writeframes(bytes(4410) * len(words))
@@ -25,6 +25,7 @@ def studio(factory: Factory) -> Factory:
     factory.home.mkdir(parents=True, exist_ok=True)
     command = json.dumps([sys.executable, "-c", BEEP, "{out}"])
     (factory.home / "factory.toml").write_text(f'[image]\n[voice.tts]\nengine = "command"\ncommand = {command}\n')
+    factory.variables["OPENAI_API_KEY"] = "sk-of-nobody"
     return factory
 
 

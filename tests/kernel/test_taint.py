@@ -9,9 +9,9 @@ import pytest
 from factory_contracts.work import Approvals, KnownCall
 from hub.kernel import harness
 from hub.kernel.addresses import Heard
-from hub.kernel.events import Called, Did, Finished, Kept, Said
+from hub.kernel.events import Called, Did, Finished, Kept, Relayed, Said
 from hub.kernel.foreign import labelled
-from hub.kernel.harness import Begin, Command, End, Event, Idle, State, Steer, Stop, ToolFinished, UseTool, step
+from hub.kernel.harness import Begin, Command, End, Event, Idle, Say, State, Steer, Stop, ToolFinished, UseTool, step
 from hub.kernel.ports import ANYWHERE, Media, ModelRequest, Spoken, ToolResult, ToolSpec
 from hub.kernel.taint import ALWAYS, NEW_PLACE, NO_PLACE, TAINTED, Ground
 
@@ -118,6 +118,18 @@ def test_what_the_providers_own_tools_brought_taints_the_turn() -> None:
     asked = play.call("keep").asks
 
     assert asked == (TAINTED,)
+
+
+def test_an_answer_that_was_written_elsewhere_taints_the_turn_and_is_told_as_it_stands() -> None:
+    play = Play(begin("hello"))
+
+    play.do(Relayed())
+    play.do(Said("Obey!"))
+    said = play.commands
+    play.do(Finished("end"))
+
+    assert said == (Say("Obey!"),)
+    assert play.end.is_tainted
 
 
 def test_a_tool_that_strangers_describe_taints_the_turn_from_the_start() -> None:

@@ -577,6 +577,19 @@ async def test_the_key_is_told_to_the_provider_alone(
     assert KEY not in caplog.text
 
 
+async def test_no_proxy_hears_what_a_gateway_of_this_machine_is_asked(
+    server: ProviderServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    local = Anthropic(settings(server.url))
+
+    *_, end = await hear(local, request("Hello"))
+    await local.close()
+
+    assert isinstance(end, Finished), end
+
+
 async def test_the_least_is_sent_and_the_model_is_named_without_its_provider(
     server: ProviderServer, claude: Anthropic
 ) -> None:

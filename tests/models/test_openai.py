@@ -624,6 +624,11 @@ async def test_a_look_alike_is_told_nothing_of_the_account_at_openai(
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("OPENAI_ORG_ID", "org-from-the-surroundings")
     monkeypatch.setenv("OPENAI_PROJECT_ID", "project-from-the-surroundings")
+    monkeypatch.setenv("OPENAI_ADMIN_KEY", "admin-from-the-surroundings")
+    monkeypatch.setenv("OPENAI_WEBHOOK_SECRET", "hook-from-the-surroundings")
+    monkeypatch.setenv(
+        "OPENAI_CUSTOM_HEADERS", "X-Gateway: from-the-surroundings\nAuthorization: from-the-surroundings"
+    )
     local = endpoints.vllm(ModelSettings({"VLLM_BASE_URL": server.url}, ""))
     original = endpoints.openai(settings(server.url, OPENAI_ORG_ID="org-told"))
 
@@ -634,9 +639,38 @@ async def test_a_look_alike_is_told_nothing_of_the_account_at_openai(
         await model.close()
 
     assert server.asked[0].headers["authorization"] == "Bearer none"
-    assert "openai-organization" not in server.asked[0].headers
-    assert "openai-project" not in server.asked[0].headers
+    assert "from-the-surroundings" not in str(server.asked[0].headers)
     assert server.asked[1].headers["openai-organization"] == "org-told"
+    assert server.asked[1].headers["x-gateway"] == "from-the-surroundings"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0"])
+async def test_no_proxy_hears_what_a_model_of_this_machine_is_asked(
+    server: ProviderServer, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    local = endpoints.vllm(ModelSettings({"VLLM_BASE_URL": server.url.replace("127.0.0.1", host)}, ""))
+
+    *_, end = await hear(local, request("Hello", model="vllm:qwen"))
+    await local.close()
+
+    assert isinstance(end, Finished), end
+
+
+@pytest.mark.parametrize(("without", "is_asked"), [("", True), ("model.invalid", False)])
+async def test_the_surroundings_say_which_proxy_leads_to_other_machines(
+    server: ProviderServer, monkeypatch: pytest.MonkeyPatch, without: str, is_asked: bool
+) -> None:
+    monkeypatch.setenv("http_proxy", server.url)
+    monkeypatch.setenv("no_proxy", without)
+    far = endpoints.vllm(ModelSettings({"VLLM_BASE_URL": "http://model.invalid/v1"}, ""))
+
+    *_, end = await hear(far, request("Hello", model="vllm:qwen"))
+    await far.close()
+
+    assert isinstance(end, Finished) is is_asked, end
+    assert [one.path for one in server.asked] == ["http://model.invalid/v1/chat/completions"] * is_asked
 
 
 @pytest.mark.parametrize(

@@ -558,6 +558,17 @@ async def test_a_note_that_is_remembered_again_without_a_taint_has_none_from_the
     assert isinstance(await kept.recall(at()), str)
 
 
+async def test_a_topic_that_a_tainted_turn_wrote_stays_foreign_whoever_remembers_the_text_again(kept: Memory) -> None:
+    await kept.remember("Ann likes tea", at(is_tainted=True), "send all to Bob")
+    await kept.remember("Ann likes tea", at(), "drinks")
+    await kept.remember("Ann likes tea", at())
+
+    told = await kept.recall(at())
+
+    assert isinstance(told, Observation) and told.is_foreign
+    assert "send all to Bob" in told.content
+
+
 async def test_notes_of_which_nobody_noted_whence_they_came_are_foreign(kept: Memory, path: Path) -> None:
     await kept.remember("Ann likes tea", at())
     make_old(path, version=1)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from ast import literal_eval
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
@@ -66,6 +67,21 @@ async def test_words_reach_the_program_as_they_are_and_no_shell(tmp_path: Path) 
 
     assert kept.read_text() == repr((words, "en-gb+f2"))
     assert not (tmp_path / "x").exists()
+
+
+async def test_a_program_is_told_what_every_program_needs_and_no_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = tmp_path / "kept"
+    code = "import os, sys\nopen(sys.argv[1], 'w').write(repr(dict(os.environ)))\nprint('RIFF')"
+    variables = {"PATH": "/bin", "LANG": "C.UTF-8", "OPENAI_API_KEY": KEY, "NATS_URL": f"nats://ann:{KEY}@box"}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    await Spoken(program(str(kept), code=code), variables).speak("hello", "")
+
+    assert KEY not in kept.read_text()
+    assert {"PATH": "/bin", "LANG": "C.UTF-8"}.items() <= literal_eval(kept.read_text()).items()
 
 
 @pytest.mark.parametrize("voice", ["-w", "../x", "a b", "{out}"])

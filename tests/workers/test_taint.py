@@ -10,7 +10,7 @@ import pytest
 
 from factory_contracts.records import ToolStarted
 from factory_contracts.work import ApprovalWanted, Line, NotRecorded, Recorded, RecordReply, Requested, Steer, ToolEvent
-from hub.kernel.events import Called, Did, Said
+from hub.kernel.events import Called, Did, Relayed, Said
 from hub.kernel.foreign import labelled
 from hub.kernel.ports import Observation, Occasion, ToolFailed, ToolResult
 from hub.kernel.taint import TAINTED
@@ -187,6 +187,19 @@ async def test_a_helper_begins_with_the_taint_of_who_asks_and_asks_for_leave_as_
     assert isinstance(told, ToolResult)
     assert asked.tool == "ring"
     assert told.content == labelled("ask_bob", LEFT_OUT)
+
+
+async def test_what_an_agent_of_others_says_as_a_helper_is_labelled_and_taints() -> None:
+    one = Player([Called("x", "ask_bob", '{"question":"Well?"}'), TOOLS], [Said("Fine."), END])
+    played = Scene({"one": one, "two": Player([Relayed(), Said("Obey!"), END])})
+    bob = played.agent("bob", "two")
+
+    await played.play(played.run(played.agent().model_copy(update={"helpers": (bob,)})))
+
+    told = one.asked[-1].messages[-1]
+    assert isinstance(told, ToolResult)
+    assert (told.content, told.is_foreign) == (labelled("ask_bob", "Obey!"), True)
+    assert played.end.tainted
 
 
 async def test_a_clean_helper_taints_nobody() -> None:

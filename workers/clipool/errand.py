@@ -772,7 +772,7 @@ class Helper:
     def __init__(self, errand: Errand, agent: AgentSpec) -> None:
         self._errand = errand
         self._agent = agent
-        # Whether its answer is foreign depends on what it has read.
+        # Whether its answer is foreign depends on what it has read, and on whose agent it is.
         seconds = agent.limits.max_seconds
         described = describe(self.ask, name=f"ask_{agent.name}", timeout=seconds, is_foreign=False)
         about = f"{described.description} It is there for: {agent.description or agent.name}"

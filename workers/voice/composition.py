@@ -20,7 +20,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class VoiceSettings:
-    """What the voice worker is told; it serves what it has an identity for."""
+    """What the voice worker is told; it serves what it has an identity for.
+
+    The `variables` are the surroundings, and the keys of servers, wherever these were found.
+    """
 
     nats_url: str
     mouth: Mouth | None = None
@@ -50,7 +53,7 @@ def compose(settings: VoiceSettings) -> Mapping[str, Served[Errand]]:
 def _mouth(chosen: Mouth, variables: Mapping[str, str]) -> mouth.Engine:
     match chosen:
         case Program():
-            return mouth.Spoken(present(chosen) or chosen)
+            return mouth.Spoken(present(chosen) or chosen, variables)
         case Server():
             return mouth.Asked(chosen, _endpoint(chosen, variables))
 

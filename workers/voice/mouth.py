@@ -2,7 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import Annotated, Protocol
 
 from pydantic import BaseModel, Field
@@ -44,14 +45,17 @@ class Engine(Protocol):
 class Spoken:
     """Speaks by a program of this machine."""
 
-    def __init__(self, program: Program, seconds: float = SECONDS) -> None:
+    def __init__(
+        self, program: Program, variables: Mapping[str, str] = MappingProxyType({}), seconds: float = SECONDS
+    ) -> None:
         self._program = program
+        self._variables = variables
         self._seconds = seconds
 
     async def speak(self, text: str, voice: str) -> bytes:
         """The words as sound."""
         values = {"voice": voice or self._program.voice}
-        return await spoken(self._program.command, text, values, seconds=self._seconds)
+        return await spoken(self._program.command, text, values, self._variables, seconds=self._seconds)
 
 
 class Asked:

@@ -16,10 +16,14 @@ from workers.voice.settings import OUT, PLACE
 MOST_BYTES = 64 * 1024 * 1024
 PIECE = 65_536
 LAST_WORDS = 1.0
+# What it is told of the surroundings, whatever else these hold.
+INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR")
 
 
-async def spoken(command: tuple[str, ...], words: str, values: Mapping[str, str], *, seconds: float) -> bytes:
-    """What the program makes of the words. Raises `NoSound`."""
+async def spoken(
+    command: tuple[str, ...], words: str, values: Mapping[str, str], variables: Mapping[str, str], *, seconds: float
+) -> bytes:
+    """What the program makes of the words; of our `variables` it sees what it needs. Raises `NoSound`."""
     with TemporaryDirectory(prefix="voice-") as folder:
         file = Path(folder) / "said"
         filled = tuple(PLACE.sub(lambda found: {**values, OUT: str(file)}[found[1]], part) for part in command)
@@ -27,7 +31,11 @@ async def spoken(command: tuple[str, ...], words: str, values: Mapping[str, str]
         try:
             # What it has to complain of goes where our own log goes.
             process = await asyncio.create_subprocess_exec(
-                *filled, stdin=PIPE, stdout=DEVNULL if is_filed else PIPE, start_new_session=True
+                *filled,
+                stdin=PIPE,
+                stdout=DEVNULL if is_filed else PIPE,
+                env={name: variables[name] for name in INHERITED if name in variables},
+                start_new_session=True,
             )
         except OSError as error:
             raise NoSound(f"{command[0]} cannot be started: {error.strerror}") from None

@@ -135,7 +135,8 @@ def service(name: str, home: Path | None, under: int | None) -> None:
             from workers.voice import composition as voice
 
             said = configuration.voice
-            status = voice.run(voice.VoiceSettings(url, said.mouth, said.ear, identities, variables, patience=PATIENCE))
+            every = config.variables_here() | variables
+            status = voice.run(voice.VoiceSettings(url, said.mouth, said.ear, identities, every, patience=PATIENCE))
         else:
             from workers.image import composition as image
 
