@@ -6,7 +6,7 @@ that is not known here yet, so that the last dollar is given to one of them.
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from typing import Protocol
 
 from factory_contracts.records import Balance, MoneyReserved, Record
@@ -30,7 +30,7 @@ class MoneyLog(Protocol):
         """The epoch this hub took for a partition; 0 where it does not reign."""
         ...
 
-    async def since(self, sequence: int, parts: Collection[int]) -> tuple[tuple[RoutingKey, Logged], ...]:
+    def since(self, sequence: int, parts: Collection[int]) -> AsyncIterator[tuple[RoutingKey, Logged]]:
         """Every scope's records from a sequence on; those of these partitions may have to be sealed yet."""
         ...
 
@@ -153,7 +153,7 @@ class SharedMoney(Money):
         # Two who read the same pages would only be slower.
         async with self._following:
             opened = await self._log.purse()
-            for key, logged in await self._log.since(self._shared.read + 1, ()):
+            async for key, logged in self._log.since(self._shared.read + 1, ()):
                 self._shared.follow(logged.sequence, key, logged.record)
             self._opened = max(self._opened, opened)
 
