@@ -114,6 +114,18 @@ async def test_what_a_hub_left_unsealed_the_next_one_seals() -> None:
     assert (inspection.records, inspection.sealed, inspection.unsealed) == (2, 2, 0)
 
 
+async def test_what_was_noted_to_be_sealed_a_hub_that_begins_does_not_keep_to_be_sealed() -> None:
+    bus, paper = FakeBus(), Paper()
+    first = await reigning(bus, paper, "first")
+    await first.log.append(HERE, [received("a")])
+    await first.seals.seal()
+    (left,) = await first.log.append(HERE, [answered("a")])
+
+    second = await reigning(bus, paper, "second")
+
+    assert second.seals.unsealed() == (left.sequence,)
+
+
 async def test_a_hub_that_is_followed_while_it_seals_breaks_no_chain() -> None:
     bus, paper = FakeBus(), Paper()
     first = await reigning(bus, paper, "first")
