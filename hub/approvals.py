@@ -106,7 +106,8 @@ class Approvals:
     ) -> RecordReply | None:
         """Whether the call may be made, once that is decided; None after a while, and then the worker asks again.
 
-        `counts` tells whether the attempt that asks is still the one whose calls may have an effect.
+        `counts` tells whether the attempt that asks is still the one whose calls may have an effect. Raises as `append`
+        does.
         """
         loop = asyncio.get_running_loop()
         until = loop.time() + HOLD
@@ -298,7 +299,7 @@ class Approvals:
         await once(self._deciding, (turn.turn, known.asked.call), lambda: self._put(pool, turn, decided))
 
     async def _put(self, pool: Pool, turn: OpenTurn, record: Asked | Decided) -> None:
-        await pool.record(record)
+        await pool.put(record)
         logger.info("turn %s: a call of %s is %s", turn.turn, record.call, record.kind)
         following = pool.following
         # A snapshot, for nothing more may come for long that would heal what a screen has missed.

@@ -65,12 +65,21 @@ class Hub:
     payer: Callable[[str], str] = lambda model: ""
     approvals: Approvals = field(init=False)
     _reserving: dict[CallId, asyncio.Future[RecordReply | None]] = field(default_factory=dict)
+    _recording: dict[tuple[str, str], asyncio.Future[None]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.approvals = Approvals(self.ports, self.pools)
 
     async def answer(self, asked: FromSpoke, inbox: str = "") -> ToSpoke | None:
         """What a spoke is told, into its inbox; None means silence, which makes it ask again. Raises `Fenced`."""
+        try:
+            return await self._answer(asked, inbox)
+        except Full:
+            # Nobody waits here for room: who asks again would wait once more each time, until nobody else is heard.
+            # Behind these is a person, who is told so.
+            return Refused(reason="unavailable", text=LOG_FULL) if isinstance(asked, Submit | Hello) else None
+
+    async def _answer(self, asked: FromSpoke, inbox: str) -> ToSpoke | None:
         key = RoutingKey(asked.platform, asked.bot_id, asked.scope_id)
         if (speaking := await self.leases.later(asked)) is not None:
             return StandBy(generation=speaking)
@@ -173,7 +182,8 @@ class Hub:
                 return await pool.submit(message, trust, answer=words, choices=(choice,))
 
     async def hear(self, asked: PeerAsked) -> Heard:
-        """What another hub is told that shares with this one. Raises `Fenced` where this is another's by now."""
+        """What another hub is told that shares with this one. Silence is `Fenced` where this is another's by now, and
+        `Full`."""
         match asked:
             case Begin(platform=platform, bot_id=bot_id, scope_id=scope_id, view=view):
                 return Heard(done=await self.pools.fork(RoutingKey(platform, bot_id, scope_id), view))
@@ -203,7 +213,7 @@ class Hub:
         """Begin a conversation with a view of another, whichever hub has it; false where there is one already."""
         while True:
             if self.ports.log.epoch(key.partition):
-                with suppress(Fenced):
+                with suppress(Fenced, Full):
                     return await self.pools.fork(key, view)
             asked = Begin(platform=key.platform, bot_id=key.bot_id, scope_id=key.scope_id, view=view)
             heard = await self.ports.peers.ask(key.partition, asked)
@@ -214,7 +224,10 @@ class Hub:
     async def record(self, worker: str, asked: RecordRequest) -> RecordReply | None:
         """Put a worker's record on the log, if the worker's attempt is the one that counts; None bids it ask again."""
         key = RoutingKey(asked.platform, asked.bot_id, asked.scope_id)
-        reply = await self._record(key, worker, asked)
+        try:
+            reply = await self._record(key, worker, asked)
+        except Full:
+            return None
         # What another hub began since it took over is unknown here, and a worker that is told no drops it.
         if isinstance(reply, NotRecorded) and not await self.ports.log.reigns(key.partition):
             raise Fenced
@@ -232,7 +245,8 @@ class Hub:
             case ToolStarted() if refusal := self.approvals.refusal(turn, record):
                 return NotRecorded(words=refusal)
             case ToolStarted() | ToolDone() | StepDone():
-                await pool.record(record)
+                # The question comes again every few seconds, however long the log takes to answer.
+                await once(self._recording, (record.turn, record.id), lambda: pool.put(record))
                 # Where the next attempt's beginning was on its way already, this one does not count any more.
                 return Recorded() if _counts(pool, worker, asked) else NotRecorded()
             case MoneyReserved():

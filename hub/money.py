@@ -6,14 +6,14 @@ that is not known here yet, so that the last dollar is given to one of them.
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from typing import Protocol
 
 from factory_contracts.records import Balance, MoneyReserved, Record
 from hub.kernel.budget import Granted, Later, Ledger, SharedLedger, TooDear
-from hub.kernel.ports import Full, Logged, Unwritable
+from hub.kernel.ports import Logged, Unwritable
 from hub.kernel.routing import RoutingKey
-from hub.pool import FULL_RETRY, Pool
+from hub.pool import Pool
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class MoneyLog(Protocol):
         """The epoch this hub took for a partition; 0 where it does not reign."""
         ...
 
-    async def since(self, sequence: int, parts: Collection[int]) -> tuple[tuple[RoutingKey, Logged], ...]:
+    def since(self, sequence: int, parts: Collection[int]) -> AsyncIterator[tuple[RoutingKey, Logged]]:
         """Every scope's records from a sequence on; those of these partitions may have to be sealed yet."""
         ...
 
@@ -79,8 +79,9 @@ class Money:
         """Keep short what a new hub has to read, for as long as this is not called off."""
 
     async def put(self, pool: Pool, wanted: MoneyReserved) -> bool:
-        """Put a reservation on the log, where it is still sound; false where that must be looked at again."""
-        await pool.record(wanted)
+        """Put a reservation on the log, where it is still sound; false where that must be looked at again. Raises as
+        `append` does."""
+        await pool.put(wanted)
         return True
 
     async def reserve(
@@ -89,7 +90,7 @@ class Money:
         """Hold the money and put that on the log: two who ask at once must not both be given the last of it.
 
         True once it is done, false where it is not wanted any more or cannot be written, None where others hold what
-        it needs.
+        it needs. Raises `Fenced` or `Full`.
         """
         for _ in range(LOOKS):
             # Whoever waits for money may have been stopped meanwhile, and it may be another day.
@@ -153,7 +154,7 @@ class SharedMoney(Money):
         # Two who read the same pages would only be slower.
         async with self._following:
             opened = await self._log.purse()
-            for key, logged in await self._log.since(self._shared.read + 1, ()):
+            async for key, logged in self._log.since(self._shared.read + 1, ()):
                 self._shared.follow(logged.sequence, key, logged.record)
             self._opened = max(self._opened, opened)
 
@@ -169,11 +170,7 @@ class SharedMoney(Money):
     async def put(self, pool: Pool, wanted: MoneyReserved) -> bool:
         """Put a reservation on the log, unless another hub made one that is not known here."""
         opened = self._opened
-        try:
-            reserved = await pool.reserve(lambda: self._log.reserve(pool.key, wanted, opened))
-        except Full:
-            await asyncio.sleep(FULL_RETRY)
-            return False
+        reserved = await pool.reserve(lambda: self._log.reserve(pool.key, wanted, opened))
         if reserved is None:
             await self.follow()
             return False

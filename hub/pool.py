@@ -7,7 +7,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeVar
@@ -225,11 +225,22 @@ class Pool:
     async def record(self, *records: Record) -> None:
         """Persist the records and know them. While the log is full, wait: what is accepted must end on the log.
 
-        Raises `Unwritable`.
+        Is for who goes on with a turn; who asks again would wait here once more each time. Raises `Unwritable`.
         """
         self.pending += 1
         try:
-            self._know(await self._persist(records))
+            while True:
+                with suppress(Full):
+                    return await self.put(*records)
+                await asyncio.sleep(FULL_RETRY)
+        finally:
+            self.pending -= 1
+
+    async def put(self, *records: Record) -> None:
+        """Persist the records and know them. Raises as `append` does."""
+        self.pending += 1
+        try:
+            self._know(await self.append(records))
         finally:
             self.pending -= 1
 
@@ -257,9 +268,9 @@ class Pool:
             self.pending -= 1
 
     async def begin(self, view: Compacted) -> None:
-        """Persist a view of another conversation, with which this one begins."""
+        """Persist a view of another conversation, with which this one begins. Raises as `append` does."""
         with self._viewing():
-            await self.record(view)
+            await self.put(view)
 
     async def viewed(self) -> None:
         """Return when no view is being persisted, for what is said meanwhile must stand after it."""
@@ -283,7 +294,8 @@ class Pool:
         await asyncio.wait((self._change,), timeout=seconds)
 
     async def shown(self, turn: str, message_id: str, part: int = 0) -> str | None:
-        """A part of the reply is on the screen: note it, and answer with the message that the log holds for it."""
+        """A part of the reply is on the screen: note it, and answer with the message that the log holds for it. Raises
+        as `append` does."""
         open_turn = self.session.turns.get(turn)
         if open_turn is None:
             return None
@@ -494,15 +506,8 @@ class Pool:
             self._change.set_result(None)
             self._change = None
 
-    async def _persist(self, records: Sequence[Record]) -> tuple[Logged, ...]:
-        while True:
-            try:
-                return await self.append(records)
-            except Full:
-                await asyncio.sleep(FULL_RETRY)
-
     async def _open(self, turn: str, message_id: str, part: int) -> None:
-        await self.record(
+        await self.put(
             ReplyOpened(
                 id=record_id(turn, "opened", part) if part else record_id(turn, "opened"),
                 turn=turn,
@@ -605,7 +610,7 @@ class Pools:
         return pool
 
     async def fork(self, key: RoutingKey, view: Compacted) -> bool:
-        """Begin a conversation with a view of another; false where there is one already."""
+        """Begin a conversation with a view of another; false where there is one already. Raises as `append` does."""
         pool = await self.get(key)
         await pool.viewed()
         session = pool.session

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -50,8 +50,9 @@ class MarkedLog(Protocol):
         """What turns begun below a sequence have spent, by shard."""
         ...
 
-    async def since(self, sequence: int, parts: Collection[int] = EVERY) -> tuple[tuple[RoutingKey, Logged], ...]:
-        """Every scope's records from a sequence on; those of these partitions may have to be sealed yet."""
+    def since(self, sequence: int, parts: Collection[int] = EVERY) -> AsyncIterator[tuple[RoutingKey, Logged]]:
+        """Every scope's records from a sequence on; those of these partitions may have to be sealed yet. However many
+        there are, all else goes on meanwhile."""
         ...
 
 
@@ -67,7 +68,7 @@ async def recover(
     farewells: dict[str, RoutingKey] = {}
     forgotten: dict[RoutingKey, tuple[int, Forgotten]] = {}
     mark = await log.mark(parts)
-    for key, logged in await log.since(min(mark, await log.reckoned()), parts):
+    async for key, logged in log.since(min(mark, await log.reckoned()), parts):
         ledger.apply(logged.sequence, key, logged.record)
         if key.partition not in parts or logged.sequence < mark:
             continue

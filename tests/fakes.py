@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import selectors
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TypeVar
 
 from factory_contracts import subjects
@@ -39,6 +40,7 @@ T = TypeVar("T")
 DEADLINE = 30.0
 # Who looks less often than this does not look, but stands still.
 LOOK = 0.5
+PAGE = 1_000
 ANYBODY = Occasion("t", "c", "cli:main:s", "u", AgentSpec(name="a", hash="h", model="scripted", namespace="a"))
 
 
@@ -119,6 +121,11 @@ async def eventually(
     return answer
 
 
+async def all_of(stream: AsyncIterator[T]) -> tuple[T, ...]:
+    """Everything that comes, in its order."""
+    return tuple([one async for one in stream])
+
+
 async def idle() -> None:
     """Let everything run that is due now."""
     for _ in range(50):
@@ -129,6 +136,29 @@ async def pass_time(seconds: float) -> None:
     """Let so much time go by, in a loop whose time is virtual."""
     await asyncio.sleep(seconds)
     await idle()
+
+
+class Breaths:
+    """How much is done at most before the event loop has its turn again."""
+
+    def __init__(self) -> None:
+        self.most = 0
+        self._done = 0
+        self._breathing = asyncio.create_task(self._breathe())
+
+    def note(self) -> None:
+        """Something was done."""
+        self._done += 1
+        self.most = max(self.most, self._done)
+
+    async def close(self) -> None:
+        self._breathing.cancel()
+        await asyncio.gather(self._breathing, return_exceptions=True)
+
+    async def _breathe(self) -> None:
+        while True:
+            self._done = 0
+            await asyncio.sleep(0)
 
 
 class FakeClock:
@@ -254,6 +284,11 @@ class FakeStream:
         """Everything, in order."""
         return tuple((key, Logged(sequence, RECORD.decode(data))) for sequence, key, data in self._stored)
 
+    def page(self, start: int) -> tuple[tuple[RoutingKey, Logged], ...]:
+        """As many as are read at once, from a sequence on."""
+        found = ((sequence, key, data) for sequence, key, data in self._stored if sequence >= start)
+        return tuple((key, Logged(sequence, RECORD.decode(data))) for sequence, key, data in islice(found, PAGE))
+
     def of(self, key: RoutingKey) -> tuple[Logged, ...]:
         """One scope's records."""
         return tuple(Logged(sequence, RECORD.decode(data)) for sequence, other, data in self._stored if other == key)
@@ -372,9 +407,15 @@ class FakeLog:
     async def note_lease(self, given: LeaseGiven) -> int:
         return await self._stream.note_lease(self._first_epoch, given)
 
-    async def since(self, sequence: int, parts: Collection[int] = ()) -> tuple[tuple[RoutingKey, Logged], ...]:
-        await asyncio.sleep(0)
-        return tuple(pair for pair in self._stream.all() if pair[1].sequence >= sequence)
+    async def since(self, sequence: int, parts: Collection[int] = ()) -> AsyncIterator[tuple[RoutingKey, Logged]]:
+        while True:
+            await asyncio.sleep(0)
+            page = self._stream.page(sequence)
+            for pair in page:
+                yield pair
+            if len(page) < PAGE:
+                return
+            sequence = page[-1][1].sequence + 1
 
     async def close(self) -> None:
         pass

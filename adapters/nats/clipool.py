@@ -59,6 +59,7 @@ FORGOTTEN_AT_ONCE = 1_000
 # A heartbeat sent before the command arrived cannot name the turn.
 GRACE = 1.5
 ERASED_WITHIN = 20.0
+MOST_AT_ONCE = 4_096
 
 
 class NatsRun:
@@ -490,7 +491,9 @@ class NatsCliPool:
         run.lose("nobody answers at the worker")
 
     def _on_record(self, delivery: Delivery) -> None:
-        self._spawn(self._grant(delivery))
+        # Whoever asks beyond this hears nothing, and so asks again when there is room.
+        if len(self._tasks) < MOST_AT_ONCE:
+            self._spawn(self._grant(delivery))
 
     async def _grant(self, delivery: Delivery) -> None:
         try:

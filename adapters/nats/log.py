@@ -8,7 +8,7 @@ disk, serves many scopes.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -417,19 +417,19 @@ class JetStreamLog:
         """The scope's records up to a sequence, and nothing of what was forgotten since."""
         return unforgotten(await self._read(key.subject, 1), until)
 
-    async def since(self, sequence: int, parts: Collection[int] = EVERY) -> tuple[tuple[RoutingKey, Logged], ...]:
+    async def since(self, sequence: int, parts: Collection[int] = EVERY) -> AsyncIterator[tuple[RoutingKey, Logged]]:
         """Every scope's records from a sequence on, in the log's order; those of these partitions are witnessed."""
-        found: list[tuple[RoutingKey, Logged]] = []
-        for stored in await self._stored(subjects.plane("scopes")[0], sequence):
-            tokens = subjects.read_turns(stored.subject)
-            logged = _logged(stored)
-            if tokens is not None and logged is not None:
+        async for page in self._pages(subjects.plane("scopes")[0], sequence):
+            for stored in page:
+                tokens = subjects.read_turns(stored.subject)
+                logged = _logged(stored)
+                self._acked = max(self._acked, stored.sequence)
+                if tokens is None or logged is None:
+                    continue
                 key = RoutingKey(*tokens)
-                found.append((key, logged))
                 if key.partition in parts:
                     self._tell(key.partition, self.epoch(key.partition), stored.subject, stored.sequence, stored.data)
-            self._acked = max(self._acked, stored.sequence)
-        return tuple(found)
+                yield key, logged
 
     async def scopes(self, platform: str, bot_id: str) -> tuple[RoutingKey, ...]:
         """Every scope of a bot that has a log."""
@@ -566,17 +566,23 @@ class JetStreamLog:
         return missing
 
     async def _read(self, subject: str, start: int) -> tuple[Logged, ...]:
-        found = (_logged(stored) for stored in await self._stored(subject, start))
-        return tuple(logged for logged in found if logged is not None)
+        found: list[Logged] = []
+        async for page in self._pages(subject, start):
+            found.extend(logged for logged in map(_logged, page) if logged is not None)
+        return tuple(found)
 
     async def _stored(self, subject: str, start: int) -> list[Stored]:
-        """Every message from a sequence on, page by page."""
-        found: list[Stored] = []
+        """Every message from a sequence on."""
+        return [stored async for page in self._pages(subject, start) for stored in page]
+
+    async def _pages(self, subject: str, start: int) -> AsyncIterator[tuple[Stored, ...]]:
+        """Every message from a sequence on. Each page is read when the one before it is done with: a hub that holds up
+        its loop over many is taken for dead, and its heartbeat has its turn while a page is on its way."""
         while True:
             page = await _until_answered(partial(self._page, subject, start))
-            found.extend(page)
+            yield page
             if len(page) < PAGE:
-                return found
+                return
             start = page[-1].sequence + 1
 
     async def _page(self, subject: str, start: int) -> Result[tuple[Stored, ...]]:

@@ -11,7 +11,7 @@ from factory_contracts.envelope import Malformed
 from factory_contracts.peers import HEARD, PEER_ASKED, Heard, PeerAsked
 from factory_nats.result import Err
 from factory_nats.transport import Delivery, Transport
-from hub.kernel.ports import Fenced
+from hub.kernel.ports import Fenced, Full
 
 logger = logging.getLogger(__name__)
 
@@ -89,8 +89,8 @@ class NatsPeers:
             heard = await answer(PEER_ASKED.decode(delivery.data))
         except Malformed as error:
             logger.error("what a hub asks is refused: %s", error)
-        except Fenced:
-            # It is another's by now, and the asker looks again whose.
+        except (Fenced, Full):
+            # It is another's by now, and the asker looks again whose; or there is no room, and it asks again.
             return
         else:
             if delivery.reply:

@@ -40,9 +40,8 @@ class NatsReadiness:
         self._ended = asyncio.Event()
         self._epoch = 0
         self._has_bucket = False
-        self._serves = False
         self._heard = asyncio.get_running_loop().time()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def listen(self) -> None:
         """Hear the heartbeats of whoever reigns."""
@@ -80,27 +79,29 @@ class NatsReadiness:
     def reign(self, epoch: int) -> None:
         """Begin to say that this hub lives, which whoever stands by must hear however long it takes to begin."""
         self._epoch = epoch
-        self._task = asyncio.create_task(self._beat(), name="heartbeat")
+        self._tasks.append(asyncio.create_task(self._beat(), name="heartbeat"))
 
     def announce(self) -> None:
-        """Say with the next heartbeat that it serves."""
-        self._serves = True
+        """Say from now on that it serves."""
+        self._tasks.append(asyncio.create_task(self._keep_ready(), name="ready"))
 
     async def close(self) -> None:
         """Say no more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _beat(self) -> None:
-        loop = asyncio.get_running_loop()
         heartbeat = HUB_HEARTBEAT.encode(HubHeartbeat(hub=self._hub, epoch=self._epoch))
-        due = loop.time()
         while True:
             await self._transport.publish(subjects.heartbeat(subjects.HUB, subjects.HUB), heartbeat)
-            if self._serves and loop.time() >= due and await self.put(self._epoch):
-                due = loop.time() + READY_EVERY
             await asyncio.sleep(BEAT)
+
+    async def _keep_ready(self) -> None:
+        # Apart from the heartbeat, which waits for no disk: whoever does not hear it takes over.
+        while True:
+            is_heard = await self.put(self._epoch)
+            await asyncio.sleep(READY_EVERY if is_heard else BEAT)
 
     async def put(self, epoch: int) -> bool:
         """Say where everybody may read it that this hub serves; false if that was not heard."""

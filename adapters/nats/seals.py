@@ -52,6 +52,8 @@ class Seals:
         self._unread = unread
         self._unsealed: dict[int, tuple[int, str, str]] = {}
         self._heads: dict[int, Head] = {}
+        # How far they reached when that was last noted before this hub began, which may be much of what it reads.
+        self._noted: dict[int, int] = {}
         # How far the chains reached when they were looked up: what stands below others have sealed.
         self._found: dict[int, int] = {}
         self._ticks = 0
@@ -61,7 +63,8 @@ class Seals:
 
     def note(self, part: int, subject: str, sequence: int, payload: bytes) -> None:
         """A record is on the log."""
-        self._unsealed[sequence] = part, subject, imprint(subject, payload)
+        if sequence > self._noted.get(part, 0):
+            self._unsealed[sequence] = part, subject, imprint(subject, payload)
 
     def lose(self, part: int) -> None:
         """Another hub writes in a partition, and seals there what is not sealed yet."""
@@ -79,6 +82,7 @@ class Seals:
         except OSError as error:
             return (str(error),)
         self._heads = dict(noted)
+        self._noted = {part: head.through for part, head in noted.items()}
         told = await asyncio.gather(*(self._lacks(part, head) for part, head in noted.items()))
         return tuple(one for one in told if one)
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from adapters.nats.clipool import ERASED_WITHIN, GRACE, SILENCE, YOUNG, Keeper, NatsCliPool, NatsRun
+from adapters.nats.clipool import ERASED_WITHIN, GRACE, MOST_AT_ONCE, SILENCE, YOUNG, Keeper, NatsCliPool, NatsRun
 from factory_contracts import subjects
 from factory_contracts.messages import Outcome
 from factory_contracts.records import MoneyReserved, ToolStarted
@@ -707,4 +707,34 @@ async def test_a_worker_that_is_to_ask_again_hears_nothing() -> None:
     assert isinstance(first, Err)
     assert isinstance(second, Ok)
     assert RECORD_REPLY.decode(second.value) == NotRecorded(words="No money.")
+    await stage.close()
+
+
+async def test_more_records_than_can_be_waited_for_at_once_are_asked_for_again() -> None:
+    stage, worker = await a_stage()
+    asked: list[str] = []
+    may_answer = asyncio.Event()
+
+    async def record(name: str, request: RecordRequest) -> RecordReply:
+        asked.append(name)
+        await may_answer.wait()
+        return Recorded()
+
+    stage.pool.serve(Keeper(lambda scope, turn: True, record))
+    reserved = MoneyReserved(id="r", turn="t", at=0.0, attempt=1, call="m1", user_id="ann", agent="a", model="m")
+    request = RECORD_REQUEST.encode(
+        RecordRequest(platform="paper", bot_id="desk", scope_id="chat", attempt=1, instance="i1", record=reserved)
+    )
+    subject = subjects.clipool_record("w1", KEY.partition)
+    for number in range(MOST_AT_ONCE + 100):
+        await worker.transport.publish(subject, request, reply=worker.transport.inbox("hub", f"records.{number}"))
+    await until(lambda: len(asked) >= MOST_AT_ONCE)
+    await idle()
+    assert len(asked) == MOST_AT_ONCE
+
+    may_answer.set()
+    await idle()
+    granted = await worker.transport.request(subject, request, timeout=1.0, responder=subjects.HUB)
+
+    assert isinstance(granted, Ok)
     await stage.close()

@@ -10,11 +10,19 @@ import pytest
 from adapters.nats.readiness import READY_KEY, READY_TTL, NatsReadiness
 from factory_contracts import subjects
 from factory_contracts.lifecycle import READY
-from factory_nats.result import Ok
-from factory_nats.testing import FakeBus
+from factory_nats.result import Err, Ok, Result
+from factory_nats.testing import FakeBus, FakeTransport
 from tests.fakes import idle, pass_time
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")
+
+
+class Stalled(FakeTransport):
+    """One for which nothing is stored in time."""
+
+    async def put(self, bucket: str, key: str, value: bytes) -> Result[int]:
+        await asyncio.sleep(5.0)
+        return Err("timeout", "it was not stored in 5 s")
 
 
 async def standing_by(bus: FakeBus) -> asyncio.Task[None]:
@@ -48,6 +56,22 @@ async def test_a_standby_waits_for_who_took_over_and_does_not_serve_yet() -> Non
 
     assert not waiting.done()
     assert not isinstance(await bus.join("reader").get(subjects.READY_BUCKET, READY_KEY), Ok)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    await owner.close()
+
+
+async def test_a_hub_whose_readiness_cannot_be_stored_is_heard_all_the_same() -> None:
+    bus = FakeBus()
+    stalled = Stalled(bus, "owner", "stalled", None, None, None, None, None)
+    owner = NatsReadiness(stalled, "owner", lambda: None)
+    owner.reign(1)
+    owner.announce()
+    waiting = await standing_by(bus)
+
+    await pass_time(30)
+
+    assert not waiting.done()
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
     await owner.close()

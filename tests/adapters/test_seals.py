@@ -14,7 +14,7 @@ from factory_nats.result import Ok
 from factory_nats.testing import FakeBus
 from hub.kernel.seals import Heads, Inspection
 from tests.conformance.test_log import HERE, THERE, answered, received
-from tests.fakes import idle, pass_time
+from tests.fakes import all_of, idle, pass_time
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")
 
@@ -54,7 +54,7 @@ async def reigning(bus: FakeBus, paper: Paper, name: str = "hub") -> House:
     assert await house.seals.behind() == ()
     await house.log.take_over(0.0)
     await house.log.acts()
-    await house.log.since(1)
+    await all_of(house.log.since(1))
     return house
 
 
@@ -114,6 +114,18 @@ async def test_what_a_hub_left_unsealed_the_next_one_seals() -> None:
     assert (inspection.records, inspection.sealed, inspection.unsealed) == (2, 2, 0)
 
 
+async def test_what_was_noted_to_be_sealed_a_hub_that_begins_does_not_keep_to_be_sealed() -> None:
+    bus, paper = FakeBus(), Paper()
+    first = await reigning(bus, paper, "first")
+    await first.log.append(HERE, [received("a")])
+    await first.seals.seal()
+    (left,) = await first.log.append(HERE, [answered("a")])
+
+    second = await reigning(bus, paper, "second")
+
+    assert second.seals.unsealed() == (left.sequence,)
+
+
 async def test_a_hub_that_is_followed_while_it_seals_breaks_no_chain() -> None:
     bus, paper = FakeBus(), Paper()
     first = await reigning(bus, paper, "first")
@@ -141,7 +153,7 @@ async def test_what_is_stored_before_a_new_hub_has_read_what_was_left_is_sealed_
     await second.seals.seal()
     assert (await inspected(bus, paper)).sealed == 0
 
-    await second.log.since(1, {HERE.partition})
+    await all_of(second.log.since(1, {HERE.partition}))
     second.reading = set()
     await second.seals.seal()
 
@@ -164,7 +176,7 @@ async def test_of_what_is_found_to_be_stored_where_another_hub_reigns_by_now_tha
 
     await first.seals.seal()
     assert (await inspected(bus, paper)).sealed == 0
-    await second.log.since(1, {HERE.partition})
+    await all_of(second.log.since(1, {HERE.partition}))
     await second.seals.seal()
 
     inspection = await inspected(bus, paper)
@@ -182,7 +194,7 @@ async def test_a_seal_says_nothing_of_what_another_hub_stored_after_it_took_the_
     await first.log.append(THERE, [received("b", THERE)])
 
     await first.seals.seal()
-    await second.log.since(1, {HERE.partition})
+    await all_of(second.log.since(1, {HERE.partition}))
     await second.seals.seal()
 
     inspection = await inspected(bus, paper)

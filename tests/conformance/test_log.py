@@ -41,7 +41,7 @@ from hub.kernel.routing import RoutingKey
 from hub.leases import LeaseLog
 from hub.people import AccessLog
 from hub.recovery import MarkedLog
-from tests.fakes import FakeLog, FakeStream
+from tests.fakes import PAGE, Breaths, FakeLog, FakeStream, all_of
 
 HERE, THERE = RoutingKey("paper", "desk", "here"), RoutingKey("paper", "desk", "there")
 OTHER = RoutingKey("paper", "other", "here")
@@ -270,7 +270,23 @@ async def test_since_gives_every_scope_from_a_sequence_on(disk: Disk) -> None:
     (b,) = await log.append(THERE, [received("b", THERE)])
     (c,) = await log.append(HERE, [received("c")])
 
-    assert await log.since(b.sequence) == ((THERE, b), (HERE, c))
+    assert await all_of(log.since(b.sequence)) == ((THERE, b), (HERE, c))
+
+
+async def test_however_much_there_is_since_then_all_else_goes_on_while_it_is_read(disk: Disk) -> None:
+    log = await reign(disk)
+    names = [f"{number}" for number in range(2 * PAGE + 300)]
+    for start in range(0, len(names), 100):
+        await log.append(HERE, [received(name) for name in names[start : start + 100]])
+    breaths, read = Breaths(), list[str]()
+
+    async for _, logged in log.since(1):
+        breaths.note()
+        read.append(logged.record.turn)
+    await breaths.close()
+
+    assert read == names
+    assert breaths.most <= PAGE
 
 
 async def test_an_epoch_rises_with_every_reign(disk: Disk) -> None:
@@ -339,7 +355,7 @@ async def test_all_shards_are_written_at_once_and_no_scope_sees_any(disk: Disk) 
     assert await log.move_mark(a.sequence, every)
 
     assert await log.spent() == {shard: (a.sequence, balances) for shard, balances in every.items()}
-    assert await log.since(a.sequence) == ((HERE, a),)
+    assert await all_of(log.since(a.sequence)) == ((HERE, a),)
     assert await log.scopes("paper", "desk") == (HERE,)
 
 
@@ -386,7 +402,7 @@ async def test_owners_of_before_there_were_acts_are_told_apart_though_their_bots
         ("paper-a", "b"): ["ann", "ben"],
         ("paper", "a-b"): ["cid"],
     }
-    assert (await log.since(1), await log.scopes("paper", "a-b")) == ((), ())
+    assert (await all_of(log.since(1)), await log.scopes("paper", "a-b")) == ((), ())
 
 
 async def test_acts_are_kept_in_their_order_for_the_next_reign_and_no_scope_sees_them(disk: Disk) -> None:
@@ -402,7 +418,7 @@ async def test_acts_are_kept_in_their_order_for_the_next_reign_and_no_scope_sees
     assert await second.note_act(granted("d", bot=OTHER.bot), through)
 
     assert [act for _, act in await second.acts()] == [*wanted, granted("d", bot=OTHER.bot)]
-    assert await second.since(1) == ()
+    assert await all_of(second.since(1)) == ()
     assert await second.scopes("paper", "desk") == ()
 
 
@@ -424,7 +440,7 @@ async def test_the_last_lease_of_each_bot_is_kept_for_the_next_reign_and_each_ha
     assert earlier < other < later
     assert await second.lease("paper", "desk") == (later, lease("c"))
     assert await second.lease("paper", "other") == (other, lease("b", "other"))
-    assert await second.since(1) == ()
+    assert await all_of(second.since(1)) == ()
 
 
 async def test_whoever_was_followed_gives_no_lease(disk: Disk) -> None:

@@ -150,12 +150,16 @@ async def shown(world: World, turn: str) -> str:
     return code
 
 
+def pressed(turn: str, code: str, user: str = "olga", *, approved: bool = True, scope: str = "chat") -> Decision:
+    return Decision(
+        platform=PLATFORM, bot_id=BOT, scope_id=scope, turn=turn, code=code, user_id=user, approved=approved
+    )
+
+
 async def press(
     world: World, turn: str, code: str, user: str = "olga", *, approved: bool = True, scope: str = "chat"
 ) -> Noted | Refused:
-    answer = await world.hub.answer(
-        Decision(platform=PLATFORM, bot_id=BOT, scope_id=scope, turn=turn, code=code, user_id=user, approved=approved)
-    )
+    answer = await world.hub.answer(pressed(turn, code, user, approved=approved, scope=scope))
     assert isinstance(answer, Noted | Refused)
     return answer
 

@@ -31,7 +31,7 @@ from hub.approvals import (
 )
 from hub.kernel.ports import Fenced
 from tests.fakes import idle, pass_time, until
-from tests.hub.hands import CALL, OWNED, Hands, asked, begins, decided, press, seen, shown, waiting, wanted
+from tests.hub.hands import CALL, OWNED, Hands, asked, begins, decided, press, pressed, seen, shown, waiting, wanted
 from tests.hub.world import BOT, PLATFORM, World
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")
@@ -597,13 +597,19 @@ async def test_a_hub_that_reigns_no_more_can_neither_ask_nor_decide(world: World
 
 async def test_while_the_log_is_full_nothing_is_asked_decided_or_done(world: World) -> None:
     scene = await waiting(world)
+    other = await world.accepted("send it", scope="there")
+    assignment = await world.begun(other)
     world.stream.is_full = True
-    pressing = asyncio.create_task(press(world, scene.turn, scene.code))
+
+    async with asyncio.timeout(1.0):
+        assert await world.hub.answer(pressed(scene.turn, scene.code)) is None
+        assert await world.hub.record("w1", wanted(assignment)) is None
+        said = await world.refused(f"/approve {scene.code}", user="olga")
     await pass_time(5)
 
-    assert (pressing.done(), decided(world), scene.effects) == (False, [], 0)
+    assert (said.reason, decided(world), asked(world, "there"), scene.effects) == ("unavailable", [], [], 0)
     world.stream.is_full = False
-    assert isinstance(await pressing, Noted)
+    assert isinstance(await press(world, scene.turn, scene.code), Noted)
     await scene.using
     assert scene.effects == 1
 

@@ -380,6 +380,24 @@ async def test_a_fork_begins_with_what_was_said_and_goes_its_own_way(world: Worl
     assert world.pool("copy").session.used.calls == 1
 
 
+async def test_a_fork_waits_for_room_on_a_full_log(world: World) -> None:
+    world.policy = replace(world.policy, everyone_owns=True)
+    await world.restart()
+    await world.exchange("one", "1")
+    answer = await world.submit(world.message("/fork copy", names_scopes=True))
+    assert isinstance(answer, Accepted)
+    world.stream.is_full = True
+    await pass_time(5)
+    waited = not world.finals(answer.turn)
+
+    world.stream.is_full = False
+    await until(lambda: answer.turn in world.screen.finals)
+
+    assert waited
+    assert world.screen.finals[answer.turn].outcome == "complete"
+    assert world.kinds("copy") == ["compacted"]
+
+
 async def test_a_fork_is_refused_where_conversations_have_no_names(world: World) -> None:
     final = await world.told("/fork copy")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -43,6 +44,18 @@ async def test_the_first_question_is_answered_from_what_was_said_there_and_nothi
     assert [(exchange.asked, exchange.answered) for exchange in welcome.history] == [("one", "1")]
     assert [line.text for line in lines] == ["one", "1", "two"]
     assert world.stream.of(key_of(THERE)) == before
+
+
+async def test_where_there_is_no_room_for_what_was_said_there_that_is_told(world: World) -> None:
+    await world.restart()
+    await world.exchange("one", "1", scope=THERE)
+    world.stream.is_full = True
+
+    async with asyncio.timeout(1.0):
+        refused = await go_on(world)
+
+    assert isinstance(refused, Refused)
+    assert "storage" in refused.text
 
 
 async def test_what_runs_there_is_not_waited_for(world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -20,10 +21,10 @@ from factory_contracts.messages import (
 from factory_contracts.records import ToolDone, ToolStarted, TurnReceived, record_id
 from factory_contracts.work import NotRecorded, Recorded, RecordRequest
 from hub.kernel.access import BotPolicy
-from hub.kernel.ports import Fenced
-from tests.fakes import idle
-from tests.hub.hands import begins
-from tests.hub.world import BOT, PLATFORM, World, key_of
+from hub.kernel.ports import Assignment, Fenced
+from tests.fakes import idle, pass_time
+from tests.hub.hands import begins, done
+from tests.hub.world import BOT, PLATFORM, World, key_of, shown
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")
 
@@ -117,6 +118,56 @@ async def test_a_full_log_is_told_and_the_next_message_is_taken_when_there_is_ro
     world.stream.is_full = False
 
     assert await world.accepted("hello again")
+
+
+@pytest.mark.parametrize("ask", [begins, done])
+async def test_what_a_worker_asks_for_while_the_log_is_full_waits_nowhere_and_is_stored_once(
+    world: World, ask: Callable[[Assignment], RecordRequest]
+) -> None:
+    turn = await world.accepted("hello")
+    asked = ask(await world.begun(turn))
+    world.stream.is_full = True
+    async with asyncio.timeout(1.0):
+        assert [await world.hub.record("w1", asked) for _ in range(20)] == [None] * 20
+    attempts = world.stream.attempts
+    await pass_time(60)
+    assert world.stream.attempts == attempts
+
+    world.stream.is_full = False
+
+    assert await world.hub.record("w1", asked) == Recorded()
+    await pass_time(60)
+    assert world.kinds().count(asked.record.kind) == 1
+
+
+async def test_what_a_worker_asks_again_while_its_record_is_on_the_way_is_stored_once(world: World) -> None:
+    turn = await world.accepted("hello")
+    asked = begins(await world.begun(turn))
+    world.stream.hold()
+    asking = [asyncio.create_task(world.hub.record("w1", asked)) for _ in range(3)]
+    await idle()
+
+    world.stream.release()
+
+    assert await asyncio.gather(*asking) == [Recorded()] * 3
+    assert world.kinds().count("tool started") == 1
+
+
+async def test_a_receipt_for_which_there_is_no_room_is_sent_again(world: World) -> None:
+    world.screen.is_there = False
+    turn = await world.accepted("hello")
+    await world.begun(turn)
+    world.stream.is_full = True
+    async with asyncio.timeout(1.0):
+        assert [await world.hub.answer(shown(turn, "one")) for _ in range(20)] == [None] * 20
+    attempts = world.stream.attempts
+    await pass_time(60)
+    assert world.stream.attempts == attempts
+
+    world.stream.is_full = False
+
+    assert (await world.noted(shown(turn, "one"))).message_id == "one"
+    assert world.kinds().count("opened") == 1
 
 
 async def test_trust_is_the_hubs_finding(world: World) -> None:

@@ -11,7 +11,7 @@ from factory_contracts.messages import Moved, Noted, ToSpoke
 from factory_contracts.records import Compacted
 from hub.kernel.agent import Agent
 from hub.kernel.ports import Fenced
-from tests.fakes import idle, until
+from tests.fakes import idle, pass_time, until
 from tests.hub.world import ALICE, BOT, PLATFORM, World, key_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")
@@ -126,6 +126,22 @@ async def test_while_a_turn_is_open_there_is_silence_and_then_its_answer_moves_a
     assert early == [None, None]
     assert isinstance(late, Noted)
     assert await shown(world, NEW) == ["one", "1", "two", "2", "next"]
+
+
+async def test_while_the_log_is_full_there_is_silence_and_nothing_waits_for_room(world: World) -> None:
+    await world.exchange("one", "1", scope=OLD)
+    await world.deliveries.flush()
+    world.stream.is_full = True
+    async with asyncio.timeout(1.0):
+        assert [await move(world) for _ in range(20)] == [None] * 20
+    attempts = world.stream.attempts
+    await pass_time(60)
+    assert world.stream.attempts == attempts
+
+    world.stream.is_full = False
+
+    assert isinstance(await move(world), Noted)
+    assert len(views(world)) == 1
 
 
 async def test_a_message_on_its_way_to_the_old_scopes_log_is_waited_for(world: World) -> None:

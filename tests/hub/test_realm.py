@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
 
 import pytest
 
@@ -35,10 +35,9 @@ class SlowLog(FakeLog):
 
     async def since(
         self, sequence: int, parts: Collection[int] = range(subjects.PARTITIONS)
-    ) -> tuple[tuple[RoutingKey, Logged], ...]:
+    ) -> AsyncIterator[tuple[RoutingKey, Logged]]:
         self.is_asked = True
-        await asyncio.get_running_loop().create_future()
-        return ()
+        yield await asyncio.get_running_loop().create_future()
 
 
 class Nobody:

@@ -8,10 +8,13 @@ from functools import partial
 import pytest
 
 from factory_contracts.messages import Accepted
-from factory_contracts.records import ReplyShown, TurnReceived, TurnSuperseded, record_id
+from factory_contracts.records import Record, ReplyShown, TurnReceived, TurnSuperseded, record_id
 from hub.commands import APPROVALS, NOT_TOLD
+from hub.kernel.budget import Ledger
 from hub.kernel.ports import Fenced
-from tests.fakes import FakeLog, idle, pass_time, until
+from hub.kernel.routing import RoutingKey
+from hub.recovery import recover
+from tests.fakes import PAGE, Breaths, FakeLog, idle, pass_time, until
 from tests.hub.world import World, key_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")
@@ -309,3 +312,25 @@ async def test_a_word_of_leave_whose_answer_the_power_took_is_told_so_and_shown_
     final = world.screen.finals["t-a"]
     assert (final.text, final.outcome, final.choices) == (NOT_TOLD, "failed", (APPROVALS,))
     assert world.workers.runs_of("t-a") == 0
+
+
+class Breathing(Ledger):
+    """Books in which nothing but their keeping is looked at."""
+
+    def __init__(self, breaths: Breaths) -> None:
+        super().__init__()
+        self._breaths = breaths
+
+    def apply(self, sequence: int, key: RoutingKey, record: Record) -> None:
+        self._breaths.note()
+
+
+async def test_a_hub_that_finds_much_to_read_goes_on_with_all_else_meanwhile(world: World) -> None:
+    await world.exchange("hello")
+    world.stream.put(key_of(), *(3 * PAGE * [world.stream.of(key_of())[0].record]))
+    breaths = Breaths()
+
+    await recover(FakeLog(world.stream), world.pools, Breathing(breaths), world.forgetting)
+    await breaths.close()
+
+    assert 0 < breaths.most <= PAGE

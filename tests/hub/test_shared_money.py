@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from decimal import Decimal
 
 import pytest
@@ -98,8 +98,10 @@ class Books:
     async def purse(self) -> int:
         return self._purse
 
-    async def since(self, sequence: int, parts: Collection[int] = ()) -> tuple[tuple[RoutingKey, Logged], ...]:
-        return tuple((KEY, Logged(at, one)) for at, one in enumerate(self._records, 1) if at >= sequence)
+    async def since(self, sequence: int, parts: Collection[int] = ()) -> AsyncIterator[tuple[RoutingKey, Logged]]:
+        for at, one in enumerate(tuple(self._records), 1):
+            if at >= sequence:
+                yield KEY, Logged(at, one)
 
     async def mark(self, parts: Collection[int] = ()) -> int:
         self.meanwhile()

@@ -57,6 +57,7 @@ BOB = Agent("bob", "scripted", system="You are Bob.")
 PLATFORM = "paper"
 BOT = "desk"
 MUCH = 1_000_000
+ASKED_AGAIN = 0.5
 GENEROUS = BotPolicy(
     PLATFORM, BOT, access="public", rate_per_minute=MUCH, rate_per_scope_minute=MUCH, turns_at_once=MUCH
 )
@@ -101,7 +102,9 @@ class FakeScreen:
         if event.turn not in self.bubbles:
             self.bubbles[event.turn] = [f"bubble of {event.turn[:6]}"]
             self.order.append(event.turn)
-            await hub.answer(shown(event.turn, self.bubbles[event.turn][0], scope).model_copy(update=where))
+            receipt = shown(event.turn, self.bubbles[event.turn][0], scope).model_copy(update=where)
+            while await hub.answer(receipt) is None:
+                await asyncio.sleep(ASKED_AGAIN)
         if isinstance(event, Final) and self.sends_finals:
             await hub.answer(final(event.turn, self.bubbles[event.turn][0], scope).model_copy(update=where))
 
@@ -175,7 +178,7 @@ class World:
             run_turn,
             self.deliveries.deliver,
             self.deliveries.settle,
-            lambda key, view: self.pools.fork(key, view),
+            lambda key, view: self.hub.begin(key, view),
             self.forgetting.forget,
             self.is_fenced.set,
         )
