@@ -48,8 +48,6 @@ DRAFT_KEPT = 20.0
 EMPTY = Page("…")
 NO_PREVIEW = LinkPreviewOptions(is_disabled=True)
 MOST_DATA = 64
-# Asked again tomorrow, Telegram would say the same.
-FOR_GOOD = ("chat not found", "not enough rights", "topic_closed", "chat_write_forbidden", "user is deactivated")
 PHOTO_BYTES = 10 * 1024 * 1024
 
 T = TypeVar("T")
@@ -94,18 +92,19 @@ class Screen:
         index = len(reply.parts)
         slot = view.slot(index)
         if slot.file is not None and slot.file.kind == "voice":
-            data = await self._read(slot.file)
-            if data is not None:
-                chat, thread = place(reply.address)
-                voice = BufferedInputFile(data, slot.file.name or "voice.ogg")
-                sent = await self._write(SendVoice(chat_id=chat, message_thread_id=thread, voice=voice))
-                view.shown[str(sent.message_id)] = slot
-                return str(sent.message_id)
+            voice = await self._send_voice(reply, slot.file)
+            if voice is not None:
+                view.shown[voice] = slot
+                return voice
         if reply.is_final:
             view.want(reply, below(reply, MOST_DATA))
             return await self._send_whole(view, reply)
         words = reply.text if slot.file is None else f"📎 {slot.file.name}"
-        return str((await self._write(_send(reply, Slot(Page(words))))).message_id)
+        try:
+            return str((await self._write(_send(reply, Slot(Page(words))))).message_id)
+        except Rejected as error:
+            # Asked again tomorrow, Telegram would say the same.
+            raise Undeliverable(str(error)) from None
 
     async def edit(self, message_id: str, reply: Reply) -> Left | None:
         """Write what is wanted first and not shown yet."""
@@ -168,6 +167,20 @@ class Screen:
         for key in [key for key, draft in self._drafts.items() if draft.turn == turn]:
             del self._drafts[key]
 
+    async def _send_voice(self, reply: Reply, file: Attachment) -> str | None:
+        """The message with a voice; None where it is to be sent as a file, because not everybody takes a voice."""
+        data = await self._read(file)
+        if data is None:
+            return None
+        chat, thread = place(reply.address)
+        voice = BufferedInputFile(data, file.name or "voice.ogg")
+        try:
+            sent = await self._write(SendVoice(chat_id=chat, message_thread_id=thread, voice=voice))
+        except Rejected as error:
+            logger.info("a voice is sent as a file: %s", error)
+            return None
+        return str(sent.message_id)
+
     async def _send_whole(self, view: _View, reply: Reply) -> str:
         """The first message of an answer as it will stay; in a simpler style where Telegram refuses it."""
         while True:
@@ -229,10 +242,6 @@ class Screen:
             return await self._client.ask(method)
         except Barred as error:
             raise Undeliverable(str(error)) from None
-        except Rejected as error:
-            if reasons(error, *FOR_GOOD):
-                raise Undeliverable(str(error)) from None
-            raise
         except (Unreachable, Unauthorized) as error:
             logger.warning("not written, trying again: %s", error)
             raise NotNow(UNREACHED) from None

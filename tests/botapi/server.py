@@ -15,8 +15,8 @@ python-telegram-bot `base_url=f"{server.url}/bot"`). Bots are made before the ch
 
 People act by methods (see `people`): `say`, `send` (photo, voice, document, sticker, location, ...), `edit`, `delete`,
 `press`, `stop_draft`, `react`, `join`, `leave`, `pin`, `rename`, `topic`, `close_topic`, `delete_topic`, `migrate`,
-`post` (in a channel), `set_status` (kick, promote, block), `raw`. A chat has switches: `lets_bots_write`, `is_started`,
-`is_blocked`, `is_deactivated`, `linked`. Messages are named by their numbers.
+`post` (in a channel), `set_status` (kick, promote, block), `raw`. A chat has switches: `lets_bots_write`, `takes_voice`,
+`is_started`, `is_blocked`, `is_deactivated`, `linked`. Messages are named by their numbers.
 
 What was seen: `server.screen(chat)` has `messages` (each `Shown` with `text`, `entities`, `markup`, `media`,
 `versions`, `reactions`, `thread`, `reply_to`), `all` with the deleted, `by(sender)`, `drafts` and `draft(now)`,

@@ -921,6 +921,21 @@ async def test_a_bot_that_may_not_write_is_told_why(
     assert not scene.server.faults
 
 
+async def test_where_no_voice_is_taken_a_bot_is_told_so(scene: Scene, aio: aiogram.Bot) -> None:
+    voice = aiogram.types.BufferedInputFile(b"sound", "voice.ogg")
+    scene.private.takes_voice = scene.group.takes_voice = False
+
+    for chat in (scene.private, scene.group):
+        with pytest.raises(TelegramBadRequest):
+            await aio.send_voice(chat.id, voice)
+        await aio.send_message(chat.id, "x")
+
+    assert [call.description for call in scene.server.ledger.called("sendVoice")] == [
+        "Bad Request: VOICE_MESSAGES_FORBIDDEN",
+        "Bad Request: not enough rights to send voice notes to the chat",
+    ]
+
+
 async def test_a_group_moves_and_says_where(scene: Scene, ptb: telegram.Bot, aio: aiogram.Bot) -> None:
     group = scene.server.chat("group", scene.ann)
 

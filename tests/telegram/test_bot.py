@@ -667,6 +667,39 @@ async def test_a_person_who_blocked_the_bot_is_told_to_the_hub(tmp_path: Path) -
         assert "blocked" in (receipt.undeliverable or "")
 
 
+@pytest.mark.parametrize("words", ["need administrator rights in the channel chat", "have no rights to send a message"])
+async def test_where_telegram_takes_no_message_the_hub_is_told(tmp_path: Path, words: str) -> None:
+    async with staged(tmp_path) as stage:
+        turn = await stage.said(stage.private, stage.ann, "Hello")
+        stage.server.plan("sendMessage", Answer(400, f"Bad Request: {words}"))
+
+        await stage.hub.answer(turn, "Hello.")
+        await finished(stage)
+
+        (receipt,) = stage.hub.told(FinalReceipt)
+        assert isinstance(receipt, FinalReceipt)
+        assert words in (receipt.undeliverable or "")
+
+
+@pytest.mark.parametrize("where", ["private", "group"])
+async def test_where_no_voice_is_taken_it_is_sent_as_a_file(tmp_path: Path, where: str) -> None:
+    async with staged(tmp_path) as stage:
+        chat = stage.private if where == "private" else stage.group
+        chat.takes_voice = False
+        turn = await stage.said(chat, stage.ann, "@factory_bot Tell me")
+        voice = await stage.hub.keep(b"sound", kind="voice", name="voice.ogg", mime="audio/ogg")
+
+        await stage.hub.answer(turn, "Here.", attachments=(voice,))
+        await finished(stage)
+
+        text, file = stage.server.screen(chat).by(stage.account.id)
+        assert text.text == "Here."
+        assert "audio" in (file.media or {})
+        (receipt,) = stage.hub.told(FinalReceipt)
+        assert isinstance(receipt, FinalReceipt)
+        assert receipt.undeliverable is None
+
+
 async def test_an_answer_whose_message_was_deleted_is_sent_again(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
         turn = await stage.said(stage.private, stage.ann, "Hello")
