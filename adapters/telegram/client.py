@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from io import BytesIO
 from typing import Any, TypeVar
 
@@ -15,10 +16,12 @@ from adapters.telegram.sdk import (
     Bot,
     GetFile,
     GetMe,
+    Response,
     TelegramAPIError,
     TelegramAPIServer,
     TelegramBadRequest,
     TelegramConflictError,
+    TelegramEntityTooLarge,
     TelegramForbiddenError,
     TelegramMethod,
     TelegramMigrateToChat,
@@ -41,7 +44,6 @@ FILE_SECONDS = 120
 MOST_UPDATES = 100
 # A clock of theirs that is a little behind ours must not make us too early.
 MARGIN = 0.3
-RESTING = 1.0
 ASKED_FOR = ("message", "channel_post", "callback_query", "stopped_message_generation", "my_chat_member")
 
 
@@ -76,6 +78,12 @@ class _Session(AiohttpSession):
         if not session.trace_configs:
             session.trace_configs.append(self._trace)
         return session
+
+    def check_response(self, bot: Bot, method: TelegramMethod[T], status_code: int, content: str) -> Response[T]:
+        if status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            # A proxy before Telegram says so in words of its own.
+            raise TelegramEntityTooLarge(method=method, message="Request Entity Too Large")
+        return super().check_response(bot, method, status_code, content)
 
 
 async def _always() -> None:
@@ -164,7 +172,7 @@ class Client:
             raise Conflict(error.message) from None
         except TelegramForbiddenError as error:
             raise Barred(error.message) from None
-        except TelegramBadRequest as error:
+        except (TelegramBadRequest, TelegramEntityTooLarge) as error:
             raise Rejected(error.message) from None
         except TelegramNotFound as error:
             # What no method or token is, is told so as well.

@@ -263,7 +263,8 @@ async def _read(request: web.Request) -> tuple[Json, dict[str, Upload]]:
                     case str():
                         given[key] = value
                     case web.FileField():
-                        uploads[key] = Upload(value.filename, value.content_type, value.file.read())
+                        with value.file as file:
+                            uploads[key] = Upload(value.filename, value.content_type, file.read())
                     case _:
                         uploads[key] = Upload(key, "application/octet-stream", bytes(value))
     except (json.JSONDecodeError, UnicodeDecodeError):
