@@ -4,18 +4,21 @@ import logging
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from io import BytesIO
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from aiohttp import ClientError, ClientSession, TraceConfig
 
+from adapters.chat.raw import object_of, whole_of
 from adapters.chat.trouble import Barred, Rejected, Unauthorized, Unreachable
 from adapters.spoke import NotNow
 from adapters.telegram.sdk import (
     AiogramError,
     AiohttpSession,
     Bot,
+    ClientDecodeError,
     GetFile,
     GetMe,
+    Message,
     Response,
     TelegramAPIError,
     TelegramAPIServer,
@@ -177,6 +180,13 @@ class Client:
         except TelegramNotFound as error:
             # What no method or token is, is told so as well.
             raise Unauthorized(f"Telegram knows no such bot: {error.message}") from None
+        except ClientDecodeError as error:
+            told = object_of(error.data)
+            sent = whole_of(object_of(told.get("result")).get("message_id"))
+            if told.get("ok") is not True or sent is None:
+                raise Unreachable(self._told(error)) from None
+            # Done again, a message of a kind that aiogram does not know would stand there twice.
+            return cast(T, Message.model_construct(message_id=sent))
         except (TelegramNetworkError, TelegramServerError) as error:
             raise Unreachable(self._told(error)) from None
         except TelegramAPIError as error:

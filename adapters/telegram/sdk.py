@@ -15,6 +15,7 @@ with patch.object(BaseModel, "model_rebuild"):
     from aiogram.client.session.aiohttp import AiohttpSession as AiohttpSession
     from aiogram.client.telegram import TelegramAPIServer as TelegramAPIServer
     from aiogram.exceptions import AiogramError as AiogramError
+    from aiogram.exceptions import ClientDecodeError as ClientDecodeError
     from aiogram.exceptions import TelegramAPIError as TelegramAPIError
     from aiogram.exceptions import TelegramBadRequest as TelegramBadRequest
     from aiogram.exceptions import TelegramConflictError as TelegramConflictError

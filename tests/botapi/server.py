@@ -60,7 +60,7 @@ from tests.botapi.methods import METHODS
 from tests.botapi.parameters import NAMES, Upload, arguments, legible, method_called
 from tests.botapi.people import Bot, People
 from tests.botapi.refusal import Json, Refused, wrong
-from tests.botapi.trouble import Answer, Cut, Delay, Empty, Garbage, Hang, Page, Planned, Trouble
+from tests.botapi.trouble import Answer, Cut, Delay, Empty, Garbage, Hang, Newer, Page, Planned, Trouble
 
 # What goes into a chat, and is a fault during a penalty.
 WRITES = frozenset(name for name in METHODS if name.startswith(("send", "edit"))) | {
@@ -219,7 +219,8 @@ class BotApi(People):
                 return web.Response(content_type="application/json")
             case Delay(seconds):
                 await asyncio.sleep(seconds)
-        return _result(result if trouble.after else await self._do(bot, method, given))
+        done: Any = result if trouble.after else await self._do(bot, method, given)
+        return _result(done | {"forward_origin": {"type": "newer"}} if isinstance(trouble, Newer) else done)
 
     async def _do(self, bot: Bot, method: str, given: Json) -> Any:
         result = METHODS[method](self, bot, given)

@@ -21,7 +21,7 @@ from factory_contracts.messages import (
 )
 from tests.botapi.chats import Chat
 from tests.botapi.ledger import Shown
-from tests.botapi.trouble import Answer, Cut, Empty, Garbage, Page
+from tests.botapi.trouble import Answer, Cut, Empty, Garbage, Newer, Page
 from tests.fakes import until
 from tests.telegram.stage import Stage, staged
 
@@ -642,6 +642,24 @@ async def test_an_edit_whose_outcome_is_unknown_is_made_again(tmp_path: Path, tr
         await finished(stage)
 
         assert stage.texts(stage.private) == ["Good morning, Ann."]
+
+
+async def test_what_telegram_tells_of_a_sent_message_need_not_be_readable(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        turn = await stage.said(stage.private, stage.ann, "Hello")
+        for method in ("sendMessage", "editMessageText", "editMessageMedia", "sendVoice"):
+            stage.server.plan(method, Newer(), times=9)
+        files = (await stage.hub.keep(b"text"), await stage.hub.keep(b"sound", kind="voice", mime="audio/ogg"))
+
+        await stage.hub.answer(turn, "Good morning, Ann.", attachments=files)
+        await finished(stage)
+
+        shown = stage.server.screen(stage.private).by(stage.account.id)
+        assert [(one.text, *(one.media or {})) for one in shown] == [
+            ("Good morning, Ann.",),
+            ("", "document"),
+            ("", "voice"),
+        ]
 
 
 @pytest.mark.parametrize("trouble", [Cut(), Page(), Garbage(), Empty(), Answer(409, "Conflict: terminated")], ids=repr)
