@@ -47,6 +47,8 @@ FILE_SECONDS = 120
 MOST_UPDATES = 100
 # A clock of theirs that is a little behind ours must not make us too early.
 MARGIN = 0.3
+# What a server of the Bot API says that is older than what is asked of it.
+NO_METHOD = "method not found"
 ASKED_FOR = ("message", "channel_post", "callback_query", "stopped_message_generation", "my_chat_member")
 
 
@@ -178,7 +180,9 @@ class Client:
         except (TelegramBadRequest, TelegramEntityTooLarge) as error:
             raise Rejected(error.message) from None
         except TelegramNotFound as error:
-            # What no method or token is, is told so as well.
+            # A method that the server does not have is told as a token that it does not know.
+            if reasons(error, NO_METHOD):
+                raise Rejected(error.message) from None
             raise Unauthorized(f"Telegram knows no such bot: {error.message}") from None
         except ClientDecodeError as error:
             told = object_of(error.data)

@@ -11,7 +11,7 @@ from adapters.chat.buttons import Button, below
 from adapters.chat.trouble import Barred, Rejected, Unauthorized, Unreachable
 from adapters.chat.view import Slot, View
 from adapters.spoke import Gone, Left, NotNow, Reply, Undeliverable
-from adapters.telegram.client import FILE_SECONDS, Client, reasons
+from adapters.telegram.client import FILE_SECONDS, NO_METHOD, Client, reasons
 from adapters.telegram.layout import Page, in_style
 from adapters.telegram.sdk import (
     BufferedInputFile,
@@ -145,7 +145,8 @@ class Screen:
                 await self._write(method)
             except Rejected as error:
                 logger.warning("a draft is refused: %s", error)
-                view.is_draftless = not view.layout.simpler()
+                has_none = reasons(error, NO_METHOD) and not page.rich
+                view.is_draftless = has_none or not view.layout.simpler()
                 return await self.draft(reply)
             view.drafted = page
             self._drafts[chat, draft_id(reply.turn)] = Draft(reply.turn, reply.address, method, self._clock())

@@ -29,7 +29,8 @@ known here or of a wrong type, `parse_mode`, entities that Telegram would drop o
 and a text whose links would show what is behind them (unless `server.lets_unfurl`).
 
 `server.plan("sendMessage", Cut(after=True), times=2, chat=chat)` lets the next calls go wrong (see `trouble`; "*" is
-any method). A planned 429 with `retry_after` begins a penalty for its chat.
+any method). A planned 429 with `retry_after` begins a penalty for its chat. `server.lacks = {"sendMessageDraft"}` makes it
+one of an older version.
 
 Time: `BotApi(speed=60)` lets a server minute pass in a real second. Budgets, drafts, queries and links are in server
 time; a client waits `retry_after` in real seconds, so it is told scaled and rounded up to an integer; a planned
@@ -90,6 +91,8 @@ class BotApi(People):
         self.routes: dict[str, Callable[[web.Request], Awaitable[web.StreamResponse]]] = {}
         # Whether a link may show what is behind it.
         self.lets_unfurl = False
+        # What methods a server of an older version does not have.
+        self.lacks: set[str] = set()
         self._port = port
         self._planned: list[Planned] = []
         self._runner: web.AppRunner | None = None
@@ -175,6 +178,8 @@ class BotApi(People):
             if unread is not None:
                 raise unread
             method = method_called(name)
+            if method in self.lacks:
+                raise Refused(404, "method not found")
             parsed = arguments(method, given, uploads)
             response = await self._answer(bot, method, parsed, request)
             if not self.lets_unfurl and method in PREVIEWED and _unfurls(parsed):

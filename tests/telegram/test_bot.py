@@ -564,6 +564,29 @@ async def test_a_draft_grows_in_a_private_chat_and_the_answer_is_sent_once(tmp_p
         assert not stage.server.ledger.called("editMessageText")
 
 
+@pytest.mark.parametrize("is_kept", [True, False])
+async def test_a_chat_that_wants_silence_keeps_no_other_from_being_seen_at_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_kept: bool
+) -> None:
+    monkeypatch.setattr("adapters.chat.busy.TICK", 0.01)
+    async with staged(tmp_path, stream="draft") as stage:
+        turn = await stage.said(stage.private, stage.ann, "Hello")
+        await stage.hub.grow(turn, "Good")
+        await until(lambda: bool(stage.server.screen(stage.private).drafts))
+        flood = Answer(429, "Too Many Requests: retry after 5", {"retry_after": 5})
+        stage.server.plan("sendMessageDraft", flood, chat=stage.private)
+
+        if not is_kept:
+            await stage.hub.grow(turn, "Good morning", events=2)
+            await until(lambda: any(call.status == 429 for call in stage.server.ledger.calls))
+        monkeypatch.setattr("adapters.telegram.screen.DRAFT_KEPT", 0.0)
+        await until(lambda: any(call.status == 429 for call in stage.server.ledger.calls))
+        await stage.said(stage.group, stage.bob, "@factory_bot Hello")
+        await until(lambda: bool(stage.server.screen(stage.group).actions))
+
+        assert len(stage.server.ledger.called("sendMessageDraft")) == 2
+
+
 async def test_the_stop_button_of_a_draft_stops_the_turn(tmp_path: Path) -> None:
     async with staged(tmp_path, stream="draft") as stage:
         turn = await stage.said(stage.private, stage.ann, "Hello")
@@ -617,6 +640,31 @@ async def test_what_telegram_refuses_is_written_more_simply(tmp_path: Path, trou
         await finished(stage)
 
         assert stage.texts(stage.private) == ["This is **bold**."]
+
+
+@pytest.mark.parametrize(
+    ("render", "lacks", "drafts"),
+    [
+        ("entities", {"sendMessageDraft", "sendRichMessageDraft"}, 0),
+        ("rich", {"sendRichMessage", "sendRichMessageDraft"}, 1),
+    ],
+)
+async def test_what_a_server_of_an_older_version_does_not_have_is_done_without(
+    tmp_path: Path, render: str, lacks: set[str], drafts: int
+) -> None:
+    async with staged(tmp_path, stream="draft", render="rich" if render == "rich" else "entities") as stage:
+        stage.server.lacks = lacks
+        turn = await stage.said(stage.private, stage.ann, "Hello")
+        await stage.hub.grow(turn, "This is **bold**, and")
+        await until(lambda: bool(stage.texts(stage.private) or stage.server.screen(stage.private).drafts))
+
+        await stage.hub.answer(turn, "This is **bold**, and whole.")
+        await finished(stage)
+
+        (shown,) = stage.server.screen(stage.private).by(stage.account.id)
+        assert shown.text == "This is bold, and whole."
+        assert [entity["type"] for entity in shown.entities] == ["bold"]
+        assert len(stage.server.screen(stage.private).drafts) == drafts
 
 
 @pytest.mark.parametrize("render", ["rich", "plain", "entities"])
