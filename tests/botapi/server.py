@@ -15,8 +15,8 @@ python-telegram-bot `base_url=f"{server.url}/bot"`). Bots are made before the ch
 
 People act by methods (see `people`): `say`, `send` (photo, voice, document, sticker, location, ...), `edit`, `delete`,
 `press`, `stop_draft`, `react`, `join`, `leave`, `pin`, `rename`, `topic`, `close_topic`, `delete_topic`, `migrate`,
-`post` (in a channel), `set_status` (kick, promote, block), `raw`. A chat has switches: `lets_bots_write`, `takes_voice`,
-`is_started`, `is_blocked`, `is_deactivated`, `linked`. Messages are named by their numbers.
+`post` (in a channel), `set_status` (kick, promote, block), `raw`. A chat has switches: `lets_bots_write`,
+`takes_voice`, `is_started`, `is_blocked`, `is_deactivated`, `linked`. Messages are named by their numbers.
 
 What was seen: `server.screen(chat)` has `messages` (each `Shown` with `text`, `entities`, `markup`, `media`,
 `versions`, `reactions`, `thread`, `reply_to`), `all` with the deleted, `by(sender)`, `drafts` and `draft(now)`,
@@ -29,8 +29,8 @@ known here or of a wrong type, `parse_mode`, entities that Telegram would drop o
 and a text whose links would show what is behind them (unless `server.lets_unfurl`).
 
 `server.plan("sendMessage", Cut(after=True), times=2, chat=chat)` lets the next calls go wrong (see `trouble`; "*" is
-any method). A planned 429 with `retry_after` begins a penalty for its chat. `server.lacks = {"sendMessageDraft"}` makes it
-one of an older version.
+any method). A planned 429 with `retry_after` begins a penalty for its chat. `server.lacks = {"sendMessageDraft"}` makes
+it one of an older version.
 
 Time: `BotApi(speed=60)` lets a server minute pass in a real second. Budgets, drafts, queries and links are in server
 time; a client waits `retry_after` in real seconds, so it is told scaled and rounded up to an integer; a planned

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from adapters.telegram.client import MOST_UPDATES
 from factory_contracts.messages import (
     Decision,
     FinalReceipt,
@@ -21,7 +22,7 @@ from factory_contracts.messages import (
 )
 from tests.botapi.chats import Chat
 from tests.botapi.ledger import Shown
-from tests.botapi.trouble import Answer, Cut, Empty, Garbage, Newer, Page
+from tests.botapi.trouble import Answer, Cut, Empty, Garbage, Hang, Newer, Page
 from tests.fakes import until
 from tests.telegram.stage import Stage, staged
 
@@ -460,6 +461,25 @@ async def test_one_conversation_that_waits_holds_up_no_other(tmp_path: Path) -> 
         messages = await stage.asked(3)
 
         assert [one.text for one in messages] == ["one", "two", "Never answered"]
+
+
+async def test_a_file_that_does_not_come_holds_up_nobody_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.chat.enclosed.FETCH_SECONDS", 0.2)
+    async with staged(tmp_path) as stage:
+        stage.server.plan("getFile", Hang(), times=99)
+        stage.server.send(stage.private, stage.ann, "photo", b"picture", caption="Look")
+        # More than Telegram hands out from the oldest on that is not confirmed.
+        for number in range(MOST_UPDATES + 1):
+            stage.server.say(stage.group, stage.bob, f"@factory_bot {number}")
+
+        messages = await stage.asked(MOST_UPDATES + 2)
+
+        (waited,) = (one for one in messages if not one.in_group)
+        assert waited.text.startswith("Look\n\n[image")
+        assert "could not be fetched" in waited.text
+        assert messages[-1].text == str(MOST_UPDATES)
 
 
 async def test_whatever_comes_the_next_message_is_answered(tmp_path: Path) -> None:
