@@ -300,7 +300,8 @@ class _Growing:
             return self.reply()
         # At most half of a short answer: the whole of it, left behind, would be an answer shown twice.
         words = self.text[: min(OPENING, len(self.text) // 2)].rpartition(" ")[0] if not self.parts else ""
-        return self._reply(words or "…", None)
+        # No platform sends what nobody sees.
+        return self._reply(words if any(map(str.isalnum, words)) else "…", None)
 
 
 async def survived(work: Awaitable[None], otherwise: str) -> bool:

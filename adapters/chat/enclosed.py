@@ -12,6 +12,9 @@ from factory_contracts.messages import Attachment, AttachmentKind, InboundMessag
 logger = logging.getLogger(__name__)
 
 MOST_FETCHED = 20 * 1024 * 1024
+# All files of a message together: what comes after it waits for them, and where a platform hands over in one order only
+# so much, in time everybody.
+FETCH_SECONDS = 60.0
 TRIES = 5
 TRY_AGAIN = 1.0
 
@@ -59,30 +62,35 @@ async def enclosed(
     """The message with its files; what cannot be had is told in its text."""
     attachments: list[Attachment] = []
     missing: list[str] = []
+    left, loop = FETCH_SECONDS, asyncio.get_running_loop()
     for file in files:
-        kept = await _fetch(message.address.scope_id, file, download, keep)
-        if isinstance(kept, Attachment):
+        began = loop.time()
+        data = await _fetch(file, download, left)
+        left -= loop.time() - began
+        if isinstance(data, str):
+            missing.append(data)
+        elif kept := await keep(message.address.scope_id, file.kind, file.name, file.mime, data):
             attachments.append(kept)
         else:
-            missing.append(kept)
+            missing.append(f"[{file.kind} {file.name!r}: could not be kept]")
     text = "\n\n".join(filter(None, (message.text, *missing)))
     return message.model_copy(update={"text": text, "attachments": tuple(attachments)})
 
 
-async def _fetch(scope_id: str, file: F, download: Callable[[F], Awaitable[bytes]], keep: Keep) -> Attachment | str:
-    """A file where those who answer can read it, or in words why it is not there."""
+async def _fetch(file: F, download: Callable[[F], Awaitable[bytes]], seconds: float) -> bytes | str:
+    """What a file holds, or in words why it is not there."""
     if (file.size or 0) > MOST_FETCHED:
         return f"[{file.kind} {file.name!r}: too large to be fetched, {file.size} bytes]"
-    for _ in range(TRIES):
-        try:
-            data = await download(file)
-        except (NotNow, Unreachable, Unauthorized) as error:
-            logger.info("a file is not fetched yet: %s", error)
-            await asyncio.sleep(error.seconds if isinstance(error, NotNow) else TRY_AGAIN)
-        except (Rejected, Barred) as error:
-            logger.warning("a file is not to be had: %s", error)
-            break
-        else:
-            kept = await keep(scope_id, file.kind, file.name, file.mime, data)
-            return kept or f"[{file.kind} {file.name!r}: could not be kept]"
+    try:
+        async with asyncio.timeout(seconds):
+            for _ in range(TRIES):
+                try:
+                    return await download(file)
+                except (NotNow, Unreachable, Unauthorized) as error:
+                    logger.info("a file is not fetched yet: %s", error)
+                    await asyncio.sleep(error.seconds if isinstance(error, NotNow) else TRY_AGAIN)
+    except (Rejected, Barred) as error:
+        logger.warning("a file is not to be had: %s", error)
+    except TimeoutError:
+        logger.warning("a file is not had in time")
     return f"[{file.kind} {file.name!r}: could not be fetched]"

@@ -276,9 +276,17 @@ class Bot:
 
     async def _keep_drafts(self) -> None:
         for draft in self._screen.fading():
-            with suppress(*UNWRITABLE, Undeliverable):
-                async with self._pace.leave(chat_of(draft.address)):
+            chat = chat_of(draft.address)
+            if self._pace.is_silent(chat):
+                continue
+            try:
+                # Where somebody writes for long, others must be seen to type meanwhile.
+                async with asyncio.timeout(TYPING_EVERY), self._pace.leave(chat):
                     await self._screen.keep(draft)
+            except NotNow as told:
+                self._pace.silence(chat, told.seconds)
+            except (*UNWRITABLE, Undeliverable, TimeoutError) as error:
+                logger.debug("a draft is not kept: %s", error)
 
     async def _paced(self, address: Address, method: TelegramMethod[Any]) -> None:
         await self._aside.write(chat_of(address), lambda: self._client.ask(method))

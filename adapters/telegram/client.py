@@ -2,23 +2,29 @@
 
 import logging
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from io import BytesIO
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from aiohttp import ClientError, ClientSession, TraceConfig
 
+from adapters.chat.raw import object_of, whole_of
 from adapters.chat.trouble import Barred, Rejected, Unauthorized, Unreachable
 from adapters.spoke import NotNow
 from adapters.telegram.sdk import (
     AiogramError,
     AiohttpSession,
     Bot,
+    ClientDecodeError,
     GetFile,
     GetMe,
+    Message,
+    Response,
     TelegramAPIError,
     TelegramAPIServer,
     TelegramBadRequest,
     TelegramConflictError,
+    TelegramEntityTooLarge,
     TelegramForbiddenError,
     TelegramMethod,
     TelegramMigrateToChat,
@@ -41,7 +47,8 @@ FILE_SECONDS = 120
 MOST_UPDATES = 100
 # A clock of theirs that is a little behind ours must not make us too early.
 MARGIN = 0.3
-RESTING = 1.0
+# What a server of the Bot API says that is older than what is asked of it.
+NO_METHOD = "method not found"
 ASKED_FOR = ("message", "channel_post", "callback_query", "stopped_message_generation", "my_chat_member")
 
 
@@ -76,6 +83,12 @@ class _Session(AiohttpSession):
         if not session.trace_configs:
             session.trace_configs.append(self._trace)
         return session
+
+    def check_response(self, bot: Bot, method: TelegramMethod[T], status_code: int, content: str) -> Response[T]:
+        if status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            # A proxy before Telegram says so in words of its own.
+            raise TelegramEntityTooLarge(method=method, message="Request Entity Too Large")
+        return super().check_response(bot, method, status_code, content)
 
 
 async def _always() -> None:
@@ -164,11 +177,20 @@ class Client:
             raise Conflict(error.message) from None
         except TelegramForbiddenError as error:
             raise Barred(error.message) from None
-        except TelegramBadRequest as error:
+        except (TelegramBadRequest, TelegramEntityTooLarge) as error:
             raise Rejected(error.message) from None
         except TelegramNotFound as error:
-            # What no method or token is, is told so as well.
+            # A method that the server does not have is told as a token that it does not know.
+            if reasons(error, NO_METHOD):
+                raise Rejected(error.message) from None
             raise Unauthorized(f"Telegram knows no such bot: {error.message}") from None
+        except ClientDecodeError as error:
+            told = object_of(error.data)
+            sent = whole_of(object_of(told.get("result")).get("message_id"))
+            if told.get("ok") is not True or sent is None:
+                raise Unreachable(self._told(error)) from None
+            # Done again, a message of a kind that aiogram does not know would stand there twice.
+            return cast(T, Message.model_construct(message_id=sent))
         except (TelegramNetworkError, TelegramServerError) as error:
             raise Unreachable(self._told(error)) from None
         except TelegramAPIError as error:

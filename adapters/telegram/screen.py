@@ -1,9 +1,9 @@
 """Answers as they stand in a chat: which message shows what by now, and the one write that brings it nearer."""
 
 import logging
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 from zlib import crc32
 
@@ -11,13 +11,14 @@ from adapters.chat.buttons import Button, below
 from adapters.chat.trouble import Barred, Rejected, Unauthorized, Unreachable
 from adapters.chat.view import Slot, View
 from adapters.spoke import Gone, Left, NotNow, Reply, Undeliverable
-from adapters.telegram.client import Client, reasons
+from adapters.telegram.client import FILE_SECONDS, NO_METHOD, Client, reasons
 from adapters.telegram.layout import Page, in_style
 from adapters.telegram.sdk import (
     BufferedInputFile,
     DeleteMessage,
     EditMessageMedia,
     EditMessageText,
+    GetMe,
     InlineKeyboardButton,
     InlineKeyboardMarkup,
     InputMediaAudio,
@@ -44,24 +45,29 @@ logger = logging.getLogger(__name__)
 
 VIEWS_KEPT = 10_000
 UNREACHED = 1.0
+# So often a file is tried that does not get through though words do.
+UPLOADS = 3
 DRAFT_KEPT = 20.0
 EMPTY = Page("…")
 NO_PREVIEW = LinkPreviewOptions(is_disabled=True)
 MOST_DATA = 64
-# Asked again tomorrow, Telegram would say the same.
-FOR_GOOD = ("chat not found", "not enough rights", "topic_closed", "chat_write_forbidden", "user is deactivated")
 PHOTO_BYTES = 10 * 1024 * 1024
 
 T = TypeVar("T")
 Read = Callable[[Attachment], Awaitable[bytes | None]]
 
 
+class _Unreached(NotNow):
+    """Telegram cannot be reached; the place rests a moment."""
+
+
 @dataclass(slots=True)
 class _View(View[Page]):
-    """An answer, and what of it was shown as a draft."""
+    """An answer, what of it was shown as a draft, and how often each of its files did not get through."""
 
     drafted: Page | None = None
     is_draftless: bool = False
+    failed: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,18 +100,19 @@ class Screen:
         index = len(reply.parts)
         slot = view.slot(index)
         if slot.file is not None and slot.file.kind == "voice":
-            data = await self._read(slot.file)
-            if data is not None:
-                chat, thread = place(reply.address)
-                voice = BufferedInputFile(data, slot.file.name or "voice.ogg")
-                sent = await self._write(SendVoice(chat_id=chat, message_thread_id=thread, voice=voice))
-                view.shown[str(sent.message_id)] = slot
-                return str(sent.message_id)
+            voice = await self._send_voice(view, reply, slot.file)
+            if voice is not None:
+                view.shown[voice] = slot
+                return voice
         if reply.is_final:
             view.want(reply, below(reply, MOST_DATA))
             return await self._send_whole(view, reply)
         words = reply.text if slot.file is None else f"📎 {slot.file.name}"
-        return str((await self._write(_send(reply, Slot(Page(words))))).message_id)
+        try:
+            return str((await self._write(_send(reply, Slot(Page(words))))).message_id)
+        except Rejected as error:
+            # Asked again tomorrow, Telegram would say the same.
+            raise Undeliverable(str(error)) from None
 
     async def edit(self, message_id: str, reply: Reply) -> Left | None:
         """Write what is wanted first and not shown yet."""
@@ -138,7 +145,8 @@ class Screen:
                 await self._write(method)
             except Rejected as error:
                 logger.warning("a draft is refused: %s", error)
-                view.is_draftless = not view.layout.simpler()
+                has_none = reasons(error, NO_METHOD) and not page.rich
+                view.is_draftless = has_none or not view.layout.simpler()
                 return await self.draft(reply)
             view.drafted = page
             self._drafts[chat, draft_id(reply.turn)] = Draft(reply.turn, reply.address, method, self._clock())
@@ -168,6 +176,20 @@ class Screen:
         for key in [key for key, draft in self._drafts.items() if draft.turn == turn]:
             del self._drafts[key]
 
+    async def _send_voice(self, view: _View, reply: Reply, file: Attachment) -> str | None:
+        """The message with a voice; None where it is to be sent as a file, because not everybody takes a voice."""
+        data = await self._read(file)
+        if data is None:
+            return None
+        chat, thread = place(reply.address)
+        voice = BufferedInputFile(data, file.name or "voice.ogg")
+        try:
+            sent = await self._upload(view, file, SendVoice(chat_id=chat, message_thread_id=thread, voice=voice))
+        except Rejected as error:
+            logger.info("a voice is sent as a file: %s", error)
+            return None
+        return str(sent.message_id)
+
     async def _send_whole(self, view: _View, reply: Reply) -> str:
         """The first message of an answer as it will stay; in a simpler style where Telegram refuses it."""
         while True:
@@ -191,7 +213,7 @@ class Screen:
             elif slot.file is None:
                 await self._write(_edit(chat, int(message), slot))
             else:
-                await self._attach(chat, int(message), slot.file)
+                await self._attach(view, chat, int(message), slot.file)
         except Rejected as error:
             if is_surplus:
                 logger.info("a message that is too many stays: %s", error)
@@ -208,34 +230,42 @@ class Screen:
                 return
         view.shown[message] = slot
 
-    async def _attach(self, chat: int, message: int, file: Attachment) -> None:
+    async def _attach(self, view: _View, chat: int, message: int, file: Attachment) -> None:
         """Put a file where its name stands; what Telegram does not take for what it says it is goes as a document."""
         data = await self._read(file)
         if data is None:
             return
         media = _media(file, data)
         try:
-            await self._write(EditMessageMedia(chat_id=chat, message_id=message, media=media))
+            await self._upload(view, file, EditMessageMedia(chat_id=chat, message_id=message, media=media))
         except Rejected as error:
             if isinstance(media, InputMediaDocument) or is_gone(error):
                 raise
             logger.info("%s is sent as a document: %s", file.kind, error)
             document = InputMediaDocument(media=BufferedInputFile(data, file.name or "file"))
-            await self._write(EditMessageMedia(chat_id=chat, message_id=message, media=document))
+            await self._upload(view, file, EditMessageMedia(chat_id=chat, message_id=message, media=document))
 
-    async def _write(self, method: TelegramMethod[T]) -> T:
+    async def _upload(self, view: _View, file: Attachment, method: TelegramMethod[T]) -> T:
+        """Have a file sent; one that does not get through again and again is refused."""
+        if view.failed[file.blob] >= UPLOADS:
+            raise Rejected("it does not get through")
+        try:
+            return await self._write(method, FILE_SECONDS)
+        except _Unreached:
+            # Where nothing gets through, it is not the file.
+            await self._write(GetMe())
+            view.failed[file.blob] += 1
+            raise
+
+    async def _write(self, method: TelegramMethod[T], timeout: int | None = None) -> T:
         """Have it done; where Telegram cannot be reached, the place rests a moment."""
         try:
-            return await self._client.ask(method)
+            return await self._client.ask(method, timeout=timeout)
         except Barred as error:
             raise Undeliverable(str(error)) from None
-        except Rejected as error:
-            if reasons(error, *FOR_GOOD):
-                raise Undeliverable(str(error)) from None
-            raise
         except (Unreachable, Unauthorized) as error:
             logger.warning("not written, trying again: %s", error)
-            raise NotNow(UNREACHED) from None
+            raise _Unreached(UNREACHED) from None
 
     def _view(self, turn: str) -> _View:
         view = self._views.get(turn)

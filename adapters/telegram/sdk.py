@@ -15,9 +15,11 @@ with patch.object(BaseModel, "model_rebuild"):
     from aiogram.client.session.aiohttp import AiohttpSession as AiohttpSession
     from aiogram.client.telegram import TelegramAPIServer as TelegramAPIServer
     from aiogram.exceptions import AiogramError as AiogramError
+    from aiogram.exceptions import ClientDecodeError as ClientDecodeError
     from aiogram.exceptions import TelegramAPIError as TelegramAPIError
     from aiogram.exceptions import TelegramBadRequest as TelegramBadRequest
     from aiogram.exceptions import TelegramConflictError as TelegramConflictError
+    from aiogram.exceptions import TelegramEntityTooLarge as TelegramEntityTooLarge
     from aiogram.exceptions import TelegramForbiddenError as TelegramForbiddenError
     from aiogram.exceptions import TelegramMigrateToChat as TelegramMigrateToChat
     from aiogram.exceptions import TelegramNetworkError as TelegramNetworkError
@@ -34,6 +36,7 @@ with patch.object(BaseModel, "model_rebuild"):
     from aiogram.methods import GetFile as GetFile
     from aiogram.methods import GetMe as GetMe
     from aiogram.methods import GetMyCommands as GetMyCommands
+    from aiogram.methods import Response as Response
     from aiogram.methods import SendChatAction as SendChatAction
     from aiogram.methods import SendMessage as SendMessage
     from aiogram.methods import SendMessageDraft as SendMessageDraft

@@ -382,6 +382,17 @@ async def test_a_short_answer_never_opens_its_bubble_whole(text: str) -> None:
     await stage.spoke.close()
 
 
+@pytest.mark.parametrize("text", ["  Yes.", "\n Yes, it is.", "\u200b Yes, it is.", "\u200d\n\n \ufeff Yes."])
+async def test_no_bubble_opens_with_words_that_nobody_sees(text: str) -> None:
+    stage = await a_stage()
+
+    await stage.tell(final(text))
+
+    assert stage.paper.sent == ["…"]
+    assert stage.paper.texts == [text]
+    await stage.spoke.close()
+
+
 async def test_nothing_is_edited_before_the_hub_knows_the_bubble() -> None:
     stage = await a_stage()
     stage.answer = lambda asked: None

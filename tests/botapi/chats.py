@@ -64,8 +64,9 @@ class Chat:
     messages: dict[int, "Message"] = field(default_factory=dict)
     linked: "Chat | None" = None
     migrated_to: "Chat | None" = None
-    # Whether bots that are no administrators may write here.
+    # Whether bots that are no administrators may write here, and send voice messages.
     lets_bots_write: bool = True
+    takes_voice: bool = True
     # In a private chat: whether the person ever wrote, has blocked the bot, has left Telegram.
     is_started: bool = True
     is_blocked: bool = False

@@ -349,8 +349,11 @@ def _with_rights(chat: Chat, bot: Bot, what: str) -> None:
     is_admin = chat.bots[bot.id] == "administrator"
     if chat.kind == "channel" and not is_admin:
         raise bad("need administrator rights in the channel chat")
-    if chat.is_group and not chat.lets_bots_write and not is_admin:
+    is_unwanted = what == "voice notes" and not chat.takes_voice
+    if chat.is_group and (is_unwanted or not chat.lets_bots_write) and not is_admin:
         raise bad(f"not enough rights to send {what} to the chat")
+    if chat.kind == "private" and is_unwanted:
+        raise bad("VOICE_MESSAGES_FORBIDDEN")
 
 
 def _thread(chat: Chat, thread: int | None) -> int | None:

@@ -15,8 +15,8 @@ python-telegram-bot `base_url=f"{server.url}/bot"`). Bots are made before the ch
 
 People act by methods (see `people`): `say`, `send` (photo, voice, document, sticker, location, ...), `edit`, `delete`,
 `press`, `stop_draft`, `react`, `join`, `leave`, `pin`, `rename`, `topic`, `close_topic`, `delete_topic`, `migrate`,
-`post` (in a channel), `set_status` (kick, promote, block), `raw`. A chat has switches: `lets_bots_write`, `is_started`,
-`is_blocked`, `is_deactivated`, `linked`. Messages are named by their numbers.
+`post` (in a channel), `set_status` (kick, promote, block), `raw`. A chat has switches: `lets_bots_write`,
+`takes_voice`, `is_started`, `is_blocked`, `is_deactivated`, `linked`. Messages are named by their numbers.
 
 What was seen: `server.screen(chat)` has `messages` (each `Shown` with `text`, `entities`, `markup`, `media`,
 `versions`, `reactions`, `thread`, `reply_to`), `all` with the deleted, `by(sender)`, `drafts` and `draft(now)`,
@@ -29,7 +29,8 @@ known here or of a wrong type, `parse_mode`, entities that Telegram would drop o
 and a text whose links would show what is behind them (unless `server.lets_unfurl`).
 
 `server.plan("sendMessage", Cut(after=True), times=2, chat=chat)` lets the next calls go wrong (see `trouble`; "*" is
-any method). A planned 429 with `retry_after` begins a penalty for its chat.
+any method). A planned 429 with `retry_after` begins a penalty for its chat. `server.lacks = {"sendMessageDraft"}` makes
+it one of an older version.
 
 Time: `BotApi(speed=60)` lets a server minute pass in a real second. Budgets, drafts, queries and links are in server
 time; a client waits `retry_after` in real seconds, so it is told scaled and rounded up to an integer; a planned
@@ -60,7 +61,7 @@ from tests.botapi.methods import METHODS
 from tests.botapi.parameters import NAMES, Upload, arguments, legible, method_called
 from tests.botapi.people import Bot, People
 from tests.botapi.refusal import Json, Refused, wrong
-from tests.botapi.trouble import Answer, Cut, Delay, Empty, Garbage, Hang, Page, Planned, Trouble
+from tests.botapi.trouble import Answer, Cut, Delay, Empty, Garbage, Hang, Newer, Page, Planned, Trouble
 
 # What goes into a chat, and is a fault during a penalty.
 WRITES = frozenset(name for name in METHODS if name.startswith(("send", "edit"))) | {
@@ -90,6 +91,8 @@ class BotApi(People):
         self.routes: dict[str, Callable[[web.Request], Awaitable[web.StreamResponse]]] = {}
         # Whether a link may show what is behind it.
         self.lets_unfurl = False
+        # What methods a server of an older version does not have.
+        self.lacks: set[str] = set()
         self._port = port
         self._planned: list[Planned] = []
         self._runner: web.AppRunner | None = None
@@ -175,6 +178,8 @@ class BotApi(People):
             if unread is not None:
                 raise unread
             method = method_called(name)
+            if method in self.lacks:
+                raise Refused(404, "method not found")
             parsed = arguments(method, given, uploads)
             response = await self._answer(bot, method, parsed, request)
             if not self.lets_unfurl and method in PREVIEWED and _unfurls(parsed):
@@ -219,7 +224,8 @@ class BotApi(People):
                 return web.Response(content_type="application/json")
             case Delay(seconds):
                 await asyncio.sleep(seconds)
-        return _result(result if trouble.after else await self._do(bot, method, given))
+        done: Any = result if trouble.after else await self._do(bot, method, given)
+        return _result(done | {"forward_origin": {"type": "newer"}} if isinstance(trouble, Newer) else done)
 
     async def _do(self, bot: Bot, method: str, given: Json) -> Any:
         result = METHODS[method](self, bot, given)
@@ -263,7 +269,8 @@ async def _read(request: web.Request) -> tuple[Json, dict[str, Upload]]:
                     case str():
                         given[key] = value
                     case web.FileField():
-                        uploads[key] = Upload(value.filename, value.content_type, value.file.read())
+                        with value.file as file:
+                            uploads[key] = Upload(value.filename, value.content_type, file.read())
                     case _:
                         uploads[key] = Upload(key, "application/octet-stream", bytes(value))
     except (json.JSONDecodeError, UnicodeDecodeError):

@@ -39,7 +39,7 @@ from tests.botapi.ledger import Ledger
 from tests.botapi.people import FILES, THINGS, Bot
 from tests.botapi.refusal import Json
 from tests.botapi.server import BotApi
-from tests.botapi.trouble import Answer, Cut, Delay, Empty, Garbage, Hang, Page, Trouble
+from tests.botapi.trouble import Answer, Cut, Delay, Empty, Garbage, Hang, Newer, Page, Trouble
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "42:TEST"
@@ -921,6 +921,21 @@ async def test_a_bot_that_may_not_write_is_told_why(
     assert not scene.server.faults
 
 
+async def test_where_no_voice_is_taken_a_bot_is_told_so(scene: Scene, aio: aiogram.Bot) -> None:
+    voice = aiogram.types.BufferedInputFile(b"sound", "voice.ogg")
+    scene.private.takes_voice = scene.group.takes_voice = False
+
+    for chat in (scene.private, scene.group):
+        with pytest.raises(TelegramBadRequest):
+            await aio.send_voice(chat.id, voice)
+        await aio.send_message(chat.id, "x")
+
+    assert [call.description for call in scene.server.ledger.called("sendVoice")] == [
+        "Bad Request: VOICE_MESSAGES_FORBIDDEN",
+        "Bad Request: not enough rights to send voice notes to the chat",
+    ]
+
+
 async def test_a_group_moves_and_says_where(scene: Scene, ptb: telegram.Bot, aio: aiogram.Bot) -> None:
     group = scene.server.chat("group", scene.ann)
 
@@ -1213,6 +1228,7 @@ async def test_a_bot_has_a_budget_for_all_chats_together() -> None:
         (lambda after: Empty(after), error.TelegramError),
         (lambda after: Answer(500, "Internal Server Error", after=after), error.NetworkError),
         (lambda after: Answer(200, "Bad Request: no", after=after), None),
+        (lambda after: Newer(after), None),
         (lambda after: Hang(after), None),
         (lambda after: Delay(0.01, after), None),
     ],
@@ -1234,7 +1250,7 @@ async def test_what_goes_wrong_has_its_effect_or_not(
         with pytest.raises(kind):
             await ptb.send_message(scene.ann.id, "x")
 
-    has_effect = after or isinstance(trouble, Delay)
+    has_effect = after or isinstance(trouble, Delay | Newer)
     assert [shown.text for shown in scene.server.screen(scene.private).messages] == ["x"] * has_effect
     await ptb.send_message(scene.ann.id, "y")
     assert not scene.server.faults

@@ -51,6 +51,13 @@ class Empty:
 
 
 @dataclass(frozen=True, slots=True)
+class Newer:
+    """The right answer, with a message in it of a kind that came after the client."""
+
+    after: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Delay:
     """The right answer, so many of the client's seconds later; the effect takes place at once if `after` says so."""
 
@@ -59,7 +66,7 @@ class Delay:
 
 
 # With `after` the effect takes place first, and only the answer is lost.
-Trouble = Answer | Page | Cut | Hang | Garbage | Empty | Delay
+Trouble = Answer | Page | Cut | Hang | Garbage | Empty | Newer | Delay
 KINDS: Mapping[str, type[Trouble]] = {
     "answer": Answer,
     "page": Page,
@@ -67,6 +74,7 @@ KINDS: Mapping[str, type[Trouble]] = {
     "hang": Hang,
     "garbage": Garbage,
     "empty": Empty,
+    "newer": Newer,
     "delay": Delay,
 }
 

@@ -69,6 +69,18 @@ async def test_what_is_said_is_answered_in_one_message_that_grows(tmp_path: Path
         assert shown.components == ()
 
 
+@pytest.mark.parametrize("text", ["  Yes.", "\n Yes, it is.", "\u200b Yes, it is."])
+async def test_an_answer_that_begins_with_nothing_to_be_seen_is_shown(tmp_path: Path, text: str) -> None:
+    async with staged(tmp_path) as stage:
+        turn = await stage.said(stage.private, stage.ann, "Is it?")
+
+        await stage.hub.answer(turn, text)
+        await finished(stage)
+
+        (shown,) = stage.texts(stage.private)
+        assert shown.lstrip("\u200b ") == text.lstrip("\u200b \n")
+
+
 async def test_the_opening_is_short_and_the_rest_comes_by_edits(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
         turn = await stage.said(stage.private, stage.ann, "Tell me a lot")

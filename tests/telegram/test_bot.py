@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from adapters.telegram.client import MOST_UPDATES
 from factory_contracts.messages import (
     Decision,
     FinalReceipt,
@@ -21,7 +22,7 @@ from factory_contracts.messages import (
 )
 from tests.botapi.chats import Chat
 from tests.botapi.ledger import Shown
-from tests.botapi.trouble import Answer, Cut, Empty, Garbage, Page
+from tests.botapi.trouble import Answer, Cut, Empty, Garbage, Hang, Newer, Page
 from tests.fakes import until
 from tests.telegram.stage import Stage, staged
 
@@ -68,6 +69,18 @@ async def test_what_is_said_is_answered_in_one_message_that_grows(tmp_path: Path
         assert shown.text == "Good morning, Ann!"
         assert [entity["type"] for entity in shown.entities] == ["bold"]
         assert shown.markup is None
+
+
+@pytest.mark.parametrize("text", ["  Yes.", "\n Yes, it is.", "\u200b Yes, it is."])
+async def test_an_answer_that_begins_with_nothing_to_be_seen_is_shown(tmp_path: Path, text: str) -> None:
+    async with staged(tmp_path) as stage:
+        turn = await stage.said(stage.private, stage.ann, "Is it?")
+
+        await stage.hub.answer(turn, text)
+        await finished(stage)
+
+        (shown,) = stage.texts(stage.private)
+        assert shown.lstrip("\u200b ") == text.lstrip("\u200b \n")
 
 
 async def test_the_opening_is_short_and_the_rest_comes_by_edits(tmp_path: Path) -> None:
@@ -450,6 +463,25 @@ async def test_one_conversation_that_waits_holds_up_no_other(tmp_path: Path) -> 
         assert [one.text for one in messages] == ["one", "two", "Never answered"]
 
 
+async def test_a_file_that_does_not_come_holds_up_nobody_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.chat.enclosed.FETCH_SECONDS", 0.2)
+    async with staged(tmp_path) as stage:
+        stage.server.plan("getFile", Hang(), times=99)
+        stage.server.send(stage.private, stage.ann, "photo", b"picture", caption="Look")
+        # More than Telegram hands out from the oldest on that is not confirmed.
+        for number in range(MOST_UPDATES + 1):
+            stage.server.say(stage.group, stage.bob, f"@factory_bot {number}")
+
+        messages = await stage.asked(MOST_UPDATES + 2)
+
+        (waited,) = (one for one in messages if not one.in_group)
+        assert waited.text.startswith("Look\n\n[image")
+        assert "could not be fetched" in waited.text
+        assert messages[-1].text == str(MOST_UPDATES)
+
+
 async def test_whatever_comes_the_next_message_is_answered(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
         for strange in (
@@ -552,6 +584,29 @@ async def test_a_draft_grows_in_a_private_chat_and_the_answer_is_sent_once(tmp_p
         assert not stage.server.ledger.called("editMessageText")
 
 
+@pytest.mark.parametrize("is_kept", [True, False])
+async def test_a_chat_that_wants_silence_keeps_no_other_from_being_seen_at_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_kept: bool
+) -> None:
+    monkeypatch.setattr("adapters.chat.busy.TICK", 0.01)
+    async with staged(tmp_path, stream="draft") as stage:
+        turn = await stage.said(stage.private, stage.ann, "Hello")
+        await stage.hub.grow(turn, "Good")
+        await until(lambda: bool(stage.server.screen(stage.private).drafts))
+        flood = Answer(429, "Too Many Requests: retry after 60", {"retry_after": 60})
+        stage.server.plan("sendMessageDraft", flood, chat=stage.private)
+
+        if not is_kept:
+            await stage.hub.grow(turn, "Good morning", events=2)
+            await until(lambda: any(call.status == 429 for call in stage.server.ledger.calls))
+        monkeypatch.setattr("adapters.telegram.screen.DRAFT_KEPT", 0.0)
+        await until(lambda: any(call.status == 429 for call in stage.server.ledger.calls))
+        await stage.said(stage.group, stage.bob, "@factory_bot Hello")
+        await until(lambda: bool(stage.server.screen(stage.group).actions))
+
+        assert len(stage.server.ledger.called("sendMessageDraft")) == 2
+
+
 async def test_the_stop_button_of_a_draft_stops_the_turn(tmp_path: Path) -> None:
     async with staged(tmp_path, stream="draft") as stage:
         turn = await stage.said(stage.private, stage.ann, "Hello")
@@ -607,6 +662,31 @@ async def test_what_telegram_refuses_is_written_more_simply(tmp_path: Path, trou
         assert stage.texts(stage.private) == ["This is **bold**."]
 
 
+@pytest.mark.parametrize(
+    ("render", "lacks", "drafts"),
+    [
+        ("entities", {"sendMessageDraft", "sendRichMessageDraft"}, 0),
+        ("rich", {"sendRichMessage", "sendRichMessageDraft"}, 1),
+    ],
+)
+async def test_what_a_server_of_an_older_version_does_not_have_is_done_without(
+    tmp_path: Path, render: str, lacks: set[str], drafts: int
+) -> None:
+    async with staged(tmp_path, stream="draft", render="rich" if render == "rich" else "entities") as stage:
+        stage.server.lacks = lacks
+        turn = await stage.said(stage.private, stage.ann, "Hello")
+        await stage.hub.grow(turn, "This is **bold**, and")
+        await until(lambda: bool(stage.texts(stage.private) or stage.server.screen(stage.private).drafts))
+
+        await stage.hub.answer(turn, "This is **bold**, and whole.")
+        await finished(stage)
+
+        (shown,) = stage.server.screen(stage.private).by(stage.account.id)
+        assert shown.text == "This is bold, and whole."
+        assert [entity["type"] for entity in shown.entities] == ["bold"]
+        assert len(stage.server.screen(stage.private).drafts) == drafts
+
+
 @pytest.mark.parametrize("render", ["rich", "plain", "entities"])
 async def test_every_style_shows_the_whole_answer(tmp_path: Path, render: str) -> None:
     async with staged(tmp_path, render="rich" if render == "rich" else "plain") as stage:
@@ -632,6 +712,24 @@ async def test_an_edit_whose_outcome_is_unknown_is_made_again(tmp_path: Path, tr
         assert stage.texts(stage.private) == ["Good morning, Ann."]
 
 
+async def test_what_telegram_tells_of_a_sent_message_need_not_be_readable(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        turn = await stage.said(stage.private, stage.ann, "Hello")
+        for method in ("sendMessage", "editMessageText", "editMessageMedia", "sendVoice"):
+            stage.server.plan(method, Newer(), times=9)
+        files = (await stage.hub.keep(b"text"), await stage.hub.keep(b"sound", kind="voice", mime="audio/ogg"))
+
+        await stage.hub.answer(turn, "Good morning, Ann.", attachments=files)
+        await finished(stage)
+
+        shown = stage.server.screen(stage.private).by(stage.account.id)
+        assert [(one.text, *(one.media or {})) for one in shown] == [
+            ("Good morning, Ann.",),
+            ("", "document"),
+            ("", "voice"),
+        ]
+
+
 @pytest.mark.parametrize("trouble", [Cut(), Page(), Garbage(), Empty(), Answer(409, "Conflict: terminated")], ids=repr)
 async def test_trouble_with_fetching_loses_nothing(tmp_path: Path, trouble: Cut) -> None:
     async with staged(tmp_path) as stage:
@@ -653,6 +751,39 @@ async def test_a_person_who_blocked_the_bot_is_told_to_the_hub(tmp_path: Path) -
         (receipt,) = stage.hub.told(FinalReceipt)
         assert isinstance(receipt, FinalReceipt)
         assert "blocked" in (receipt.undeliverable or "")
+
+
+@pytest.mark.parametrize("words", ["need administrator rights in the channel chat", "have no rights to send a message"])
+async def test_where_telegram_takes_no_message_the_hub_is_told(tmp_path: Path, words: str) -> None:
+    async with staged(tmp_path) as stage:
+        turn = await stage.said(stage.private, stage.ann, "Hello")
+        stage.server.plan("sendMessage", Answer(400, f"Bad Request: {words}"))
+
+        await stage.hub.answer(turn, "Hello.")
+        await finished(stage)
+
+        (receipt,) = stage.hub.told(FinalReceipt)
+        assert isinstance(receipt, FinalReceipt)
+        assert words in (receipt.undeliverable or "")
+
+
+@pytest.mark.parametrize("where", ["private", "group"])
+async def test_where_no_voice_is_taken_it_is_sent_as_a_file(tmp_path: Path, where: str) -> None:
+    async with staged(tmp_path) as stage:
+        chat = stage.private if where == "private" else stage.group
+        chat.takes_voice = False
+        turn = await stage.said(chat, stage.ann, "@factory_bot Tell me")
+        voice = await stage.hub.keep(b"sound", kind="voice", name="voice.ogg", mime="audio/ogg")
+
+        await stage.hub.answer(turn, "Here.", attachments=(voice,))
+        await finished(stage)
+
+        text, file = stage.server.screen(chat).by(stage.account.id)
+        assert text.text == "Here."
+        assert "audio" in (file.media or {})
+        (receipt,) = stage.hub.told(FinalReceipt)
+        assert isinstance(receipt, FinalReceipt)
+        assert receipt.undeliverable is None
 
 
 async def test_an_answer_whose_message_was_deleted_is_sent_again(tmp_path: Path) -> None:
