@@ -44,6 +44,8 @@ POWERS = {
 }
 # What /help names beside another word.
 BESIDE = {
+    "/approve": "allow what an agent asked leave for: /approve CODE",
+    "/deny": "deny what an agent asked leave for: /deny CODE",
     "/voice": "the last answer as a sound file",
     "/use": "one of the agent's tools yourself: /use TOOL WORDS",
     "/run": "have an engine run: /run NAME and words",

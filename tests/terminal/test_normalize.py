@@ -43,6 +43,8 @@ from factory_contracts.messages import MAX_TEXT, Address, Attachment
         ("/new", Say("/new")),
         (" /stop ", Say("/stop")),
         ("/agent scout", Say("/agent scout")),
+        ("/approve 0123456789abcdef", Say("/approve 0123456789abcdef")),
+        ("/deny 0123456789abcdef", Say("/deny 0123456789abcdef")),
         ("/nwe", Unsayable("no command /nwe; /help tells them")),
         ("/etc/passwd", Say("/etc/passwd")),
         ("/ is a slash", Say("/ is a slash")),
