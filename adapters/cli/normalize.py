@@ -51,6 +51,8 @@ BESIDE = {
     "/run": "have an engine run: /run NAME and words",
 }
 WORDS = COMMANDS | POWERS | BESIDE
+# The hub answers these without waiting for what is being answered; /link where a code stands with it.
+TOLD_AT_ONCE = ("/stop", "/approvals", "/approve", "/deny", "/forget", "/link")
 
 FORK = "/fork "
 FORGET_ALL = "/forget everything"
@@ -145,6 +147,11 @@ def read(line: str) -> Typed:
 def is_word(text: str) -> bool:
     """Whether it is said to the hub and not to an agent."""
     return text.partition(" ")[0] in WORDS
+
+
+def is_told_at_once(text: str) -> bool:
+    """Whether the hub's word to it may come while another answer is being given."""
+    return text.partition(" ")[0] in TOLD_AT_ONCE
 
 
 def message(

@@ -3,6 +3,7 @@
 import pytest
 
 from adapters.cli.normalize import (
+    TOLD_AT_ONCE,
     WORDS,
     Attach,
     Exit,
@@ -19,6 +20,9 @@ from adapters.cli.normalize import (
     read,
 )
 from factory_contracts.messages import MAX_TEXT, Address, Attachment
+from hub.approvals import is_word as is_about_leave
+from hub.kernel.guards import LINK
+from hub.kernel.session import FORGET
 
 
 @pytest.mark.parametrize(
@@ -82,6 +86,10 @@ def test_commands_are_offered_while_one_is_begun() -> None:
 )
 def test_a_word_to_the_hub_is_known_by_its_beginning(text: str, is_said_to_the_hub: bool) -> None:
     assert is_word(text) == is_said_to_the_hub
+
+
+def test_the_words_that_are_told_at_once_are_those_for_which_the_hub_does_not_wait() -> None:
+    assert set(TOLD_AT_ONCE) == {"/stop", FORGET, LINK, *filter(is_about_leave, WORDS)}
 
 
 def test_a_message_carries_its_files() -> None:
