@@ -1,5 +1,7 @@
 """What a typed line asks for."""
 
+from io import BytesIO, TextIOWrapper
+
 import pytest
 
 from adapters.cli.normalize import (
@@ -14,9 +16,11 @@ from adapters.cli.normalize import (
     Speaker,
     Typed,
     Unsayable,
+    Unsendable,
     is_word,
     matching,
     message,
+    piped,
     read,
 )
 from factory_contracts.messages import MAX_TEXT, Address, Attachment
@@ -90,6 +94,15 @@ def test_a_word_to_the_hub_is_known_by_its_beginning(text: str, is_said_to_the_h
 
 def test_the_words_that_are_told_at_once_are_those_for_which_the_hub_does_not_wait() -> None:
     assert set(TOLD_AT_ONCE) == {"/stop", FORGET, LINK, *filter(is_about_leave, WORDS)}
+
+
+@pytest.mark.parametrize("locale", ["strict", "surrogateescape"])
+def test_what_is_piped_in_is_text_or_is_not_sent(locale: str) -> None:
+    text, picture = (TextIOWrapper(BytesIO(raw), "utf-8", locale) for raw in ("añb".encode(), b"a\xffb"))
+
+    assert piped(text) == "añb"
+    with pytest.raises(Unsendable, match="no text in UTF-8"):
+        piped(picture)
 
 
 def test_a_message_carries_its_files() -> None:

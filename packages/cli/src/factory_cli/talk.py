@@ -78,7 +78,7 @@ def chat(
                 typer.echo(f"factory: --agents is ignored: {running.agents} is already running", err=True)
             wish = Wish(
                 prompt=prompt,
-                piped="" if prompt is None or sys.stdin.isatty() else sys.stdin.read().strip(),
+                piped="" if prompt is None or sys.stdin.isatty() else _piped(),
                 files=tuple(file or ()),
                 is_json=is_json,
                 allows=allows,
@@ -88,6 +88,15 @@ def chat(
             )
             status = talk(where, environment, running.url, wish, joined.tend)
     raise typer.Exit(status)
+
+
+def _piped() -> str:
+    from adapters.cli import normalize
+
+    try:
+        return normalize.piped(sys.stdin).strip()
+    except normalize.Unsendable as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def up(home: HomeOption = None, agents: AgentsOption = None) -> None:
