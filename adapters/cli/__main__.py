@@ -16,7 +16,7 @@ from secrets import token_hex
 from adapters.cli import sessions
 from adapters.cli.conversation import WAITING, Conversation, Screen
 from adapters.cli.files import File, Unattachable, read_all
-from adapters.cli.normalize import PLATFORM, Speaker
+from adapters.cli.normalize import PLATFORM, Speaker, Unsendable, piped, sendable
 from adapters.cli.render import Paint
 from adapters.spoke import Reply, Spoke
 from factory_contracts import subjects
@@ -71,18 +71,10 @@ async def chat(settings: ChatSettings) -> int:
     except (sessions.UnknownSession, subjects.BadToken) as error:
         _tell(str(error))
         return _USAGE
-    prompt = settings.prompt
-    is_once = prompt is not None or settings.is_json or not settings.is_interactive
-    if prompt is None and is_once:
-        prompt = sys.stdin.read()
-    if prompt is not None and not prompt.strip():
-        prompt, settings = settings.piped, replace(settings, piped="")
-    if prompt is not None and not prompt.strip():
-        _tell("nothing was asked")
-        return _USAGE
     try:
+        prompt, settings = _prompt(settings)
         files = await asyncio.to_thread(read_all, settings.files)
-    except Unattachable as error:
+    except (Unsendable, Unattachable) as error:
         _tell(str(error))
         return _USAGE
     sent_away: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -216,6 +208,32 @@ async def _join_bus(settings: ChatSettings, sent_away: "asyncio.Future[str]") ->
         return joined.value
     _tell(f"the bus does not let this terminal in: {joined.detail}")
     return None
+
+
+def _prompt(settings: ChatSettings) -> tuple[str | None, ChatSettings]:
+    """What is asked, None where somebody types it, and the settings with what goes with it.
+
+    Raises `Unsendable` where nothing is asked, or what cannot be.
+    """
+    prompt, quoted = settings.prompt, settings.piped
+    is_piped = prompt is None and (settings.is_json or not settings.is_interactive)
+    if is_piped:
+        prompt = piped(sys.stdin)
+    if prompt is None:
+        return None, settings
+    if not prompt.strip():
+        prompt, quoted, is_piped = quoted, "", True
+    if not prompt.strip():
+        raise Unsendable("nothing was asked")
+    asked = _sendable("what is piped in" if is_piped else "the prompt", prompt)
+    return asked, replace(settings, piped=_sendable("what is piped in", quoted))
+
+
+def _sendable(what: str, text: str) -> str:
+    try:
+        return sendable(text)
+    except Unsendable as error:
+        raise Unsendable(f"{what} is {error}; --file PATH sends a file as it is") from None
 
 
 class _Nobody:

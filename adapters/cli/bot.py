@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -32,6 +33,8 @@ from factory_contracts.render import SavedFile
 
 # The hub repeats a final for longer than this; an answer whose end never came must not hold up the next for ever.
 _GIVE_UP = 20.0
+# What a stop ends is there by then, and stands before the word that it was stopped.
+_MOMENT = 0.5
 _QUEUE = 100
 # Of what was said before: enough to find back into it.
 _RECALLED = 4
@@ -89,24 +92,29 @@ class _Switch:
     scope: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Question:
-    """What was asked, not on the screen while another answer is being given."""
+@dataclass(slots=True, eq=False)
+class _Turn:
+    """What was asked, and what is on the screen of its answer, which has not ended."""
 
-    turn: str
-    text: str
-    asker: str
-
-
-@dataclass(slots=True)
-class _Answer:
-    """An answer that is being shown."""
-
-    turn: str
+    name: str
+    text: str = ""
+    asker: str = ""
+    # Until its question is on the screen: not while another answer is being given.
+    is_waiting: bool = False
+    # The session that it makes.
+    copy: str = ""
     printed: str = ""
     tail: str = ""
     last_block: str = ""
-    activity: str | None = None
+    # What came of the answer last.
+    reply: Reply | None = None
+    # What the agent may do only if somebody allows it.
+    standing: Question | None = None
+
+    @property
+    def activity(self) -> str:
+        """What is being done for it now."""
+        return (self.reply.activity if self.reply is not None else None) or ""
 
 
 class Bot:
@@ -124,15 +132,11 @@ class Bot:
         self._unsent: list[_Line] = []
         self._attached: list[_Attached] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        # The copies that were asked for, by the turn that makes them.
-        self._forks: dict[str, str] = {}
-        self._answer: _Answer | None = None
-        # What the agent may do only if somebody allows it, and the turn in which it would.
-        self._standing: tuple[str, Question] | None = None
-        # In the order asked. Shown and ended turns are kept to recognise what is sent again.
-        self._running: dict[str, None] = {}
+        # In the order asked; ended ones are kept to recognise what is sent again.
+        self._turns: dict[str, _Turn] = {}
         self._ended: dict[str, None] = {}
-        self._questions: list[_Question] = []
+        # The one whose answer is being shown.
+        self._shown: _Turn | None = None
         self._awaited: dict[str, asyncio.Future[Reply]] = {}
         self._spoke: Conversation | None = None
         # What the last answer offers to say next, by what is typed for it.
@@ -181,9 +185,8 @@ class Bot:
             # Its words were shown when they were said; what answers them answers another question too.
             self._print_questions(said.turn)
             self._close(said.turn)
-        elif said.turn not in self._running and said.turn not in self._ended:
-            self._running[said.turn] = None
-            self._ask(_Question(said.turn, said.text, said.user_name or "somebody"))
+        elif said.turn not in self._turns and said.turn not in self._ended:
+            self._ask(_Turn(said.turn, said.text, said.user_name or "somebody", is_waiting=True))
 
     def went(self, scope_id: str) -> None:
         """What was typed there is not offered again, and the session is noted anew when it goes on."""
@@ -197,69 +200,88 @@ class Bot:
                 awaited.set_result(reply)
             return
         await self._ready.wait()
-        answer = await self._take_turn(reply.turn)
-        if answer is None:
+        asked = self._turns.get(reply.turn)
+        if asked is not None and reply.is_final and normalize.is_told_at_once(asked.text):
+            await self._tell(asked, reply)
+            return
+        turn = await self._take_turn(reply.turn)
+        if turn is None:
             return
         saved: tuple[SavedFile, ...] = ()
         if reply.is_final and reply.attachments and self._spoke is not None:
             # What is said is read while its files come.
-            self._draw(answer, replace(reply, is_final=False))
+            self._draw(turn, replace(reply, is_final=False))
             folder = folder_of(self._terminal.files_folder, self._scope)
             saved = await save(self._spoke, reply.attachments, folder)
-        self._draw(answer, reply, saved)
+        self._draw(turn, reply, saved)
 
-    async def _take_turn(self, turn: str) -> _Answer | None:
+    async def _take_turn(self, name: str) -> _Turn | None:
         """Wait until this turn's answer is the one being shown; None where it was shown before."""
-        while turn not in self._ended:
-            if self._answer is None:
-                self._print_questions(turn)
-                self._running.setdefault(turn)
-                self._answer = _Answer(turn)
+        while name not in self._ended:
+            if self._shown is None:
+                self._print_questions(name)
+                self._shown = self._turns.setdefault(name, _Turn(name))
                 self._free.clear()
-            if self._answer.turn == turn:
-                return self._answer
+            if self._shown.name == name:
+                return self._shown
             # The next answer may begin before the last one's end has come again.
-            shown = self._answer
+            shown, reply = self._shown, self._shown.reply
             try:
                 async with asyncio.timeout(_GIVE_UP):
                     await self._free.wait()
             except TimeoutError:
-                if self._answer is shown:
+                if self._shown is shown and shown.reply is reply:
                     self._say("the end of this answer did not come")
-                    self._close(shown.turn)
+                    self._close(shown.name)
         return None
 
-    def _draw(self, answer: _Answer, reply: Reply, saved: tuple[SavedFile, ...] = ()) -> None:
-        step = advance(answer.printed, reply.text, is_final=reply.is_final, is_asked=reply.question is not None)
+    async def _tell(self, turn: _Turn, reply: Reply) -> None:
+        """Print what the hub says to a word at once; the answer that is being shown goes on below."""
+        # It stands before all that is still to be answered.
+        for later in [each for each in self._turns.values() if each.is_waiting and each is not turn]:
+            self._turns[later.name] = self._turns.pop(later.name)
+        if self._shown is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_MOMENT):
+                    await self._free.wait()
+        if turn.name not in self._turns:
+            return
+        self._print_question(turn)
+        self._draw(turn, reply)
+        if self._shown is not None:
+            self._shown.last_block = ""
+
+    def _draw(self, turn: _Turn, reply: Reply, saved: tuple[SavedFile, ...] = ()) -> None:
+        step = advance(turn.printed, reply.text, is_final=reply.is_final, is_asked=reply.question is not None)
         if step.starts_over:
             self._say("the answer starts over")
-            answer.last_block = ""
-        answer.printed, answer.tail, answer.activity = step.printed, step.tail, reply.activity
-        self._print_blocks(answer, step.blocks)
-        self._stand(answer, reply.question)
+            turn.last_block = ""
+        turn.printed, turn.tail, turn.reply = step.printed, step.tail, reply
+        self._print_blocks(turn, step.blocks)
+        self._stand(turn, reply.question)
         if reply.is_final:
-            self._end(reply, saved)
+            self._end(turn, reply, saved)
         self._surface.refresh()
 
-    def _stand(self, answer: _Answer, question: Question | None) -> None:
+    def _stand(self, turn: _Turn, question: Question | None) -> None:
         """Print a question when it comes; while it stands, y and n decide."""
-        standing = (answer.turn, question) if question is not None else None
-        if standing == self._standing:
+        if question == turn.standing:
             return
-        self._standing = standing
+        turn.standing = question
         if question is None:
             self._surface.ask_no_more()
             return
         blocks, tail = split(question.text)
         self._surface.print("\n".join(self._drawn("", (*blocks, tail))))
-        answer.last_block = ""
+        turn.last_block = ""
         self._surface.ask()
 
     def _on_answer(self, is_allowed: bool) -> None:
-        if self._standing is None or self._spoke is None:
+        shown = self._shown
+        if shown is None or shown.standing is None or self._spoke is None:
             return
         self._say("allowed" if is_allowed else "denied")
-        self._do(self._decide(self._spoke, *self._standing, is_allowed))
+        self._do(self._decide(self._spoke, shown.name, shown.standing, is_allowed))
 
     async def _decide(self, spoke: Conversation, turn: str, question: Question, is_allowed: bool) -> None:
         speaker = self._terminal.speaker
@@ -268,10 +290,10 @@ class Bot:
         if refused is not None:
             self._say(clean(refused.text) or f"not decided: {refused.reason}")
 
-    def _print_blocks(self, answer: _Answer, blocks: Sequence[str]) -> None:
-        lines = self._drawn(answer.last_block, blocks)
+    def _print_blocks(self, turn: _Turn, blocks: Sequence[str]) -> None:
+        lines = self._drawn(turn.last_block, blocks)
         if lines:
-            answer.last_block = blocks[-1]
+            turn.last_block = blocks[-1]
             self._surface.print("\n".join(lines))
 
     def _drawn(self, before: str, blocks: Sequence[str]) -> list[str]:
@@ -286,7 +308,7 @@ class Bot:
             before = block
         return lines
 
-    def _end(self, reply: Reply, saved: tuple[SavedFile, ...]) -> None:
+    def _end(self, turn: _Turn, reply: Reply, saved: tuple[SavedFile, ...]) -> None:
         remarks = []
         if reply.outcome == "stopped":
             remarks.append("stopped")
@@ -299,23 +321,22 @@ class Bot:
         below = [*map(announced, saved), " · ".join(remarks), offered]
         if any(below):
             self._say("\n".join(filter(None, below)))
-        # A scope's turns are answered in their order: the end of one asked before this was shown elsewhere.
-        while reply.turn in self._running and (earlier := next(iter(self._running))) != reply.turn:
-            del self._running[earlier]
-        copy = self._forks.pop(reply.turn, None)
-        if copy is not None and reply.outcome == "complete":
-            self._note_copy(copy)
-        self._close(reply.turn)
+        if self._shown is turn:
+            # A scope's turns are answered in their order: the end of one asked before this was shown elsewhere.
+            while (earlier := next(iter(self._turns))) != turn.name:
+                del self._turns[earlier]
+        if turn.copy and reply.outcome == "complete":
+            self._note_copy(turn.copy)
+        self._close(turn.name)
 
-    def _close(self, turn: str) -> None:
-        if self._answer is not None and self._answer.turn == turn:
-            self._answer = None
+    def _close(self, name: str) -> None:
+        turn = self._turns.pop(name, None)
+        if turn is not None and turn is self._shown:
+            self._shown = None
             self._free.set()
-        if self._standing is not None and self._standing[0] == turn:
-            self._standing = None
+        if turn is not None and turn.standing is not None:
             self._surface.ask_no_more()
-        self._running.pop(turn, None)
-        self._ended[turn] = None
+        self._ended[name] = None
         if len(self._ended) > 10_000:
             del self._ended[next(iter(self._ended))]
         self._print_next_question()
@@ -344,7 +365,6 @@ class Bot:
         # A word to the hub is no message that files could go with.
         attached = () if normalize.is_word(text) else tuple(self._attached)
         line = self._line(text, attached)
-        turn = line.turn
         try:
             self._outgoing.put_nowait(line)
         except asyncio.QueueFull:
@@ -352,15 +372,13 @@ class Bot:
             return False
         self._unsent.append(line)
         if is_quiet:
-            self._ended[turn] = None
+            self._ended[line.turn] = None
             return True
         if attached:
             self._attached.clear()
         self._choices.clear()
-        if text.startswith(normalize.FORK):
-            self._forks[turn] = text.removeprefix(normalize.FORK).strip()
-        self._running[turn] = None
-        self._ask(_Question(turn, line.shown, ""))
+        copy = text.removeprefix(normalize.FORK).strip() if text.startswith(normalize.FORK) else ""
+        self._ask(_Turn(line.turn, line.shown, is_waiting=True, copy=copy))
         return True
 
     def _attach(self, words: str) -> None:
@@ -404,7 +422,7 @@ class Bot:
         self._surface.refresh()
 
     def _on_interrupt(self) -> bool:
-        if not self._running:
+        if not self._turns:
             return False
         self._submit("/stop", is_quiet=True)
         return True
@@ -530,23 +548,18 @@ class Bot:
         sessions.add(file, sessions.note(self._scope, "", now))
 
     def _refused(self, line: _Line, refused: Refused) -> None:
-        for question in self._questions:
-            if question.turn == line.turn:
-                self._questions.remove(question)
-                self._print_question(question)
-                break
+        if (turn := self._turns.get(line.turn)) is not None:
+            self._print_question(turn)
         self._say(clean(refused.text) or f"not sent: {refused.reason}")
         self._close(line.turn)
 
     def _leave_scope(self, scope: str) -> None:
         self._ready.clear()
         self._scope = scope
-        self._answer = self._standing = None
+        self._shown = None
         self._surface.ask_no_more()
         self._free.set()
-        self._running.clear()
-        self._questions.clear()
-        self._forks.clear()
+        self._turns.clear()
         self._choices.clear()
         self._is_noted = False
 
@@ -573,30 +586,32 @@ class Bot:
         self._surface.print("\n" + self._dim(f"> {asked}"))
         self._surface.print("\n" + self._dim("\n".join(lines)))
 
-    def _ask(self, question: _Question) -> None:
-        self._questions.append(question)
+    def _ask(self, turn: _Turn) -> None:
+        self._turns[turn.name] = turn
         self._print_next_question()
 
     def _print_next_question(self) -> None:
         """Print what is about to be answered; nothing, while another answer is or will be given before."""
-        next_turn = next(iter(self._running), None)
-        if self._ready.is_set() and self._answer is None and next_turn is not None:
+        next_turn = next(iter(self._turns), None)
+        if self._ready.is_set() and self._shown is None and next_turn is not None:
             self._print_questions(next_turn)
         self._surface.refresh()
 
-    def _print_questions(self, turn: str) -> None:
+    def _print_questions(self, name: str) -> None:
         """Print what was asked up to this turn."""
-        if all(question.turn != turn for question in self._questions):
+        if name not in self._turns:
             return
-        while self._questions:
-            question = self._questions.pop(0)
-            self._print_question(question)
-            if question.turn == turn:
+        for turn in self._turns.values():
+            self._print_question(turn)
+            if turn.name == name:
                 return
 
-    def _print_question(self, question: _Question) -> None:
-        text = "\n  ".join(clean(question.text).split("\n"))
-        asker = self._dim(f"{clean(question.asker)} ") if question.asker else ""
+    def _print_question(self, turn: _Turn) -> None:
+        if not turn.is_waiting:
+            return
+        turn.is_waiting = False
+        text = "\n  ".join(clean(turn.text).split("\n"))
+        asker = self._dim(f"{clean(turn.asker)} ") if turn.asker else ""
         self._surface.print(f"\n{asker}{self._bold('>')} {text}")
 
     def _say(self, text: str) -> None:
@@ -606,23 +621,24 @@ class Bot:
     def _live(self, columns: int, rows: int) -> list[str]:
         """The lines above the prompt: an empty one, the tail, and what goes on."""
         below = []
-        answer = self._answer
-        if answer is not None and answer.activity:
-            below.append(self._dim(fit(f"· {answer.activity}", columns)))
-        elif self._running and self._standing is None and not (answer is not None and answer.tail.strip()):
+        shown = self._shown
+        if shown is not None and shown.activity:
+            below.append(self._dim(fit(f"· {shown.activity}", columns)))
+        elif self._turns and not (shown is not None and (shown.standing is not None or shown.tail.strip())):
             below.append(self._dim("…"))
-        if self._questions:
-            more = f" (+{len(self._questions) - 1})" if len(self._questions) > 1 else ""
-            below.append(self._dim(fit(f"next: {self._questions[0].text}{more}", columns)))
+        waiting = [turn for turn in self._turns.values() if turn.is_waiting]
+        if waiting:
+            more = f" (+{len(waiting) - 1})" if len(waiting) > 1 else ""
+            below.append(self._dim(fit(f"next: {waiting[0].text}{more}", columns)))
         if self._status:
             below.append(self._dim(fit(self._status, columns)))
         tail = self._tail(columns, max(1, rows - len(below)))
-        if tail and answer is not None and not is_apart(answer.last_block, answer.tail):
+        if tail and shown is not None and not is_apart(shown.last_block, shown.tail):
             return [*tail, *([""] if below else []), *below, ""]
         return ["", *tail, *below, *([""] if tail or below else [])]
 
     def _tail(self, columns: int, rows: int) -> list[str]:
-        tail = self._answer.tail if self._answer is not None else ""
+        tail = self._shown.tail if self._shown is not None else ""
         if not tail.strip():
             return []
         key = (tail, columns, rows)
@@ -632,8 +648,8 @@ class Bot:
         return self._painted[1]
 
     def _tell_unfinished(self) -> None:
-        if self._answer is not None and self._answer.tail.strip():
-            self._print_blocks(self._answer, (self._answer.tail,))
+        if self._shown is not None and self._shown.tail.strip():
+            self._print_blocks(self._shown, (self._shown.tail,))
         for line in self._unsent:
             self._say(f"not sent, the hub is away: {clean(line.shown)}")
 

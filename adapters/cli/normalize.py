@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from typing import TextIO
 
 from factory_contracts.messages import MAX_TEXT, Address, Attachment, InboundMessage
 
@@ -44,11 +45,15 @@ POWERS = {
 }
 # What /help names beside another word.
 BESIDE = {
+    "/approve": "allow what an agent asked leave for: /approve CODE",
+    "/deny": "deny what an agent asked leave for: /deny CODE",
     "/voice": "the last answer as a sound file",
     "/use": "one of the agent's tools yourself: /use TOOL WORDS",
     "/run": "have an engine run: /run NAME and words",
 }
 WORDS = COMMANDS | POWERS | BESIDE
+# The hub answers these without waiting for what is being answered; /link where a code stands with it.
+TOLD_AT_ONCE = ("/stop", "/approvals", "/approve", "/deny", "/forget", "/link")
 
 FORK = "/fork "
 FORGET_ALL = "/forget everything"
@@ -109,17 +114,40 @@ class Unsayable:
     why: str = ""
 
 
+class Unsendable(Exception):
+    """A text that cannot go with a message; the sentence says why."""
+
+
 Typed = Say | Help | Sessions | Resume | Attach | Exit | Unsayable
+
+
+def sendable(text: str) -> str:
+    """The text as it crosses the bus. Raises `Unsendable` where it is too long for a message."""
+    if len(text) > MAX_TEXT:
+        raise Unsendable(f"too long: {len(text):,} characters, and {MAX_TEXT:,} are the limit")
+    # A terminal may hand over half a surrogate pair, which is no text and cannot cross the bus.
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def piped(stdin: TextIO) -> str:
+    """All that is piped in. Raises `Unsendable` where that is no text."""
+    try:
+        text = stdin.read()
+        # Where the locale says nothing of an encoding, bytes that are no text come as half surrogate pairs.
+        text.encode()
+    except UnicodeError:
+        raise Unsendable("what is piped in is no text in UTF-8; --file PATH sends a file as it is") from None
+    return text
 
 
 def read(line: str) -> Typed:
     """What a line asks for."""
-    # A terminal may hand over half a surrogate pair, which is no text and cannot cross the bus.
-    text = line.encode("utf-8", "replace").decode("utf-8").strip("\n")
+    try:
+        text = sendable(line.strip("\n"))
+    except Unsendable as error:
+        return Unsayable(str(error))
     if not text.strip():
         return Unsayable()
-    if len(text) > MAX_TEXT:
-        return Unsayable(f"too long: {len(text):,} characters, and {MAX_TEXT:,} are the limit")
     word, _, rest = text.strip().partition(" ")
     if not _COMMAND.fullmatch(word):
         return Say(text)
@@ -143,6 +171,11 @@ def read(line: str) -> Typed:
 def is_word(text: str) -> bool:
     """Whether it is said to the hub and not to an agent."""
     return text.partition(" ")[0] in WORDS
+
+
+def is_told_at_once(text: str) -> bool:
+    """Whether the hub's word to it may come while another answer is being given."""
+    return text.partition(" ")[0] in TOLD_AT_ONCE
 
 
 def message(

@@ -430,6 +430,19 @@ def test_a_home_that_cannot_be_made_is_an_error_in_a_sentence(factory: Factory) 
     assert "Traceback" not in done.stderr
 
 
+def test_what_is_piped_in_and_does_not_fit_a_message_is_a_sentence(factory: Factory) -> None:
+    long = factory.run("chat", "-p", "Why?", text="words " * 20_000)
+    looking = factory.start("chat", "-p", "What is this?")
+    looking.stdin.buffer.write(b"\x89PNG\r\n")
+    said, talk = looking.communicate()
+
+    assert (long.returncode, long.stdout) == (2, "")
+    assert "what is piped in is too long: 119,999 characters, and 100,000 are the limit; --file PATH" in long.stderr
+    assert "words" not in long.stderr
+    assert (looking.wait(10), said) == (2, "")
+    assert "what is piped in is no text in UTF-8; --file PATH" in " ".join(talk.split())
+
+
 def test_ctrl_c_ends_a_question_with_its_own_status(factory: Factory) -> None:
     script = factory.folder / "slow.toml"
     script.write_text('[[reply]]\nmatch = "."\nsteps = [{ burst = 100000, text = "word ", pace_ms = 20 }]\n')

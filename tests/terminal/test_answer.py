@@ -385,6 +385,87 @@ def test_nothing_is_left_to_stop_once_all_that_was_asked_has_joined_an_ended_ans
     assert stage.told("submitted")["text"] == "hello"
 
 
+@pytest.mark.parametrize("word", ["/approvals", "/approve 0123456789abcdef", "/forget", "/stop"])
+def test_what_the_hub_says_at_once_stands_in_an_answer_that_goes_on(stage: Stage, word: str) -> None:
+    stage.type("first question\r")
+    first = stage.accepted()
+    stage.show(first, "One.\n\nTw")
+    stage.see("Tw")
+    stage.type("second question\r")
+    second = stage.accepted()
+    stage.see("next: second question")
+    stage.type(f"{word}\r")
+    stage.finish(stage.accepted(), "Told at once.")
+    stage.see("Told at once.")
+    stage.finish(first, "One.\n\nTwo.")
+    stage.finish(second, "Three.")
+    stage.see("Three.")
+
+    assert [line for line in stage.shown().split("\n") if line][2:9] == [
+        "> first question",
+        "One.",
+        f"> {word}",
+        "Told at once.",
+        "Two.",
+        "> second question",
+        "Three.",
+    ]
+
+
+def test_what_the_hub_says_at_once_leaves_what_was_asked_before_to_be_stopped(stage: Stage) -> None:
+    stage.type("tell me\r")
+    turn = stage.accepted()
+    stage.type("/approvals\r")
+    stage.finish(stage.accepted(), "Nothing waits.")
+    stage.see("Nothing waits.")
+    stage.type("\x03")
+    stop = stage.told("submitted")
+    stage.order("accept")
+    stage.finish(turn, "", outcome="stopped")
+    stage.see("stopped")
+
+    assert stop["text"] == "/stop"
+
+
+def test_what_another_terminal_is_told_at_once_stands_in_an_answer_that_goes_on(stage: Stage) -> None:
+    stage.type("hello\r")
+    turn = stage.accepted()
+    stage.show(turn, "One.\n\nTw")
+    stage.see("Tw")
+    stage.order("said", turn="theirs", text="/approvals", user_name="Ada")
+    stage.finish("theirs", "Nothing waits.")
+    stage.finish(turn, "One.\n\nTwo.")
+    stage.see("Two.")
+
+    shown = stage.shown()
+    assert shown.index("Ada > /approvals") < shown.index("Nothing waits.") < shown.index("Two.")
+
+
+def test_the_word_that_an_answer_was_stopped_stands_below_its_end_and_above_the_next(stage: Stage) -> None:
+    stage.type("tell me\r")
+    turn = stage.accepted()
+    stage.show(turn, "Once upon")
+    stage.see("Once upon")
+    stage.type("and then\r")
+    following = stage.accepted()
+    stage.type("/stop\r")
+    stage.show(stage.accepted(), "Stopped.", is_final=True)
+    stage.finish(turn, "Once upon a", outcome="stopped")
+    stage.see("Stopped.")
+    stage.finish(following, "Then.")
+    stage.see("Then.")
+
+    assert [line for line in stage.shown().split("\n") if line][2:9] == [
+        "> tell me",
+        "Once upon a",
+        "stopped",
+        "> /stop",
+        "Stopped.",
+        "> and then",
+        "Then.",
+    ]
+
+
 def test_an_unknown_session_is_told(stage: Stage) -> None:
     stage.type("/resume nothing\r")
 

@@ -1,12 +1,15 @@
 """What a chat that cannot begin says, before it looks for the bus."""
 
 import asyncio
+import io
+import sys
 from pathlib import Path
 
 import pytest
 
 from adapters.cli.__main__ import ChatSettings, chat
 from factory_contracts import subjects
+from factory_contracts.messages import MAX_TEXT
 from factory_nats.connect import Identity, connect, generate_seed, public_key
 from factory_nats.result import Ok
 from factory_nats.server import EmbeddedServer, User
@@ -48,6 +51,51 @@ async def test_a_wrong_wish_is_a_sentence_and_exit_code_2(
     out, err = capsys.readouterr()
     assert (code, out) == (2, "")
     assert why in err
+
+
+LONG = "x" * (MAX_TEXT + 1)
+TOO_LONG = "too long: 100,001 characters, and 100,000 are the limit; --file PATH sends a file as it is\n"
+NO_TEXT = "what is piped in is no text in UTF-8; --file PATH sends a file as it is\n"
+
+
+@pytest.mark.parametrize("is_json", [False, True])
+@pytest.mark.parametrize(
+    ("prompt", "piped", "stdin", "why"),
+    [
+        (LONG, "", b"", f"the prompt is {TOO_LONG}"),
+        ("Why?", LONG, b"", f"what is piped in is {TOO_LONG}"),
+        (" ", LONG, b"", f"what is piped in is {TOO_LONG}"),
+        (None, "", LONG.encode(), f"what is piped in is {TOO_LONG}"),
+        (None, "", b"\x89PNG", NO_TEXT),
+    ],
+)
+async def test_what_no_message_holds_is_a_sentence_that_does_not_quote_it(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    prompt: str | None,
+    piped: str,
+    stdin: bytes,
+    why: str,
+    is_json: bool,
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8"))
+    settings = ChatSettings(
+        nats_url="nats://127.0.0.1:1",
+        identity=Identity("cli-main"),
+        user_id="someone",
+        user_name="Someone",
+        history_file=tmp_path / "history",
+        sessions_file=tmp_path / "sessions",
+        files_folder=tmp_path / "files",
+        prompt=prompt,
+        piped=piped,
+        is_json=is_json,
+    )
+
+    code = await chat(settings)
+
+    assert (code, *capsys.readouterr()) == (2, "", why)
 
 
 async def test_a_terminal_that_the_bus_sends_away_says_so_and_ends(

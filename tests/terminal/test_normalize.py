@@ -1,8 +1,11 @@
 """What a typed line asks for."""
 
+from io import BytesIO, TextIOWrapper
+
 import pytest
 
 from adapters.cli.normalize import (
+    TOLD_AT_ONCE,
     WORDS,
     Attach,
     Exit,
@@ -13,12 +16,17 @@ from adapters.cli.normalize import (
     Speaker,
     Typed,
     Unsayable,
+    Unsendable,
     is_word,
     matching,
     message,
+    piped,
     read,
 )
 from factory_contracts.messages import MAX_TEXT, Address, Attachment
+from hub.approvals import is_word as is_about_leave
+from hub.kernel.guards import LINK
+from hub.kernel.session import FORGET
 
 
 @pytest.mark.parametrize(
@@ -43,6 +51,8 @@ from factory_contracts.messages import MAX_TEXT, Address, Attachment
         ("/new", Say("/new")),
         (" /stop ", Say("/stop")),
         ("/agent scout", Say("/agent scout")),
+        ("/approve 0123456789abcdef", Say("/approve 0123456789abcdef")),
+        ("/deny 0123456789abcdef", Say("/deny 0123456789abcdef")),
         ("/nwe", Unsayable("no command /nwe; /help tells them")),
         ("/etc/passwd", Say("/etc/passwd")),
         ("/ is a slash", Say("/ is a slash")),
@@ -80,6 +90,19 @@ def test_commands_are_offered_while_one_is_begun() -> None:
 )
 def test_a_word_to_the_hub_is_known_by_its_beginning(text: str, is_said_to_the_hub: bool) -> None:
     assert is_word(text) == is_said_to_the_hub
+
+
+def test_the_words_that_are_told_at_once_are_those_for_which_the_hub_does_not_wait() -> None:
+    assert set(TOLD_AT_ONCE) == {"/stop", FORGET, LINK, *filter(is_about_leave, WORDS)}
+
+
+@pytest.mark.parametrize("locale", ["strict", "surrogateescape"])
+def test_what_is_piped_in_is_text_or_is_not_sent(locale: str) -> None:
+    text, picture = (TextIOWrapper(BytesIO(raw), "utf-8", locale) for raw in ("añb".encode(), b"a\xffb"))
+
+    assert piped(text) == "añb"
+    with pytest.raises(Unsendable, match="no text in UTF-8"):
+        piped(picture)
 
 
 def test_a_message_carries_its_files() -> None:

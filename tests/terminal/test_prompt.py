@@ -1,12 +1,13 @@
 """What a person sees who presses keys."""
 
+import re
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from adapters.cli import sessions
-from adapters.cli.normalize import COMMANDS, POWERS
+from adapters.cli.normalize import COMMANDS, POWERS, WORDS, Unsayable, matching, read
 from adapters.cli.typed import add, forget
 from tests.terminal.stage import Stage
 
@@ -123,6 +124,17 @@ def test_help_fits_a_screen_and_no_line_of_it_is_broken(stage: Stage) -> None:
     assert shown.rstrip().endswith("\n>")
 
 
+def test_every_word_that_help_tells_is_taken(stage: Stage) -> None:
+    stage.type("/help\r")
+    stage.see("Ctrl-D leaves")
+    hints = "\n".join(WORDS.values())
+    words = set(re.findall(r"(?<!\S)/[a-z]+", f"{stage.shown()}\n{hints}"))
+
+    assert {"/approve", "/deny", "/voice", "/unblock"} <= words
+    assert [word for word in sorted(words) if isinstance(read(word), Unsayable)] == []
+    assert words <= set(matching("/"))
+
+
 def test_what_a_slash_may_become_stays_on_one_line(stage: Stage) -> None:
     stage.type("/")
     stage.see("> /\n/help  /new")
@@ -155,6 +167,8 @@ def test_what_a_slash_may_become_stays_on_one_line(stage: Stage) -> None:
         ("/fork", "/fork"),
         ("/forg", "/forget"),
         ("/at", "/attach"),
+        ("/approve", "/approve"),
+        ("/den", "/deny"),
     ],
 )
 def test_tab_completes_every_command(stage: Stage, begun: str, command: str) -> None:
@@ -163,7 +177,17 @@ def test_tab_completes_every_command(stage: Stage, begun: str, command: str) -> 
 
 
 def test_a_word_to_the_hub_reaches_it_as_it_was_typed(stage: Stage) -> None:
-    for word in ("/retry", "/undo 2", "/model claude_cli:x", "/usage", "/why", "/compact", "/expand", "/fork copy"):
+    for word in (
+        "/retry",
+        "/undo 2",
+        "/model claude_cli:x",
+        "/usage",
+        "/why",
+        "/compact",
+        "/expand",
+        "/fork copy",
+        "/deny c",
+    ):
         stage.type(f"{word}\r")
         told = stage.told("submitted")
         stage.order("accept")

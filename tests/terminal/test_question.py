@@ -172,6 +172,23 @@ def test_when_the_question_is_gone_every_key_is_a_letter(stage: Stage, turn: str
     assert stage.told("submitted")["text"] == "no"
 
 
+def test_a_question_stands_while_the_hub_answers_a_word_at_once(stage: Stage, turn: str) -> None:
+    ask(stage, turn)
+    stage.see("y/n>")
+    stage.type("/approvals\r")
+    stage.finish(stage.accepted(), "One question waits.")
+    stage.see("One question waits.")
+    stage.see("y/n>")
+    stage.type("y")
+    told = stage.told("decided")
+    stage.order("accept")
+    stage.finish(turn, "Let me see.\n\nTold.")
+    stage.see("Told.")
+
+    assert (told["turn"], told["approved"]) == (turn, True)
+    assert "did not come" not in stage.transcript()
+
+
 def test_a_question_cannot_write_to_the_terminal(stage: Stage, turn: str) -> None:
     stage.show(turn, "Let me see.", question={**QUESTION, "text": "May I \x1b[2J\x1b]0;x\x07send?"})
     stage.see("May I [2J]0;xsend?")

@@ -78,7 +78,7 @@ def chat(
                 typer.echo(f"factory: --agents is ignored: {running.agents} is already running", err=True)
             wish = Wish(
                 prompt=prompt,
-                piped=sys.stdin.read().strip() if prompt is not None and is_piped() else "",
+                piped=_piped() if prompt is not None and is_piped() else "",
                 files=tuple(file or ()),
                 is_json=is_json,
                 allows=allows,
@@ -88,6 +88,15 @@ def chat(
             )
             status = talk(where, environment, running.url, wish, joined.tend)
     raise typer.Exit(status)
+
+
+def _piped() -> str:
+    from adapters.cli import normalize
+
+    try:
+        return normalize.piped(sys.stdin).strip()
+    except normalize.Unsendable as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def up(home: HomeOption = None, agents: AgentsOption = None) -> None:
