@@ -1,14 +1,17 @@
 """A recording becomes words, whoever hears it."""
 
+import asyncio
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
+from threading import Semaphore
 
 import pytest
 from aiohttp.web import json_response
 
 from factory_contracts.worker import Unable
+from tests.fakes import DEADLINE, idle
 from tests.providers.formants import WORDS, Recogniser, note
 from tests.providers.media import KEY, MediaServer
 from workers.endpoint import Endpoint, NoAnswer
@@ -81,3 +84,47 @@ async def test_a_local_model_is_loaded_once_and_only_when_somebody_speaks() -> N
 
     assert heard == ["Good morning."] * 2
     assert [model.heard for model in models] == [[(b"one", None), (b"two", "en")]]
+
+
+@dataclass(slots=True)
+class SlowModel:
+    """Hears three pieces of each recording, and each only when it is let."""
+
+    events: list[str] = field(default_factory=list)
+    begun: Semaphore = field(default_factory=lambda: Semaphore(0))
+    let: Semaphore = field(default_factory=lambda: Semaphore(0))
+
+    def transcribe(self, audio: BytesIO, *, language: str | None) -> tuple[Iterable[Segment], object]:
+        return self._pieces(audio.read().decode()), None
+
+    def _pieces(self, name: str) -> Iterator[Segment]:
+        for number in range(3):
+            self.events.append(f"{name} {number} begins")
+            self.begun.release()
+            assert self.let.acquire(timeout=DEADLINE)
+            self.events.append(f"{name} {number} ends")
+            yield Segment(name)
+
+    async def begins(self) -> None:
+        """Return once one more piece is being heard."""
+        assert await asyncio.to_thread(self.begun.acquire, timeout=DEADLINE)
+
+
+async def test_what_nobody_waits_for_any_more_is_heard_no_further_and_nothing_beside_it() -> None:
+    model = SlowModel()
+    hear = ear(Whisper(lambda: model))
+    given_up = [asyncio.ensure_future(hear(recording(name))) for name in (b"late", b"later")]
+    await model.begins()
+
+    for one in given_up:
+        one.cancel()
+    await asyncio.wait(given_up)
+    wanted = asyncio.ensure_future(hear(recording(b"wanted")))
+    await idle()
+    for _ in range(4):
+        model.let.release()
+
+    assert await wanted == "wanted wanted wanted"
+    assert all(one.cancelled() for one in given_up)
+    heard = ("late 0", "wanted 0", "wanted 1", "wanted 2")
+    assert model.events == [f"{piece} {what}" for piece in heard for what in ("begins", "ends")]

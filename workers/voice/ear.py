@@ -2,7 +2,10 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
+from itertools import takewhile
+from threading import Event
 from typing import Annotated, Protocol
 
 from pydantic import Base64Bytes, BaseModel, Field
@@ -79,19 +82,22 @@ class Whisper:
     def __init__(self, load: Callable[[], Listens]) -> None:
         self._load = load
         self._model: Listens | None = None
-        self._lock = asyncio.Lock()
+        # Two who come first must not each load it, and it has all processors at work for one recording.
+        self._thread = ThreadPoolExecutor(1, "ear")
 
     async def hear(self, recording: Recording) -> str:
-        """The words."""
-        # Two who come first must not each load it, and it has all processors at work for one recording.
-        async with self._lock:
-            return await asyncio.to_thread(self._heard, recording)
+        """The words; where nobody waits for them any more, no further piece is heard."""
+        is_over = Event()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._heard, recording, is_over)
+        finally:
+            is_over.set()
 
-    def _heard(self, recording: Recording) -> str:
+    def _heard(self, recording: Recording, is_over: Event) -> str:
         if self._model is None:
             self._model = self._load()
         segments, _ = self._model.transcribe(BytesIO(recording.audio), language=recording.language or None)
-        return " ".join(segment.text.strip() for segment in segments)
+        return " ".join(segment.text.strip() for segment in takewhile(lambda _: not is_over.is_set(), segments))
 
 
 def ear(engine: Engine) -> Declaration[[Recording], Awaitable[str | Unable]]:
