@@ -9,7 +9,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -40,8 +40,11 @@ logger = logging.getLogger(__name__)
 PLATFORM = subjects.AGENTS
 PACE_MS = 100
 PAUSE = 0.25
-MOST_WAITING = 1_000
-MOST_OPEN = 1_000
+# So many prompts wait to be taken, and so many for their answer; no caller alone fills either.
+MOST = 1_000
+MOST_OF_ONE = 200
+# Who asks the same again has mostly left the way before.
+MOST_ALIKE = 4
 FINALS_KEPT = 200
 HEARD_KEPT = 10_000
 MOST_FILES = 20
@@ -65,6 +68,7 @@ BEGUN_ANEW = (
 ASKED_BEFORE = (
     "That was asked before, and nothing is heard of its answer. Ask again later, or with another Nats-Msg-Id."
 )
+ASKED_SINCE = "That was asked again since, and who asked last is answered."
 TOO_MANY = "Too many are waiting here. Try again later."
 _CODES: Mapping[str, int] = MappingProxyType(
     {
@@ -85,6 +89,7 @@ class _Stream:
 
     reply: str
     session: Session
+    turn: str = ""
     sent: str = ""
     is_acked: bool = False
     is_broken: bool = False
@@ -127,7 +132,8 @@ class Door:
         self._streams: dict[str, list[_Stream]] = {}
         self._finals: OrderedDict[str, Reply] = OrderedDict()
         # Whom this process heard: the way to anybody else was known to another one.
-        self._heard: OrderedDict[str, None] = OrderedDict()
+        # One caller's prompts push out nobody else's.
+        self._heard: defaultdict[str, OrderedDict[str, None]] = defaultdict(OrderedDict)
         self._questions: dict[str, _Open] = {}
         self._tasks: set[asyncio.Task[object]] = set()
 
@@ -199,8 +205,9 @@ class Door:
                 yield from (Session(self._bot_id, caller, name, self._process) for name in visitor.sessions)
 
     def _enqueue(self, session: Session, delivery: Delivery) -> None:
-        waiting = sum(map(len, self._queues.values()))
-        if waiting >= MOST_WAITING or sum(1 for _ in self._all_streams()) >= MOST_OPEN:
+        waiting = [one.caller for queue in self._queues.values() for one, _ in queue]
+        answered = [stream.session.caller for stream in self._all_streams()]
+        if any(len(those) >= MOST or those.count(session.caller) >= MOST_OF_ONE for those in (waiting, answered)):
             self._spawn(self._end(_Stream(delivery.reply, session), 429, TOO_MANY))
             return
         scope_id = _scope(session)
@@ -213,10 +220,12 @@ class Door:
     async def _work(self, scope_id: str, queue: deque[tuple[Session, Delivery]]) -> None:
         """Hand what is asked in one session to the hub, in its order."""
         while queue:
-            session, delivery = queue.popleft()
+            # What is being handed over waits as well.
+            session, delivery = queue[0]
             stream = _Stream(delivery.reply, session)
             if not await survived(self._prompt(stream, delivery), "a prompt from outside could not be taken"):
                 await self._end(stream, 500, "Something went wrong here.")
+            queue.popleft()
         del self._queues[scope_id]
 
     async def _prompt(self, stream: _Stream, delivery: Delivery) -> None:
@@ -235,7 +244,7 @@ class Door:
             await self._end(stream, 400, f"{MESSAGE_ID} is longer than {LONGEST_ID} characters.")
             return
         message = self._message(stream, prompt.text, id)
-        self._note_heard(stream.reply)
+        self._note_heard(stream.session.caller, stream.reply)
         if prompt.files:
             if (refused := await self._spoke.would_take(message)) is not None:
                 await self._refuse(stream, refused)
@@ -247,10 +256,9 @@ class Door:
             message = message.model_copy(update={"attachments": attachments})
         turn = turn_id(PLATFORM, self._bot_id, message.address.scope_id, message.message_id)
         # What the hub tells may be here before its word that it took the message.
-        self._streams.setdefault(turn, []).append(stream)
+        self._join(turn, stream)
         outcome = await self._spoke.submit(message)
         if isinstance(outcome, Refused):
-            self._drop(turn, stream)
             await self._refuse(stream, outcome)
             return
         await self._acknowledge(stream)
@@ -300,11 +308,13 @@ class Door:
                     final = Reply(turn, address, one.answered, is_final=True, outcome=one.outcome)
                     final = replace(final, attachments=one.attachments)
         if final is not None:
-            self._drop(turn, stream)
+            self._drop(stream)
             await self._show(stream, final)
         else:
             # It waits or goes on, and is heard of; or it is of a session that is over, and nothing will come.
             stream.gives_up_at = asyncio.get_running_loop().time() + UNHEARD
+            for older in self._streams.get(turn, [])[:-MOST_ALIKE]:
+                await self._end(older, 409, ASKED_SINCE)
 
     async def _take_answer(self, session: Session, token: str, data: bytes) -> None:
         """An answer to a question of ours: nothing but a plain yes or no is taken for one."""
@@ -335,10 +345,11 @@ class Door:
     async def edit(self, message_id: str, reply: Reply) -> None:
         """Tell those who wait for this answer what is new in it."""
         left_behind = reply.address.thread or ""
-        if left_behind not in self._heard and leads_outside(left_behind):
+        caller = reply.address.scope_id.partition("/")[0]
+        if left_behind not in self._heard[caller] and leads_outside(left_behind):
             # It was told by a process that is no more, and nobody knows how far that came.
-            self._note_heard(left_behind)
-            session = Session(self._bot_id, reply.address.scope_id.partition("/")[0], "", self._process)
+            self._note_heard(caller, left_behind)
+            session = Session(self._bot_id, caller, "", self._process)
             await self._end(_Stream(left_behind, session), 500, BROKEN_OFF)
         if reply.is_final:
             self._finals[reply.turn] = reply
@@ -355,7 +366,8 @@ class Door:
         streams = self._streams.pop(said.turn, [])
         final = self._finals.get(said.joined)
         if final is None:
-            self._streams.setdefault(said.joined, []).extend(streams)
+            for stream in streams:
+                self._join(said.joined, stream)
             return
         for stream in streams:
             await self._show(stream, final)
@@ -440,6 +452,7 @@ class Door:
         if stream.is_over:
             return
         stream.is_over = True
+        self._drop(stream)
         self._withdraw(stream)
         logger.info("%s is told: %d %s", stream.session.caller, code, why.partition(".")[0])
         body, headers = chunks.fault(code, why)
@@ -476,17 +489,22 @@ class Door:
     def _all_streams(self) -> Iterator[_Stream]:
         return (stream for streams in self._streams.values() for stream in streams if not stream.is_over)
 
-    def _drop(self, turn: str, stream: _Stream) -> None:
-        streams = self._streams.get(turn, [])
+    def _join(self, turn: str, stream: _Stream) -> None:
+        stream.turn = turn
+        self._streams.setdefault(turn, []).append(stream)
+
+    def _drop(self, stream: _Stream) -> None:
+        streams = self._streams.get(stream.turn, [])
         if stream in streams:
             streams.remove(stream)
         if not streams:
-            self._streams.pop(turn, None)
+            self._streams.pop(stream.turn, None)
 
-    def _note_heard(self, reply: str) -> None:
-        self._heard[reply] = None
-        while len(self._heard) > HEARD_KEPT:
-            self._heard.popitem(last=False)
+    def _note_heard(self, caller: str, reply: str) -> None:
+        heard = self._heard[caller]
+        heard[reply] = None
+        while len(heard) > HEARD_KEPT:
+            heard.popitem(last=False)
 
     def _spawn(self, work: Coroutine[None, None, object]) -> None:
         task = asyncio.create_task(work)
