@@ -295,7 +295,7 @@ class Hub:
         """A stop overtakes the queue: what runs is ended, and the word that it is stands on the log at once."""
         running = pool.session.next_turn()
         if running is not None and (refused := self._unstoppable(pool, speaker(message), running)):
-            return await pool.submit(message, trust, answer=refused)
+            return await pool.submit(message, trust, answer=refused, outcome="failed")
         was_running = await pool.stop()
         return await pool.submit(message, trust, answer=STOPPED if was_running else NOTHING_RUNS)
 

@@ -138,6 +138,8 @@ class Bot:
         # The one whose answer is being shown.
         self._shown: _Turn | None = None
         self._awaited: dict[str, asyncio.Future[Reply]] = {}
+        # What was said without a word on the screen.
+        self._unshown: set[str] = set()
         self._spoke: Conversation | None = None
         # What the last answer offers to say next, by what is typed for it.
         self._choices: dict[str, str] = {}
@@ -200,6 +202,12 @@ class Bot:
                 awaited.set_result(reply)
             return
         await self._ready.wait()
+        if reply.is_final and reply.turn in self._unshown:
+            self._unshown.discard(reply.turn)
+            # What it brings about is seen anyway.
+            if reply.outcome == "failed":
+                self._say(clean(reply.text))
+            return
         asked = self._turns.get(reply.turn)
         if asked is not None and reply.is_final and normalize.is_told_at_once(asked.text):
             await self._tell(asked, reply)
@@ -373,6 +381,7 @@ class Bot:
         self._unsent.append(line)
         if is_quiet:
             self._ended[line.turn] = None
+            self._unshown.add(line.turn)
             return True
         if attached:
             self._attached.clear()

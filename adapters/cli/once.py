@@ -363,7 +363,9 @@ class Once:
         self._is_interrupted = True
 
     async def _stop(self, spoke: Conversation) -> None:
-        await self._answer(spoke, "/stop")
+        told = await self._answer(spoke, "/stop")
+        if isinstance(told, Refused) or told.outcome == "failed":
+            self.tell(told.text)
 
 
 def _columns(stdout: TextIO) -> int:

@@ -196,5 +196,5 @@ async def test_the_word_stops_what_the_button_would(world: World, user: str, sto
     answer = await world.told("/stop", user=user, in_group=True)
     await idle()
 
-    assert answer.text == (STOPPED if stops else NOT_YOURS)
+    assert (answer.text, answer.outcome) == ((STOPPED, "complete") if stops else (NOT_YOURS, "failed"))
     assert is_stopped(world, turn) == stops

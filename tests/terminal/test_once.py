@@ -346,6 +346,26 @@ def test_ctrl_c_stops_keeps_what_was_said_and_exits_with_130(piped: Stage, tmp_p
     assert (tmp_path / "out").read_text() == "Once upon a\n"
 
 
+@pytest.mark.parametrize("is_taken", [True, False])
+def test_ctrl_c_that_may_not_stop_the_answer_says_so(piped: Stage, tmp_path: Path, is_taken: bool) -> None:
+    turn = piped.accepted()
+    piped.show(turn, "Once upon")
+    piped.told("shown")
+    piped.interrupt()
+    stop = piped.told("submitted")
+    if is_taken:
+        piped.order("accept")
+        piped.finish(piped.turn(stop), "Not now.", outcome="failed")
+    else:
+        piped.order("refuse", reason="too fast", text="Not now.")
+    piped.see("Not now.")
+    piped.finish(turn, "Once upon a time.")
+    code = piped.end()
+
+    assert code == 130
+    assert (tmp_path / "out").read_text() == "Once upon a time.\n"
+
+
 def test_ctrl_c_before_the_hub_is_there_leaves_at_once(settings: Settings) -> None:
     with Stage(settings) as stage:
         stage.see("waiting for the hub…")

@@ -272,6 +272,21 @@ def test_ctrl_c_stops_the_answer_and_keeps_what_was_said(stage: Stage) -> None:
     assert "Once upon a\n" in stage.shown()
 
 
+def test_ctrl_c_that_may_not_stop_the_answer_says_so_and_the_answer_goes_on(stage: Stage) -> None:
+    stage.type("tell me\r")
+    turn = stage.accepted()
+    stage.show(turn, "Once upon")
+    stage.see("Once upon")
+    stage.type("\x03")
+    stop = stage.accepted()
+    stage.finish(stop, "Only who asked may stop it.", outcome="failed")
+    stage.see("Only who asked may stop it.")
+    stage.finish(turn, "Once upon a time.")
+
+    stage.see("Once upon a time.")
+    assert "stopped" not in stage.shown()
+
+
 def test_what_a_person_typed_is_printed_in_their_own_terminal_without_escape_sequences(stage: Stage) -> None:
     stage.type("\x1b[200~red \x1b[31m\x07 alert\x1b[201~\r")
     stage.accepted()
