@@ -515,7 +515,7 @@ class Spoke:
                             case _:
                                 return told
                 case Err(reason="too large"):
-                    return Refused(reason="too large", text="That is too long to be sent.")
+                    return Refused(reason="too large", text="That is too long to be sent. Send it as a file.")
                 case Err(reason=reason, detail=detail) if not is_told:
                     logger.info("the hub does not answer (%s), asking on: %s", reason, detail)
                     is_told = True

@@ -264,8 +264,8 @@ async def _fork(pool: Pool, turn: OpenTurn, name: str) -> Obeyed:
         return _no(pool, turn, "Conversations have no names here. Where they have, `/fork NAME` makes a copy of one.")
     try:
         scope_token(name)
-    except BadToken as error:
-        return _no(pool, turn, f"`/fork NAME` needs a name for the copy: {error}.")
+    except BadToken:
+        return _no(pool, turn, "`/fork NAME` needs a short name for the copy, such as `/fork second-try`.")
     key = RoutingKey(pool.key.platform, pool.key.bot_id, name)
     if not await pool.crew.fork(key, pool.session.copy(f"fork.{turn.turn}", pool.ports.clock())):
         return _no(pool, turn, f"There is a conversation `{name}` already.")
@@ -436,10 +436,11 @@ HELP: Mapping[str, str] = MappingProxyType(
 def spell(used: Used) -> str:
     """What was consumed, in words."""
     cached = f" ({used.cache_read_tokens:,} from a cache)" if used.cache_read_tokens else ""
-    unknown = f", and {used.unpriced} calls of unknown price" if used.unpriced else ""
+    calls = f"{used.calls} model call{'' if used.calls == 1 else 's'}"
+    unpriced = f"{used.unpriced} call{'' if used.unpriced == 1 else 's'}"
+    unknown = f", and {unpriced} of unknown price" if used.unpriced else ""
     return (
-        f"{used.calls} model calls, {used.input_tokens:,} tokens in{cached}, {used.output_tokens:,} out, "
-        f"{dollars(used.cost)}{unknown}"
+        f"{calls}, {used.input_tokens:,} tokens in{cached}, {used.output_tokens:,} out, {dollars(used.cost)}{unknown}"
     )
 
 

@@ -53,7 +53,7 @@ TOO_MANY = (
     "You wait for an answer in {most} other conversations already, and more at once I do not give to one person. "
     "Please wait for one of them, or send /stop there."
 )
-TOO_LARGE = "That is more than I can keep in one message."
+TOO_LARGE = "That is more than I can keep in one message. Send it as a file."
 LOG_FULL = "I cannot take messages right now, because my storage is full. Please try again later."
 
 

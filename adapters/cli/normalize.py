@@ -145,7 +145,7 @@ def read(line: str) -> Typed:
     try:
         text = sendable(line.strip("\n"))
     except Unsendable as error:
-        return Unsayable(str(error))
+        return Unsayable(f"{error}; /attach PATH sends a file")
     if not text.strip():
         return Unsayable()
     word, _, rest = text.strip().partition(" ")

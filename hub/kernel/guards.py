@@ -233,9 +233,8 @@ def _addressed(message: InboundMessage, policy: BotPolicy, decision: Decision) -
 def _sized(message: InboundMessage, policy: BotPolicy, decision: Decision) -> Declined | None:
     length = len(message.text) + len(message.quoted or "")
     if length > policy.max_text:
-        return Declined(
-            "too large", f"That is too long for me: {length} characters, and I read up to {policy.max_text}."
-        )
+        words = f"That is too long for me: {length:,} characters, and I read up to {policy.max_text:,}."
+        return Declined("too large", f"{words} Send it as a file.")
     if not message.text.strip() and not message.attachments:
         return Declined("not addressed")
     return None

@@ -327,7 +327,7 @@ async def test_usage_tells_what_was_used_and_how_the_budgets_stand(world: World)
 
     final = await world.told("/usage")
 
-    assert "3 model calls, 1,234 tokens in, 5 out, $0.50, and 1 calls of unknown price" in final.text
+    assert "3 model calls, 1,234 tokens in, 5 out, $0.50, and 1 call of unknown price" in final.text
     assert "Budget “daily” (per user, day): $0.00 spent, $5.00 of $5.00 left. It renews at" in final.text
 
 
@@ -338,11 +338,12 @@ async def test_why_tells_how_the_last_answer_came_to_be(world: World) -> None:
     world.workers.kill("w1")
     world.workers.join("w2")
     await world.begun(turn, times=2)
-    world.workers.end(turn, "failed", reference="abc")
+    world.workers.end(turn, "failed", reference="abc", usage=Usage(calls=1, input_tokens=10, output_tokens=2))
     await until(lambda: turn in world.screen.finals)
 
     final = await world.told("/why")
 
+    assert "and used 1 model call, 10 tokens in" in final.text
     assert "**alice** with `scripted`, at worker `w2` in 2 attempts" in final.text
     assert "It is failed" in final.text
     assert f"`factory turns show {turn}`" in final.text
@@ -411,7 +412,7 @@ async def test_a_fork_needs_a_name_that_can_be_one(world: World, name: str) -> N
     final = await world.told(f"/fork {name}", names_scopes=True)
 
     assert final.outcome == "failed"
-    assert "needs a name" in final.text
+    assert final.text == "`/fork NAME` needs a short name for the copy, such as `/fork second-try`."
 
 
 @pytest.mark.parametrize("name", ["chat", "other"])

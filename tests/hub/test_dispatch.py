@@ -87,6 +87,7 @@ async def test_a_refused_message_leaves_nothing_on_the_log(world: World) -> None
     refused = await world.refused("x" * 30_000)
 
     assert refused.reason == "too large"
+    assert refused.text == "That is too long for me: 30,000 characters, and I read up to 20,000. Send it as a file."
     assert world.stream.all() == ()
 
 

@@ -65,7 +65,8 @@ def test_a_line_is_a_message_or_a_command(line: str, typed: Typed) -> None:
 
 
 def test_a_line_that_is_too_long_is_not_sent() -> None:
-    assert read("x" * (MAX_TEXT + 1)) == Unsayable("too long: 100,001 characters, and 100,000 are the limit")
+    why = "too long: 100,001 characters, and 100,000 are the limit; /attach PATH sends a file"
+    assert read("x" * (MAX_TEXT + 1)) == Unsayable(why)
 
 
 def test_a_message_carries_its_scope_the_pace_of_a_terminal_and_the_wish_that_others_see_it() -> None:
