@@ -34,14 +34,13 @@ async def bus(where: Home, url: str | None) -> AsyncIterator[str]:
         yield there or ""
         return
     locks.sign(lock, os.getpid())
-    server = keeping.keep(where, config.load(where.configuration), 0)
     try:
-        started = await server.start()
-        if isinstance(started, Err):
-            raise Failed(f"nats-server did not start: {started.detail}")
-        yield server.url
+        async with keeping.keep(where, config.load(where.configuration), 0) as server:
+            started = await server.start()
+            if isinstance(started, Err):
+                raise Failed(f"nats-server did not start: {started.detail}")
+            yield server.url
     finally:
-        await server.stop()
         os.close(lock)
 
 
