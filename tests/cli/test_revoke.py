@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from factory_cli import alone, config, keeping, keys, locks
+from factory_cli import alone, keeping, keys, locks
 from factory_cli.home import Home
 from factory_nats.connect import Identity, connect, public_key
 from factory_nats.result import Err, Ok
@@ -147,15 +147,15 @@ async def test_nobody_runs_a_server_while_another_is_told_of_its_keys(
     monkeypatch.setattr(keeping, "PATIENCE", 0)
 
     with pytest.raises(TimeoutError, match="is run by the process with id 4711, which does not come to an end"):
-        await keeping.keep(where, config.Configuration(), 0).__aenter__()
+        await keeping.keep(where, 0).__aenter__()
 
 
 async def test_who_waits_for_the_server_lets_in_who_has_keys_when_it_is_free(tmp_path: Path) -> None:
     where = Home(tmp_path)
     where.prepare()
     async with AsyncExitStack() as later:
-        async with keeping.keep(where, config.Configuration(), 0):
-            waiting = asyncio.create_task(later.enter_async_context(keeping.keep(where, config.Configuration(), 0)))
+        async with keeping.keep(where, 0):
+            waiting = asyncio.create_task(later.enter_async_context(keeping.keep(where, 0)))
             await asyncio.sleep(0)
             _, new = keys.renew(where.keys, "reader")
             assert not waiting.done()

@@ -197,7 +197,7 @@ async def _serve(where: Home, port: int) -> None:
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    async with keeping.keep(where, config.load(where.configuration), port) as server:
+    async with keeping.keep(where, port) as server:
         started = await server.start()
         if isinstance(started, Err):
             raise Failed(f"nats-server did not start: {started.detail}")

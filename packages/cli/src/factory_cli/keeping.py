@@ -24,7 +24,7 @@ logger = logging.getLogger("factory_cli.keeping")
 
 
 @asynccontextmanager
-async def keep(where: Home, configuration: config.Configuration, port: int) -> AsyncIterator[EmbeddedServer]:
+async def keep(where: Home, port: int) -> AsyncIterator[EmbeddedServer]:
     """The server of this home, which this process runs and which is told of every change of keys, until this ends.
 
     Raises `TimeoutError` where somebody else runs it and does not come to an end.
@@ -43,8 +43,8 @@ async def keep(where: Home, configuration: config.Configuration, port: int) -> A
         if has_ended:
             return
         try:
-            # Also who joins may have changed since: what else the file says is read at the next start.
-            server.let_in(users(where, config.load(where.configuration)))
+            # Also who joins may have changed since, and whoever begins again asks for what the server knows.
+            server.let_in(users(where, config.settle(where)))
         except (BadConfiguration, OSError) as error:
             logger.error("the server cannot be told of a change of keys: %s", error)
         else:
@@ -53,9 +53,10 @@ async def keep(where: Home, configuration: config.Configuration, port: int) -> A
     # It stays when this ends: who found us in the lock may still send the signal, of which we would die.
     loop.add_signal_handler(signal.SIGUSR1, let_in)
     try:
-        # Before the keys are read: whoever looked here in vain had changed them by then.
+        # Before anything is read: whoever looked here in vain had changed it by then.
         locks.sign(held, os.getpid())
-        server = EmbeddedServer(where.nats, users=users(where, configuration), port=port, streams=[subjects.STREAM])
+        listed = users(where, config.settle(where))
+        server = EmbeddedServer(where.nats, users=listed, port=port, streams=[subjects.STREAM])
         try:
             yield server
         finally:
@@ -72,6 +73,12 @@ def tell(where: Home) -> bool:
         return False
     os.kill(pid, signal.SIGUSR1)
     return True
+
+
+def known(where: Home) -> config.Configuration:
+    """The configuration as the server knows it; as it stands where that is somebody else's. Raises as `load` does."""
+    is_kept = locks.holder(where.run / LOCK) is not None
+    return config.settled(where) if is_kept else config.load(where.configuration)
 
 
 async def _taken(where: Home) -> int:

@@ -215,7 +215,7 @@ class Supervisor:
 
         loop = asyncio.get_running_loop()
         try:
-            async with keeping.keep(self._home, self._configuration, self._port) as server:
+            async with keeping.keep(self._home, self._port) as server:
                 while True:
                     started = await server.start()
                     self._nats_starts += 1
@@ -294,7 +294,7 @@ def supervise(plan: Plan, lock: int) -> int:
     redact = privacy.of_surroundings(plan.nats_url)
     privacy.report(plan.log_level, redact)
     try:
-        configuration = config.load(plan.home.configuration)
+        configuration = config.settle(plan.home)
         return asyncio.run(_supervise(plan, configuration, lock))
     except (BadConfiguration, GaveUp, TimeoutError) as error:
         print(f"factory: {redact(str(error))}", file=sys.stderr, flush=True)
