@@ -253,6 +253,41 @@ def test_who_says_nothing_of_money_has_five_dollars_a_day(tmp_path: Path) -> Non
     assert config.load(tmp_path / "missing.toml").budgets == configuration(tmp_path, "").budgets
 
 
+@pytest.mark.parametrize("now", ["[hub]\nmax_pools = 8\n", "[hub", None])
+def test_what_was_settled_holds_whatever_the_file_says_later(tmp_path: Path, now: str | None) -> None:
+    where = Home(tmp_path)
+    where.prepare()
+    where.configuration.write_text("[hub]\nmax_pools = 7\n")
+    config.settle(where)
+
+    if now is None:
+        where.configuration.unlink()
+    else:
+        where.configuration.write_text(now)
+
+    assert config.settled(where).max_pools == 7
+
+
+def test_a_file_that_says_nothing_is_settled_too(tmp_path: Path) -> None:
+    where = Home(tmp_path)
+    where.prepare()
+
+    config.settle(where)
+    where.configuration.write_text("[hub]\nmax_pools = 8\n")
+
+    assert config.settled(where) == config.Configuration()
+
+
+def test_where_nothing_can_be_written_the_file_holds_as_it_stands(tmp_path: Path) -> None:
+    where = Home(tmp_path)
+    where.configuration.write_text("[hub]\nmax_pools = 7\n")
+
+    config.settle(where)
+    where.configuration.write_text("[hub]\nmax_pools = 8\n")
+
+    assert config.settled(where).max_pools == 8
+
+
 def test_to_have_no_budget_takes_a_word(tmp_path: Path) -> None:
     assert configuration(tmp_path, "[money]\nunlimited = true\n").budgets == ()
 

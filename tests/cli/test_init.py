@@ -1,5 +1,6 @@
 """The set-up of a bot: what is asked, checked, written and told, and that a token is never shown."""
 
+import asyncio
 import json
 import os
 import re
@@ -16,6 +17,8 @@ import pytest
 from factory_cli import inquiry, pairing
 from factory_cli.question import Unanswered
 from factory_contracts.messages import Address, InboundMessage
+from factory_nats.connect import Identity, connect
+from factory_nats.result import Ok
 from hub.kernel.guards import claim_in, digest_of
 from tests.cli import discord_api
 from tests.cli.installation import PATIENCE, Factory, until
@@ -122,6 +125,27 @@ def test_what_it_writes_is_closed_to_others_and_the_code_stands_nowhere(factory:
     assert {mode(path) for path in factory.home.rglob("*") if path.is_dir()} == {0o700}
     assert [path.name for path in written if TOKEN in path.read_text()] == ["telegram-main.token"]
     assert not [path for path in written if code in path.read_text()]
+
+
+def test_the_server_that_runs_lets_a_new_bot_in_at_once(factory: Factory, api: Api) -> None:
+    factory.up()
+
+    done = init(factory)
+
+    assert "what runs here does not know the bot yet: end it, start it again (factory up)" in done.stderr
+    until(lambda: asyncio.run(is_let_in(factory, "telegram-main")), "a new bot that is let in")
+    assert factory.run("turns", "ls").returncode == 0
+    assert factory.run("policy", "explain", "--bot", "telegram:main", "--user", "7").returncode == 0
+
+
+async def is_let_in(factory: Factory, name: str) -> bool:
+    key = factory.home / "keys" / f"{name}.nk"
+    if not key.exists():
+        return False
+    joined = await connect(factory.state()["url"], Identity(name, key.read_text().strip()))
+    if isinstance(joined, Ok):
+        await joined.value.close()
+    return isinstance(joined, Ok)
 
 
 def test_a_document_tells_a_program_everything(factory: Factory, api: Api) -> None:

@@ -5,14 +5,16 @@ import json
 import os
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from factory_cli import alone, keeping, keys, locks
+from factory_cli.home import Home
 from factory_nats.connect import Identity, connect, public_key
 from factory_nats.result import Err, Ok
-from factory_nats.server import free_port
+from factory_nats.server import EmbeddedServer, free_port
 from tests.cli.installation import Factory, until
 
 SOON = 1.5
@@ -118,6 +120,67 @@ async def test_a_server_that_runs_alone_lets_the_old_key_in_no_more(factory: Fac
     joined = await connect(url, Identity("reader", seeds(factory.home, "reader")["reader.nk"]))
     assert isinstance(joined, Ok)
     await joined.value.close()
+
+
+async def test_whoever_ran_the_server_before_and_lives_on_shields_no_old_key(factory: Factory) -> None:
+    async with alone.bus(Home(factory.home), None):
+        old = seeds(factory.home, "cli-main")["cli-main.nk"]
+    await asyncio.to_thread(factory.up)
+
+    done = await asyncio.to_thread(factory.run, "nats", "revoke", "cli-main")
+
+    assert done.stderr.startswith("factory: cli-main has new keys; the old ones are refused"), done.stderr
+    again = await connect(factory.state()["url"], Identity("cli-main", old))
+    assert isinstance(again, Err)
+    assert again.reason == "unauthorized"
+    await chat(factory)
+
+
+async def test_nobody_runs_a_server_while_another_is_told_of_its_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = Home(tmp_path)
+    where.prepare()
+    held = locks.take(where.run / keeping.LOCK)
+    assert held is not None
+    locks.sign(held, 4711)
+    monkeypatch.setattr(keeping, "PATIENCE", 0)
+
+    with pytest.raises(TimeoutError, match="is run by the process with id 4711, which does not come to an end"):
+        await keeping.keep(where, 0).__aenter__()
+
+
+async def test_who_waits_for_the_server_lets_in_who_has_keys_when_it_is_free(tmp_path: Path) -> None:
+    where = Home(tmp_path)
+    where.prepare()
+    async with AsyncExitStack() as later:
+        async with keeping.keep(where, 0):
+            waiting = asyncio.create_task(later.enter_async_context(keeping.keep(where, 0)))
+            await asyncio.sleep(0)
+            _, new = keys.renew(where.keys, "reader")
+            assert not waiting.done()
+        async with await waiting as server:
+            joined = await connect(server.url, Identity("reader", new), patience=5)
+
+    assert isinstance(joined, Ok)
+    await joined.value.close()
+
+
+async def test_of_a_server_that_nobody_can_tell_it_is_said_that_it_takes_the_old_keys(factory: Factory) -> None:
+    await asyncio.to_thread(factory.run, "nats", "config")
+    before = seeds(factory.home, "hub")
+
+    async with EmbeddedServer(factory.home / "nats"):
+        done = await asyncio.to_thread(factory.run, "nats", "revoke", "hub")
+        added = await asyncio.to_thread(factory.run, "worker", "add", "loud", "shout")
+
+    assert done.returncode == 1
+    assert done.stderr == (
+        "factory: hub has new keys, but the server that runs here takes the old ones: "
+        "nobody is there who could tell it, so end it and start it anew\n"
+    )
+    assert not set(before.values()) & set(seeds(factory.home, "hub").values())
+    assert "loud may serve shout: the server that runs here does not let it in: nobody is there" in added.stderr
 
 
 async def test_of_another_server_it_is_said_what_its_owner_must_exchange(factory: Factory) -> None:

@@ -65,6 +65,39 @@ def again(factory: Factory, name: str, starts: int) -> dict[str, Any]:
     return state if factory.running() and state["children"][name]["starts"] >= starts else {}
 
 
+EDITS = {
+    "a bot": ('[[bots]]\nplatform = "telegram"\nbot_id = "main"\n', "hub"),
+    "a voice": ('[voice.tts]\nengine = "command"\ncommand = ["true"]\n', "clipool"),
+    "a mistake": ("[hub", "hub"),
+}
+
+
+@pytest.mark.parametrize(("written", "name"), EDITS.values(), ids=EDITS)
+def test_what_is_written_into_the_configuration_meanwhile_harms_nothing_that_runs(
+    factory: Factory, written: str, name: str
+) -> None:
+    up = factory.up()
+    answer(factory.run("chat", "-p", "hello"))
+    epoch = seen(factory)["hub"]["epoch"]
+    (factory.home / "factory.toml").write_text(written)
+
+    answer(factory.run("turns", "ls"))
+    answer(factory.run("backup", str(factory.folder / "copy.zip")))
+    kill(factory.running()[name])
+
+    if name == "hub":
+        until(lambda: seen(factory)["hub"]["epoch"] > epoch, "a hub that serves")
+    else:
+        assert "hello" in answer(factory.run("chat", "-p", "hello"))
+    assert again(factory, name, 2)["children"][name]["starts"] == 2
+    assert up.poll() is None
+
+
+def seen(factory: Factory) -> dict[str, Any]:
+    said: dict[str, Any] = json.loads(answer(factory.run("status", "--json")))
+    return said
+
+
 def test_everything_killed_at_once_is_no_hindrance_and_nothing_is_forgotten(factory: Factory) -> None:
     factory.is_afresh = True
     up = factory.up()

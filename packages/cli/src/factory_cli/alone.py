@@ -5,7 +5,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from factory_cli import config, joining, keeping, locks
+from factory_cli import joining, keeping, locks
 from factory_cli.console import Failed
 from factory_cli.home import Home
 from factory_nats.result import Err
@@ -34,14 +34,13 @@ async def bus(where: Home, url: str | None) -> AsyncIterator[str]:
         yield there or ""
         return
     locks.sign(lock, os.getpid())
-    server = keeping.keep(where, config.load(where.configuration), 0)
     try:
-        started = await server.start()
-        if isinstance(started, Err):
-            raise Failed(f"nats-server did not start: {started.detail}")
-        yield server.url
+        async with keeping.keep(where, 0) as server:
+            started = await server.start()
+            if isinstance(started, Err):
+                raise Failed(f"nats-server did not start: {started.detail}")
+            yield server.url
     finally:
-        await server.stop()
         os.close(lock)
 
 

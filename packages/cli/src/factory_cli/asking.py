@@ -35,10 +35,12 @@ def ask(
     with told():
         import asyncio
 
+        from factory_cli import keeping
+
         privacy.seal()
         where, environment = surroundings(home)
         privacy.report("WARNING", privacy.of_surroundings(environment.nats_url))
-        configuration = config.load(where.configuration)
+        configuration = keeping.known(where)
         known = [one.capability for one in config.workers_of(configuration)]
         details, contents = _pairs("--arg", arguments), _pairs("--file", files)
         given = {name: b64encode(_read(path)).decode() for name, path in contents.items()}
@@ -108,7 +110,7 @@ async def _ask(
     import secrets
 
     from adapters.nats.fleet import Fleet, Fulfilled, Wish
-    from factory_cli import membership
+    from factory_cli import keeping, membership
     from factory_contracts.capability import CapabilityProgress, CapabilityRefused
     from factory_nats.connect import connect
     from factory_nats.result import Err
@@ -117,7 +119,7 @@ async def _ask(
         share = "" if progress.share is None else f"{100 * progress.share:.0f} % "
         typer.echo(f"factory: {share}{harmless(progress.words)}", err=True)
 
-    identity = membership.identity(where, config.load(where.configuration), subjects.ASKER)
+    identity = membership.identity(where, keeping.known(where), subjects.ASKER)
     connected = await connect(url, identity, name="factory asks", patience=CONNECTING)
     if isinstance(connected, Err):
         raise Failed(f"the bus cannot be joined: {connected.detail}")

@@ -139,6 +139,7 @@ def revoke(
         from factory_cli import keeping, keys
         from factory_cli.membership import members
         from factory_nats.identity import public_key
+        from factory_nats.server import held_by
 
         where, environment = surroundings(home)
         known = {member.identity: member for member in members(config.load(where.configuration))}
@@ -149,6 +150,8 @@ def revoke(
         if keeping.tell(where):
             asyncio.run(_sent_away(where, name, [old for old, _ in exchanged]))
             said = f"{name} has new keys; the old ones are refused, and what runs under that name begins anew"
+        elif environment.nats_url is None and held_by(where.nats) is not None:
+            raise Failed(f"{name} has new keys, but the server that runs here takes the old ones: {keeping.UNKEPT}")
         elif environment.nats_url is None:
             said = f"{name} has new keys; the next start begins with them"
         else:
@@ -194,17 +197,17 @@ async def _serve(where: Home, port: int) -> None:
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    server = keeping.keep(where, config.load(where.configuration), port)
-    started = await server.start()
-    if isinstance(started, Err):
-        raise Failed(f"nats-server did not start: {started.detail}")
-    typer.echo(f"factory: the bus is at {server.url}", err=True)
-    died = asyncio.create_task(server.wait())
-    told_to_end = asyncio.create_task(ended.wait())
-    await asyncio.wait((died, told_to_end), return_when=asyncio.FIRST_COMPLETED)
-    was_told = ended.is_set()
-    told_to_end.cancel()
-    await server.stop()
-    await asyncio.gather(died, told_to_end, return_exceptions=True)
-    if not was_told:
-        raise Failed(f"nats-server ended: {server.last_words()}")
+    async with keeping.keep(where, port) as server:
+        started = await server.start()
+        if isinstance(started, Err):
+            raise Failed(f"nats-server did not start: {started.detail}")
+        typer.echo(f"factory: the bus is at {server.url}", err=True)
+        died = asyncio.create_task(server.wait())
+        told_to_end = asyncio.create_task(ended.wait())
+        await asyncio.wait((died, told_to_end), return_when=asyncio.FIRST_COMPLETED)
+        was_told = ended.is_set()
+        told_to_end.cancel()
+        await server.stop()
+        await asyncio.gather(died, told_to_end, return_exceptions=True)
+        if not was_told:
+            raise Failed(f"nats-server ended: {server.last_words()}")

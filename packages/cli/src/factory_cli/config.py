@@ -16,8 +16,8 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from factory_cli import secret
-from factory_cli.document import BadConfiguration, Table, read, shown
-from factory_cli.home import Home
+from factory_cli.document import BadConfiguration, Table, parsed, read, shown, written
+from factory_cli.home import Home, write_atomically
 from factory_cli.platforms import DISCORD, PLATFORMS, TELEGRAM
 from factory_cli.secret import Handed
 from factory_contracts import subjects
@@ -399,6 +399,24 @@ def programs_own() -> Path:
 def load(path: Path) -> Configuration:
     """Read `factory.toml`; where there is none, everything is as by default. Raises `BadConfiguration`."""
     return understood(read(path)) if path.exists() else Configuration()
+
+
+def settle(where: Home) -> Configuration:
+    """Read `factory.toml` for all that runs here and goes by this until it is settled anew. Raises as `load` does."""
+    path = where.configuration
+    text = written(path) if path.exists() else ""
+    configuration = understood(parsed(shown(path), text))
+    try:
+        write_atomically(where.settled, text)
+    except OSError:
+        # On a full disk all goes on, by the file as it stands.
+        where.settled.unlink(missing_ok=True)
+    return configuration
+
+
+def settled(where: Home) -> Configuration:
+    """What was settled for all that runs here, whatever has been written into the file since."""
+    return load(where.settled if where.settled.exists() else where.configuration)
 
 
 def understood(top: Table) -> Configuration:

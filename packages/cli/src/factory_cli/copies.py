@@ -9,7 +9,7 @@ from pathlib import Path
 
 from adapters.high_water import FileHighWater
 from adapters.nats.log import CONFIG
-from factory_cli import alone, archive, config, inspection, log
+from factory_cli import alone, archive, config, inspection, keeping, log
 from factory_cli.console import Failed
 from factory_cli.history import named
 from factory_cli.home import Home
@@ -41,7 +41,7 @@ async def back_up(where: Home, url: str | None, file: Path, *, with_secrets: boo
                 copied = _Copied(await FileHighWater(where.high_water).read())
                 # The log first: files are stored before the log tells of them.
                 await writer.put_stream(subjects.STREAM, copied.messages(transport))
-                for bot in config.bots_of(config.load(where.configuration)):
+                for bot in config.bots_of(keeping.known(where)):
                     store = subjects.blobs(bot.platform, bot.bot_id)
                     stored = log.messages(transport, f"OBJ_{store}", f"$O.{store}.>")
                     await writer.put_stream(f"OBJ_{store}", stored, copied.reach.get(store, 0))

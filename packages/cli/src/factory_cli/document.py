@@ -151,15 +151,19 @@ class Table:
 
 def read(path: Path) -> Table:
     """The file's top table. Raises `BadConfiguration` where it cannot be read or is no TOML."""
+    return parsed(shown(path), written(path))
+
+
+def written(path: Path) -> str:
+    """The file's text. Raises `BadConfiguration` where it cannot be read."""
     file = shown(path)
     try:
-        text = path.read_bytes().decode()
+        return path.read_bytes().decode()
     except OSError as error:
         raise BadConfiguration(file, None, "", f"cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise BadConfiguration(file, line, "", "is not UTF-8") from error
-    return parsed(file, text)
 
 
 def parsed(file: str, text: str) -> Table:

@@ -8,7 +8,7 @@ from getpass import getpass
 
 import typer
 
-from factory_cli import config, inquiry, joining, pairing, tokens
+from factory_cli import config, inquiry, joining, keeping, pairing, tokens
 from factory_cli.amendment import NotAmended, amend
 from factory_cli.config import Bot
 from factory_cli.console import Failed, is_piped, say_table
@@ -38,6 +38,8 @@ def enrol(where: Home, bot: Bot, api_base: str | None, *, is_json: bool) -> None
         is_new = amend(where.configuration, bot, api_base)
     except NotAmended as error:
         raise Failed(str(error)) from None
+    if is_new:
+        keeping.tell(where)
     _talk(f"{where.configuration} {'has been told of' if is_new else 'knows'} {bot.identity}")
     code, expires_at = pairing.offer(where.keys, bot.identity, time.time())
     if is_json:

@@ -37,7 +37,7 @@ def workers(
 async def _watch(where: Home, url: str, is_watching: bool, is_json: bool) -> None:
     import asyncio
 
-    from factory_cli import log
+    from factory_cli import keeping, log
     from factory_cli.roll import Roll
     from factory_nats.result import Err
 
@@ -51,7 +51,7 @@ async def _watch(where: Home, url: str, is_watching: bool, is_json: bool) -> Non
                 raise Failed(f"the workers cannot be heard: {listening.detail}")
         while True:
             await asyncio.sleep(LISTEN)
-            expected = ((one.capability, one.name) for one in config.workers_of(config.load(where.configuration)))
+            expected = ((one.capability, one.name) for one in config.workers_of(keeping.known(where)))
             rows = roll.rows(expected, loop.time())
             _say(rows, is_watching, is_json)
             if not is_watching:

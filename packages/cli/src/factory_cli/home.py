@@ -58,6 +58,11 @@ class Home:
         return self.path / "factory.toml"
 
     @property
+    def settled(self) -> Path:
+        """What `factory.toml` said when what runs was last told of it."""
+        return self.run / "factory.toml"
+
+    @property
     def high_water(self) -> Path:
         """How far the log went when it was last noted: without it a log that lost its end counts as whole."""
         return self.path / "high-water.json"

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from factory_cli import config, membership
+from factory_cli import keeping, membership
 from factory_cli.console import Failed
 from factory_cli.home import Home
 from factory_contracts import subjects
@@ -28,7 +28,7 @@ _COUNTED = tuple(
 @asynccontextmanager
 async def bus(where: Home, url: str) -> AsyncIterator[Transport]:
     """A connection for reading. Raises `Failed`."""
-    identity = membership.identity(where, config.load(where.configuration), subjects.READER)
+    identity = membership.identity(where, keeping.known(where), subjects.READER)
     connected = await connect(url, identity, name="factory reads", patience=PATIENCE)
     if isinstance(connected, Err):
         raise Failed(f"the bus cannot be read: {connected.detail}")

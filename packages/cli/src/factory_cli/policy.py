@@ -4,7 +4,6 @@ from typing import Annotated
 
 import typer
 
-from factory_cli import config
 from factory_cli.console import HomeOption, JsonOption, say_table, surroundings, told
 from factory_cli.ink import harmless, say_document
 from factory_cli.turns import reading
@@ -34,10 +33,10 @@ def explain(
     --json: bot, user, person, level, why, actions (each with action, allowed, why, words).
     """
     with told():
-        from factory_cli import access, history
+        from factory_cli import access, history, keeping
 
         where, _ = surroundings(home)
-        configuration = config.load(where.configuration)
+        configuration = keeping.known(where)
         found = reading(
             where,
             lambda url: history.through(

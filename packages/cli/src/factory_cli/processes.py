@@ -43,7 +43,7 @@ def hub(
         from hub.kernel.secrecy import Redactor
 
         where, environment = surroundings(home)
-        configuration, folder = config.load(where.configuration), config.agents_folder(agents, where)
+        configuration, folder = _configuration(where, under), config.agents_folder(agents, where)
         handed = secret.handed(folder)
         variables = config.providers_variables(handed=handed)
         identity = membership.identity(where, configuration, subjects.HUB)
@@ -81,7 +81,7 @@ def clipool(called: str, home: Path | None, agents: Path | None, under: int | No
         from workers.clipool.composition import ClipoolSettings, serve
 
         where, environment = surroundings(home)
-        configuration, folder = config.load(where.configuration), config.agents_folder(agents, where)
+        configuration, folder = _configuration(where, under), config.agents_folder(agents, where)
         handed = secret.handed(folder)
         variables = config.providers_variables(handed=handed)
         identity = membership.identity(where, configuration, called)
@@ -117,7 +117,7 @@ def service(name: str, home: Path | None, under: int | None) -> None:
 
         wanted = services.SERVICES[name]
         where, environment = surroundings(home)
-        configuration = config.load(where.configuration)
+        configuration = _configuration(where, under)
         if wanted not in services.wanted(configuration):
             raise Failed(f"{where.configuration} has no table {wanted.tables}, so there is nothing to serve")
         for problem in services.missing(configuration, wanted):
@@ -163,20 +163,19 @@ def adapter(
 
             raise typer.Exit(talk(where, environment, url, Wish()))
         if name == subjects.AGENTS:
-            raise typer.Exit(run(_agents(where, environment, bot)))
+            raise typer.Exit(run(_agents(where, environment, _configuration(where, under), bot)))
         if name not in PLATFORMS:
             raise Failed(f"no adapter {name!r} in this version; there are: {_ADAPTERS}")
-        raise typer.Exit(run(_spoke(where, environment, PLATFORMS[name], bot)))
+        raise typer.Exit(run(_spoke(where, environment, _configuration(where, under), PLATFORMS[name], bot)))
 
 
 def _spoke(
-    where: Home, environment: config.Environment, platform: Platform, only: str | None
+    where: Home, environment: config.Environment, configuration: Configuration, platform: Platform, only: str | None
 ) -> Coroutine[None, None, int]:
     """The work of serving all bots of a platform, or one of them; it ends in an exit status."""
     from factory_cli import membership
     from hub.kernel.secrecy import Redactor
 
-    configuration = config.load(where.configuration)
     bots = configuration.of(platform.name)
     if not bots:
         raise Failed(
@@ -260,13 +259,14 @@ def _discord(
     return serve(settings)
 
 
-def _agents(where: Home, environment: config.Environment, only: str | None) -> Coroutine[None, None, int]:
+def _agents(
+    where: Home, environment: config.Environment, configuration: Configuration, only: str | None
+) -> Coroutine[None, None, int]:
     """The front door for agents and programs of others."""
     from adapters.agents.settings import AgentsSettings, BotSettings, Visitor
     from factory_cli import membership
     from hub.kernel.secrecy import Redactor
 
-    configuration = config.load(where.configuration)
     bots = [bot for bot in configuration.of(subjects.AGENTS) if only in (None, bot.bot_id)]
     if not bots:
         which = "" if only is None else f" called {only!r}"
@@ -292,6 +292,11 @@ def _agents(where: Home, environment: config.Environment, only: str | None) -> C
     from adapters.agents.__main__ import serve
 
     return serve(settings)
+
+
+def _configuration(where: Home, under: int | None) -> Configuration:
+    """What a process goes by: its supervisor's word, so that no edit comes between those who run together."""
+    return config.load(where.configuration) if under is None else config.settled(where)
 
 
 def begin(under: int | None) -> None:

@@ -215,28 +215,24 @@ class Supervisor:
 
         loop = asyncio.get_running_loop()
         try:
-            server = keeping.keep(self._home, self._configuration, self._port)
-        except BadConfiguration as error:
+            async with keeping.keep(self._home, self._port) as server:
+                while True:
+                    started = await server.start()
+                    self._nats_starts += 1
+                    self._nats_pid = server.pid
+                    self._tell()
+                    if isinstance(started, Err):
+                        why = started.detail
+                    else:
+                        logger.info("the bus is at %s", server.url)
+                        why = f"nats-server ended with {_spelled(await server.wait())}: {server.last_words(1)}"
+                    self._nats_pid = None
+                    logger.warning("nats (life %s): %s", self._nats_starts, why)
+                    if _too_often(self._nats_deaths, loop.time()):
+                        self._give_up(f"nats-server cannot be kept alive: {why}")
+                        return
+        except (BadConfiguration, TimeoutError) as error:
             self._give_up(str(error))
-            return
-        try:
-            while True:
-                started = await server.start()
-                self._nats_starts += 1
-                self._nats_pid = server.pid
-                self._tell()
-                if isinstance(started, Err):
-                    why = started.detail
-                else:
-                    logger.info("the bus is at %s", server.url)
-                    why = f"nats-server ended with {_spelled(await server.wait())}: {server.last_words(1)}"
-                self._nats_pid = None
-                logger.warning("nats (life %s): %s", self._nats_starts, why)
-                if _too_often(self._nats_deaths, loop.time()):
-                    self._give_up(f"nats-server cannot be kept alive: {why}")
-                    return
-        finally:
-            await server.stop()
 
     async def _watch_chats(self) -> None:
         while True:
@@ -298,7 +294,7 @@ def supervise(plan: Plan, lock: int) -> int:
     redact = privacy.of_surroundings(plan.nats_url)
     privacy.report(plan.log_level, redact)
     try:
-        configuration = config.load(plan.home.configuration)
+        configuration = config.settle(plan.home)
         return asyncio.run(_supervise(plan, configuration, lock))
     except (BadConfiguration, GaveUp, TimeoutError) as error:
         print(f"factory: {redact(str(error))}", file=sys.stderr, flush=True)

@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from factory_cli import config
 from factory_cli.console import HomeOption, JsonOption, say_table, surroundings, told
 from factory_cli.ink import say_document, say_lines, width
 from factory_cli.turns import reading
@@ -33,10 +32,10 @@ def usage(
     What nobody knows the cost of is unknown; budgets count the most it may have cost, which is shown as assumed.
     """
     with told():
-        from factory_cli import accounts, history
+        from factory_cli import accounts, history, keeping
 
         where, environment = surroundings(home)
-        configuration = config.load(where.configuration)
+        configuration = keeping.known(where)
         sums = accounts.Sums(by, since.date() if since is not None else None)
         books = reading(
             where,

@@ -119,6 +119,7 @@ def _add(name: str, capability: str, home: Path | None) -> None:
     """Give a worker a name, a key and a place on the bus."""
     from factory_cli import keeping
     from factory_cli.membership import users
+    from factory_nats.server import held_by
 
     where, environment = surroundings(home)
     where.prepare()
@@ -134,6 +135,8 @@ def _add(name: str, capability: str, home: Path | None) -> None:
         said = "it was there already"
     elif keeping.tell(where):
         said = "what runs here lets it in"
+    elif held_by(where.nats) is not None:
+        said = f"the server that runs here does not let it in: {keeping.UNKEPT}"
     else:
         said = "the next start lets it in"
     typer.echo(f"factory: {name} may serve {capability}: {said}", err=True)
