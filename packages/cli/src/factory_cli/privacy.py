@@ -57,7 +57,7 @@ def of_surroundings(url: str | None = None) -> Redact:
 def report(level: str, redact: Redact) -> None:
     """Log to stderr from this level on, whoever speaks: libraries, warnings and what nobody caught; no secret among it.
 
-    As more becomes known, it is called again. But at DEBUG what is said again and again is counted and not repeated.
+    As more becomes known, it is called again. What is said again and again is counted, unless the level is DEBUG.
     """
     handler = _Handler(redact, None if level == "DEBUG" else Sparing(time.monotonic()))
     handler.setFormatter(_Formatter(redact))
