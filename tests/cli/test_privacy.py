@@ -90,6 +90,31 @@ def test_who_reports_again_knows_more_and_says_everything_once() -> None:
     assert done.stderr.count("\n") == 1
 
 
+REFUSING = """
+privacy.report(LEVEL, Redactor.of([sys.argv[1]]).redact)
+for reason in 1000 * ["too fast"] + ["blocked"]:
+    logger.info("%s is refused: %s", sys.argv[1], reason)
+later = privacy.time.monotonic() + 60
+privacy.time.monotonic = lambda: later
+logger.info("a minute later")
+"""
+
+
+def test_what_strangers_can_have_written_is_counted_and_every_reason_said() -> None:
+    lines = run(REFUSING.replace("LEVEL", "'INFO'")).stderr.splitlines()
+
+    assert [line.partition(" INFO ")[2] for line in lines] == [
+        *5 * ["somebody.elses: [secret] is refused: too fast"],
+        "somebody.elses: [secret] is refused: blocked",
+        "factory_cli.privacy: left out 995 times: [secret] is refused: too fast",
+        "somebody.elses: a minute later",
+    ]
+
+
+def test_who_looks_closer_is_shown_all() -> None:
+    assert run(REFUSING.replace("LEVEL", "'DEBUG'")).stderr.count(" is refused: ") == 1001
+
+
 def test_the_end_of_a_thread_and_a_stop_are_no_errors() -> None:
     done = run("thread = threading.Thread(target=sys.exit)\nthread.start()\nthread.join()\nsys.exit(3)")
 

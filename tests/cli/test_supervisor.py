@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from factory_cli.joining import LONGEST_LOG, last_words, put_aside
 from tests.cli import discord_api, telegram_api
 from tests.cli.installation import PATIENCE, Factory, is_alive, kill, until
 
@@ -253,6 +254,36 @@ def test_a_log_that_has_grown_long_is_put_aside_at_the_next_start(factory: Facto
 
     assert log.stat().st_size < 100_000
     assert Path(f"{log}.old").stat().st_size == 1_000_001
+
+
+def test_a_log_that_grows_long_is_put_aside_while_its_process_goes_on_writing(factory: Factory) -> None:
+    factory.up()
+    pid = factory.state()["children"]["clipool"]["pid"]
+    log = factory.home / "log" / "clipool.log"
+    with log.open("a") as file:
+        file.write("x" * LONGEST_LOG + "\n")
+
+    until(lambda: log.stat().st_size < LONGEST_LOG, "a short log")
+    os.kill(pid, signal.SIGTERM)
+    said = until(log.read_text, "last words")
+
+    assert re.match(r"\d{4}-", said)
+    assert len(Path(f"{log}.old").read_text()) > LONGEST_LOG
+
+
+def test_of_a_log_that_is_put_aside_the_end_is_kept_and_the_last_words_are_known(tmp_path: Path) -> None:
+    log = tmp_path / "hub.log"
+    log.write_text("first words\n" + "x" * 2 * LONGEST_LOG + "\nlast words\n")
+
+    with log.open("ab") as writer:
+        put_aside(log)
+        before = last_words(log)
+        writer.write(b"and more\n")
+
+    assert before == "last words"
+    assert last_words(log) == "and more"
+    assert (tmp_path / "hub.log.old").stat().st_size == 2 * LONGEST_LOG
+    assert (tmp_path / "hub.log.old").stat().st_mode & 0o777 == 0o600
 
 
 def with_bots(factory: Factory, platform: str, *names: str) -> None:

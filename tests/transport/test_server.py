@@ -15,6 +15,7 @@ import pytest
 from factory_nats.connect import Identity, connect, generate_seed, public_key
 from factory_nats.result import Err, Ok
 from factory_nats.server import (
+    LONGEST_LOG,
     MOST_FROM_OUTSIDE,
     EmbeddedServer,
     User,
@@ -377,3 +378,45 @@ async def test_nobody_hears_the_answers_of_another(tmp_path: Path) -> None:
 
 def test_free_ports_differ() -> None:
     assert len({free_port() for _ in range(20)}) > 1
+
+
+async def refused(server: EmbeddedServer) -> None:
+    """A login that the server refuses, and of which its log tells."""
+    reader, writer = await asyncio.open_connection(server.host, server.port)
+    writer.write(b"CONNECT {}\r\nPING\r\n")
+    assert b"Authorization Violation" in await reader.read()
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_what_strangers_have_the_server_write_does_not_fill_the_disk(tmp_path: Path) -> None:
+    server = EmbeddedServer(tmp_path, users=[User("hub", public_key(generate_seed()))])
+
+    for _ in range(3):
+        with server.log_path.open("a", encoding="utf-8") as log:
+            log.write("x" * (LONGEST_LOG - log.tell()))
+        async with server:
+            await refused(server)
+
+    logs = list(tmp_path.glob(f"{server.log_path.name}*"))
+    assert len(logs) == 2
+    assert sum(path.stat().st_size for path in logs) < 1.1 * LONGEST_LOG
+    assert "authentication error" in server.last_words(20)
+
+
+async def test_a_server_that_met_a_full_disk_is_ended_where_its_log_was_begun_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("factory_nats.server.LOOK_EVERY", 0.01)
+    server = EmbeddedServer(tmp_path)
+    server.log_path.write_text("what was said before\n" * 1000)
+    async with server:
+        ending = asyncio.create_task(server.wait())
+        aside = server.log_path.rename(tmp_path / "aside")
+        server.log_path.write_text("[ERR] no space left on device\n")
+
+        async with asyncio.timeout(10):
+            status = await ending
+
+    assert status == 0
+    assert aside.stat().st_size > 21_000

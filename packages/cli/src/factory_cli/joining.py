@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -138,20 +139,44 @@ def starter(home: Home, agents: Path) -> Start:
 
 
 def open_log(home: Home, name: str) -> BinaryIO:
-    """Where a process's stderr goes; what has grown long is put aside, and what was aside before is forgotten."""
+    """Where a process's stderr goes; what has grown long is put aside."""
     path = home.log / f"{name}.log"
-    if path.exists() and path.stat().st_size > LONGEST_LOG:
-        path.replace(path.with_suffix(".log.old"))
-    return open(path, "ab", opener=lambda name, flags: os.open(name, flags, 0o600))
+    put_aside(path)
+    return open(path, "ab", opener=_closed)
+
+
+def put_aside(path: Path) -> None:
+    """Put aside what a log holds if it has grown long, and forget what was aside before.
+
+    The file stays the same, so that whoever appends to it goes on. Of one that has grown very long the end is kept.
+    """
+    # On a disk that is full it stays as it is.
+    with suppress(OSError):
+        size = path.stat().st_size
+        if size <= LONGEST_LOG:
+            return
+        with open(path, "r+b") as log, open(_old(path), "wb", opener=_closed) as old:
+            log.seek(max(0, size - 2 * LONGEST_LOG))
+            old.write(log.read())
+            log.truncate(0)
 
 
 def last_words(path: Path) -> str:
     """The last line of a log that says something."""
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return ""
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+    for part in (path, _old(path)):
+        with suppress(OSError):
+            lines = part.read_text(encoding="utf-8", errors="replace").splitlines()
+            if said := next((line.strip() for line in reversed(lines) if line.strip()), ""):
+                return said
+    return ""
+
+
+def _old(path: Path) -> Path:
+    return path.with_suffix(".log.old")
+
+
+def _closed(name: str, flags: int) -> int:
+    return os.open(name, flags, 0o600)
 
 
 def _lives(pid: int) -> bool:

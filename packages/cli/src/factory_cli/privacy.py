@@ -5,6 +5,7 @@ import os
 import resource
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,6 +14,7 @@ from types import TracebackType
 from typing import TextIO
 
 from factory_cli import config
+from factory_cli.sparing import Sparing
 
 # Takes secrets out of a text.
 Redact = Callable[[str], str]
@@ -55,9 +57,9 @@ def of_surroundings(url: str | None = None) -> Redact:
 def report(level: str, redact: Redact) -> None:
     """Log to stderr from this level on, whoever speaks: libraries, warnings and what nobody caught; no secret among it.
 
-    As more becomes known, it is called again.
+    As more becomes known, it is called again. What is said again and again is counted, unless the level is DEBUG.
     """
-    handler = _Handler(redact)
+    handler = _Handler(redact, None if level == "DEBUG" else Sparing(time.monotonic()))
     handler.setFormatter(_Formatter(redact))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.captureWarnings(True)
@@ -101,12 +103,27 @@ class _Formatter(logging.Formatter):
 class _Handler(logging.StreamHandler[TextIO]):
     """Stderr; what cannot be logged is told without its arguments, which logging itself would print as they are."""
 
-    def __init__(self, redact: Redact) -> None:
+    # Of what is left out nothing is written, not even the end of a line.
+    terminator = ""
+
+    def __init__(self, redact: Redact, sparing: Sparing | None) -> None:
         super().__init__(sys.stderr)
         self._redact = redact
+        self._sparing = sparing
+
+    def format(self, record: logging.LogRecord) -> str:
+        records = [record]
+        if self._sparing is not None:
+            said = self._sparing.left_out(time.monotonic())
+            records = [_record(words) for words in said] + (records if self._sparing.writes(record) else [])
+        return "".join(f"{line}\n" for line in map(super().format, records))
 
     def handleError(self, record: logging.LogRecord) -> None:
         said = f"{record.name}:{record.lineno} cannot be logged:\n{traceback.format_exc()}"
         # Nobody reads it any more: then there is nobody to tell.
         with suppress(OSError):
             print(self._redact(said), end="", file=sys.stderr)
+
+
+def _record(words: str) -> logging.LogRecord:
+    return logging.makeLogRecord({"name": __name__, "levelno": logging.INFO, "levelname": "INFO", "msg": words})

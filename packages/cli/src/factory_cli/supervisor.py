@@ -33,6 +33,7 @@ LACKING = (
 )
 ORPHAN_PATIENCE = 2.0
 PRESENCE_TICK = 0.25
+LOG_TICK = 1.0
 HUB_PATIENCE = 6.0
 OTHERS_PATIENCE = 1.5
 NATS = "nats"
@@ -116,11 +117,12 @@ class Supervisor:
             tasks = {child.name: group.create_task(self._keep(child)) for child in (*self._hubs, *self._others)}
             bus = None if self._plan.nats_url else group.create_task(self._keep_nats())
             watch = None if self._plan.stays else group.create_task(self._watch_chats())
+            logs = group.create_task(self._bound_logs())
             await self._end.wait()
             self._stopping = True
             await self._stop(self._hubs, tasks, HUB_PATIENCE)
             await self._stop(self._others, tasks, OTHERS_PATIENCE)
-            for task in (bus, watch):
+            for task in (bus, watch, logs):
                 if task is not None:
                     task.cancel()
         if self._failure is None:
@@ -242,6 +244,12 @@ class Supervisor:
                 logger.info("the last chat has left")
                 self._end.set()
                 return
+
+    async def _bound_logs(self) -> None:
+        while True:
+            await asyncio.sleep(LOG_TICK)
+            for path in self._home.log.glob("*.log"):
+                joining.put_aside(path)
 
     async def _stop(self, children: Iterable[Child], tasks: dict[str, "asyncio.Task[None]"], patience: float) -> None:
         children = tuple(children)

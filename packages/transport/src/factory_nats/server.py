@@ -67,6 +67,8 @@ BOUNDS: Final = f"    limits {{ max_connections: {MOST_FROM_OUTSIDE}, max_subscr
 
 CONFIG: Final = "nats-server.conf"
 STORE: Final = "js"
+# Whoever is refused makes the server write a line. What it said before is kept up to as much again.
+LONGEST_LOG: Final = 1_000_000
 LOOK_EVERY: Final = 1.0
 # With less than this no write can be relied on; with as much as that writing is worth another try.
 FULL: Final = 1 << 16
@@ -102,6 +104,9 @@ def render_config(
         'ping_interval: "10s"',
         "ping_max: 3",
         'write_deadline: "5s"',
+        f"logfile_size_limit: {LONGEST_LOG}",
+        # The one that is written among them.
+        "logfile_max_num: 2",
         "jetstream {",
         f"  store_dir: {json.dumps(str(store_dir))}",
         "  sync_interval: always",
@@ -494,9 +499,11 @@ class EmbeddedServer:
 
     def _met_a_full_disk(self) -> bool:
         with contextlib.suppress(OSError), self.log_path.open("rb") as file:
-            file.seek(self._log_read)
+            # The server begins its log anew when it has grown long.
+            begin = self._log_read if self._log_read <= os.fstat(file.fileno()).st_size else 0
+            file.seek(begin)
             said = file.read()
-            self._log_read += len(said)
+            self._log_read = begin + len(said)
             return os.strerror(errno.ENOSPC).lower().encode() in said
         return False
 
