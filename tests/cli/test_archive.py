@@ -47,7 +47,7 @@ def test_a_file_of_any_time_is_copied(tmp_path: Path, work: Path, at: int) -> No
     assert unpacked(tmp_path / "copy.zip", tmp_path / "new") == {"work/old.txt": b"kept"}
 
 
-def test_what_is_no_file_is_passed_by_without_a_word(tmp_path: Path, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_no_file_is_passed_by(tmp_path: Path, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(work)
     os.mkfifo("pipe")
     Path("dangling").symlink_to("nowhere")
@@ -61,6 +61,16 @@ def test_what_is_no_file_is_passed_by_without_a_word(tmp_path: Path, work: Path,
         assert copied(tmp_path / "home", tmp_path / "copy.zip") == []
 
     assert unpacked(tmp_path / "copy.zip", tmp_path / "new") == {"work/kept.txt": b"kept"}
+
+
+def test_a_configuration_that_lies_elsewhere_is_copied(tmp_path: Path, work: Path) -> None:
+    (tmp_path / "elsewhere.toml").write_text("[hub]")
+    (tmp_path / "home" / "factory.toml").symlink_to(tmp_path / "elsewhere.toml")
+    (work / "linked.toml").symlink_to(tmp_path / "elsewhere.toml")
+
+    assert copied(tmp_path / "home", tmp_path / "copy.zip") == []
+
+    assert unpacked(tmp_path / "copy.zip", tmp_path / "new") == {"factory.toml": b"[hub]"}
 
 
 def test_a_name_that_is_no_text_is_left_out_and_told(tmp_path: Path, work: Path) -> None:

@@ -78,7 +78,10 @@ class Writer:
     def _below(self, top: Path) -> Iterator[Path]:
         for folder, folders, names in os.walk(top, onerror=self._leave):
             folders.sort()
-            yield from (Path(folder, name) for name in sorted(names))
+            for path in (Path(folder, name) for name in sorted(names)):
+                # What is linked from elsewhere is no part of the home.
+                if not os.path.islink(path):
+                    yield path
 
     def _leave(self, error: OSError) -> None:
         if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
@@ -86,19 +89,18 @@ class Writer:
 
     def _put_file(self, path: Path, name: str) -> None:
         try:
-            # What is linked from elsewhere is no part of the home.
-            if path.is_symlink() or not path.is_file() or path.name.endswith(_BESIDE):
+            if not path.is_file() or path.name.endswith(_BESIDE):
                 return
             name.encode()
             info = zipfile.ZipInfo.from_file(path, name, strict_timestamps=False)
-            opened = open(path, "rb")
+            descriptor = os.open(path, os.O_RDONLY)
         except UnicodeEncodeError:
             self.amiss.append(f"{harmless(str(path))} is left out: its name is not UTF-8")
             return
         except OSError as error:
             self._leave(error)
             return
-        with opened:
+        with open(descriptor, "rb") as opened:
             if opened.read(len(_SQLITE)) == _SQLITE and self._put_database(path, info):
                 return
             opened.seek(0)
@@ -168,6 +170,8 @@ class Reader:
                 open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as target,
             ):
                 shutil.copyfileobj(source, target)
+                target.flush()
+                os.fsync(target.fileno())
 
 
 def _messages(lines: IO[bytes]) -> Iterator[Stored]:

@@ -27,9 +27,18 @@ from factory_nats.transport import Stored, Transport
 from hub.kernel.seals import Heads, Inspection
 from hub.kernel.session import Session
 
+# Inside of what somebody said, quotation marks stand behind a backslash.
+_FILE = b'"blob":"'
 
-async def back_up(where: Home, url: str | None, file: Path, *, with_secrets: bool) -> Inspection:
-    """Write all that a home keeps into a new file; what is to be said of its log. Raises `Failed`."""
+
+async def back_up(
+    where: Home, url: str | None, file: Path, *, with_secrets: bool
+) -> tuple[Inspection, tuple[str, ...], tuple[str, ...]]:
+    """Write all that a home keeps into a new file: what is to be said of its log, what is amiss with files of the home,
+    and the bots whose files nobody may read any more.
+
+    Raises `Failed`.
+    """
     beside = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         with (
@@ -41,7 +50,8 @@ async def back_up(where: Home, url: str | None, file: Path, *, with_secrets: boo
                 copied = _Copied(await FileHighWater(where.high_water).read())
                 # The log first: files are stored before the log tells of them.
                 await writer.put_stream(subjects.STREAM, copied.messages(transport))
-                for bot in config.bots_of(config.load(where.configuration)):
+                bots = config.bots_of(config.load(where.configuration))
+                for bot in bots:
                     store = subjects.blobs(bot.platform, bot.bot_id)
                     stored = log.messages(transport, f"OBJ_{store}", f"$O.{store}.>")
                     await writer.put_stream(f"OBJ_{store}", stored, copied.reach.get(store, 0))
@@ -53,7 +63,8 @@ async def back_up(where: Home, url: str | None, file: Path, *, with_secrets: boo
         beside.replace(file)
     finally:
         beside.unlink(missing_ok=True)
-    return copied.inspection
+    lost = copied.with_files - {(bot.platform, bot.bot_id) for bot in bots}
+    return copied.inspection, tuple(writer.amiss), tuple(harmless(":".join(bot)) for bot in sorted(lost))
 
 
 class _Copied:
@@ -62,6 +73,7 @@ class _Copied:
     def __init__(self, noted: Heads | None) -> None:
         self.inspection = Inspection(noted)
         self.reach: dict[str, int] = {}
+        self.with_files: set[tuple[str, str]] = set()
 
     async def messages(self, transport: Transport) -> AsyncIterator[Stored]:
         """All of it. What is forgotten meanwhile is known to be by the end, which is read last."""
@@ -72,6 +84,8 @@ class _Copied:
                 # What it says of the store's numbers must not come to mean files of later.
                 store = subjects.blobs(*tokens[:2])
                 self.reach[store] = max(self.reach.get(store, 0), record.files)
+            if tokens is not None and _FILE in stored.data:
+                self.with_files.add(tokens[:2])
             yield stored
 
 
