@@ -1,5 +1,6 @@
 """A home that is copied while it runs, lost, and brought back."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -11,6 +12,9 @@ from pathlib import Path
 import pytest
 
 from factory_cli import joining, locks
+from factory_cli.console import Failed
+from factory_cli.copies import bring_back
+from factory_cli.home import Home
 from factory_contracts import subjects
 from tests.cli.installation import Factory, until
 
@@ -110,6 +114,58 @@ def test_what_is_no_whole_backup_is_refused_with_a_sentence(factory: Factory, tm
     assert done.returncode == 1
     assert done.stderr.startswith("factory: ") and done.stderr.count("\n") == 1
     assert not (tmp_path / "outside").exists()
+
+
+def test_a_home_that_was_brought_back_in_part_is_no_home(factory: Factory) -> None:
+    copy = archived(factory.folder / "copy.zip")
+    with zipfile.ZipFile(copy, "a") as file:
+        file.writestr("home/../outside", "what comes last cuts it off")
+
+    assert factory.run("restore", str(copy)).returncode == 1
+
+    assert (factory.home / "factory.toml").exists()
+    for command in (("chat", "-p", "hello"), ("up",), ("log", "verify"), ("backup", str(factory.folder / "next.zip"))):
+        refused = factory.run(*command)
+        assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (1, "", 1), command
+        assert f"{factory.home} is not whole" in refused.stderr
+    assert f"{factory.home} is not whole" in factory.run("doctor").stdout
+    shutil.rmtree(factory.home)
+    assert factory.run("restore", str(archived(factory.folder / "whole.zip"))).returncode == 0
+    assert factory.run("log", "verify").returncode == 0
+
+
+async def test_nobody_begins_on_a_home_while_a_backup_is_brought_back(factory: Factory) -> None:
+    copy = archived(factory.folder / "copy.zip")
+    supervisor = factory.home / "run" / joining.SUPERVISOR
+    restoring = asyncio.create_task(bring_back(Home(factory.home), copy))
+    await asyncio.sleep(0)
+
+    assert locks.holder(supervisor) == os.getpid()
+    refused = factory.run("up")
+
+    assert refused.returncode == 1
+    assert f"{factory.home} is not whole" in refused.stderr
+    found, _, _ = await restoring
+    assert not found.faults()
+    assert locks.holder(supervisor) is None
+
+
+async def test_a_home_on_which_something_began_meanwhile_is_left_alone(factory: Factory) -> None:
+    copy = archived(factory.folder / "copy.zip")
+    where = Home(factory.home)
+    where.prepare()
+    held = locks.take(where.run / joining.SUPERVISOR)
+    assert held is not None
+
+    with pytest.raises(Failed, match="something began"):
+        await bring_back(where, copy)
+    os.close(held)
+    (where.nats / "js").mkdir()
+    with pytest.raises(Failed, match="something began"):
+        await bring_back(where, copy)
+
+    assert not where.configuration.exists()
+    where.prepare()
 
 
 def test_a_bot_that_is_not_named_any_more_keeps_its_words_and_its_files_are_told_to_be_left(factory: Factory) -> None:

@@ -4,12 +4,13 @@ import os
 import time
 import zipfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
 from adapters.high_water import FileHighWater
 from adapters.nats.log import CONFIG
-from factory_cli import alone, archive, config, inspection, log
+from factory_cli import alone, archive, config, inspection, joining, locks, log
 from factory_cli.console import Failed
 from factory_cli.history import named
 from factory_cli.home import Home
@@ -127,15 +128,34 @@ async def bring_back(where: Home, file: Path) -> tuple[Inspection, tuple[str, ..
     try:
         with zipfile.ZipFile(file) as opened:
             reader = archive.Reader(opened)
-            found, waiting = await _unpack(where, reader)
+            past = _Past(reader.messages(subjects.STREAM))
+            with _unfinished(where):
+                found = await _unpack(where, reader, past)
     except zipfile.BadZipFile:
         raise Failed(f"{file} is no backup, or only a part of one") from None
-    return found, waiting, reader.manifest.has_secrets
+    return found, tuple(past.waiting()), reader.manifest.has_secrets
 
 
-async def _unpack(where: Home, reader: archive.Reader) -> tuple[Inspection, tuple[str, ...]]:
-    past = _Past(reader.messages(subjects.STREAM))
+@contextmanager
+def _unfinished(where: Home) -> Iterator[None]:
+    """A new home, on which nobody starts anything before all is there: not now, and not after this was cut off."""
     where.prepare()
+    lock = locks.take(where.run / joining.SUPERVISOR)
+    begun = Failed(f"something began on {where.path} meanwhile; choose another with --home")
+    if lock is None:
+        raise begun
+    try:
+        if any(where.nats.iterdir()):
+            raise begun
+        locks.sign(lock, os.getpid())
+        where.unfinished.touch(mode=0o600)
+        yield
+        where.unfinished.unlink()
+    finally:
+        os.close(lock)
+
+
+async def _unpack(where: Home, reader: archive.Reader, past: _Past) -> Inspection:
     reader.unpack(where.path)
     seed = generate_seed()
     # Nobody else may be there meanwhile, and at the next start nobody knows this one.
@@ -159,7 +179,7 @@ async def _unpack(where: Home, reader: archive.Reader) -> tuple[Inspection, tupl
         await transport.close()
     finally:
         await server.stop()
-    return found, tuple(past.waiting())
+    return found
 
 
 def _record(stored: Stored) -> Record | None:
