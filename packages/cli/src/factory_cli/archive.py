@@ -6,6 +6,7 @@ in a home. `manifest.json`, which comes last, says what must be there: an archiv
 
 import json
 import os
+import shutil
 import sqlite3
 import stat
 import zipfile
@@ -18,6 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import IO
 
 from factory_cli.console import Failed
+from factory_cli.ink import harmless
 from factory_nats.transport import Stored
 
 FORMAT = 1
@@ -43,10 +45,11 @@ class Manifest:
 
 @dataclass(slots=True)
 class Writer:
-    """An archive that is being written."""
+    """An archive that is being written; `amiss` tells of files that are not in it as they lie in the home."""
 
     file: zipfile.ZipFile
     streams: dict[str, tuple[int, int]] = field(default_factory=dict)
+    amiss: list[str] = field(default_factory=list)
 
     async def put_stream(self, name: str, messages: AsyncIterator[Stored], last: int = 0) -> None:
         """Add what is stored in a stream, which goes up to `last` at least."""
@@ -64,32 +67,64 @@ class Writer:
         for top in sorted(home.iterdir()):
             if top.name in left or top.name.startswith("."):
                 continue
-            for path in [top] if top.is_file() else sorted(top.rglob("*")):
-                # What is linked from elsewhere is no part of the home.
-                if path.is_symlink() or not path.is_file() or path.name.endswith(_BESIDE):
-                    continue
-                try:
-                    self._put_file(path, f"home/{path.relative_to(home).as_posix()}")
-                except FileNotFoundError:
-                    continue
+            for path in [top] if top.is_file() else self._below(top):
+                self._put_file(path, f"home/{path.relative_to(home).as_posix()}")
 
     def close(self, version: str, at: float, *, has_secrets: bool) -> None:
         """Say what is there."""
         manifest = Manifest(version, at, has_secrets, self.streams)
         self.file.writestr(MANIFEST, json.dumps(asdict(manifest), indent=1) + "\n")
 
+    def _below(self, top: Path) -> Iterator[Path]:
+        for folder, folders, names in os.walk(top, onerror=self._leave):
+            folders.sort()
+            for path in (Path(folder, name) for name in sorted(names)):
+                # What is linked from elsewhere is no part of the home.
+                if not os.path.islink(path):
+                    yield path
+
+    def _leave(self, error: OSError) -> None:
+        if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+            self.amiss.append(f"{harmless(str(error.filename))} is left out: {error.strerror}")
+
     def _put_file(self, path: Path, name: str) -> None:
-        with open(path, "rb") as opened:
-            is_database = opened.read(len(_SQLITE)) == _SQLITE
-        if not is_database:
-            self.file.write(path, name)
+        try:
+            if not path.is_file() or path.name.endswith(_BESIDE):
+                return
+            name.encode()
+            info = zipfile.ZipInfo.from_file(path, name, strict_timestamps=False)
+            descriptor = os.open(path, os.O_RDONLY)
+        except UnicodeEncodeError:
+            self.amiss.append(f"{harmless(str(path))} is left out: its name is not UTF-8")
             return
+        except OSError as error:
+            self._leave(error)
+            return
+        with open(descriptor, "rb") as opened:
+            if opened.read(len(_SQLITE)) == _SQLITE and self._put_database(path, info):
+                return
+            opened.seek(0)
+            self._put(opened, info)
+
+    def _put_database(self, path: Path, info: zipfile.ZipInfo) -> bool:
         # A database that is written to meanwhile is copied as it is at one moment.
         with TemporaryDirectory(prefix="factory-") as folder:
             copy = Path(folder) / path.name
-            with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(copy)) as target:
-                source.backup(target)
-            self.file.write(copy, name)
+            try:
+                with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(copy)) as target:
+                    source.backup(target)
+            except sqlite3.Error as error:
+                self.amiss.append(f"{harmless(str(path))} is copied as it lies, and may not be whole: {error}")
+                return False
+            with open(copy, "rb") as opened:
+                self._put(opened, info)
+        return True
+
+    def _put(self, opened: IO[bytes], info: zipfile.ZipInfo) -> None:
+        info.compress_type = self.file.compression
+        # It may grow meanwhile.
+        with self.file.open(info, "w", force_zip64=True) as target:
+            shutil.copyfileobj(opened, target)
 
 
 class Reader:
@@ -130,8 +165,13 @@ class Reader:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             # What a person or an agent may run stays so.
             mode = 0o700 if info.external_attr >> 16 & stat.S_IXUSR else 0o600
-            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as target:
-                target.write(self._file.read(info))
+            with (
+                self._file.open(info) as source,
+                open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as target,
+            ):
+                shutil.copyfileobj(source, target)
+                target.flush()
+                os.fsync(target.fileno())
 
 
 def _messages(lines: IO[bytes]) -> Iterator[Stored]:

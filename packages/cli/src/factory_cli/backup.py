@@ -29,9 +29,14 @@ def backup(
             raise Failed(f"{file} exists; choose another name")
         if file.resolve().is_relative_to(where.path.resolve()):
             raise Failed(f"{file} would be lost with the home, and be in the next backup; choose another place")
-        found = asyncio.run(back_up(where, environment.nats_url, file, with_secrets=with_secrets))
+        found, amiss, lost = asyncio.run(back_up(where, environment.nats_url, file, with_secrets=with_secrets))
     typer.echo(f"factory: wrote {file} ({file.stat().st_size:,} bytes); {in_words(found)}", err=True)
-    if found.faults():
+    for one in amiss:
+        typer.echo(f"factory: {one}", err=True)
+    for bot in lost:
+        said = f"{bot} is not named in {where.configuration}: the files of its conversations are left out"
+        typer.echo(f"factory: {said}", err=True)
+    if found.faults() or amiss:
         raise typer.Exit(1)
 
 

@@ -4,12 +4,13 @@ import os
 import time
 import zipfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
 from adapters.high_water import FileHighWater
 from adapters.nats.log import CONFIG
-from factory_cli import alone, archive, config, inspection, keeping, log
+from factory_cli import alone, archive, config, inspection, joining, keeping, locks, log
 from factory_cli.console import Failed
 from factory_cli.history import named
 from factory_cli.home import Home
@@ -27,9 +28,18 @@ from factory_nats.transport import Stored, Transport
 from hub.kernel.seals import Heads, Inspection
 from hub.kernel.session import Session
 
+# Inside of what somebody said, quotation marks stand behind a backslash.
+_FILE = b'"blob":"'
 
-async def back_up(where: Home, url: str | None, file: Path, *, with_secrets: bool) -> Inspection:
-    """Write all that a home keeps into a new file; what is to be said of its log. Raises `Failed`."""
+
+async def back_up(
+    where: Home, url: str | None, file: Path, *, with_secrets: bool
+) -> tuple[Inspection, tuple[str, ...], tuple[str, ...]]:
+    """Write all that a home keeps into a new file: what is to be said of its log, what is amiss with files of the home,
+    and the bots whose files nobody may read any more.
+
+    Raises `Failed`.
+    """
     beside = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         with (
@@ -41,7 +51,8 @@ async def back_up(where: Home, url: str | None, file: Path, *, with_secrets: boo
                 copied = _Copied(await FileHighWater(where.high_water).read())
                 # The log first: files are stored before the log tells of them.
                 await writer.put_stream(subjects.STREAM, copied.messages(transport))
-                for bot in config.bots_of(keeping.known(where)):
+                bots = config.bots_of(keeping.known(where))
+                for bot in bots:
                     store = subjects.blobs(bot.platform, bot.bot_id)
                     stored = log.messages(transport, f"OBJ_{store}", f"$O.{store}.>")
                     await writer.put_stream(f"OBJ_{store}", stored, copied.reach.get(store, 0))
@@ -53,7 +64,8 @@ async def back_up(where: Home, url: str | None, file: Path, *, with_secrets: boo
         beside.replace(file)
     finally:
         beside.unlink(missing_ok=True)
-    return copied.inspection
+    lost = copied.with_files - {(bot.platform, bot.bot_id) for bot in bots}
+    return copied.inspection, tuple(writer.amiss), tuple(harmless(":".join(bot)) for bot in sorted(lost))
 
 
 class _Copied:
@@ -62,6 +74,7 @@ class _Copied:
     def __init__(self, noted: Heads | None) -> None:
         self.inspection = Inspection(noted)
         self.reach: dict[str, int] = {}
+        self.with_files: set[tuple[str, str]] = set()
 
     async def messages(self, transport: Transport) -> AsyncIterator[Stored]:
         """All of it. What is forgotten meanwhile is known to be by the end, which is read last."""
@@ -72,6 +85,8 @@ class _Copied:
                 # What it says of the store's numbers must not come to mean files of later.
                 store = subjects.blobs(*tokens[:2])
                 self.reach[store] = max(self.reach.get(store, 0), record.files)
+            if tokens is not None and _FILE in stored.data:
+                self.with_files.add(tokens[:2])
             yield stored
 
 
@@ -113,15 +128,34 @@ async def bring_back(where: Home, file: Path) -> tuple[Inspection, tuple[str, ..
     try:
         with zipfile.ZipFile(file) as opened:
             reader = archive.Reader(opened)
-            found, waiting = await _unpack(where, reader)
+            past = _Past(reader.messages(subjects.STREAM))
+            with _unfinished(where):
+                found = await _unpack(where, reader, past)
     except zipfile.BadZipFile:
         raise Failed(f"{file} is no backup, or only a part of one") from None
-    return found, waiting, reader.manifest.has_secrets
+    return found, tuple(past.waiting()), reader.manifest.has_secrets
 
 
-async def _unpack(where: Home, reader: archive.Reader) -> tuple[Inspection, tuple[str, ...]]:
-    past = _Past(reader.messages(subjects.STREAM))
+@contextmanager
+def _unfinished(where: Home) -> Iterator[None]:
+    """A new home, on which nobody starts anything before all is there: not now, and not after this was cut off."""
     where.prepare()
+    lock = locks.take(where.run / joining.SUPERVISOR)
+    begun = Failed(f"something began on {where.path} meanwhile; choose another with --home")
+    if lock is None:
+        raise begun
+    try:
+        if any(where.nats.iterdir()):
+            raise begun
+        locks.sign(lock, os.getpid())
+        where.unfinished.touch(mode=0o600)
+        yield
+        where.unfinished.unlink()
+    finally:
+        os.close(lock)
+
+
+async def _unpack(where: Home, reader: archive.Reader, past: _Past) -> Inspection:
     reader.unpack(where.path)
     seed = generate_seed()
     # Nobody else may be there meanwhile, and at the next start nobody knows this one.
@@ -145,7 +179,7 @@ async def _unpack(where: Home, reader: archive.Reader) -> tuple[Inspection, tupl
         await transport.close()
     finally:
         await server.stop()
-    return found, tuple(past.waiting())
+    return found
 
 
 def _record(stored: Stored) -> Record | None:

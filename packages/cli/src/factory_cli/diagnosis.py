@@ -191,6 +191,8 @@ def _home(where: Home) -> Iterator[Finding]:
         yield Finding("home", False, f"{where.path} is open to others ({mode:o}); run: chmod 700 {where.path}")
     elif not os.access(where.path, os.W_OK | os.X_OK):
         yield Finding("home", False, f"{where.path} cannot be written to; choose another with --home")
+    elif where.unfinished.exists():
+        yield Finding("home", False, f"{where.path} is not whole: a restore goes on, or was cut off: restore again")
     else:
         yield Finding("home", True, str(where.path))
     exposed = keys.exposed(where.keys)

@@ -77,8 +77,16 @@ class Home:
         """The address of a server of the person's own, where a password stands in it."""
         return self.keys / "bus.url"
 
+    @property
+    def unfinished(self) -> Path:
+        """There from the first file of a backup that is brought back to the last record."""
+        return self.path / ".restoring"
+
     def prepare(self) -> None:
-        """Make what is missing, closed to others. Raises `OSError` where that is not possible."""
+        """Make what is missing, closed to others. Raises `OSError` where that is not possible, or not all is back."""
+        if self.unfinished.exists():
+            why = "a backup is being brought back into it, or was until that was cut off"
+            raise OSError(f"{self.path} is not whole: {why}; if nothing does so now, take it away and restore again")
         for folder in (self.path, self.run, self.log, self.keys, self.nats, self.spokes, self.work):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 

@@ -40,17 +40,19 @@ async def bus(where: Home, url: str) -> AsyncIterator[Transport]:
 
 async def messages(transport: Transport, stream: str, subject: str, start: int = 1) -> AsyncIterator[Stored]:
     """All that is stored on the subjects, oldest first; nothing while no hub has made the stream."""
+    # The first message tells whether there is a stream; nobody who answers later on is no end of one.
+    limit = 1
     while True:
-        page = await transport.read(stream, subject, start=start, limit=PAGE)
+        page = await transport.read(stream, subject, start=start, limit=limit)
         if isinstance(page, Err):
-            if page.reason in ("no responders", "not found"):
+            if limit == 1 and page.reason in ("no responders", "not found"):
                 return
             raise Failed(f"{stream} cannot be read: {page.detail}")
         for stored in page.value:
             yield stored
-        if len(page.value) < PAGE:
+        if len(page.value) < limit:
             return
-        start = page.value[-1].sequence + 1
+        start, limit = page.value[-1].sequence + 1, PAGE
 
 
 async def records(transport: Transport, subject: str, start: int = 1) -> AsyncIterator[tuple[str, int, Record]]:
