@@ -317,7 +317,9 @@ def _engine(pool: Pool, turn: OpenTurn, agent: Agent, name: str, given: Line) ->
 
 
 def _runs(agent: Agent) -> str:
-    return f"**{agent.name}** runs: {', '.join(f'`{engine}`' for engine in agent.engines) or 'none'}."
+    if not agent.engines:
+        return f"**{agent.name}** is allowed to run no engine: its file names none under `engines`."
+    return f"**{agent.name}** runs: {', '.join(f'`{engine}`' for engine in agent.engines)}."
 
 
 async def _compact(pool: Pool, turn: OpenTurn, rest: str) -> Obeyed:
