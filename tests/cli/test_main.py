@@ -257,9 +257,11 @@ def test_status_and_turns_tell_of_what_runs(factory: Factory) -> None:
 
 def test_a_home_that_never_spoke_has_no_turns(factory: Factory) -> None:
     done = factory.run("turns", "ls")
+    elsewhere = factory.run("turns", "ls", "--scope", "nope")
 
     assert (done.returncode, done.stdout) == (0, "")
     assert "no turns yet" in done.stderr
+    assert (elsewhere.stdout, elsewhere.stderr) == ("", "no turns in a conversation 'nope'\n")
 
 
 def test_doctor_finds_a_new_home_in_order(factory: Factory) -> None:
