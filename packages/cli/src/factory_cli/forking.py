@@ -22,7 +22,7 @@ async def fork(
 
 
 async def _free(bus: Transport, name: str) -> None:
-    """Raises `Failed` where a session has that name, or none can: the hub takes the same wish again for a repetition."""
+    """Raises `Failed` where none can have that name, or one has it: to the hub the same wish is a repetition."""
     try:
         subject = RoutingKey(config.LOCAL_PLATFORM, config.LOCAL_BOT, name).subject
     except BadToken as error:
