@@ -55,6 +55,7 @@ async def test_only_what_was_named_is_served_and_described_as_it_is(factory: Fac
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
         about = client.server_info
 
+    assert about is not None
     assert (about.name, about.version) == ("factory", version("factory-chat"))
     assert list(tools) == ["calculator", "remember"]
     assert tools["calculator"].input_schema["required"] == ["expression"]

@@ -16,8 +16,8 @@ from factory_contracts.messages import Usage
 from factory_contracts.records import BALANCES, Balance, Balances, Record, TurnRefused
 from factory_nats.testing import FakeTransport
 from factory_nats.transport import Entry
-from hub.kernel.routing import RoutingKey
 from hub.kernel.agent import BY_HAND
+from hub.kernel.routing import RoutingKey
 from tests.cli.facts import KEY, NOON, answered, asked, log_of, received, reserved, settled, started, used
 from tests.cli.installation import Factory
 
