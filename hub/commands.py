@@ -11,7 +11,7 @@ from factory_contracts.subjects import BadToken, scope_token
 from factory_contracts.work import Line
 from hub.kernel.access import NOT_ALLOWED, Action, Decision, speaker
 from hub.kernel.agent import BY_HAND, Agent
-from hub.kernel.budget import dollars, renewal
+from hub.kernel.budget import dollars, extent, renewal
 from hub.kernel.guards import LINK, START
 from hub.kernel.routing import RoutingKey
 from hub.kernel.session import COMPACT, EXPAND, FORGET, FORGET_ALL, USE, VOICE, OpenTurn, Used
@@ -317,7 +317,9 @@ def _engine(pool: Pool, turn: OpenTurn, agent: Agent, name: str, given: Line) ->
 
 
 def _runs(agent: Agent) -> str:
-    return f"**{agent.name}** runs: {', '.join(f'`{engine}`' for engine in agent.engines) or 'none'}."
+    if not agent.engines:
+        return f"**{agent.name}** is allowed to run no engine: its file names none under `engines`."
+    return f"**{agent.name}** runs: {', '.join(f'`{engine}`' for engine in agent.engines)}."
 
 
 async def _compact(pool: Pool, turn: OpenTurn, rest: str) -> Obeyed:
@@ -460,8 +462,8 @@ def _budgets(pool: Pool, turn: OpenTurn) -> Iterator[str]:
         budget = standing.budget
         held = f", {dollars(standing.held)} held for what runs" if standing.held else ""
         yield (
-            f"- Budget “{budget.name}” (per {budget.per}, {budget.period}): {dollars(standing.spent)} spent{held}, "
-            f"{dollars(standing.left)} of {dollars(budget.amount)} left. {renewal(standing.renews)}"
+            f"- Budget “{budget.name}” ({extent(budget)}): {dollars(standing.spent)} spent{held}, "
+            f"{dollars(standing.left)} left. {renewal(standing.renews)}"
         )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from secrets import token_hex
 
 from adapters.cli import sessions
-from adapters.cli.conversation import WAITING, Conversation, Screen
+from adapters.cli.conversation import Conversation, Screen
 from adapters.cli.files import File, Unattachable, read_all
 from adapters.cli.normalize import PLATFORM, Speaker, Unsendable, piped, sendable
 from adapters.cli.render import Paint
@@ -201,7 +201,7 @@ async def _join_bus(settings: ChatSettings, sent_away: "asyncio.Future[str]") ->
     join = partial(connect, settings.nats_url, settings.identity, name=f"{PLATFORM} terminal", on_closed=note)
     joined = await join()
     if not isinstance(joined, Ok) and joined.reason in ("disconnected", "timeout"):
-        _tell(WAITING)
+        _tell(f"waiting for the bus: {joined.detail}; start it, or end this with Ctrl-C")
         while not isinstance(joined, Ok) and joined.reason in ("disconnected", "timeout"):
             joined = await join(patience=_RETRY)
     if isinstance(joined, Ok):

@@ -467,9 +467,11 @@ class Bot:
         commands = normalize.matching(line)
         if len(commands) == 1:
             return f"{commands[0]}  {normalize.WORDS[commands[0]]}"
-        if commands or not self._attached:
+        # One that is not read yet may be none.
+        there = [one.name for one in self._attached if one.file is not None]
+        if commands or not there:
             return "  ".join(commands)
-        return fit(f"with it: {told([one.name for one in self._attached])}", self._surface.columns)
+        return fit(f"with it: {told(there)}", self._surface.columns)
 
     async def _converse(self, painter: asyncio.Task[Paint]) -> None:
         while True:

@@ -908,7 +908,7 @@ def _part(block: types.ContentBlock) -> str:
             return f"[resource: {_sentence(block.resource.uri)}, {_sentence(block.resource.mime_type or 'no type')}]"
 
 
-async def serve(tools: Sequence[Equipped], occasion: Occasion) -> None:
+async def serve(tools: Sequence[Equipped], occasion: Occasion, version: str) -> None:
     """Offer tools over standard input and output until the other side leaves; every call is told of the occasion.
 
     Standard output belongs to the protocol.
@@ -937,7 +937,7 @@ async def serve(tools: Sequence[Equipped], occasion: Occasion) -> None:
         return types.CallToolResult(content=_content(equipped.spec, said))
 
     calls = count(1)
-    server = Server("factory", on_list_tools=list_tools, on_call_tool=call_tool)
+    server = Server("factory", version=version, on_list_tools=list_tools, on_call_tool=call_tool)
     async with stdio_server() as (reading, writing):
         await server.run(reading, writing, server.create_initialization_options())
 

@@ -453,11 +453,16 @@ def renewal(standing_at: float | None) -> str:
 _PERIODS: Mapping[str, str] = MappingProxyType({"day": " a day", "month": " a month", "ever": " in all"})
 
 
+def extent(budget: Budget) -> str:
+    """How much a budget is, for how long and for whom, in words."""
+    whose = "everybody together" if budget.per == "everyone" else f"each {budget.per}"
+    return f"{dollars(budget.amount)}{_PERIODS[budget.period]} for {whose}"
+
+
 def _words(budget: Budget, spent: Decimal, wanted: Decimal, now: float) -> str:
     left = max(Decimal(0), budget.amount - spent)
-    whose = "everybody together" if budget.per == "everyone" else f"each {budget.per}"
     return (
-        f"The budget “{budget.name}” is {dollars(budget.amount)}{_PERIODS[budget.period]} for {whose}. "
+        f"The budget “{budget.name}” is {extent(budget)}. "
         f"{dollars(left)} of it is left, and this could cost up to {dollars(wanted, up=True)}. "
         f"{renewal(_renews(budget, now))}"
     )

@@ -1,5 +1,6 @@
 """The command: help that fits a screen, results apart from talk, one sentence instead of a traceback."""
 
+import asyncio
 import json
 import os
 import signal
@@ -11,6 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from factory_cli import keys
+from factory_cli.config import Configuration
+from factory_cli.home import Home
+from factory_cli.membership import REMEDY, users
+from factory_contracts import subjects
+from factory_nats.connect import generate_seed, public_key
+from factory_nats.server import EmbeddedServer, User
 from tests.cli import discord_api
 from tests.cli.installation import Factory
 from tests.cli.telegram_api import TOKEN, telegram
@@ -249,9 +257,11 @@ def test_status_and_turns_tell_of_what_runs(factory: Factory) -> None:
 
 def test_a_home_that_never_spoke_has_no_turns(factory: Factory) -> None:
     done = factory.run("turns", "ls")
+    elsewhere = factory.run("turns", "ls", "--scope", "nope")
 
     assert (done.returncode, done.stdout) == (0, "")
     assert "no turns yet" in done.stderr
+    assert (elsewhere.stdout, elsewhere.stderr) == ("", "no turns in a conversation 'nope'\n")
 
 
 def test_doctor_finds_a_new_home_in_order(factory: Factory) -> None:
@@ -290,6 +300,27 @@ def findings(factory: Factory, **variables: str) -> dict[str, list[tuple[bool, s
 def configured(factory: Factory, text: str = "", platform: str = "telegram") -> None:
     factory.home.mkdir(mode=0o700)
     (factory.home / "factory.toml").write_text(f'[[bots]]\nplatform = "{platform}"\nbot_id = "main"\n' + text)
+
+
+async def test_doctor_tells_of_a_server_of_your_own_whether_it_answers_and_lets_us_in(
+    factory: Factory, tmp_path: Path
+) -> None:
+    stranger = User("stranger", public_key(generate_seed()))
+    async with EmbeddedServer(tmp_path / "theirs", users=[stranger]) as server:
+        fresh = await asyncio.to_thread(findings, factory, NATS_URL=server.url)
+        keys.seed_of(factory.home / "keys", subjects.READER)
+        refused = await asyncio.to_thread(findings, factory, NATS_URL=server.url)
+        server.let_in([stranger, *users(Home(factory.home), Configuration())])
+        joined = await asyncio.to_thread(findings, factory, NATS_URL=server.url)
+    gone = await asyncio.to_thread(findings, factory, NATS_URL=server.url.replace("//", "//ann:pa55word@"))
+
+    asks = f"a server of your own answers at {server.url} and asks for keys, which are not made yet"
+    assert fresh["nats"] == [(True, asks)]
+    ((is_good, said),) = refused["nats"]
+    assert (is_good, said.startswith("NATS_URL: "), said.endswith(f"; {REMEDY}")) == (False, True, True)
+    assert joined["nats"] == [(True, f"a server of your own answers at {server.url}")]
+    why = f"NATS_URL: no server at {server.url} (ConnectionRefusedError); start that server, or name another"
+    assert gone["nats"] == [(False, why)]
 
 
 def test_doctor_tells_of_a_bot_whose_it_is_and_where_its_token_lies(factory: Factory) -> None:

@@ -50,6 +50,14 @@ async def test_every_action_is_told_with_what_it_takes_and_who_made_somebody_wha
     assert (rows["speak"], rows["agent"], rows["invite"]) == ("yes", "yes", "no")
 
 
+async def test_who_may_not_speak_has_no_answer_of_their_own_to_stop() -> None:
+    found = await access.explain(await told(), CONFIGURATION, HELPER, "5")
+
+    rows = {action: (may, because) for action, may, because in found.rows()}
+    assert rows["speak"][0] == "no"
+    assert {rows[action] for action in ("stop", "steer", "interrupt")} == {("no", access.NO_ANSWER)}
+
+
 async def test_who_became_an_owner_before_there_were_acts_and_who_sits_here_are_owners() -> None:
     owners = Owners(platform="telegram", bot_id="helper", owners=(Owner(user_id="7", code="0" * 64, at=1.0),))
     bus = await told(owners=owners)

@@ -151,11 +151,16 @@ def test_a_new_session_begins_where_an_old_one_once_stood(factory: Factory) -> N
 
     forked = factory.run("turns", "fork", first["turn"], "--as", "other")
     said = factory.run("chat", "-p", "Which bird was it?", "--session", "other").stdout
+    again = factory.run("turns", "fork", first["turn"], "--as", "other")
     taken = factory.run("turns", "fork", "walk", "--as", "walk")
+    nameless = factory.run("turns", "fork", "walk", "--as", "")
 
     assert (forked.returncode, forked.stdout) == (0, "other\n")
     assert "nightingale" in said and "sparrow" not in said
     assert (taken.returncode, taken.stdout) == (1, "")
-    assert "There is a conversation 'walk' already." in taken.stderr
+    assert taken.stderr == "factory: there is a conversation 'walk' already; choose another name with --as\n"
+    assert (again.returncode, again.stdout) == (1, "")
+    assert again.stderr == "factory: there is a conversation 'other' already; choose another name with --as\n"
+    assert nameless.stderr.startswith("factory: --as: scope: must be 1 to 255 bytes")
     after = json.loads(factory.run("turns", "replay", "walk", "--json").stdout)
     assert after["state"]["history"] == before["state"]["history"]

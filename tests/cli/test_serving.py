@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 
 import pytest
 from mcp import Client, StdioServerParameters, types
@@ -52,7 +53,10 @@ def test_the_list_tells_name_effect_and_purpose(factory: Factory) -> None:
 async def test_only_what_was_named_is_served_and_described_as_it_is(factory: Factory) -> None:
     async with served(factory, "calculator", "remember") as client:
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
+        about = client.server_info
 
+    assert about is not None
+    assert (about.name, about.version) == ("factory", version("factory-chat"))
     assert list(tools) == ["calculator", "remember"]
     assert tools["calculator"].input_schema["required"] == ["expression"]
     hints = {name: tool.annotations for name, tool in tools.items()}

@@ -433,6 +433,7 @@ async def test_a_whole_id_means_itself_and_not_what_begins_with_it() -> None:
 @pytest.mark.parametrize(
     ("wanted", "said"),
     [
+        ("", "an id is missing: name a turn, or how its id begins; `factory turns ls` names them"),
         ("x", "no turn begins with 'x' and none has that reference"),
         ("turn", "2 turns are meant by 'turn': turn1, turn2"),
     ],

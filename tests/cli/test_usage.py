@@ -16,6 +16,7 @@ from factory_contracts.messages import Usage
 from factory_contracts.records import BALANCES, Balance, Balances, Record, TurnRefused
 from factory_nats.testing import FakeTransport
 from factory_nats.transport import Entry
+from hub.kernel.agent import BY_HAND
 from hub.kernel.routing import RoutingKey
 from tests.cli.facts import KEY, NOON, answered, asked, log_of, received, reserved, settled, started, used
 from tests.cli.installation import Factory
@@ -170,6 +171,13 @@ def test_cost_is_added_up_to_the_last_digit() -> None:
     )
 
     assert plain(found.cost) == "999999999999.100000000000000003"
+
+
+def test_what_a_person_used_by_hand_was_no_call_of_a_model() -> None:
+    step = asked("m1", cost="0").model_copy(update={"model": BY_HAND})
+    record = answered("t1", step).model_copy(update={"usage": Usage()})
+
+    assert expenses(received(), record) == []
 
 
 def test_each_call_is_its_own_agents() -> None:

@@ -134,8 +134,10 @@ def test_whoever_watches_sees_the_workers_again_and_again(herald: Factory) -> No
     [
         (("worker", "add", "clipool", "image"), "somebody else's name on the bus"),
         (("worker", "add", "w1", "hub"), "is served by this system itself"),
-        (("worker", "add", "W1", "image"), "must be 1 to 64 of a-z"),
+        (("worker", "add", "W1", "image"), "factory: nothing is added: worker 'W1': must be 1 to 64 of a-z"),
         (("worker", "new", "Loud"), "must be 1 to 32 of a-z"),
+        (("worker", "new", "wave"), "'wave' is a name of Python's own, which wave.py would hide; choose another"),
+        (("worker", "new", "class"), "'class' is a name of Python's own"),
         (("worker", "loud"), "no worker 'loud'"),
         (("worker", "./nowhere.py"), "is no file of Python"),
         (("workers",), "nothing runs on"),

@@ -328,7 +328,7 @@ async def test_usage_tells_what_was_used_and_how_the_budgets_stand(world: World)
     final = await world.told("/usage")
 
     assert "3 model calls, 1,234 tokens in, 5 out, $0.50, and 1 call of unknown price" in final.text
-    assert "Budget “daily” (per user, day): $0.00 spent, $5.00 of $5.00 left. It renews at" in final.text
+    assert "Budget “daily” ($5.00 a day for each user): $0.00 spent, $5.00 left. It renews at" in final.text
 
 
 async def test_why_tells_how_the_last_answer_came_to_be(world: World) -> None:

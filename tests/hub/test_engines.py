@@ -85,6 +85,15 @@ async def test_only_an_owner_has_an_engine_run_that_the_agents_file_does_not_nam
     assert (await world.begun(turn)).engine == "other"
 
 
+async def test_an_agent_without_engines_says_that_it_is_allowed_none(world: World) -> None:
+    await world.serve(replace(READER, engines=()))
+
+    final = await world.told("/run digest x")
+
+    none = "**reader** is allowed to run no engine: its file names none under `engines`."
+    assert final.text == f"There is no engine `digest` for this. {none}"
+
+
 async def test_a_name_that_can_be_no_engines_is_refused_to_an_owner_too(world: World) -> None:
     world.policy = replace(GENEROUS, owners=frozenset({"olga"}))
     await world.serve(READER)

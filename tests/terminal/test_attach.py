@@ -121,6 +121,13 @@ def test_a_file_that_cannot_go_is_told_in_a_sentence_and_the_others_stay(
     assert stage.told("submitted")["files"] == ["cat.png"]
 
 
+def test_a_file_that_is_not_there_never_stands_with_the_line(stage: Stage, folder: Path) -> None:
+    attach(stage, f"{folder}/missing.png")
+    see_whole(stage, f"there is no file {folder}/missing.png")
+
+    assert b"with it" not in stage.written
+
+
 def test_files_that_are_too_large_together_are_told(stage: Stage, folder: Path) -> None:
     for name in ("one", "two"):
         (folder / name).write_bytes(bytes(12_000_000))

@@ -98,6 +98,33 @@ async def test_what_no_message_holds_is_a_sentence_that_does_not_quote_it(
     assert (code, *capsys.readouterr()) == (2, "", why)
 
 
+async def test_a_terminal_without_a_bus_names_the_server_and_why_and_no_password(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = ChatSettings(
+        nats_url="nats://ann:pa55word@127.0.0.1:1",
+        identity=Identity("cli-main"),
+        user_id="someone",
+        user_name="Someone",
+        history_file=tmp_path / "history",
+        sessions_file=tmp_path / "sessions",
+        files_folder=tmp_path / "files",
+        prompt="is anybody there?",
+    )
+    said = ""
+
+    chatting = asyncio.create_task(chat(settings))
+    async with asyncio.timeout(5):
+        while not said:
+            await asyncio.sleep(0)
+            said = capsys.readouterr().err
+    chatting.cancel()
+    await asyncio.gather(chatting, return_exceptions=True)
+
+    why = "no server at nats://127.0.0.1:1 (ConnectionRefusedError)"
+    assert said == f"waiting for the bus: {why}; start it, or end this with Ctrl-C\n"
+
+
 async def test_a_terminal_that_the_bus_sends_away_says_so_and_ends(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -69,6 +69,15 @@ async def test_patience_ends() -> None:
     assert isinstance(outcome, Err) and outcome.reason == "disconnected"
 
 
+async def test_who_waits_for_the_server_says_so_once_and_without_the_password(caplog: pytest.LogCaptureFixture) -> None:
+    port = free_port()
+
+    await connect(f"nats://ann:pa55word@127.0.0.1:{port}", Identity("hub"), patience=0.3)
+
+    said = [record.getMessage() for record in caplog.records if record.name == "factory_nats.connect"]
+    assert said == [f"hub waits for the bus: no server at nats://127.0.0.1:{port} (ConnectionRefusedError)"]
+
+
 async def test_somebody_who_listens_and_does_not_speak_is_given_up() -> None:
     held: list[asyncio.StreamWriter] = []
 

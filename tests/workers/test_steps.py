@@ -340,6 +340,14 @@ async def test_an_engine_that_is_not_here_is_said_not_to_be() -> None:
     assert "cannot be read here" in await broken.play(run_of(broken))
 
 
+async def test_where_there_is_no_engine_at_all_it_is_said_how_one_is_made() -> None:
+    scene = scene_of(CodeStep("loud", lambda input: input))
+    scene.kit = replace(scene.kit, engines=Shelf())
+
+    said = "There is no engine `other` here. None is here; `factory engine new NAME` writes one."
+    assert await scene.play(run_of(scene, name="other")) == said
+
+
 # What an agent may do, its engine may, and nothing else
 
 

@@ -13,6 +13,7 @@ from factory_contracts.messages import Attachment, Usage
 from factory_contracts.trace import ModelStep, Step
 from factory_contracts.work import ApprovalWanted, Recorded, RecordReply, Requested, Run, Steer, ToolEvent
 from hub.kernel import harness
+from hub.kernel.agent import BY_HAND
 from hub.kernel.engine import CHAT, Begin, Event
 from hub.kernel.foreign import unlabelled
 from hub.kernel.harness import End, Show
@@ -222,7 +223,8 @@ class Turn:
 
     def note(self, step: Step) -> None:
         """A model call or a tool call is over."""
-        if isinstance(step, ModelStep):
+        # A person's hand is no model, though it is asked like one.
+        if isinstance(step, ModelStep) and step.model != BY_HAND:
             self._usage = _added(self._usage, step)
         self._tape.note(discreet_step(step, self._kit.redactor))
         self.stir()
@@ -262,7 +264,8 @@ class Turn:
             logger.error("engine %s cannot be read", name, exc_info=found)
         elif found is None:
             there = ", ".join(engines.names) if engines is not None else ""
-            reason = f"There is no engine `{name}` here. There is: {there or 'none'}."
+            others = f"There is: {there}." if there else "None is here; `factory engine new NAME` writes one."
+            reason = f"There is no engine `{name}` here. {others}"
         self.say(reason)
         self.end(End("failed", reason))
 

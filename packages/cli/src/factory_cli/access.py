@@ -27,6 +27,7 @@ from hub.kernel.routing import RoutingKey
 from hub.kernel.session import fold
 
 PAGE = 1_000
+NO_ANSWER = "Who may not speak here has no answer of their own, and this is done to one."
 
 
 def policies(configuration: Configuration) -> tuple[BotPolicy, ...]:
@@ -111,6 +112,12 @@ async def explain(
     asked = None if scope is None else await _asked(transport, RoutingKey(policy.platform, policy.bot_id, scope))
     place = Place(in_group or (asked is not None and asked.in_group), None if asked is None else speaker(asked))
     decisions = {one: decide(access, bot, who, one, place) for one in actions}
+    speaks = decide(access, bot, who, "speak", place)
+    if asked is None and not speaks.allowed:
+        # Which answer is meant nobody said, so that one of their own is meant.
+        nothing = Decision(False, speaks.level, (*speaks.why[:-1], NO_ANSWER), speaks.words)
+        owns = [one for one in actions if NEEDS[one][place.in_group] == "asker"]
+        decisions |= dict.fromkeys(owns, nothing)
     return Explained(bot, who, access.person(who), decisions)
 
 

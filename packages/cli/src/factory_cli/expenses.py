@@ -21,6 +21,7 @@ from factory_contracts.records import (
     TurnSuperseded,
 )
 from factory_contracts.trace import ModelStep, ToolStep
+from hub.kernel.agent import BY_HAND
 from hub.kernel.routing import RoutingKey
 
 TURNS_REMEMBERED = 10_000
@@ -196,7 +197,7 @@ def _of_steps(turn: _Turn, record: TurnAnswered) -> Iterator[Expense]:
     """The calls that the answer's trace tells of; what was reserved for them is dealt with."""
     asked = {step.call: step.tool.removeprefix("ask_") for step in record.steps if isinstance(step, ToolStep)}
     for step in record.steps:
-        if not isinstance(step, ModelStep):
+        if not isinstance(step, ModelStep) or step.model == BY_HAND:
             continue
         reserved = turn.calls.pop((turn.attempt, step.call), _Call()).reserved
         agent = record.agent or NOBODY

@@ -154,6 +154,8 @@ async def _place(transport: Transport, wanted: str) -> tuple[str, str | None]:
 
 async def _meant(transport: Transport, wanted: str) -> tuple[str, str]:
     """The turn's id, and the subject that it is on."""
+    if not wanted:
+        raise Failed("an id is missing: name a turn, or how its id begins; `factory turns ls` names them")
     begins: dict[str, str] = {}
     refers: dict[str, str] = {}
     async for subject, _, record in log.records(transport, subjects.plane("scopes")[0]):

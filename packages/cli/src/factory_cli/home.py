@@ -1,7 +1,9 @@
 """The folder that one installation lives in, and where each thing lies there."""
 
 import os
+import shutil
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,6 +91,18 @@ class Home:
             raise OSError(f"{self.path} is not whole: {why}; if nothing does so now, take it away and restore again")
         for folder in (self.path, self.run, self.log, self.keys, self.nats, self.spokes, self.work):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def obstacles(self) -> Iterator[str]:
+        """What keeps it, or whoever would make it, from being written to, and what to do."""
+        from factory_nats.server import ROOM
+
+        there = next(path for path in (self.path, *self.path.parents) if os.path.exists(path))
+        if not there.is_dir():
+            yield f"{there} is no folder; choose another home with --home"
+        elif not os.access(there, os.W_OK | os.X_OK):
+            yield f"{there} cannot be written to; choose another home with --home"
+        elif (free := shutil.disk_usage(there).free) < ROOM:
+            yield f"the disk of {there} has {free:,} bytes left, and less than {ROOM:,} is too little; make room there"
 
 
 def is_open_above(path: Path) -> bool:

@@ -109,7 +109,8 @@ class Joining:
 
     def _last_words(self, status: int) -> str:
         said = last_words(self._home.log / "supervisor.log").removeprefix("factory: ")
-        return said or f"the supervisor ended with status {status}"
+        # A disk on which its words found no room, or only those of another one stand.
+        return "; ".join([said or f"the supervisor ended with status {status}", *self._home.obstacles()])
 
     def _try_to_start(self) -> None:
         lock = locks.take(self._home.run / SUPERVISOR)

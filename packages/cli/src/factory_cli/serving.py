@@ -64,6 +64,8 @@ def serve_tools(
 
 
 async def _serve(where: Home, names: list[str]) -> None:
+    from importlib.metadata import version
+
     from adapters.tools.mcp import serve
     from factory_cli.offering import OCCASION, chosen, offered
     from hub.kernel.secrecy import Redactor
@@ -71,7 +73,7 @@ async def _serve(where: Home, names: list[str]) -> None:
 
     redactor = Redactor.of(config.secrets())
     tools = chosen(await offered(where), names)
-    await serve(tuple(discreet_tool(tool, redactor) for tool in tools), OCCASION)
+    await serve(tuple(discreet_tool(tool, redactor) for tool in tools), OCCASION, version("factory-chat"))
 
 
 def _line(description: str) -> str:

@@ -35,7 +35,7 @@ def list_turns(
     if is_json:
         say_document([one.as_json() for one in found])
     elif not found:
-        typer.echo("no turns yet", err=True)
+        typer.echo("no turns yet" if scope is None else f"no turns in a conversation {scope!r}", err=True)
     else:
         rows = [(one.turn, one.at, one.scope, one.state, one.total.in_words, _short(one.asked)) for one in found]
         head = ("TURN", "RECEIVED", "SCOPE", "STATE", "COST", "ASKED")

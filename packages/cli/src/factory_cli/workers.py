@@ -1,6 +1,8 @@
 """`factory worker`: serve a worker, let one in, write a new one."""
 
+import keyword
 import re
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -148,6 +150,8 @@ def _new(name: str, folder: Path) -> None:
     """Write a worker that can be run, and its test."""
     if not _IDENTIFIER.fullmatch(name):
         raise Failed(f"{name!r} must be 1 to 32 of a-z, 0-9 and '_', and begin with a letter")
+    if name in sys.stdlib_module_names or keyword.iskeyword(name):
+        raise Failed(f"{name!r} is a name of Python's own, which {name}.py would hide; choose another")
     files = {folder / f"{name}.py": _WORKER, folder / f"test_{name}.py": _TEST}
     for path in files:
         if path.exists():

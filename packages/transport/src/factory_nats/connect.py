@@ -87,11 +87,14 @@ async def connect(
 async def _open(joining: Sequence[tuple[NatsTransport, Identity]], timeout: float, patience: float) -> Result[None]:
     """Open each, and see whether it may do there what it must."""
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + patience
+    deadline, is_told = loop.time() + patience, False
     for transport, identity in joining:
         while isinstance(opened := await transport.open(timeout), Err):
             if opened.reason == "unauthorized" or loop.time() >= deadline:
                 return opened
+            if not is_told:
+                logger.warning("%s waits for the bus: %s", identity.name, opened.detail)
+                is_told = True
             await asyncio.sleep(RETRY)
         may = await check(transport, identity)
         if isinstance(may, Err):
