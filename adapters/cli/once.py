@@ -48,6 +48,10 @@ class Question:
 Saved = tuple[SavedFile, ...]
 
 
+class Unwritable(Exception):
+    """Stdout takes no more of an answer; the sentence says why, and is empty where whoever read it has enough."""
+
+
 class Writer(Protocol):
     """A way to put an answer on stdout as it grows."""
 
@@ -257,10 +261,10 @@ class Once:
             self._put(reply.turn, reply.question)
             try:
                 self._writer.show(reply, saved)
-            except BrokenPipeError:
-                # Whoever read us has enough. What Python flushes at its end must go somewhere.
+            except OSError as error:
+                # What Python flushes at its end must go somewhere.
                 os.dup2(os.open(os.devnull, os.O_WRONLY), self._stdout.fileno())
-                final.set_exception(BrokenPipeError())
+                final.set_exception(Unwritable("" if isinstance(error, BrokenPipeError) else error.strerror))
                 return
         if reply.is_final:
             final.set_result(reply)
@@ -307,7 +311,9 @@ class Once:
     async def _converse(self, spoke: Conversation) -> int:
         try:
             reply = await self._answer(spoke, self._question.text, self._question.files, is_shown=True)
-        except BrokenPipeError:
+        except Unwritable as error:
+            if str(error):
+                self.tell(f"the answer cannot be written: {error}; make room there, or write it elsewhere")
             return FAILED
         if isinstance(reply, Refused):
             why = reply.text or f"not sent: {reply.reason}"

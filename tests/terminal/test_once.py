@@ -369,6 +369,21 @@ def test_a_reader_that_has_enough_ends_it_quietly(settings: Settings) -> None:
     assert "Broken" not in stage.shown()
 
 
+@pytest.mark.parametrize("is_json", [False, True])
+def test_an_answer_that_cannot_be_written_is_a_sentence_and_exits_with_1(settings: Settings, is_json: bool) -> None:
+    settings.is_json = is_json
+    full = os.open("/dev/full", os.O_WRONLY)
+    with Stage(settings, stdout=full) as stage:
+        os.close(full)
+        stage.welcome()
+        stage.show(stage.accepted(), "Nobody can keep this.")
+        code = stage.end()
+
+    assert code == 1
+    assert "the answer cannot be written: No space left on device; make room" in stage.shown()
+    assert "Traceback" not in stage.shown()
+
+
 def test_json_tells_every_change_as_a_render_event(settings: Settings, tmp_path: Path) -> None:
     settings.is_json = True
     with (tmp_path / "out").open("wb") as out, Stage(settings, stdout=out.fileno()) as stage:
