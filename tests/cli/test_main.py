@@ -2,15 +2,18 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import pytest
 
+from factory_cli import console
 from tests.cli import discord_api
 from tests.cli.installation import Factory
 from tests.cli.telegram_api import TOKEN, telegram
@@ -426,8 +429,44 @@ def test_a_home_that_cannot_be_made_is_an_error_in_a_sentence(factory: Factory) 
     done = factory.run("chat", "-p", "hello", "--home", os.fspath(occupied))
 
     assert done.returncode == 1
-    assert str(occupied) in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.stderr == f"factory: {occupied}: File exists; choose another home with --home or FACTORY_HOME\n"
+
+
+def test_a_file_that_is_not_there_is_named_without_the_systems_number(factory: Factory) -> None:
+    done = factory.run("engine", "add", "/nope")
+
+    assert (done.returncode, done.stderr) == (1, "factory: /nope: No such file or directory\n")
+
+
+def test_of_many_files_that_cannot_be_copied_the_first_is_named() -> None:
+    full = shutil.Error([("a", "/home/b", "[Errno 28] No space left on device: '/home/b'"), ("c", "d", "odd")])
+    odd = shutil.Error([("c", "d", "odd")])
+
+    assert console.in_words(full) == "/home/b: No space left on device; make room there"
+    assert console.in_words(odd) == "d: odd"
+
+
+def test_an_environment_file_that_is_no_text_is_a_sentence(factory: Factory) -> None:
+    (factory.folder / ".env").write_bytes(b"NAME=caf\xe9\n")
+
+    for command in (("doctor",), ("chat", "-p", "hello")):
+        done = factory.run(*command)
+
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", "factory: .env: is not UTF-8\n")
+
+
+@pytest.mark.parametrize("command", [("--help",), ("agent", "list"), ("status",), ("doctor",)], ids=" ".join)
+def test_a_result_that_cannot_be_written_is_a_sentence(factory: Factory, command: tuple[str, ...]) -> None:
+    with open(os.devnull) as stdin, open("/dev/full", "w") as full, TemporaryFile() as stderr:
+        child = factory.bear(*command, stdin=stdin.fileno(), stdout=full.fileno(), stderr=stderr.fileno())
+        status = child.wait(60)
+        child.end()
+        stderr.seek(0)
+        said = stderr.read().decode()
+
+    assert status == 1
+    assert said.endswith("factory: what was asked for cannot be written: No space left on device\n")
+    assert "Traceback" not in said
 
 
 def test_what_is_piped_in_and_does_not_fit_a_message_is_a_sentence(factory: Factory) -> None:

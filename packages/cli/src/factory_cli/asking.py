@@ -35,6 +35,8 @@ def ask(
     with told():
         import asyncio
 
+        if out is not None and not out.parent.is_dir():
+            raise Failed(f"--out: there is no folder {out.parent}")
         privacy.seal()
         where, environment = surroundings(home)
         privacy.report("WARNING", privacy.of_surroundings(environment.nats_url))

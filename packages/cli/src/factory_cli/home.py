@@ -75,7 +75,11 @@ class Home:
     def prepare(self) -> None:
         """Make what is missing, closed to others. Raises `OSError` where that is not possible."""
         for folder in (self.path, self.run, self.log, self.keys, self.nats, self.spokes, self.work):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            try:
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            except OSError as error:
+                why = f"{error.strerror}; choose another home with --home or FACTORY_HOME"
+                raise OSError(error.errno, why, str(folder)) from None
 
 
 def is_open_above(path: Path) -> bool:
