@@ -251,7 +251,8 @@ class _Nobody:
 
 def _scope(settings: ChatSettings) -> str:
     if settings.resume is not None and ":" not in settings.resume:
-        return sessions.find(sessions.load(settings.sessions_file), settings.resume).name
+        noted = sessions.load(settings.sessions_file)
+        return sessions.find(noted, settings.resume, "`factory turns ls` tells in which something was said").name
     if settings.session is not None:
         return settings.session
     return sessions.name_for(datetime.now(), token_hex(2))

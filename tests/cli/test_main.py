@@ -482,6 +482,26 @@ def test_what_is_piped_in_and_does_not_fit_a_message_is_a_sentence(factory: Fact
     assert "what is piped in is no text in UTF-8; --file PATH" in " ".join(talk.split())
 
 
+@pytest.mark.parametrize("command", [("chat", "-p", "hello"), ("up",)], ids=" ".join)
+def test_a_key_that_cannot_be_read_is_told_before_anything_dies_of_it(
+    factory: Factory, command: tuple[str, ...]
+) -> None:
+    done = factory.run(*command, ANTHROPIC_API_KEY_FILE="/nope")
+
+    said = "factory: environment: ANTHROPIC_API_KEY_FILE: /nope: No such file or directory\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", said)
+
+
+def test_who_resumes_no_session_is_told_a_command_that_names_them(factory: Factory) -> None:
+    (factory.home).mkdir(mode=0o700)
+    (factory.home / "sessions.jsonl").write_text('{"name": "one", "started": "", "words": "hi"}\n')
+
+    done = factory.run("chat", "-p", "hello", "--resume", "two")
+
+    assert done.returncode == 2
+    assert "no session begins with 'two'; `factory turns ls` tells in which something was said\n" in done.stderr
+
+
 def test_ctrl_c_ends_a_question_with_its_own_status(factory: Factory) -> None:
     script = factory.folder / "slow.toml"
     script.write_text('[[reply]]\nmatch = "."\nsteps = [{ burst = 100000, text = "word ", pace_ms = 20 }]\n')

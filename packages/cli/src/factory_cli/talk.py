@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from factory_cli import config, joining, locks, privacy, spokes
+from factory_cli import config, joining, locks, privacy, secret, spokes
 from factory_cli.console import AgentsOption, Failed, HomeOption, is_piped, run, surroundings, told
 from factory_cli.home import Home
 from factory_cli.joining import NotRunning
@@ -154,6 +154,8 @@ def _examine(where: Home, seeds: Path) -> config.Configuration:
 
     configuration = config.load(where.configuration)
     load(seeds)
+    # A key that cannot be read would end the hub again and again.
+    config.providers_variables(handed=secret.handed(seeds))
     return configuration
 
 
