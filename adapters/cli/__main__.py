@@ -93,6 +93,11 @@ async def fork(settings: ChatSettings, of: str, until: int) -> str | None:
     None where that cannot be, and then the reason was told.
     """
     scope = _scope(settings)
+    try:
+        subjects.scope_token(scope)
+    except subjects.BadToken as error:
+        _tell(str(error))
+        return None
     sent_away: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     transport = await _join_bus(settings, sent_away)
     if transport is None:

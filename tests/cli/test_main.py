@@ -482,6 +482,56 @@ def test_what_is_piped_in_and_does_not_fit_a_message_is_a_sentence(factory: Fact
     assert "what is piped in is no text in UTF-8; --file PATH" in " ".join(talk.split())
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("chat", "-p"),
+        ("chat", "-p", "hello", "--agent"),
+        ("chat", "-p", "hello", "--session"),
+        ("chat", "-p", "hello", "--resume"),
+        ("run", "digest"),
+        ("run", "digest", "--agent"),
+        ("ask", "image.qr"),
+        ("agent", "test", "reckoner", "-p"),
+        ("agent", "test", "reckoner", "--model"),
+        ("turns", "fork", "here", "--as"),
+    ],
+    ids=" ".join,
+)
+def test_an_argument_that_is_no_text_is_a_usage_error(factory: Factory, command: tuple[str, ...]) -> None:
+    done = factory.run(*command, os.fsdecode(b"caf\xe9"))
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "is not UTF-8" in done.stderr
+
+
+def test_what_is_piped_into_a_test_of_an_agent_must_be_text(factory: Factory) -> None:
+    testing = factory.start("agent", "test", "reckoner")
+    testing.stdin.buffer.write(b"caf\xe9")
+    said, talk = testing.communicate()
+
+    assert (testing.wait(10), said) == (2, "")
+    assert "what is piped in is not UTF-8" in talk
+
+
+def test_a_session_that_is_to_go_on_in_a_copy_needs_a_name_that_fits(factory: Factory) -> None:
+    factory.run("chat", "-p", "hello", "--session", "here")
+
+    done = factory.run("turns", "fork", "here", "--as", "x" * 300)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith("scope: must be 1 to 255 bytes when percent-encoded, without NUL\n")
+
+
+def test_a_file_may_have_a_name_that_is_no_text(factory: Factory) -> None:
+    named = factory.folder / os.fsdecode(b"caf\xe9.txt")
+    named.write_text("Some words.")
+
+    done = factory.run("chat", "-p", "hello", "--file", named.name)
+
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+
+
 @pytest.mark.parametrize("command", [("chat", "-p", "hello"), ("up",)], ids=" ".join)
 def test_a_key_that_cannot_be_read_is_told_before_anything_dies_of_it(
     factory: Factory, command: tuple[str, ...]

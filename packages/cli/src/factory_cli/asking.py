@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from factory_cli import config, joining, privacy
-from factory_cli.console import Failed, HomeOption, JsonOption, surroundings, told
+from factory_cli.console import Failed, HomeOption, JsonOption, surroundings, told, utf8
 from factory_cli.home import Home
 from factory_cli.ink import harmless, say_document
 from factory_contracts import subjects
@@ -24,7 +24,9 @@ Came = tuple[str, Sequence[tuple[str, bytes]]]
 
 def ask(
     capability: Annotated[str, typer.Argument(metavar="CAPABILITY", help="Such as voice.tts, image.qr, fetch.")],
-    words: Annotated[str, typer.Argument(metavar="[WORDS]", help="What is wanted, where words say it.")] = "",
+    words: Annotated[
+        str, typer.Argument(metavar="[WORDS]", callback=utf8, help="What is wanted, where words say it.")
+    ] = "",
     arguments: Annotated[list[str] | None, typer.Option("--arg", metavar="NAME=VALUE", help="A detail.")] = None,
     files: Annotated[list[str] | None, typer.Option("--file", metavar="NAME=PATH", help="A file as one.")] = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Where what is made goes.")] = None,

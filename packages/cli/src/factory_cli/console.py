@@ -87,3 +87,12 @@ def say_table(rows: Sequence[Sequence[str]]) -> None:
 def is_piped() -> bool:
     """Whether somebody hands us text instead of typing."""
     return not sys.stdin.isatty()
+
+
+def utf8(said: str | None) -> str | None:
+    """What an argument says, whose bytes a shell does not look at. Raises `typer.BadParameter` where it is no text."""
+    try:
+        (said or "").encode()
+    except UnicodeEncodeError:
+        raise typer.BadParameter("is not UTF-8") from None
+    return said
