@@ -13,7 +13,7 @@ from tempfile import TemporaryFile
 
 import pytest
 
-from factory_cli import console
+from factory_cli import console, home
 from tests.cli import discord_api
 from tests.cli.installation import Factory
 from tests.cli.telegram_api import TOKEN, telegram
@@ -442,8 +442,17 @@ def test_of_many_files_that_cannot_be_copied_the_first_is_named() -> None:
     full = shutil.Error([("a", "/home/b", "[Errno 28] No space left on device: '/home/b'"), ("c", "d", "odd")])
     odd = shutil.Error([("c", "d", "odd")])
 
-    assert console.in_words(full) == "/home/b: No space left on device; make room there"
+    assert console.in_words(full) == "/home/b: No space left on device; make room"
     assert console.in_words(odd) == "d: odd"
+
+
+def test_a_file_that_cannot_be_written_is_named_and_nothing_stays_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+
+    with pytest.raises(OSError, match=r"/kept'$"):
+        home.write_atomically(tmp_path / "kept", "words")
+
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
 
 
 def test_an_environment_file_that_is_no_text_is_a_sentence(factory: Factory) -> None:

@@ -191,7 +191,10 @@ def _typed(details: Mapping[str, str], parameters: Mapping[str, Any]) -> dict[st
 def _put(name: str, data: bytes, out: Path | None) -> Path:
     """Where the file lies now; nothing is replaced that was not named."""
     if out is not None:
-        out.write_bytes(data)
+        try:
+            out.write_bytes(data)
+        except OSError as error:
+            raise Failed(f"{out} cannot be written: {error.strerror}") from None
         return out
     safe = Path("".join(one if one.isprintable() and one not in "/\\" else "_" for one in name).lstrip(".") or "file")
     for path in (safe, *(safe.with_stem(f"{safe.stem} ({number})") for number in range(2, _MOST_ALIKE))):

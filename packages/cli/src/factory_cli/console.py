@@ -58,7 +58,7 @@ def in_words(error: OSError) -> str:
         return in_words(OSError(int(number[1]), os.strerror(int(number[1])), place)) if number else f"{place}: {why}"
     why = error.strerror or str(error)
     if error.errno == ENOSPC:
-        why += "; make room there"
+        why += "; make room"
     return why if error.filename is None else f"{os.fspath(error.filename)}: {why}"
 
 

@@ -2,6 +2,7 @@
 
 import os
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,11 +89,17 @@ def is_open_above(path: Path) -> bool:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Whoever reads the file sees the old text or the new one, also after a power cut."""
+    """Whoever reads the file sees the old text or the new one, also after a power cut. Raises `OSError`, of it."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+    try:
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            beside.unlink()
+        # Only we know the file beside it.
+        raise OSError(error.errno, error.strerror, str(path)) from None
