@@ -155,7 +155,7 @@ def test_a_person_uses_a_tool_of_the_agent_in_a_chat(studio: Factory) -> None:
     assert reckoned.stdout.strip() == "42", reckoned.stderr
     ended = json.loads(drawn.stdout.splitlines()[-1])
     assert (ended["text"], [file["name"] for file in ended["files"]]) == ("The code is drawn.", ["qr.png"])
-    assert "There is: `calculator`, `image.qr`." in none.stdout
+    assert "There is: `calculator`, `image.qr`." in none.stderr
 
 
 def test_a_voice_that_cannot_be_had_ends_nothing_else(factory: Factory) -> None:
