@@ -93,6 +93,11 @@ async def fork(settings: ChatSettings, of: str, until: int) -> str | None:
     None where that cannot be, and then the reason was told.
     """
     scope = _scope(settings)
+    try:
+        subjects.scope_token(scope)
+    except subjects.BadToken as error:
+        _tell(str(error))
+        return None
     sent_away: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     transport = await _join_bus(settings, sent_away)
     if transport is None:
@@ -251,7 +256,8 @@ class _Nobody:
 
 def _scope(settings: ChatSettings) -> str:
     if settings.resume is not None and ":" not in settings.resume:
-        return sessions.find(sessions.load(settings.sessions_file), settings.resume).name
+        noted = sessions.load(settings.sessions_file)
+        return sessions.find(noted, settings.resume, "`factory turns ls` tells in which something was said").name
     if settings.session is not None:
         return settings.session
     return sessions.name_for(datetime.now(), token_hex(2))

@@ -48,6 +48,10 @@ class Question:
 Saved = tuple[SavedFile, ...]
 
 
+class Unwritable(Exception):
+    """Stdout takes no more of an answer; the sentence says why, and is empty where whoever read it has enough."""
+
+
 class Writer(Protocol):
     """A way to put an answer on stdout as it grows."""
 
@@ -71,20 +75,25 @@ class Plain:
         self._activity = ""
 
     def show(self, reply: Reply, saved: Saved = ()) -> None:
-        """Write what is new, and beside it, where that is wanted, what is being done."""
+        """Write what is new, and beside it, where that is wanted, what is being done; of a failure tell the words."""
         if self._tells_progress and reply.activity and reply.activity != self._activity:
             self._activity = reply.activity
             self._tell(reply.activity)
         step = advance_plain(self._printed, reply.text, is_final=reply.is_final)
+        is_failed = reply.is_final and reply.outcome == "failed"
         if step.starts_over:
             self._stdout.write("" if self._printed.endswith("\n") else "\n")
             self._tell("the answer starts over")
-        self._printed = step.printed
-        for text in step.blocks:
-            self._stdout.write(clean(text) if self._stdout.isatty() else text)
-        if reply.is_final and not self._printed.endswith("\n"):
+            self._printed = ""
+        if not is_failed:
+            self._printed = step.printed
+            for text in step.blocks:
+                self._stdout.write(clean(text) if self._stdout.isatty() else text)
+        if reply.is_final and (self._printed or not is_failed) and not self._printed.endswith("\n"):
             self._stdout.write("\n")
         self._stdout.flush()
+        if is_failed:
+            self._tell(clean("".join(step.blocks)).strip())
         _announce(self._tell, reply, saved)
 
     def refuse(self, turn: str, why: str) -> None:
@@ -257,10 +266,10 @@ class Once:
             self._put(reply.turn, reply.question)
             try:
                 self._writer.show(reply, saved)
-            except BrokenPipeError:
-                # Whoever read us has enough. What Python flushes at its end must go somewhere.
+            except OSError as error:
+                # What Python flushes at its end must go somewhere.
                 os.dup2(os.open(os.devnull, os.O_WRONLY), self._stdout.fileno())
-                final.set_exception(BrokenPipeError())
+                final.set_exception(Unwritable("" if isinstance(error, BrokenPipeError) else error.strerror))
                 return
         if reply.is_final:
             final.set_result(reply)
@@ -307,7 +316,9 @@ class Once:
     async def _converse(self, spoke: Conversation) -> int:
         try:
             reply = await self._answer(spoke, self._question.text, self._question.files, is_shown=True)
-        except BrokenPipeError:
+        except Unwritable as error:
+            if str(error):
+                self.tell(f"the answer cannot be written: {error}; make room there, or write it elsewhere")
             return FAILED
         if isinstance(reply, Refused):
             why = reply.text or f"not sent: {reply.reason}"
@@ -321,6 +332,9 @@ class Once:
                     await self._gone.wait()
         if self._stderr.isatty() and reply.usage is not None and reply.usage.calls:
             self.tell(usage_line(reply.usage))
+        # A word of the hub says all there is to say.
+        if reply.outcome == "failed" and (reply.usage is not None or not normalize.is_word(self._question.text)):
+            self.tell(f"see why: factory turns show {reply.turn}")
         return 0 if reply.outcome == "complete" else FAILED
 
     async def _answer(

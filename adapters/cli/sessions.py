@@ -35,7 +35,7 @@ def note(name: str, said: str, now: datetime) -> Session:
     return Session(name, _second(now), words if len(words) <= _WORDS else f"{words[: _WORDS - 1]}…")
 
 
-def find(sessions: Iterable[Session], name: str) -> Session:
+def find(sessions: Iterable[Session], name: str, hint: str = "/sessions lists them") -> Session:
     """The session of that name, the only one that begins so, or (empty name) the last. Raises `UnknownSession`."""
     newest_last = tuple(sessions)
     if not newest_last:
@@ -49,7 +49,7 @@ def find(sessions: Iterable[Session], name: str) -> Session:
     if len(matching) == 1:
         return matching[0]
     if not matching:
-        raise UnknownSession(f"no session begins with {name!r}; /sessions lists them")
+        raise UnknownSession(f"no session begins with {name!r}; {hint}")
     raise UnknownSession(f"{len(matching)} sessions begin with {name!r}: {', '.join(s.name for s in matching[:5])}")
 
 

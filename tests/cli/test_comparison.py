@@ -168,11 +168,19 @@ async def test_what_was_held_for_a_call_of_unknown_cost_counts_in_full() -> None
     assert purse.held == Decimal("0.91")
 
 
-@pytest.mark.parametrize("budget", ["much", "nan", "inf"])
+@pytest.mark.parametrize("budget", ["much", "nan", "inf", "-1"])
 def test_what_is_no_sum_is_no_budget(factory: Factory, budget: str) -> None:
     done = factory.run("turns", "diff", "--agent", "assistant", "--budget", budget)
 
     assert (done.returncode, done.stderr) == (1, f"factory: {budget!r} is no sum of dollars\n")
+
+
+def test_of_an_agents_file_that_is_not_there_nothing_else_is_read(factory: Factory) -> None:
+    (factory.folder / "pyproject.toml").write_text("[project]\n")
+
+    done = factory.run("turns", "diff", "--agent", "./nofile.toml", "--yes")
+
+    assert (done.returncode, done.stderr) == (1, "factory: there is no file nofile.toml\n")
 
 
 @pytest.mark.parametrize("wanted", ["file", "name"])

@@ -101,7 +101,8 @@ def test_what_is_piped_in_is_run_on_and_a_program_reads_the_events(digester: Fac
 def test_an_engine_that_will_not_do_it_says_why_and_fails(digester: Factory) -> None:
     done = digester.run("run", "digest", " ")
 
-    assert (done.returncode, done.stdout) == (1, "There is nothing to sum up.\n")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "There is nothing to sum up.\nsee why: factory turns show " in done.stderr
 
 
 def test_an_engine_that_is_not_there_is_named_with_those_that_are(digester: Factory) -> None:

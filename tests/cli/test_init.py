@@ -5,6 +5,7 @@ import json
 import os
 import re
 import select
+import signal
 import socket
 import stat
 import subprocess
@@ -377,6 +378,25 @@ def test_a_person_is_asked_and_what_is_typed_is_not_shown(
     assert process.wait(PATIENCE) == 0
     assert not any(typed in shown for typed in ("rubbish", other, token))
     assert (factory.home / "keys" / f"{platform}-main.token").read_text().strip() == token
+
+
+def test_who_leaves_the_prompt_with_ctrl_c_is_interrupted(factory: Factory) -> None:
+    process = factory.start_in_terminal("init", "telegram")
+    _shown(factory.terminals[-1], "Token (not shown)")
+
+    process.send_signal(signal.SIGINT)
+
+    assert process.wait(PATIENCE) == 130
+
+
+def test_a_program_may_pipe_the_token_in(factory: Factory, api: Api) -> None:
+    done = factory.run("init", "telegram", text=f"{TOKEN}\n")
+    wrong = factory.run("init", "telegram", "--bot", "other", text="rubbish\n")
+
+    assert (done.returncode, wrong.returncode) == (0, 1)
+    assert (factory.home / "keys" / "telegram-main.token").read_text().strip() == TOKEN
+    assert wrong.stderr.startswith("factory: what is piped in ")
+    assert "rubbish" not in wrong.stderr
 
 
 def _shown(terminal: int, *texts: str) -> str:

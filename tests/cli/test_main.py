@@ -3,16 +3,18 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import pytest
 
-from factory_cli import keys
+from factory_cli import console, home, keys
 from factory_cli.config import Configuration
 from factory_cli.home import Home
 from factory_cli.membership import REMEDY, users
@@ -457,8 +459,53 @@ def test_a_home_that_cannot_be_made_is_an_error_in_a_sentence(factory: Factory) 
     done = factory.run("chat", "-p", "hello", "--home", os.fspath(occupied))
 
     assert done.returncode == 1
-    assert str(occupied) in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.stderr == f"factory: {occupied}: File exists; choose another home with --home or FACTORY_HOME\n"
+
+
+def test_a_file_that_is_not_there_is_named_without_the_systems_number(factory: Factory) -> None:
+    done = factory.run("engine", "add", "/nope")
+
+    assert (done.returncode, done.stderr) == (1, "factory: /nope: No such file or directory\n")
+
+
+def test_of_many_files_that_cannot_be_copied_the_first_is_named() -> None:
+    full = shutil.Error([("a", "/home/b", "[Errno 28] No space left on device: '/home/b'"), ("c", "d", "odd")])
+    odd = shutil.Error([("c", "d", "odd")])
+
+    assert console.in_words(full) == "/home/b: No space left on device; make room"
+    assert console.in_words(odd) == "d: odd"
+
+
+def test_a_file_that_cannot_be_written_is_named_and_nothing_stays_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+
+    with pytest.raises(OSError, match=r"/kept'$"):
+        home.write_atomically(tmp_path / "kept", "words")
+
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+
+
+def test_an_environment_file_that_is_no_text_is_a_sentence(factory: Factory) -> None:
+    (factory.folder / ".env").write_bytes(b"NAME=caf\xe9\n")
+
+    for command in (("doctor",), ("chat", "-p", "hello")):
+        done = factory.run(*command)
+
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", "factory: .env: is not UTF-8\n")
+
+
+@pytest.mark.parametrize("command", [("--help",), ("agent", "list"), ("status",), ("doctor",)], ids=" ".join)
+def test_a_result_that_cannot_be_written_is_a_sentence(factory: Factory, command: tuple[str, ...]) -> None:
+    with open(os.devnull) as stdin, open("/dev/full", "w") as full, TemporaryFile() as stderr:
+        child = factory.bear(*command, stdin=stdin.fileno(), stdout=full.fileno(), stderr=stderr.fileno())
+        status = child.wait(60)
+        child.end()
+        stderr.seek(0)
+        said = stderr.read().decode()
+
+    assert status == 1
+    assert said.endswith("factory: what was asked for cannot be written: No space left on device\n")
+    assert "Traceback" not in said
 
 
 def test_what_is_piped_in_and_does_not_fit_a_message_is_a_sentence(factory: Factory) -> None:
@@ -472,6 +519,76 @@ def test_what_is_piped_in_and_does_not_fit_a_message_is_a_sentence(factory: Fact
     assert "words" not in long.stderr
     assert (looking.wait(10), said) == (2, "")
     assert "what is piped in is no text in UTF-8; --file PATH" in " ".join(talk.split())
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("chat", "-p"),
+        ("chat", "-p", "hello", "--agent"),
+        ("chat", "-p", "hello", "--session"),
+        ("chat", "-p", "hello", "--resume"),
+        ("run", "digest"),
+        ("run", "digest", "--agent"),
+        ("ask", "image.qr"),
+        ("agent", "test", "reckoner", "-p"),
+        ("agent", "test", "reckoner", "--model"),
+        ("turns", "fork", "here", "--as"),
+    ],
+    ids=" ".join,
+)
+def test_an_argument_that_is_no_text_is_a_usage_error(factory: Factory, command: tuple[str, ...]) -> None:
+    done = factory.run(*command, os.fsdecode(b"caf\xe9"))
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "is not UTF-8" in done.stderr
+
+
+def test_what_is_piped_into_a_test_of_an_agent_must_be_text(factory: Factory) -> None:
+    testing = factory.start("agent", "test", "reckoner")
+    testing.stdin.buffer.write(b"caf\xe9")
+    said, talk = testing.communicate()
+
+    assert (testing.wait(10), said) == (2, "")
+    assert "what is piped in is not UTF-8" in talk
+
+
+def test_a_session_that_is_to_go_on_in_a_copy_needs_a_name_that_fits(factory: Factory) -> None:
+    factory.run("chat", "-p", "hello", "--session", "here")
+
+    done = factory.run("turns", "fork", "here", "--as", "x" * 300)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith("scope: must be 1 to 255 bytes when percent-encoded, without NUL\n")
+
+
+def test_a_file_may_have_a_name_that_is_no_text(factory: Factory) -> None:
+    named = factory.folder / os.fsdecode(b"caf\xe9.txt")
+    named.write_text("Some words.")
+
+    done = factory.run("chat", "-p", "hello", "--file", named.name)
+
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+
+
+@pytest.mark.parametrize("command", [("chat", "-p", "hello"), ("up",)], ids=" ".join)
+def test_a_key_that_cannot_be_read_is_told_before_anything_dies_of_it(
+    factory: Factory, command: tuple[str, ...]
+) -> None:
+    done = factory.run(*command, ANTHROPIC_API_KEY_FILE="/nope")
+
+    said = "factory: environment: ANTHROPIC_API_KEY_FILE: /nope: No such file or directory\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", said)
+
+
+def test_who_resumes_no_session_is_told_a_command_that_names_them(factory: Factory) -> None:
+    (factory.home).mkdir(mode=0o700)
+    (factory.home / "sessions.jsonl").write_text('{"name": "one", "started": "", "words": "hi"}\n')
+
+    done = factory.run("chat", "-p", "hello", "--resume", "two")
+
+    assert done.returncode == 2
+    assert "no session begins with 'two'; `factory turns ls` tells in which something was said\n" in done.stderr
 
 
 def test_ctrl_c_ends_a_question_with_its_own_status(factory: Factory) -> None:

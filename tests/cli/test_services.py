@@ -118,9 +118,11 @@ def test_who_may_not_serve_is_not_asked(studio: Factory) -> None:
 def test_a_tool_that_needs_nobody_is_used_where_nothing_runs(factory: Factory) -> None:
     done = factory.run("ask", "calculator", "6 * 7")
     kept = factory.run("ask", "calculator", "6 * 7", "--out", "sum.txt")
+    lost = factory.run("ask", "calculator", "6 * 7", "--out", "nowhere/sum.txt")
 
     assert (done.returncode, done.stdout) == (0, "42\n"), done.stderr
     assert (kept.stdout, (factory.folder / "sum.txt").read_text()) == ("sum.txt\n", "42")
+    assert (lost.returncode, lost.stderr) == (1, "factory: --out: there is no folder nowhere\n")
 
 
 def test_a_file_that_a_tool_sends_is_put_where_it_was_wanted(factory: Factory) -> None:
@@ -154,7 +156,7 @@ def test_a_person_uses_a_tool_of_the_agent_in_a_chat(studio: Factory) -> None:
     ended = json.loads(drawn.stdout.splitlines()[-1])
     assert (ended["text"], [file["name"] for file in ended["files"]]) == ("The code is drawn.", ["qr.png"])
     assert ended["usage"]["calls"] == 0
-    assert "There is: `calculator`, `image.qr`." in none.stdout
+    assert "There is: `calculator`, `image.qr`." in none.stderr
 
 
 def test_a_voice_that_cannot_be_had_ends_nothing_else(factory: Factory) -> None:

@@ -211,11 +211,35 @@ def test_what_was_piped_in_goes_with_the_question_as_somebody_elses_words(settin
     assert (told["text"], told["quoted"]) == ("What?", "Obey!")
 
 
-def test_a_failed_answer_exits_with_1(piped: Stage, tmp_path: Path) -> None:
-    piped.finish(piped.accepted(), "Sorry. Reference ab12.", outcome="failed")
+@pytest.mark.parametrize(
+    ("before", "after", "result"),
+    [
+        ("", "Sorry. Reference ab12.", ""),
+        ("Half of", "Half of\n\nSorry. Reference ab12.", "Half of\n"),
+        ("Half of", "Sorry. Reference ab12.", "Half of\n"),
+    ],
+)
+def test_a_failed_answer_is_told_on_stderr_with_how_to_see_why_and_exits_with_1(
+    piped: Stage, tmp_path: Path, before: str, after: str, result: str
+) -> None:
+    turn = piped.accepted()
+    piped.show(turn, before)
+    piped.finish(turn, after, outcome="failed")
 
     assert piped.end() == 1
-    assert (tmp_path / "out").read_text() == "Sorry. Reference ab12.\n"
+    assert (tmp_path / "out").read_text() == result
+    assert f"Sorry. Reference ab12.\nsee why: factory turns show {turn}" in piped.shown()
+
+
+def test_of_a_word_that_failed_there_is_no_more_to_see(settings: Settings, tmp_path: Path) -> None:
+    settings.prompt = "/agent nobody"
+    with (tmp_path / "out").open("wb") as out, Stage(settings, stdout=out.fileno()) as stage:
+        stage.welcome()
+        stage.finish(stage.accepted(), "There is no agent `nobody`.", outcome="failed")
+        code = stage.end()
+
+    assert (code, (tmp_path / "out").read_text()) == (1, "")
+    assert stage.shown().strip() == "There is no agent `nobody`."
 
 
 def test_a_refusal_is_told_on_stderr_and_exits_with_1(piped: Stage, tmp_path: Path) -> None:
@@ -267,7 +291,8 @@ def test_a_joined_answer_that_failed_exits_with_1(piped: Stage, tmp_path: Path) 
     piped.finish("running", "Sorry. Reference ab12.", outcome="failed")
 
     assert piped.end() == 1
-    assert (tmp_path / "out").read_text() == "Sorry. Reference ab12.\n"
+    assert "Sorry. Reference ab12.\nsee why: factory turns show running" in piped.shown()
+    assert (tmp_path / "out").read_text() == ""
 
 
 def test_json_of_a_joined_question_ends_with_the_answer_to_both(settings: Settings, tmp_path: Path) -> None:
@@ -387,6 +412,21 @@ def test_a_reader_that_has_enough_ends_it_quietly(settings: Settings) -> None:
     assert code == 1
     assert "Traceback" not in stage.shown()
     assert "Broken" not in stage.shown()
+
+
+@pytest.mark.parametrize("is_json", [False, True])
+def test_an_answer_that_cannot_be_written_is_a_sentence_and_exits_with_1(settings: Settings, is_json: bool) -> None:
+    settings.is_json = is_json
+    full = os.open("/dev/full", os.O_WRONLY)
+    with Stage(settings, stdout=full) as stage:
+        os.close(full)
+        stage.welcome()
+        stage.show(stage.accepted(), "Nobody can keep this.")
+        code = stage.end()
+
+    assert code == 1
+    assert "the answer cannot be written: No space left on device; make room" in stage.shown()
+    assert "Traceback" not in stage.shown()
 
 
 def test_json_tells_every_change_as_a_render_event(settings: Settings, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from factory_cli import config
+from factory_cli import config, console
 from factory_cli.console import AgentsOption, Failed, HomeOption, JsonOption, is_piped, say_table, surroundings, told
 from factory_cli.document import BadConfiguration
 from factory_cli.home import Home, write_atomically
@@ -145,9 +145,13 @@ def validate(agents: AgentsOption = None, home: HomeOption = None) -> None:
 @app.command("test")
 def test(
     name: NameArgument,
-    prompt: Annotated[str | None, typer.Option("-p", "--prompt", metavar="TEXT", help="What it is asked.")] = None,
+    prompt: Annotated[
+        str | None, typer.Option("-p", "--prompt", metavar="TEXT", callback=console.utf8, help="What it is asked.")
+    ] = None,
     is_dry: Annotated[bool, typer.Option("--dry-run", help="Change nothing: only tell what would be done.")] = False,
-    model: Annotated[str | None, typer.Option("--model", metavar="M", help="Another model, for all of it.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="M", callback=console.utf8, help="Another model, for all of it.")
+    ] = None,
     agents: AgentsOption = None,
     home: HomeOption = None,
     is_json: JsonOption = False,
@@ -201,7 +205,10 @@ def test(
 def _asked(prompt: str | None) -> str:
     if prompt is not None:
         return prompt
-    piped = sys.stdin.read().strip() if is_piped() else ""
+    try:
+        piped = sys.stdin.read().strip() if is_piped() else ""
+    except UnicodeDecodeError:
+        raise typer.BadParameter("what is piped in is not UTF-8") from None
     return piped or QUESTION
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from factory_cli import config, joining, privacy
-from factory_cli.console import Failed, HomeOption, JsonOption, surroundings, told
+from factory_cli.console import Failed, HomeOption, JsonOption, surroundings, told, utf8
 from factory_cli.home import Home
 from factory_cli.ink import harmless, say_document
 from factory_contracts import subjects
@@ -24,7 +24,9 @@ Came = tuple[str, Sequence[tuple[str, bytes]]]
 
 def ask(
     capability: Annotated[str, typer.Argument(metavar="CAPABILITY", help="Such as voice.tts, image.qr, fetch.")],
-    words: Annotated[str, typer.Argument(metavar="[WORDS]", help="What is wanted, where words say it.")] = "",
+    words: Annotated[
+        str, typer.Argument(metavar="[WORDS]", callback=utf8, help="What is wanted, where words say it.")
+    ] = "",
     arguments: Annotated[list[str] | None, typer.Option("--arg", metavar="NAME=VALUE", help="A detail.")] = None,
     files: Annotated[list[str] | None, typer.Option("--file", metavar="NAME=PATH", help="A file as one.")] = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Where what is made goes.")] = None,
@@ -37,6 +39,8 @@ def ask(
 
         from factory_cli import keeping
 
+        if out is not None and not out.parent.is_dir():
+            raise Failed(f"--out: there is no folder {out.parent}")
         privacy.seal()
         where, environment = surroundings(home)
         privacy.report("WARNING", privacy.of_surroundings(environment.nats_url))
@@ -189,7 +193,10 @@ def _typed(details: Mapping[str, str], parameters: Mapping[str, Any]) -> dict[st
 def _put(name: str, data: bytes, out: Path | None) -> Path:
     """Where the file lies now; nothing is replaced that was not named."""
     if out is not None:
-        out.write_bytes(data)
+        try:
+            out.write_bytes(data)
+        except OSError as error:
+            raise Failed(f"{out} cannot be written: {error.strerror}") from None
         return out
     safe = Path("".join(one if one.isprintable() and one not in "/\\" else "_" for one in name).lstrip(".") or "file")
     for path in (safe, *(safe.with_stem(f"{safe.stem} ({number})") for number in range(2, _MOST_ALIKE))):

@@ -59,6 +59,8 @@ def prepare(where: Home, environment: config.Environment, agents: Path | None, w
     configuration = config.load(where.configuration)
     file = Path(wish.agent)
     is_file = file.suffix == ".toml"
+    if is_file and not file.is_file():
+        raise Failed(f"there is no file {file}")
     folder = file.parent if is_file else config.agents_folder(agents, where)
     settings, variables = trial.equipment(where, environment, folder, configuration.prices)
     examined = examine(folder, by_surroundings(variables, environment.script), configuration.routes)
@@ -71,7 +73,7 @@ def prepare(where: Home, environment: config.Environment, agents: Path | None, w
         most = Decimal(wish.budget)
     except InvalidOperation:
         most = Decimal("NaN")
-    if not most.is_finite():
+    if not most.is_finite() or most < 0:
         raise Failed(f"{wish.budget!r} is no sum of dollars")
     return Ready(where, wish, agent, settings, most, comparison.costs_nothing(agent, settings))
 

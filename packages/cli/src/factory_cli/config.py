@@ -258,7 +258,12 @@ def environment(variables: Mapping[str, str] | None = None, folder: Path | None 
 
 def secrets(url: str | None = None) -> tuple[str, ...]:
     """What of the surroundings is secret, and what logs in at the bus, as far as no file must be read to know it."""
-    return (*secret.values(variables_here()), *secret.logins(url or ""))
+    try:
+        variables: Mapping[str, str] = variables_here()
+    except (BadConfiguration, OSError):
+        # It is told why: of what cannot be read nothing is known that could be told with it.
+        variables = os.environ
+    return (*secret.values(variables), *secret.logins(url or ""))
 
 
 def variables_here() -> dict[str, str]:
@@ -273,7 +278,11 @@ def variables_of(variables: Mapping[str, str], folder: Path) -> dict[str, str]:
         return dict(variables)
     from dotenv import dotenv_values
 
-    beneath = {name: value for name, value in dotenv_values(file).items() if value is not None}
+    try:
+        beneath = {name: value for name, value in dotenv_values(file).items() if value is not None}
+    except UnicodeDecodeError:
+        # The error itself holds what was read.
+        raise BadConfiguration(DOT_ENV, None, "", "is not UTF-8") from None
     return {**beneath, **variables}
 
 

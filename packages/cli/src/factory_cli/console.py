@@ -1,8 +1,12 @@
 """How every command speaks and ends: results on stdout, talk on stderr, one sentence instead of a traceback."""
 
+import os
+import re
+import shutil
 import sys
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
+from errno import ENOSPC
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +26,8 @@ AgentsOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="For programs.")]
 UnderOption = Annotated[int | None, typer.Option("--under", hidden=True)]
 
+_NUMBER = re.compile(r"\[Errno (\d+)\]")
+
 
 class Failed(Exception):
     """What was asked for cannot be done; the sentence says why and what to do."""
@@ -36,10 +42,24 @@ def told() -> Iterator[None]:
     try:
         yield
     except (BadConfiguration, Failed, NotRunning, OSError) as error:
-        typer.echo(f"factory: {redact(str(error))}", err=True)
+        words = in_words(error) if isinstance(error, OSError) else str(error)
+        typer.echo(f"factory: {redact(words)}", err=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+
+
+def in_words(error: OSError) -> str:
+    """What the system refused, and where."""
+    if isinstance(error, shutil.Error):
+        # Of many files each has its reason; one is enough.
+        _, place, why = error.args[0][0]
+        number = _NUMBER.match(why)
+        return in_words(OSError(int(number[1]), os.strerror(int(number[1])), place)) if number else f"{place}: {why}"
+    why = error.strerror or str(error)
+    if error.errno == ENOSPC:
+        why += "; make room"
+    return why if error.filename is None else f"{os.fspath(error.filename)}: {why}"
 
 
 def surroundings(chosen: Path | None) -> tuple[Home, config.Environment]:
@@ -67,3 +87,12 @@ def say_table(rows: Sequence[Sequence[str]]) -> None:
 def is_piped() -> bool:
     """Whether somebody hands us text instead of typing."""
     return not sys.stdin.isatty()
+
+
+def utf8(said: str | None) -> str | None:
+    """What an argument says, whose bytes a shell does not look at. Raises `typer.BadParameter` where it is no text."""
+    try:
+        (said or "").encode()
+    except UnicodeEncodeError:
+        raise typer.BadParameter("is not UTF-8") from None
+    return said

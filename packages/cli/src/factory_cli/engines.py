@@ -11,7 +11,17 @@ from typing import Annotated
 import typer
 
 from factory_cli import config, joining
-from factory_cli.console import AgentsOption, Failed, HomeOption, JsonOption, is_piped, say_table, surroundings, told
+from factory_cli.console import (
+    AgentsOption,
+    Failed,
+    HomeOption,
+    JsonOption,
+    is_piped,
+    say_table,
+    surroundings,
+    told,
+    utf8,
+)
 from factory_cli.home import Home, write_atomically
 from factory_cli.ink import harmless, say_document
 from factory_cli.talk import Wish, talk
@@ -55,11 +65,13 @@ ENGINE = Engine(
 
 def run(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Which one; `factory engine list` names them.")],
-    words: Annotated[str | None, typer.Argument(metavar="[WORDS]", help="What it works on.")] = None,
+    words: Annotated[str | None, typer.Argument(metavar="[WORDS]", callback=utf8, help="What it works on.")] = None,
     given: Annotated[str | None, typer.Option("--input", metavar="FILE", help="Or a file, - for stdin.")] = None,
     is_json: Annotated[bool, typer.Option("--json", help="Render events, one JSON per line.")] = False,
     allows: Annotated[bool, typer.Option("--yes", help="Allow what it asks to do.")] = False,
-    agent: Annotated[str | None, typer.Option("--agent", metavar="NAME", help="Whose tools and rights it has.")] = None,
+    agent: Annotated[
+        str | None, typer.Option("--agent", metavar="NAME", callback=utf8, help="Whose tools and rights it has.")
+    ] = None,
     home: HomeOption = None,
     agents: AgentsOption = None,
 ) -> None:

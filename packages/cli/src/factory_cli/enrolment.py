@@ -83,9 +83,20 @@ def _found(where: Home, bots: Sequence[Bot], variables: Mapping[str, str]) -> To
     if token is not None:
         _talk(f"the token of {bot.identity} comes from {token.source}")
     elif is_piped():
-        _talk(f"{bot.identity} has no token: set {tokens.ways(bot, bots)}; at a terminal you are asked for it")
-        raise typer.Exit(2)
+        token = _piped(PLATFORMS[bot.platform])
+        if token is None:
+            ways = f"set {tokens.ways(bot, bots)}, or pipe it in"
+            _talk(f"{bot.identity} has no token: {ways}; at a terminal you are asked for it")
+            raise typer.Exit(2)
     return token
+
+
+def _piped(platform: Platform) -> Token | None:
+    """The token that is all of the line piped in; None where nothing is. Raises `Failed`."""
+    said = sys.stdin.buffer.readline().decode(errors="replace").strip()
+    if said and not platform.token.fullmatch(said):
+        raise Failed(f"what is piped in {platform.no_token}")
+    return Token(said, "what is piped in") if said else None
 
 
 def _asked(platform: Platform) -> Token:
@@ -94,7 +105,7 @@ def _asked(platform: Platform) -> Token:
         try:
             # Asked in one go: a prompt that stands there before the echo is off would lose what is typed at once.
             said = getpass("Token (not shown): ")
-        except (EOFError, KeyboardInterrupt):
+        except EOFError:
             raise typer.Abort from None
         if platform.token.fullmatch(said.strip()):
             return Token(said.strip(), "what you typed")

@@ -4,6 +4,7 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,7 +91,11 @@ class Home:
             why = "a backup is being brought back into it, or was until that was cut off"
             raise OSError(f"{self.path} is not whole: {why}; if nothing does so now, take it away and restore again")
         for folder in (self.path, self.run, self.log, self.keys, self.nats, self.spokes, self.work):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            try:
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            except OSError as error:
+                why = f"{error.strerror}; choose another home with --home or FACTORY_HOME"
+                raise OSError(error.errno, why, str(folder)) from None
 
     def obstacles(self) -> Iterator[str]:
         """What keeps it, or whoever would make it, from being written to, and what to do."""
@@ -111,11 +116,17 @@ def is_open_above(path: Path) -> bool:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Whoever reads the file sees the old text or the new one, also after a power cut."""
+    """Whoever reads the file sees the old text or the new one, also after a power cut. Raises `OSError`, of it."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+    try:
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            beside.unlink()
+        # Only we know the file beside it.
+        raise OSError(error.errno, error.strerror, str(path)) from None

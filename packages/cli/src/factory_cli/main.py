@@ -112,4 +112,14 @@ def app() -> None:
     """Do what the command line asks for."""
     _open_streams()
     asked = [word for word in sys.argv[1:2] if word in COMMANDS]
-    made_of(asked or COMMANDS)(prog_name="factory")
+    try:
+        try:
+            made_of(asked or COMMANDS)(prog_name="factory")
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        # What Python flushes at its end must go somewhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            print(f"factory: what was asked for cannot be written: {error.strerror}", file=sys.stderr)
+        sys.exit(1)

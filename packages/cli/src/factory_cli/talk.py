@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from factory_cli import config, joining, locks, privacy, spokes
-from factory_cli.console import AgentsOption, Failed, HomeOption, is_piped, run, surroundings, told
+from factory_cli import config, joining, locks, privacy, secret, spokes
+from factory_cli.console import AgentsOption, Failed, HomeOption, is_piped, run, surroundings, told, utf8
 from factory_cli.home import Home
 from factory_cli.joining import NotRunning
 
@@ -34,7 +34,9 @@ class Wish:
 
 
 def chat(
-    prompt: Annotated[str | None, typer.Option("-p", "--prompt", metavar="TEXT", help="Ask once and leave.")] = None,
+    prompt: Annotated[
+        str | None, typer.Option("-p", "--prompt", metavar="TEXT", callback=utf8, help="Ask once and leave.")
+    ] = None,
     file: Annotated[
         list[str] | None, typer.Option("--file", metavar="PATH", help="With -p: a file that goes with it; repeatable.")
     ] = None,
@@ -43,11 +45,19 @@ def chat(
     is_resuming: Annotated[bool, typer.Option("--resume", help="Go on with session ID, or the last.")] = False,
     resumed: Annotated[
         str | None,
-        typer.Argument(metavar="[ID]", help="With --resume: which session, or PLATFORM:BOT:SCOPE of another platform."),
+        typer.Argument(
+            metavar="[ID]",
+            callback=utf8,
+            help="With --resume: which session, or PLATFORM:BOT:SCOPE of another platform.",
+        ),
     ] = None,
     continues: Annotated[bool, typer.Option("-c", "--continue", help="Go on with the last session.")] = False,
-    session: Annotated[str | None, typer.Option("--session", metavar="NAME", help="A session of that name.")] = None,
-    agent: Annotated[str | None, typer.Option("--agent", metavar="NAME", help="Who shall answer.")] = None,
+    session: Annotated[
+        str | None, typer.Option("--session", metavar="NAME", callback=utf8, help="A session of that name.")
+    ] = None,
+    agent: Annotated[
+        str | None, typer.Option("--agent", metavar="NAME", callback=utf8, help="Who shall answer.")
+    ] = None,
     home: HomeOption = None,
     agents: AgentsOption = None,
 ) -> None:
@@ -154,6 +164,8 @@ def _examine(where: Home, seeds: Path) -> config.Configuration:
 
     configuration = config.load(where.configuration)
     load(seeds)
+    # A key that cannot be read would end the hub again and again.
+    config.providers_variables(handed=secret.handed(seeds))
     return configuration
 
 

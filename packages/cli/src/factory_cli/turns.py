@@ -8,7 +8,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from factory_cli import config, joining
-from factory_cli.console import AgentsOption, Failed, HomeOption, JsonOption, say_table, surroundings, told
+from factory_cli.console import AgentsOption, Failed, HomeOption, JsonOption, say_table, surroundings, told, utf8
 from factory_cli.home import Home
 from factory_cli.ink import harmless, say_document, say_lines, width
 
@@ -102,7 +102,9 @@ def replay(
 def fork(
     wanted: Annotated[str, typer.Argument(metavar="SCOPE|TURN", help="A conversation, or up to the end of a turn.")],
     until: Annotated[int | None, typer.Option("--until", metavar="SEQ", min=1, help="Up to this record.")] = None,
-    name: Annotated[str | None, typer.Option("--as", metavar="NAME", help="What the new session is called.")] = None,
+    name: Annotated[
+        str | None, typer.Option("--as", metavar="NAME", callback=utf8, help="What the new session is called.")
+    ] = None,
     home: HomeOption = None,
 ) -> None:
     """Begin a session here with a conversation as it was at some point, which stays as it is. Its name."""
