@@ -96,7 +96,7 @@ class Approvals:
 
     ports: Ports
     pools: Pools
-    _asking: dict[tuple[str, str, int], asyncio.Future[None]] = field(default_factory=dict)
+    _asking: dict[tuple[str, str], asyncio.Future[None]] = field(default_factory=dict)
     _deciding: dict[tuple[str, str], asyncio.Future[None]] = field(default_factory=dict)
 
     # Workers
@@ -119,8 +119,8 @@ class Approvals:
             if known is not None and self._is_late(known):
                 await self._decide(pool, turn, known, None, approved=False)
             elif known is None or known.attempt != _attempt(turn):
-                name = (turn.turn, wanted.call, _attempt(turn))
-                await once(self._asking, name, lambda: self._ask(pool, turn, wanted))
+                # What an earlier attempt asks may still be on its way to the log, and is the same question.
+                await once(self._asking, (turn.turn, wanted.call), lambda: self._ask(pool, turn, wanted))
             elif loop.time() >= until:
                 return None
             else:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 import pytest
 import pytest_asyncio
 
 from factory_contracts.messages import Accepted, Noted, Refused, StopPressed
-from factory_contracts.records import Asked
+from factory_contracts.records import Asked, Record
 from factory_contracts.work import NotRecorded, Recorded
 from hub.approvals import (
     BEGUN_BEFORE,
@@ -30,6 +30,7 @@ from hub.approvals import (
     UNREADABLE,
 )
 from hub.kernel.ports import Fenced
+from hub.kernel.routing import RoutingKey
 from tests.fakes import idle, pass_time, until
 from tests.hub.hands import CALL, OWNED, Hands, asked, begins, decided, press, pressed, seen, shown, waiting, wanted
 from tests.hub.world import BOT, PLATFORM, World
@@ -517,6 +518,38 @@ async def test_the_next_attempt_asks_the_same_question_and_it_stands_as_long_as_
     await press(world, scene.turn, scene.code)
     await using
     assert scene.effects == 1
+
+
+async def test_a_question_whose_storing_is_not_known_yet_is_no_other_one_for_the_next_attempt(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, is_known = world.stream.store, asyncio.Event()
+
+    async def unheard(epoch: int, key: RoutingKey, records: Sequence[Record]) -> int:
+        first = await store(epoch, key, records)
+        if isinstance(records[0], Asked):
+            await is_known.wait()
+        return first
+
+    turn = await world.accepted("send it")
+    await world.begun(turn)
+    hands = Hands(world)
+    monkeypatch.setattr(world.stream, "store", unheard)
+    dead = asyncio.create_task(hands.use(turn))
+    await until(lambda: "asked" in world.kinds())
+    world.workers.join("w2")
+    world.workers.kill("w1")
+    await world.begun(turn, times=2)
+    using = asyncio.create_task(hands.use(turn, times=2))
+    await idle()
+    is_known.set()
+
+    code = await shown(world, turn)
+    await press(world, turn, code)
+    await using
+    dead.cancel()
+    assert {one.code for one in asked(world)} == {code}
+    assert hands.effects.total() == 1
 
 
 async def test_what_was_decided_while_no_worker_was_there_holds_for_the_next_attempt(world: World) -> None:
